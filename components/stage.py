@@ -1,0 +1,95 @@
+"""The `@stage` decorator: a KFP component that carries the helpers it uses inside pipeline.yaml."""
+
+import builtins
+import dis
+import inspect
+import io
+import linecache
+import textwrap
+import tokenize
+import typing
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
+
+from kfp import dsl
+
+# Names that every component source has, from the imports KFP writes at its top.
+_ALWAYS_THERE = {*dir(builtins), *typing.__all__, "dsl", "kfp"}
+
+
+def stage(image: str) -> Callable[[FunctionType], typing.Any]:
+    """Make a component of a function; the helpers from `utils` that it uses by name are embedded with it.
+
+    Args:
+        image: the image the component's pod runs, by digest.
+    """
+
+    def wrap(func: FunctionType) -> typing.Any:
+        return dsl.component(
+            func, base_image=image, install_kfp_package=False, additional_funcs=[_slim(f) for f in helpers_of(func)]
+        )
+
+    return wrap
+
+
+def helpers_of(func: FunctionType) -> list[FunctionType]:
+    """Every helper that func needs, directly or through another helper, sorted by name.
+
+    Raises:
+        TypeError: a function uses a module-level name that would not exist inside the component.
+    """
+    found: dict[str, FunctionType] = {}
+    queue = [func]
+    while queue:
+        user = queue.pop()
+        for name in sorted(_global_names(user.__code__)):
+            if name not in user.__globals__ or name in found or name in _ALWAYS_THERE:
+                continue
+            helper = user.__globals__[name]
+            if not isinstance(helper, FunctionType):
+                raise TypeError(
+                    f"{user.__module__}.{user.__name__} uses the module-level name {name!r}, which is not there "
+                    "inside the component: import it in the function, or make it a function"
+                )
+            found[name] = helper
+            queue.append(helper)
+    return [found[name] for name in sorted(found)]
+
+
+def _global_names(code: CodeType) -> Iterator[str]:
+    yield from (i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _global_names(constant)
+
+
+def _slim(func: FunctionType) -> FunctionType:
+    """func again, its source without docstring and comments: pipeline.yaml must stay small."""
+    source = slim_source(textwrap.dedent(inspect.getsource(func)))
+    filename = f"<embedded {func.__module__}.{func.__name__}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    namespace: dict[str, typing.Any] = {**vars(typing)}
+    exec(compile(source, filename, "exec"), namespace)
+    return typing.cast(FunctionType, namespace[func.__name__])
+
+
+def slim_source(source: str) -> str:
+    """source without the lines that hold only a comment, a docstring or nothing; every other line as it is."""
+    drop: set[int] = set()
+    at_block_start = False
+    previous = tokenize.NEWLINE
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        lines = range(token.start[0], token.end[0] + 1)
+        alone = token.line.strip().startswith(token.string.splitlines()[0].strip()) if token.string.strip() else False
+        if token.type == tokenize.COMMENT and alone:
+            drop.update(lines)
+        elif token.type == tokenize.NL and not token.line.strip():
+            drop.update(lines)
+        elif token.type == tokenize.STRING and at_block_start and previous == tokenize.INDENT:
+            drop.update(lines)
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            at_block_start = token.type == tokenize.INDENT
+            previous = token.type
+    return "".join(
+        line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in drop
+    )

@@ -1,0 +1,94 @@
+"""Finished stages leave a marker on the volume, `done/<stage>.json`: a stage started again returns at once.
+
+All markers lie in one folder because some stages share a folder (`scores/`) and others write several.
+"""
+
+from utils.stages.outcome import failure
+
+
+def read_marker(data_dir: str, stage: str) -> dict:
+    """The marker of a finished stage, `{}` when the stage has not finished."""
+    import json
+    import os
+
+    path = os.path.join(data_dir, "done", f"{stage}.json")
+    if not os.path.exists(path):
+        return {}
+    with open(path) as file:
+        return json.load(file)
+
+
+def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dict | None:
+    """The result of an earlier run of this stage with the same inputs, or None when it has to run.
+
+    Args:
+        inputs: what decides the stage's output: parameters, and `upstream`, the hash of the stage before it.
+        force: run again although the inputs differ from those of the finished stage.
+
+    Raises:
+        SystemExit: the stage finished with other inputs, and `force` is off.
+    """
+    marker = read_marker(data_dir, stage)
+    if not marker:
+        return None
+    if marker["inputs_hash"] == inputs_hash(inputs):
+        print(f"{stage} finished earlier with the same inputs ({marker['finished']}); nothing to do")
+        return marker["result"]
+    if force:
+        return None
+    changed = sorted(k for k in {*inputs, *marker["inputs"]} if inputs.get(k) != marker["inputs"].get(k))
+    raise failure(
+        f"{stage} finished earlier on this volume with other inputs",
+        f"different now: {', '.join(changed)}",
+        "start a new run (its own volume), or pass -p force_pull=true to do the stages again here",
+    )
+
+
+def inputs_hash(inputs: dict) -> str:
+    """A short hash of a stage's inputs, the same for the same values in any order."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_marker(data_dir: str, stage: str, inputs: dict, outputs: list, result: dict, started: float) -> None:
+    """Record that a stage finished: call it last, when every output is in its place.
+
+    Args:
+        outputs: files or folders the stage wrote, relative to data_dir; their sizes in bytes are recorded.
+        result: what later stages and the report need (JSON).
+        started: `time.time()` at the stage's start.
+    """
+    import importlib.metadata as metadata
+    import json
+    import os
+    import time
+
+    def size(path: str) -> int:
+        if os.path.isfile(path):
+            return os.path.getsize(path)
+        return sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(path) for f in files)
+
+    def version(package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return ""
+
+    packages = ("instructlab-sdg", "instructlab-training", "instructlab-eval", "torch", "transformers", "kfp")
+    marker = {
+        "stage": stage,
+        "inputs": inputs,
+        "inputs_hash": inputs_hash(inputs),
+        "outputs": {name: size(os.path.join(data_dir, name)) for name in outputs},
+        "versions": {name: version(name) for name in packages if version(name)},
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.time() - started, 1),
+        "result": result,
+    }
+    path = os.path.join(data_dir, "done", f"{stage}.json")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".part", "w") as file:
+        json.dump(marker, file, indent=1)
+    os.replace(path + ".part", path)

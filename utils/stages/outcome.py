@@ -1,0 +1,17 @@
+"""How a stage tells the person who runs it what happens: progress, and a failure that names its remedy."""
+
+
+def failure(what: str, cause: str, remedy: str) -> SystemExit:
+    """The error that ends a stage; raise it. It prints without a traceback and exits with 1.
+
+    Args:
+        what: what failed and where, one line.
+        cause: the likely cause.
+        remedy: what to do or which command to run next.
+    """
+    return SystemExit(f"error: {what}\n  cause: {cause}\n  next: {remedy}")
+
+
+def progress(done: int, total: int, what: str) -> None:
+    """Print a progress line, `progress: 3/80 answers`, from which displays compute the time left."""
+    print(f"progress: {done}/{total} {what}", flush=True)
