@@ -1,0 +1,48 @@
+"""Errors for the person who meets them: what failed, the likely cause, the next command."""
+
+
+class IlabError(Exception):
+    """A failure with a message for people. `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, cause: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.cause = cause
+        self.remedy = remedy
+
+    def render(self) -> str:
+        """The message as printed on stderr: `error: what`, then `cause:` and `next:` where they are known."""
+        lines = [f"error: {self.what}"]
+        for label, text in (("cause", self.cause), ("next", self.remedy)):
+            if text:
+                lines.append(f"  {label}: " + text.replace("\n", "\n    "))
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.cause}" if self.cause else self.what
+
+
+class UsageError(IlabError):
+    """Wrong flags or arguments."""
+
+    exit_code = 2
+
+
+class PipelineError(IlabError):
+    """The pipeline file can't be read, or holds something that can't be run."""
+
+    exit_code = 2
+
+
+class PrerequisiteError(IlabError):
+    """Something the run needs isn't there."""
+
+    exit_code = 3
+
+
+class TaskFailed(IlabError):
+    """One execution of a task failed; the walker may retry it."""
+
+    exit_code = 1

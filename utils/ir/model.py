@@ -1,0 +1,291 @@
+"""The compiled pipeline as plain dataclasses, and what passes between the walker and a runner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+# --- what passes between the walker and a runner -------------------------------------------------------------------
+
+
+class TaskState(StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    CANCELED = "CANCELED"
+    RETRYING = "RETRYING"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact: `type` is the schema title, such as "system.Model"; `uri` is where its content lies."""
+
+    name: str
+    type: str
+    uri: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A volume in the task's file system.
+
+    `kind` is "claim", "secret", "config_map", "empty_dir" or "ephemeral"; `name` the claim, Secret, ConfigMap or volume.
+    `options` holds the rest: `medium`, `size_limit` (empty_dir), `size`, `access_modes`, `storage_class` (ephemeral),
+    `default_mode` (secret, config_map).
+    """
+
+    kind: str
+    name: str
+    path: str
+    sub_path: str = ""
+    optional: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EnvFrom:
+    """An environment variable taken from one key of a Secret or ConfigMap (`kind`: "secret", "config_map")."""
+
+    kind: str
+    name: str
+    key: str
+    env: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One execution of a component, everything resolved but paths.
+
+    `id` is unique and stable in the run ("exit-handler-1/train-2", "for-loop-2/3/print-op").
+    `command` and `args` are templates still: `utils.ir.command.resolve_command` fills them. They carry no
+    `pip install` preamble; what it would have installed is in `packages`.
+    `inputs` are typed parameter values, `input_types` and `output_parameters` their KFP types ("STRING",
+    "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT", "TASK_FINAL_STATUS");
+    `output_artifacts` maps a name to its schema title, `output_lists` names those that are lists.
+    `kubernetes` is the rest of the pod's settings with every name resolved: `node_selector`, `tolerations`, `labels`,
+    `annotations`, `image_pull_secrets`, `image_pull_policy`, `field_env`, `security_context`, `node_affinity`,
+    `pod_affinity`, `resources`; a key that has nothing is left out.
+    """
+
+    id: str
+    name: str
+    component: str
+    image: str
+    command: tuple[Any, ...]
+    args: tuple[Any, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    input_types: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[str, list[Artifact]] = field(default_factory=dict)
+    output_parameters: Mapping[str, str] = field(default_factory=dict)
+    output_artifacts: Mapping[str, str] = field(default_factory=dict)
+    output_lists: frozenset[str] = frozenset()
+    mounts: tuple[Mount, ...] = ()
+    env_from: tuple[EnvFrom, ...] = ()
+    kubernetes: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a task made: typed parameter values, and artifacts by output name."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: Mapping[str, list[Artifact]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a task. `time` is in seconds since the epoch, `progress` (done, total, what)."""
+
+    time: float
+    task_id: str
+    state: TaskState
+    message: str = ""
+    progress: tuple[float, float, str] | None = None
+    outputs: Outputs | None = None
+
+
+@dataclass(frozen=True)
+class RunIds:
+    """The run as placeholders name it: {{$.pipeline_job_name}}, {{$.pipeline_job_uuid}}, …"""
+
+    name: str
+    id: str
+    root: str = ""
+    created: str = ""
+    """Time of creation, UTC, RFC 3339."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: SUCCEEDED, FAILED or CANCELED, with the first failure's message and the pipeline's outputs."""
+
+    state: TaskState
+    error: str = ""
+    outputs: Outputs = field(default_factory=Outputs)
+
+
+# --- the compiled pipeline -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a component. `default` counts only where `has_default`."""
+
+    name: str
+    type: str
+    default: Any = None
+    has_default: bool = False
+    optional: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ArtifactSpec:
+    name: str
+    type: str
+    is_list: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Inputs or outputs of a component."""
+
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    artifacts: Mapping[str, ArtifactSpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task input's value comes from; `kind` says which fields count.
+
+    - "constant": `value`
+    - "parent": the parent's input `name` (with `path` into a struct, from `parseJson(string_value)[…]`)
+    - "output": output `name` of the task `task` (a list of them where the task is a loop)
+    - "status": the final status of `task`
+    - "collected": a list of other sources, in `items`
+    """
+
+    kind: str
+    name: str = ""
+    task: str = ""
+    value: Any = None
+    path: tuple[str | int, ...] = ()
+    items: tuple["Source", ...] = ()
+
+
+@dataclass(frozen=True)
+class Retry:
+    """`seconds * factor**attempt`, at most `most`, between attempts; `count` attempts after the first."""
+
+    count: int = 0
+    seconds: float = 0.0
+    factor: float = 2.0
+    most: float = 3600.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A task repeated for each item. `item` names the child input that takes it."""
+
+    item: str
+    source: Source
+    artifacts: bool = False
+    parallelism: int = 0
+    """0: no limit of its own."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A task of a DAG, before it runs."""
+
+    key: str
+    name: str
+    component: str
+    parameters: Mapping[str, Source] = field(default_factory=dict)
+    artifacts: Mapping[str, Source] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    condition: str = ""
+    always: bool = False
+    """Runs when all upstream tasks ended, however they ended (exit tasks, ignore_upstream_failure)."""
+    loop: Loop | None = None
+    retry: Retry = field(default_factory=Retry)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """One producer of a DAG's output: output `output` of the inner task `task`."""
+
+    task: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container executor."""
+
+    image: str
+    command: tuple[Any, ...] = ()
+    args: tuple[Any, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    lightweight: bool = False
+    """A Python function carried in the command, which needs nothing but an interpreter with kfp."""
+    platform: Mapping[str, Any] = field(default_factory=dict)
+    """The executor's part of the platform document (deploymentSpec.executors.<label>)."""
+
+
+@dataclass(frozen=True)
+class Importer:
+    uri: Source
+    type: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dag:
+    """Tasks in an order in which each comes after those it needs. `outputs` lists producers, the first that ran wins."""
+
+    nodes: tuple[Node, ...] = ()
+    outputs: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component: exactly one of `container`, `importer`, `dag` is set."""
+
+    key: str
+    inputs: Interface = field(default_factory=Interface)
+    outputs: Interface = field(default_factory=Interface)
+    executor: str = ""
+    container: Container | None = None
+    importer: Importer | None = None
+    dag: Dag | None = None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A compiled pipeline. `root` is its outermost component; `text` the file as read."""
+
+    name: str
+    root: Component
+    components: Mapping[str, Component]
+    description: str = ""
+    display_name: str = ""
+    pipeline_root: str = ""
+    sdk_version: str = ""
+    text: str = ""
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The pipeline's own parameters."""
+        return self.root.inputs.parameters
