@@ -1,0 +1,63 @@
+# `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
+.DEFAULT_GOAL := help
+.PHONY: help setup stages demo test e2e lint types bench compile docs lock clean
+
+PYTHON ?= python3
+VENV := .venv
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ilab-pipeline
+# What the stages run with (torch and the InstructLab libraries, 7 GB) outlives the checkout, one for each lock file.
+STAGES := $(CACHE)/stages-$(shell sha256sum requirements/stages.txt | cut -c1-12)
+export ILAB_PYTHON := $(STAGES)/bin/python
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/ready ## Make .venv with the command `ilab-pipeline`, no torch
+
+stages: $(STAGES)/ready ## Make the environment the stages run in (7 GB, once)
+
+demo: setup stages ## Run the complete workflow on this machine
+	$(VENV)/bin/ilab-pipeline demo
+
+test: setup ## Run the fast tests
+	$(VENV)/bin/python -m pytest -n 2
+
+e2e: setup stages ## Run the demo at its smallest, and tests on what it made
+	$(VENV)/bin/python -m pytest tests/e2e
+
+lint: setup ## Check style, and that every supported backend understands pipeline.yaml
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ilab-pipeline lint
+
+types: setup ## Check types
+	$(VENV)/bin/mypy
+
+bench: setup ## Measure compile time, YAML size and overhead a task
+	$(VENV)/bin/python -m tests.bench
+
+compile: setup ## Write pipeline.yaml
+	$(VENV)/bin/python pipeline.py
+
+docs: setup ## Write the generated pages of docs/
+	$(VENV)/bin/ilab-pipeline docs
+
+lock: setup ## Pin requirements/*.in again
+	@for name in uv base dev stages; do \
+	  $(VENV)/bin/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+clean: ## Remove .venv (not the stages' environment, nor past runs)
+	rm -rf $(VENV)
+
+$(VENV)/ready: requirements/uv.txt requirements/dev.txt requirements/base.in pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --require-hashes -r requirements/dev.txt
+	$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --no-deps --no-build-isolation -e .
+	touch $@
+
+$(STAGES)/ready: | $(VENV)/ready
+	$(VENV)/bin/uv venv -q --clear --python $(PYTHON) $(STAGES)
+	$(VENV)/bin/uv pip sync -q --python $(STAGES)/bin/python --require-hashes requirements/stages.txt
+	touch $@

@@ -1,0 +1,378 @@
+"""The InstructLab workflow as one DAG: its parameters, tasks and edges.
+
+`python pipeline.py` compiles it to pipeline.yaml; `python pipeline.py run -e EXPERIMENT -r RUN -p NAME=VALUE`
+submits it to a Kubeflow Pipelines server.
+"""
+
+from kfp import dsl, kubernetes
+
+from components.clean_up import clean_up
+from components.create_volume import create_volume
+from components.data_import import data_import
+from components.data_processing import data_processing
+from components.final_eval import final_eval
+from components.mt_bench import mt_bench
+from components.prerequisites import prerequisites
+from components.publish import publish
+from components.report import report
+from components.sdg import sdg
+from components.train import train
+from utils.images import INSTRUCTLAB
+
+# Where a task's container sees the run's volume, the Secrets and the certificate. A runner may put them elsewhere:
+# components get every path as a parameter.
+DATA = "/data"
+OBJECT_STORE = "/mnt/object-store"
+TEACHER = "/mnt/teacher"
+JUDGE = "/mnt/judge"
+TAXONOMY_REPO = "/mnt/taxonomy-repo"
+CA = "/mnt/ca"
+
+# The server replaces it only where it is the entire value of an input.
+RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+
+@dsl.pipeline(
+    name="ilab",
+    description="InstructLab: synthetic data from a taxonomy, two training phases, scores by a judge, a better model.",
+)
+def ilab_pipeline(
+    # Data
+    sdg_object_store_secret: str = "sdg-object-store-credentials",
+    sdg_base_model: str = "",
+    sdg_repo_url: str = "",
+    sdg_repo_branch: str = "",
+    sdg_repo_pr: int = 0,
+    sdg_repo_commit: str = "",
+    sdg_repo_secret: str = "taxonomy-repo-secret",
+    force_pull: bool = False,
+    # Synthetic data
+    sdg_teacher_secret: str = "teacher-secret",
+    sdg_pipeline: str = "/usr/share/instructlab/sdg/pipelines/agentic",
+    sdg_scale_factor: int = 30,
+    sdg_sample_size: float = 1.0,
+    sdg_batch_size: int = 32,
+    sdg_num_workers: int = 2,
+    # Data processing
+    sdg_max_batch_len: int = 5000,
+    sdg_held_out_fraction: float = 0.05,
+    # Training
+    train_launcher: str = "pytorchjob",
+    train_num_workers: int = 2,
+    train_gpu_per_worker: int = 2,
+    train_gpu_identifier: str = "nvidia.com/gpu",
+    train_cpu_per_worker: str = "2",
+    train_memory_per_worker: str = "250Gi",
+    train_tolerations: list = [],  # noqa: B006 - KFP reads the default, nothing changes it
+    train_node_selectors: dict = {},  # noqa: B006
+    train_num_epochs_phase_1: int = 7,
+    train_num_epochs_phase_2: int = 10,
+    train_effective_batch_size_phase_1: int = 128,
+    train_effective_batch_size_phase_2: int = 3840,
+    train_learning_rate_phase_1: float = 2e-5,
+    train_learning_rate_phase_2: float = 6e-6,
+    train_num_warmup_steps_phase_1: int = 1000,
+    train_num_warmup_steps_phase_2: int = 1000,
+    train_save_samples: int = 250000,
+    train_max_batch_len: int = 5000,
+    train_max_seq_len: int = 4096,
+    train_seed: int = 42,
+    train_keep_checkpoints: int = 0,
+    train_cpu_offload: bool = True,
+    train_pending_timeout: str = "60m",
+    train_timeout: str = "168h",
+    # Evaluation
+    eval_judge_secret: str = "judge-secret",
+    eval_engine: str = "vllm",
+    eval_gpu_identifier: str = "nvidia.com/gpu",
+    eval_answer_options: dict = {},  # noqa: B006
+    eval_judge_options: dict = {},  # noqa: B006
+    mt_bench_max_workers: str = "auto",
+    mt_bench_merge_system_user_message: bool = False,
+    mt_bench_max_questions: int = 0,
+    mt_bench_max_error_rate: float = 0.25,
+    final_eval_max_workers: str = "auto",
+    final_eval_few_shots: int = 5,
+    final_eval_batch_size: str = "auto",
+    final_eval_merge_system_user_message: bool = False,
+    final_eval_max_questions: int = 0,
+    mmlu_tasks: list = [],  # noqa: B006
+    # Publication and report
+    gate_min_mt_bench: float = 0.0,
+    gate_max_error_rate: float = 1.0,
+    gate_require_improvement: bool = False,
+    output_data_key: str = "",
+    report_notes: list = [],  # noqa: B006
+    # Kubernetes
+    k8s_storage_class_name: str = "standard",
+    k8s_storage_size: str = "100Gi",
+    k8s_keep_volume: str = "never",
+    k8s_ca_configmap: str = "kube-root-ca.crt",
+    k8s_ca_key: str = "ca.crt",
+) -> None:
+    """Train a model on a taxonomy, and hand it back with the proof that it is better.
+
+    Args:
+        sdg_object_store_secret: Secret of the object store: bucket, access_key, secret_key, data_key (the archive),
+            optional endpoint, region, verify_tls.
+        sdg_base_model: Model to train. Empty: model/ of the archive; else s3://BUCKET/PREFIX or a local path.
+        sdg_repo_url: Git repository of the taxonomy (https or ssh). Empty: taxonomy/ of the archive.
+        sdg_repo_branch: Branch of the taxonomy. Give a branch, a pull request or a commit; none: the default branch.
+        sdg_repo_pr: Pull request of the taxonomy, by number. 0: none.
+        sdg_repo_commit: Commit of the taxonomy, by hash.
+        sdg_repo_secret: Secret for the taxonomy's repository: username and password, or ssh-privatekey and known_hosts.
+            May be missing for a public one.
+        force_pull: Do stages again whose inputs have changed on a volume that has their results.
+        sdg_teacher_secret: Secret of the teacher: endpoint, model_name, api_token.
+        sdg_pipeline: How samples are generated: simple, full, or a folder of SDG pipeline YAML.
+        sdg_scale_factor: Samples to generate for each seed example, 1 or more.
+        sdg_sample_size: Fraction of the skills data mixed in, over 0 to 1.
+        sdg_batch_size: Completions a request to the teacher, 1 to 4096.
+        sdg_num_workers: Requests to the teacher in parallel, 2 to 10.
+        sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
+        sdg_held_out_fraction: Fraction of the generated samples kept for evaluation and never trained on, 0 to 0.5.
+        train_launcher: pytorchjob (the Kubeflow training operator), or process (in the task itself).
+        train_num_workers: Training pods (nodes), 1 or more.
+        train_gpu_per_worker: GPUs of each training pod. 0: train on CPU.
+        train_gpu_identifier: Resource name of the GPUs.
+        train_cpu_per_worker: CPUs of each training pod, as a Kubernetes quantity.
+        train_memory_per_worker: Memory of each training pod, as a Kubernetes quantity.
+        train_tolerations: Tolerations of the GPU pods, a list of Kubernetes tolerations.
+        train_node_selectors: Labels of the nodes that GPU pods may run on.
+        train_num_epochs_phase_1: Passes over the knowledge data.
+        train_num_epochs_phase_2: Passes over the skills data.
+        train_effective_batch_size_phase_1: Samples an optimizer step in phase 1, over all GPUs.
+        train_effective_batch_size_phase_2: Samples an optimizer step in phase 2, over all GPUs.
+        train_learning_rate_phase_1: Peak learning rate of phase 1.
+        train_learning_rate_phase_2: Peak learning rate of phase 2.
+        train_num_warmup_steps_phase_1: Steps until phase 1 reaches its peak learning rate.
+        train_num_warmup_steps_phase_2: Steps until phase 2 reaches its peak learning rate.
+        train_save_samples: Samples between checkpoints inside an epoch. 0: a checkpoint after each epoch alone.
+        train_max_batch_len: Tokens of a micro-batch on one GPU; not below train_max_seq_len.
+        train_max_seq_len: Longest sequence, in tokens.
+        train_seed: Seed of training and of the held-out split.
+        train_keep_checkpoints: Phase 2 checkpoints kept, the newest. 0: all.
+        train_cpu_offload: FSDP keeps optimizer and parameters in CPU memory: slower, needs less GPU memory.
+        train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
+        train_timeout: Longest time a phase may train, like 72h.
+        eval_judge_secret: Secret of the judge: endpoint, model_name, api_token.
+        eval_engine: What serves checkpoints for evaluation: vllm (GPU) or llama.cpp (CPU).
+        eval_gpu_identifier: Resource name of the GPU that evaluation uses.
+        eval_answer_options: Fields added to each request that a scored model answers, such as max_tokens.
+        eval_judge_options: Fields added to each request to the judge.
+        mt_bench_max_workers: Parallel requests in MT-Bench: auto or a number.
+        mt_bench_merge_system_user_message: For judges that take no system message.
+        mt_bench_max_questions: MT-Bench questions asked. 0: all 80.
+        mt_bench_max_error_rate: Highest share of unrated answers at which a checkpoint can be the candidate, 0 to 1.
+        final_eval_max_workers: Parallel requests in the final evaluation: auto or a number.
+        final_eval_few_shots: Worked examples before each multiple-choice question.
+        final_eval_batch_size: Multiple-choice questions at once: auto or a number.
+        final_eval_merge_system_user_message: For judges that take no system message.
+        final_eval_max_questions: Taxonomy questions asked in MT-Bench-branch. 0: all.
+        mmlu_tasks: Standard MMLU tasks to run as well, such as mmlu_anatomy; their data come from a hub.
+        gate_min_mt_bench: Lowest MT-Bench score that is published, 0 to 10. 0: any.
+        gate_max_error_rate: Highest judge error rate that is published, 0 to 1. 1: any.
+        gate_require_improvement: Publish only a candidate that beats the base model and loses in no comparison.
+        output_data_key: Name of the published archive, after its time stamp. Empty: the data_key of the Secret.
+        report_notes: Remarks shown at the top of the report.
+        k8s_storage_class_name: Storage class of the run's volume; it must allow ReadWriteMany.
+        k8s_storage_size: Size of the run's volume; 17 checkpoints of a 7B model in bf16 take 214 GiB.
+        k8s_keep_volume: Keep the run's volume: never, on_failure or always.
+        k8s_ca_configmap: ConfigMap with a certificate authority to trust besides the public ones.
+        k8s_ca_key: Key of the certificate in that ConfigMap.
+    """
+    ca_file = f"{CA}/{k8s_ca_key}"
+
+    exit_task = clean_up(run_id=RUN_ID, keep_volume=k8s_keep_volume)
+    exit_task.set_caching_options(False).set_display_name("clean up")
+
+    with dsl.ExitHandler(exit_task, name="workflow"):
+        checked = prerequisites(
+            object_store_secret_dir=OBJECT_STORE,
+            teacher_secret_dir=TEACHER,
+            judge_secret_dir=JUDGE,
+            taxonomy_secret_dir=TAXONOMY_REPO,
+            ca_file=ca_file,
+            base_model=sdg_base_model,
+            taxonomy_url=sdg_repo_url,
+            taxonomy_branch=sdg_repo_branch,
+            taxonomy_pr=sdg_repo_pr,
+            taxonomy_commit=sdg_repo_commit,
+            sdg_pipeline=sdg_pipeline,
+            sdg_scale_factor=sdg_scale_factor,
+            sdg_sample_size=sdg_sample_size,
+            sdg_batch_size=sdg_batch_size,
+            sdg_num_workers=sdg_num_workers,
+            sdg_max_batch_len=sdg_max_batch_len,
+            sdg_held_out_fraction=sdg_held_out_fraction,
+            train_launcher=train_launcher,
+            train_num_workers=train_num_workers,
+            train_gpu_per_worker=train_gpu_per_worker,
+            train_max_batch_len=train_max_batch_len,
+            train_max_seq_len=train_max_seq_len,
+            mt_bench_max_workers=mt_bench_max_workers,
+            mt_bench_max_error_rate=mt_bench_max_error_rate,
+            final_eval_max_workers=final_eval_max_workers,
+            final_eval_batch_size=final_eval_batch_size,
+            gate_max_error_rate=gate_max_error_rate,
+            eval_engine=eval_engine,
+            keep_volume=k8s_keep_volume,
+            retry_seconds=20.0,
+        )
+        volume = create_volume(
+            run_id=RUN_ID, size=k8s_storage_size, storage_class=k8s_storage_class_name, access_mode="ReadWriteMany"
+        ).after(checked)
+        imported = data_import(
+            data_dir=DATA,
+            object_store_secret_dir=OBJECT_STORE,
+            ca_file=ca_file,
+            base_model=sdg_base_model,
+            taxonomy_url=sdg_repo_url,
+            taxonomy_branch=sdg_repo_branch,
+            taxonomy_pr=sdg_repo_pr,
+            taxonomy_commit=sdg_repo_commit,
+            taxonomy_secret_dir=TAXONOMY_REPO,
+            force=force_pull,
+        )
+        generated = sdg(
+            data_dir=DATA,
+            teacher_secret_dir=TEACHER,
+            ca_file=ca_file,
+            sdg_pipeline=sdg_pipeline,
+            scale_factor=sdg_scale_factor,
+            sample_size=sdg_sample_size,
+            batch_size=sdg_batch_size,
+            num_workers=sdg_num_workers,
+            force=force_pull,
+        ).after(imported)
+        processed = data_processing(
+            data_dir=DATA,
+            held_out_fraction=sdg_held_out_fraction,
+            max_seq_len=train_max_seq_len,
+            max_batch_len=sdg_max_batch_len,
+            seed=train_seed,
+            force=force_pull,
+        ).after(generated)
+
+        every_phase = {
+            "data_dir": DATA,
+            "run_id": RUN_ID,
+            "launcher": train_launcher,
+            "image": INSTRUCTLAB,
+            "save_samples": train_save_samples,
+            "max_batch_len": train_max_batch_len,
+            "max_seq_len": train_max_seq_len,
+            "seed": train_seed,
+            "keep_checkpoints": train_keep_checkpoints,
+            "cpu_offload": train_cpu_offload,
+            "num_workers": train_num_workers,
+            "gpu_per_worker": train_gpu_per_worker,
+            "gpu_identifier": train_gpu_identifier,
+            "cpu_per_worker": train_cpu_per_worker,
+            "memory_per_worker": train_memory_per_worker,
+            "tolerations": train_tolerations,
+            "node_selectors": train_node_selectors,
+            "volume_claim": volume.output,
+            "pending_timeout": train_pending_timeout,
+            "timeout": train_timeout,
+            "force": force_pull,
+        }
+        phase_1 = train(
+            phase=1,
+            num_epochs=train_num_epochs_phase_1,
+            effective_batch_size=train_effective_batch_size_phase_1,
+            learning_rate=train_learning_rate_phase_1,
+            num_warmup_steps=train_num_warmup_steps_phase_1,
+            **every_phase,
+        ).after(processed)
+        phase_2 = train(
+            phase=2,
+            num_epochs=train_num_epochs_phase_2,
+            effective_batch_size=train_effective_batch_size_phase_2,
+            learning_rate=train_learning_rate_phase_2,
+            num_warmup_steps=train_num_warmup_steps_phase_2,
+            **every_phase,
+        ).after(phase_1)
+
+        scored = mt_bench(
+            data_dir=DATA,
+            judge_secret_dir=JUDGE,
+            ca_file=ca_file,
+            engine=eval_engine,
+            max_workers=mt_bench_max_workers,
+            merge_system_user_message=mt_bench_merge_system_user_message,
+            max_questions=mt_bench_max_questions,
+            max_error_rate=mt_bench_max_error_rate,
+            answer_options=eval_answer_options,
+            judge_options=eval_judge_options,
+            force=force_pull,
+        ).after(phase_2)
+        compared = final_eval(
+            data_dir=DATA,
+            judge_secret_dir=JUDGE,
+            ca_file=ca_file,
+            engine=eval_engine,
+            max_workers=final_eval_max_workers,
+            few_shots=final_eval_few_shots,
+            batch_size=final_eval_batch_size,
+            merge_system_user_message=final_eval_merge_system_user_message,
+            mmlu_tasks=mmlu_tasks,
+            max_questions=final_eval_max_questions,
+            answer_options=eval_answer_options,
+            judge_options=eval_judge_options,
+            force=force_pull,
+        ).after(scored)
+        published = publish(
+            data_dir=DATA,
+            run_id=RUN_ID,
+            object_store_secret_dir=OBJECT_STORE,
+            ca_file=ca_file,
+            name=output_data_key,
+            min_mt_bench=gate_min_mt_bench,
+            max_error_rate=gate_max_error_rate,
+            require_improvement=gate_require_improvement,
+            force=force_pull,
+        ).after(compared)
+        reported = report(data_dir=DATA, run_id=RUN_ID, notes=report_notes).after(published)
+
+        for task in (imported, generated, processed, phase_1, phase_2, scored, compared, published, reported):
+            kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
+        for task in (checked, volume, imported, generated, processed, phase_1, phase_2, scored, compared, published,
+                     reported):  # fmt: skip
+            task.set_caching_options(False)
+        # Optional, so that a Secret that is missing becomes a finding of the prerequisites and not a pod that hangs.
+        for name, folder, tasks in (
+            (sdg_object_store_secret, OBJECT_STORE, (checked, imported, published)),
+            (sdg_repo_secret, TAXONOMY_REPO, (checked, imported)),
+            (sdg_teacher_secret, TEACHER, (checked, generated)),
+            (eval_judge_secret, JUDGE, (checked, scored, compared)),
+        ):
+            for task in tasks:
+                kubernetes.use_secret_as_volume(task, secret_name=name, mount_path=folder, optional=True)
+        for task in (checked, imported, generated, scored, compared, published):
+            kubernetes.use_config_map_as_volume(task, config_map_name=k8s_ca_configmap, mount_path=CA, optional=True)
+        for task in (scored, compared):
+            task.set_accelerator_type(eval_gpu_identifier).set_accelerator_limit(1)
+            kubernetes.add_toleration_json(task, train_tolerations)
+            kubernetes.add_node_selector_json(task, train_node_selectors)
+
+        for task, title in (
+            (checked, "prerequisites"),
+            (volume, "create volume"),
+            (imported, "data import"),
+            (generated, "synthetic data"),
+            (processed, "data processing"),
+            (phase_1, "train phase 1: knowledge"),
+            (phase_2, "train phase 2: skills"),
+            (scored, "MT-Bench"),
+            (compared, "final evaluation"),
+            (published, "publish"),
+            (reported, "report"),
+        ):
+            task.set_display_name(title)
+
+
+if __name__ == "__main__":
+    from utils.cli.submit import pipeline_main
+
+    pipeline_main(ilab_pipeline)
