@@ -1,0 +1,116 @@
+"""Values from files and -p: typed by the pipeline's file, every finding in one error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from utils.arguments import load_arguments, typed
+from utils.errors import UsageError
+from utils.ir.model import Parameter
+
+SPECS = {
+    "name": Parameter("name", "STRING", "", has_default=True, optional=True),
+    "epochs": Parameter("epochs", "NUMBER_INTEGER", 7, has_default=True, optional=True),
+    "rate": Parameter("rate", "NUMBER_DOUBLE", 1e-4, has_default=True, optional=True),
+    "offload": Parameter("offload", "BOOLEAN", True, has_default=True, optional=True),
+    "tolerations": Parameter("tolerations", "LIST", [], has_default=True, optional=True),
+    "selectors": Parameter("selectors", "STRUCT", {}, has_default=True, optional=True),
+    "required": Parameter("required", "STRING"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("STRING", "8", "8"),
+        ("STRING", "", ""),
+        ("STRING", " as it is ", " as it is "),
+        ("NUMBER_INTEGER", "-3", -3),
+        ("NUMBER_INTEGER", 7.0, 7),
+        ("NUMBER_DOUBLE", "2e-05", 2e-05),
+        ("NUMBER_DOUBLE", "1", 1.0),
+        ("NUMBER_DOUBLE", 3, 3.0),
+        ("BOOLEAN", "true", True),
+        ("BOOLEAN", "False", False),
+        ("LIST", '[{"key": "a=b"}]', [{"key": "a=b"}]),
+        ("LIST", "[a, 1]", ["a", 1]),
+        ("STRUCT", "{}", {}),
+        ("STRUCT", '{"a": {"b": [1.5, null]}}', {"a": {"b": [1.5, None]}}),
+    ],
+)
+def test_values_take_the_parameters_type(kind: str, value: Any, expected: Any) -> None:
+    result = typed(Parameter("p", kind), value)
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("STRING", 2, 'got 2, expected text (put it in quotes: "…")'),
+        ("STRING", None, 'has no value (null); expected text; unset is written ""'),
+        ("NUMBER_INTEGER", "3.5", 'got "3.5", expected a whole number'),
+        ("NUMBER_INTEGER", "1_000", "expected a whole number"),
+        ("NUMBER_INTEGER", True, "got true, expected a whole number"),
+        ("NUMBER_INTEGER", 2**53 + 1, "expected a whole number"),
+        ("NUMBER_DOUBLE", "nan", "expected a number"),
+        ("NUMBER_DOUBLE", float("inf"), "expected a number"),
+        ("BOOLEAN", "yes", 'got "yes", expected true or false'),
+        ("BOOLEAN", 1, "got 1, expected true or false"),
+        ("LIST", "a, b", "expected a list"),
+        ("LIST", "{}", "expected a list"),
+        ("LIST", "[2024-01-01]", "expected a list"),
+        ("STRUCT", "[", "expected a mapping"),
+        ("STRUCT", {1: 2}, "expected a mapping"),
+        ("TASK_FINAL_STATUS", "{}", "can't be given from outside"),
+    ],
+)
+def test_ill_typed_values_say_what_they_are_and_what_is_expected(kind: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        typed(Parameter("p", kind), value)
+    assert message in str(caught.value)
+
+
+def test_only_the_first_equals_sign_separates_name_and_value() -> None:
+    """Trap 42: values may hold `=`, and they do not stay text."""
+    got = load_arguments(SPECS, [], ["required=a=b==", 'selectors={"k": "x=y"}', "epochs=3"])
+    assert got == {"required": "a=b==", "selectors": {"k": "x=y"}, "epochs": 3}
+
+
+def test_later_files_win_and_pairs_win_over_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.json"
+    first.write_text("required: one\nepochs: 1\nrate: 1e-4\n")
+    second.write_text(json.dumps({"required": "two", "epochs": 2}))
+    got = load_arguments(SPECS, [first, second], ["epochs=3"])
+    assert got == {"required": "two", "epochs": 3, "rate": 1e-4}
+
+
+def test_all_findings_come_at_once(tmp_path: Path) -> None:
+    broken, twice = tmp_path / "broken.yaml", tmp_path / "twice.yaml"
+    broken.write_text("a: 1\nb: [\n")
+    twice.write_text("epochs: 1\nepochs: 2\n")
+    pairs = ["epoch=3", "rate=fast", "no-equals", "tolerations=[]"]
+    with pytest.raises(UsageError) as caught:
+        load_arguments(SPECS, [broken, twice, tmp_path / "absent.yaml"], pairs)
+    message = caught.value.render()
+    for part in (
+        f"{broken}: line 3, column 1: no valid YAML",
+        f"{twice}: named more than once: epochs",
+        "absent.yaml: can't be read: No such file or directory",
+        "-p: no parameter 'epoch'; did you mean epochs?",
+        '-p: rate: got "fast", expected a number',
+        '-p "no-equals": expected NAME=VALUE',
+        "required and not given: required",
+    ):
+        assert part in message
+    assert "7 of the arguments" in message
+
+
+@pytest.mark.parametrize("text", ["- a\n", "just text"])
+def test_a_parameter_file_is_a_mapping(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match="expected a mapping of parameter names"):
+        load_arguments(SPECS, [file], ["required=x"])

@@ -1,0 +1,207 @@
+"""The values a user gives a pipeline: read from files and the command line, checked against the pipeline's own file."""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from utils.errors import UsageError
+from utils.ir.model import Parameter
+
+# What each type of the file means to the person who writes a value.
+_EXPECTED = {
+    "STRING": "text",
+    "NUMBER_INTEGER": "a whole number, like 8",
+    "NUMBER_DOUBLE": "a number, like 0.5 or 2e-5",
+    "BOOLEAN": "true or false",
+    "LIST": 'a list, like ["a", "b"]',
+    "STRUCT": 'a mapping, like {"key": "value"}',
+}
+# Numbers travel as JSON doubles in KFP: integers beyond this lose digits.
+_LARGEST_EXACT_INTEGER = 2**53
+
+
+def load_arguments(
+    parameters: Mapping[str, Parameter], files: Sequence[Path] = (), pairs: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The typed arguments from parameter files (later ones win) and then `NAME=VALUE` pairs (these win over files).
+
+    Only what was given is returned: defaults are filled in where the pipeline runs.
+
+    Raises:
+        UsageError: a name that the pipeline does not have, a value of another type, a required parameter left out, a
+            file that can't be read; one error that lists every finding.
+    """
+    arguments: dict[str, Any] = {}
+    findings: list[str] = []
+    for name, value, source in _given(files, pairs, findings):
+        if name not in parameters:
+            findings.append(f"{source}: no parameter {name!r}{_near(name, parameters)}")
+            continue
+        try:
+            arguments[name] = typed(parameters[name], value)
+        except ValueError as error:
+            findings.append(f"{source}: {name}: {error}")
+            arguments[name] = value
+    missing = [
+        name for name, spec in parameters.items() if not (spec.optional or spec.has_default or name in arguments)
+    ]
+    if missing:
+        findings.append(f"required and not given: {', '.join(missing)}")
+    if findings:
+        raise UsageError(
+            f"{len(findings)} of the arguments do{'es' if len(findings) == 1 else ''} not fit the pipeline",
+            "\n         ".join(findings),
+            "correct them; docs/parameters.md describes every parameter of our pipeline",
+        )
+    return arguments
+
+
+def typed(parameter: Parameter, value: Any) -> Any:
+    """value in the type of the parameter; text is read as on the command line, where everything is text.
+
+    Raises:
+        ValueError: value is not of the parameter's type; the message tells what it is and what is expected.
+    """
+    if value is None:
+        empty = {"LIST": "[]", "STRUCT": "{}"}.get(parameter.type, '""')
+        raise ValueError(f"has no value (null); expected {_expected(parameter)}; unset is written {empty}")
+    read = _READERS.get(parameter.type)
+    if read is None:
+        raise ValueError(f"is of the type {parameter.type}, which can't be given from outside")
+    result = read(value)
+    if result is None:
+        raise ValueError(f"got {_shown(value)}, expected {_expected(parameter)}{_hint(parameter, value)}")
+    return result
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value.strip()):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_EXACT_INTEGER
+    return value if fits else None
+
+
+def _double(value: Any) -> float | None:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _boolean(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _list(value: Any) -> list[Any] | None:
+    value = _parsed(value)
+    return value if isinstance(value, list) and _is_json(value) else None
+
+
+def _struct(value: Any) -> dict[str, Any] | None:
+    value = _parsed(value)
+    return value if isinstance(value, dict) and _is_json(value) else None
+
+
+_READERS = {
+    "STRING": _string,
+    "NUMBER_INTEGER": _integer,
+    "NUMBER_DOUBLE": _double,
+    "BOOLEAN": _boolean,
+    "LIST": _list,
+    "STRUCT": _struct,
+}
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return None
+
+
+def _is_json(value: Any) -> bool:
+    """Whether value survives JSON unchanged: no dates, no keys that are not text."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(_is_json(item) for item in value)
+    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _expected(parameter: Parameter) -> str:
+    return _EXPECTED.get(parameter.type, parameter.type)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _hint(parameter: Parameter, value: Any) -> str:
+    return ' (put it in quotes: "…")' if parameter.type == "STRING" and isinstance(value, int | float) else ""
+
+
+def _near(name: str, names: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _given(files: Sequence[Path], pairs: Sequence[str], findings: list[str]) -> Iterator[tuple[str, Any, str]]:
+    """Name, value and source of each argument, in the order of their weight; what can't be read becomes a finding."""
+    for file in files:
+        try:
+            values = _read_file(file)
+        except ValueError as error:
+            findings.append(f"{file}: {error}")
+            continue
+        yield from ((str(name), value, str(file)) for name, value in values.items())
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if separator and name.strip():
+            yield name.strip(), value, "-p"
+        else:
+            findings.append(f"-p {_shown(pair)}: expected NAME=VALUE")
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """A YAML or JSON file of parameters; an empty one gives none.
+
+    Raises:
+        ValueError: it can't be read, is no YAML, names a parameter twice, or is no mapping.
+    """
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"can't be read: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+    try:
+        tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{where}no valid YAML: {getattr(error, 'problem', None) or error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a mapping of parameter names to values, it holds a {type(values).__name__}")
+    keys = [key.value for key, _ in tree.value] if isinstance(tree, yaml.MappingNode) else []
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"named more than once: {', '.join(twice)}")
+    return values
