@@ -32,9 +32,9 @@ class Artifact:
 class Mount:
     """A volume in the task's file system.
 
-    `kind` is "claim", "secret", "config_map", "empty_dir" or "ephemeral"; `name` the claim, Secret, ConfigMap or volume.
-    `options` holds the rest: `medium`, `size_limit` (empty_dir), `size`, `access_modes`, `storage_class` (ephemeral),
-    `default_mode` (secret, config_map).
+    `kind` is "claim", "secret", "config_map", "empty_dir" or "ephemeral"; `name` that of the claim, Secret, ConfigMap
+    or volume. `options` holds the rest: `medium`, `size_limit` (empty_dir), `size`, `access_modes`, `storage_class`,
+    `labels`, `annotations` (ephemeral).
     """
 
     kind: str
@@ -145,6 +145,8 @@ class Parameter:
     has_default: bool = False
     optional: bool = False
     description: str = ""
+    literals: tuple[Any, ...] = ()
+    """The only values allowed, where it is a `Literal`."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,6 @@ class Source:
     - "parent": the parent's input `name` (with `path` into a struct, from `parseJson(string_value)[…]`)
     - "output": output `name` of the task `task` (a list of them where the task is a loop)
     - "status": the final status of `task`
-    - "collected": a list of other sources, in `items`
     """
 
     kind: str
@@ -179,28 +180,35 @@ class Source:
     task: str = ""
     value: Any = None
     path: tuple[str | int, ...] = ()
-    items: tuple["Source", ...] = ()
 
 
 @dataclass(frozen=True)
 class Retry:
-    """`seconds * factor**attempt`, at most `most`, between attempts; `count` attempts after the first."""
+    """`count` attempts after the first; before the n-th of them `seconds * factor**(n-1)` pass.
+
+    None starts later than `window` seconds after the first attempt started: KFP's backoff_max_duration is "the maximum
+    duration during which the task will be retried".
+    """
 
     count: int = 0
     seconds: float = 0.0
     factor: float = 2.0
-    most: float = 3600.0
+    window: float = 3600.0
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A task repeated for each item. `item` names the child input that takes it."""
+    """A task repeated for each item, which its input `item` takes.
+
+    The items are `items` where those are known, else the value of the task's own input `source`.
+    `parallelism` 0 means no limit of its own.
+    """
 
     item: str
-    source: Source
+    items: tuple[Any, ...] | None = None
+    source: str = ""
     artifacts: bool = False
     parallelism: int = 0
-    """0: no limit of its own."""
 
 
 @dataclass(frozen=True)
@@ -241,19 +249,23 @@ class Container:
     lightweight: bool = False
     """A Python function carried in the command, which needs nothing but an interpreter with kfp."""
     platform: Mapping[str, Any] = field(default_factory=dict)
-    """The executor's part of the platform document (deploymentSpec.executors.<label>)."""
+    """What the platform document says about this executor, as it stands there."""
 
 
 @dataclass(frozen=True)
 class Importer:
-    uri: Source
+    """Takes an artifact that exists: `uri` is a constant, or empty where the input parameter `parameter` holds it."""
+
     type: str
+    uri: str = ""
+    parameter: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    download: bool = False
 
 
 @dataclass(frozen=True)
 class Dag:
-    """Tasks in an order in which each comes after those it needs. `outputs` lists producers, the first that ran wins."""
+    """Tasks, each after those it needs. `outputs` lists each output's producers: the first that ran wins."""
 
     nodes: tuple[Node, ...] = ()
     outputs: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
@@ -261,7 +273,7 @@ class Dag:
 
 @dataclass(frozen=True)
 class Component:
-    """A component: exactly one of `container`, `importer`, `dag` is set."""
+    """A component: one of `container`, `importer`, `dag` is set, or `unknown` names what stands there instead."""
 
     key: str
     inputs: Interface = field(default_factory=Interface)
@@ -270,6 +282,7 @@ class Component:
     container: Container | None = None
     importer: Importer | None = None
     dag: Dag | None = None
+    unknown: str = ""
 
 
 @dataclass(frozen=True)
@@ -283,6 +296,8 @@ class Pipeline:
     display_name: str = ""
     pipeline_root: str = ""
     sdk_version: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the platform document says about the whole pipeline (`pipelineConfig`)."""
     text: str = ""
 
     @property

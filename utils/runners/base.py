@@ -12,6 +12,9 @@ class Runner(ABC):
     max_parallel: int = 4
     """How many tasks may execute at the same time."""
 
+    runs_containers: bool = False
+    """Whether it can run a component's image; without, only Python functions carried in the pipeline file run."""
+
     def check(self, pipeline: Pipeline) -> None:  # noqa: B027 - a runner with nothing to refuse needs no override
         """Refuse, before anything starts, what this place can't run.
 

@@ -1,0 +1,189 @@
+"""From a task to the command that runs it, and from what it left behind to its outputs."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from utils.errors import TaskFailed
+from utils.ir.model import Artifact, Outputs, RunIds, Task
+from utils.ir.placeholders import job_values
+from utils.ir.values import text, typed, whole_numbers
+
+_PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}")
+_REFERENCE = re.compile(
+    r"\.(inputs|outputs)\.(parameters|artifacts)\[(?:''|'|\")(.+?)(?:''|'|\")\]"
+    r"(?:\.(value|output_file|path|uri|name|metadata)(?:\[(?:''|'|\")(.+?)(?:''|'|\")\])?)?"
+)
+_OUTPUT_FILE = "executor_output.json"
+# Where KFP mounts a remote artifact; anything else is a path already.
+_REMOTE = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
+
+
+def executor_input(task: Task, root: str, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """KFP's ExecutorInput message as JSON values: what a task is given and where its outputs go.
+
+    Args:
+        task: the task.
+        root: directory (or URI) under which the outputs go; each parameter's file and each artifact takes its name.
+        inputs: parameter values in place of the task's own, where a runner rewrote paths.
+    """
+    outputs = {
+        "parameters": {name: {"outputFile": f"{root}/{name}"} for name in task.output_parameters},
+        "artifacts": {
+            name: {"artifacts": [_runtime_artifact(Artifact(name, kind, f"{root}/{name}"))]}
+            for name, kind in task.output_artifacts.items()
+        },
+        "outputFile": f"{root}/{_OUTPUT_FILE}",
+    }
+    given = dict(task.inputs if inputs is None else inputs)
+    message = {
+        "inputs": {
+            "parameterValues": given,
+            "artifacts": {
+                name: {"artifacts": [_runtime_artifact(one) for one in many]} for name, many in task.artifacts.items()
+            },
+        },
+        "outputs": outputs,
+    }
+    itself = {"{{$}}": json.dumps(message), **_output_file(message)}
+    return {
+        "inputs": {
+            **message["inputs"],
+            "parameterValues": {
+                name: itself.get(value, value) if isinstance(value, str) else value for name, value in given.items()
+            },
+        },
+        "outputs": outputs,
+    }
+
+
+def resolve_command(task: Task, message: Mapping[str, Any], ids: RunIds) -> list[str]:
+    """The task's command and arguments with every placeholder filled in from the ExecutorInput `message`.
+
+    Raises:
+        TaskFailed: a placeholder names something the task doesn't have.
+    """
+    known = {**job_values(ids, task.id, task.name), **_output_file(message), "{{$}}": json.dumps(message)}
+    present = {**message["inputs"]["parameterValues"], **message["inputs"]["artifacts"]}
+    result: list[str] = []
+    for template in (*task.command, *task.args):
+        for element in _expand(_structure(template), present):
+            result.append(_PLACEHOLDER.sub(lambda match: _fill(match, known, message, task), element))
+    return result
+
+
+def read_outputs(task: Task, root: str | Path) -> Outputs:
+    """What a task that ended well left under root: executor_output.json and the files of its output parameters.
+
+    Raises:
+        TaskFailed: the file can't be read, or a value is not of the declared type.
+    """
+    folder = Path(root)
+    report = folder / _OUTPUT_FILE
+    try:
+        content = json.loads(report.read_text()) if report.is_file() else {}
+    except ValueError as error:
+        raise TaskFailed(f"task {task.id} wrote no valid {_OUTPUT_FILE}", str(error)) from error
+    values = dict(content.get("parameterValues", {}))
+    for name, kind in task.output_parameters.items():
+        if name not in values and (folder / name).is_file():
+            values[name] = _from_file((folder / name).read_text(), kind, name, task)
+    for name in values.keys() & task.output_parameters.keys():
+        try:
+            values[name] = typed(values[name], task.output_parameters[name])
+        except ValueError as error:
+            raise TaskFailed(f"task {task.id} returned a wrong type for its output {name}", str(error)) from error
+    written = content.get("artifacts", {})
+    artifacts = {
+        name: [
+            _merged(Artifact(name, kind, f"{folder}/{name}"), one)
+            for one in written.get(name, {}).get("artifacts") or [{}]
+        ]
+        for name, kind in task.output_artifacts.items()
+    }
+    return Outputs({name: value for name, value in values.items() if name in task.output_parameters}, artifacts)
+
+
+def _runtime_artifact(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "type": {"schemaTitle": artifact.type, "schemaVersion": "0.0.1"},
+        "uri": artifact.uri,
+        "metadata": dict(artifact.metadata),
+    }
+
+
+def _merged(artifact: Artifact, written: Mapping[str, Any]) -> Artifact:
+    return replace(
+        artifact,
+        name=written.get("name") or artifact.name,
+        uri=written.get("uri") or artifact.uri,
+        metadata=whole_numbers(written.get("metadata") or {}),
+    )
+
+
+def _from_file(content: str, kind: str, name: str, task: Task) -> Any:
+    """An output parameter's file: a string as it is, all else JSON."""
+    if kind == "STRING":
+        return content
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise TaskFailed(f"task {task.id} wrote no valid JSON for its output {name}", str(error)) from error
+
+
+def _output_file(message: Mapping[str, Any]) -> dict[str, str]:
+    path = message["outputs"]["outputFile"]
+    return {"{{$.outputs.output_file}}": path, "{{$.outputMetadataUri}}": path}
+
+
+def _structure(template: Any) -> Any:
+    """A Concat or IfPresent, which the compiled file holds as JSON text; other text as it is."""
+    if isinstance(template, str) and template.startswith(('{"Concat": ', '{"IfPresent": ')):
+        return json.loads(template)
+    return template
+
+
+def _expand(element: Any, present: Mapping[str, Any]) -> list[str]:
+    """The command's elements that one template gives: none for an IfPresent that is absent, several for a list."""
+    if element is None:
+        return []
+    if isinstance(element, str):
+        return [element]
+    if isinstance(element, Sequence):
+        return [one for part in element for one in _expand(part, present)]
+    if "Concat" in element:
+        return ["".join(_expand(element["Concat"], present))]
+    choice = element["IfPresent"]
+    return _expand(choice["Then"] if present.get(choice["InputName"]) is not None else choice.get("Else"), present)
+
+
+def _fill(match: re.Match[str], known: Mapping[str, str], message: Mapping[str, Any], task: Task) -> str:
+    if match[0] in known:
+        return known[match[0]]
+    reference = _REFERENCE.fullmatch(match[1])
+    if not reference:
+        raise TaskFailed(f"task {task.id} uses the unknown placeholder {match[0]}")
+    side, kind, name, field, key = reference.groups()
+    try:
+        if kind == "parameters":
+            values = message["inputs"]["parameterValues"] if side == "inputs" else message["outputs"]["parameters"]
+            return text(values.get(name)) if side == "inputs" else values[name]["outputFile"]
+        artifacts = message[side]["artifacts"][name]["artifacts"]
+    except KeyError as error:
+        raise TaskFailed(f"task {task.id} has nothing for its placeholder {match[0]}") from error
+    if field is None:
+        return json.dumps(artifacts)
+    if field == "metadata" and key:
+        return text(artifacts[0]["metadata"].get(key, ""))
+    return _local_path(artifacts[0]["uri"]) if field == "path" else text(artifacts[0][field])
+
+
+def _local_path(uri: str) -> str:
+    for scheme, mount in _REMOTE.items():
+        if uri.startswith(scheme):
+            return mount + uri.removeprefix(scheme)
+    return uri.removeprefix("file://")

@@ -1,0 +1,86 @@
+"""Parameter values: typed as the pipeline declares them, and as text the way KFP writes them.
+
+Protocol buffers know one kind of number, so a compiled file holds 3.0 where the author wrote 3.
+"""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from utils.ir.model import Parameter
+
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (float,),
+    "STRING": (str,),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+    "TASK_FINAL_STATUS": (dict,),
+}
+_NAMES = {
+    "NUMBER_INTEGER": "an integer",
+    "NUMBER_DOUBLE": "a number",
+    "STRING": "a string",
+    "BOOLEAN": "true or false",
+    "LIST": "a list",
+    "STRUCT": "a struct",
+}
+
+
+def typed(value: Any, kind: str) -> Any:
+    """value as a parameter of type `kind` ("NUMBER_INTEGER", …) holds it.
+
+    Whole numbers become int for an integer and float for a double; inside lists and structs they become int, which is
+    what a server's JSON gives. Anything given to a string becomes its JSON text.
+
+    Raises:
+        ValueError: value can't be of that type.
+    """
+    if kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind == "NUMBER_DOUBLE" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind == "STRING":
+        return text(value)
+    if kind in ("LIST", "STRUCT"):
+        value = whole_numbers(value)
+    allowed = _PYTHON_TYPES.get(kind)
+    if allowed is None:
+        return value
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "BOOLEAN"):
+        raise ValueError(f"expected {_NAMES.get(kind, kind)}, got {text(value)!r}")
+    return value
+
+
+def parameter_value(value: Any, parameter: Parameter) -> Any:
+    """value typed for `parameter`, and one of its literals where it has such.
+
+    Raises:
+        ValueError: value is of another type, or none of the literals.
+    """
+    result = typed(value, parameter.type)
+    if parameter.literals and result not in parameter.literals:
+        choices = ", ".join(text(choice) for choice in parameter.literals)
+        raise ValueError(f"expected one of {choices}, got {text(result)!r}")
+    return result
+
+
+def whole_numbers(value: Any) -> Any:
+    """value with every whole float inside it as an int."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: whole_numbers(item) for key, item in value.items()}
+    return value
+
+
+def text(value: Any) -> str:
+    """value as it appears inside a string: JSON, but a string as it is and a number without exponent (2e-5: 0.00002)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f").removesuffix(".0")
+    return json.dumps(whole_numbers(value), ensure_ascii=False)
