@@ -1,0 +1,156 @@
+"""A run's journal: one JSON object a line, on disk before the run goes on, and what can be read back from it."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from utils.ir.model import Artifact, Event, Outputs, TaskState
+
+
+class Journal:
+    """Appends records to a journal file. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        _mend(path)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._states: dict[str, TaskState] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._fd)
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Write a record and wait until the disk has it."""
+        line = json.dumps({"kind": kind, "time": round(time.time(), 3), **values}, separators=(",", ":"))
+        os.write(self._fd, line.encode() + b"\n")  # one write: with O_APPEND, lines of several threads never mix
+        os.fsync(self._fd)
+
+    def on_event(self, event: Event) -> None:
+        """Record a task's change of state; messages and progress within a state are not worth a record."""
+        if event.state is TaskState.PENDING or event.state is self._states.get(event.task_id):
+            return
+        self._states[event.task_id] = event.state
+        values: dict[str, Any] = {"task": event.task_id, "state": event.state.value, "time": round(event.time, 3)}
+        if event.message:
+            values["message"] = event.message
+        if event.outputs is not None:
+            values["outputs"] = asdict(event.outputs)
+        self.append("task", **values)
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What the journal tells of a task. Times in seconds since the epoch, 0 when unknown."""
+
+    id: str
+    state: TaskState
+    started: float = 0.0
+    ended: float = 0.0
+    attempts: int = 0
+    message: str = ""
+    claims: tuple[str, ...] = ()
+    """Volume claims that it mounted."""
+
+
+@dataclass(frozen=True)
+class History:
+    """A run as its journal tells it.
+
+    `state` is None when the run did not come to an end (it goes on, or was killed). `finished` holds the outputs of
+    tasks that succeeded; they are not repeated. `claims` are those made by the runner itself.
+    """
+
+    tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
+    finished: Mapping[str, Outputs] = field(default_factory=dict)
+    state: TaskState | None = None
+    error: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    private_dirs: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+
+
+def read_history(path: Path) -> History:
+    """Replay a journal. A torn last line, left by a crash in mid-write, counts as not written.
+
+    Raises:
+        ValueError: a line before the last is no record: the file was changed by another hand.
+    """
+    history = History()
+    if not path.exists():
+        return history
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line) if line else None
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: not a record of a journal: {error}") from error
+        if record:
+            history = _apply(history, record)
+    return history
+
+
+def _apply(history: History, record: dict[str, Any]) -> History:
+    kind, at = record["kind"], record["time"]
+    if kind == "run":
+        return replace(
+            history,
+            state=None,
+            error="",
+            ended=0.0,
+            started=history.started or at,
+            private_dirs=(*history.private_dirs, record["private_dir"]),
+        )
+    if kind == "end":
+        return replace(history, state=TaskState(record["state"]), error=record.get("error", ""), ended=at)
+    if kind == "claim":
+        return replace(history, claims=(*history.claims, record["name"]))
+    return _apply_task(history, record)
+
+
+def _apply_task(history: History, record: dict[str, Any]) -> History:
+    task_id, at = record["task"], record["time"]
+    task = history.tasks.get(task_id, TaskRecord(task_id, TaskState.PENDING))
+    if record["kind"] == "process":
+        task = replace(task, attempts=task.attempts + 1, claims=tuple(record["claims"]))
+        return replace(history, tasks={**history.tasks, task_id: task})
+    state = TaskState(record["state"])
+    finished = dict(history.finished)
+    if state is TaskState.SUCCEEDED and task_id in finished:
+        return history  # taken over by a resumed run
+    if state is TaskState.RUNNING:
+        finished.pop(task_id, None)
+        if task.state is not TaskState.RETRYING:
+            task = replace(task, started=at)
+        task = replace(task, ended=0.0)
+    else:
+        task = replace(task, ended=at)
+    task = replace(task, state=state, message=record.get("message", ""))
+    if state is TaskState.SUCCEEDED and "outputs" in record:
+        finished[task_id] = _outputs(record["outputs"])
+    return replace(history, tasks={**history.tasks, task_id: task}, finished=finished)
+
+
+def _outputs(values: dict[str, Any]) -> Outputs:
+    artifacts = {name: [Artifact(**item) for item in items] for name, items in values["artifacts"].items()}
+    return Outputs(parameters=values["parameters"], artifacts=artifacts)
+
+
+def _mend(path: Path) -> None:
+    """Cut off a torn last line, so that what is appended starts a line of its own."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("rb+") as file:
+            file.truncate(whole)

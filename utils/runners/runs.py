@@ -1,0 +1,208 @@
+"""Where runs on this machine live: a home with a folder for each run and one for each volume claim.
+
+<home>/runs/<run id>/    journal.jsonl  run.json  pipeline.yaml  logs/<task>.log  tasks/<task>/
+<home>/claims/<claim>/
+"""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UsageError
+from utils.runners.journal import History, read_history
+
+_RUN_ID = re.compile(r"^[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?$")
+_LONGEST_PREFIX = 30
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run works on this machine; kept with the run, so that a resumed one works alike.
+
+    `python` is the interpreter that tasks run in, `secrets` the folder with Secrets ("" for none), `grace` the
+    seconds that a task has to stop in.
+    """
+
+    python: str
+    max_parallel: int = 2
+    secrets: str = ""
+    install_packages: bool = False
+    grace: float = 10.0
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    home: Path
+    run_id: str
+
+    @property
+    def path(self) -> Path:
+        return self.home / "runs" / self.run_id
+
+    @property
+    def claims(self) -> Path:
+        """The folder of all volume claims of this home."""
+        return self.home / "claims"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def package(self) -> Path:
+        """The pipeline file as it was when the run started."""
+        return self.path / "pipeline.yaml"
+
+    def log(self, task_id: str) -> Path:
+        return self.path / "logs" / (task_id.replace("/", ".") + ".log")
+
+    def task_root(self, task_id: str) -> Path:
+        """Where a task's outputs and artifacts go."""
+        return self.path / "tasks" / task_id
+
+    def history(self) -> History:
+        return read_history(self.journal)
+
+    def settings(self) -> tuple[dict[str, Any], Settings]:
+        """The arguments the run was started with, and its settings."""
+        stored = json.loads((self.path / "run.json").read_text())
+        return stored["arguments"], Settings(**stored["settings"])
+
+    def own_claims(self) -> list[Path]:
+        """Folders of the claims that belong to this run: the one named after it, and those its CreatePVC tasks made."""
+        if not self.claims.is_dir():
+            return []
+        made = set(self.history().claims)
+        return sorted(p for p in self.claims.iterdir() if p.name in made or p.name == claim_of_run(self.run_id))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the kernel lets go of it however the process ends.
+
+        Raises:
+            UsageError: another process works on the run.
+        """
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(fd, 32, 0).decode().strip()
+                raise UsageError(
+                    f"another process works on the run {self.run_id}",
+                    f"process {holder} holds it" if holder else "",
+                    f"watch it with: ilab-pipeline status {self.run_id}",
+                ) from None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(fd)
+
+    def is_running(self) -> bool:
+        """Whether a process works on the run now."""
+        try:
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def remove(self) -> None:
+        """Delete the run and its claims."""
+        for claim in self.own_claims():
+            shutil.rmtree(claim)
+        shutil.rmtree(self.path)
+
+
+def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any], settings: Settings) -> RunFolder:
+    """Make the folder of a new run; `package` is the text of its pipeline file.
+
+    Raises:
+        UsageError: the id is taken, or can't name a run.
+    """
+    check_run_id(run_id)
+    folder = RunFolder(home, run_id)
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir(mode=0o700)
+    except FileExistsError:
+        raise UsageError(
+            f"there is a run {run_id} already",
+            f"in {folder.path}",
+            f"choose another id, or go on with that run: ilab-pipeline resume {run_id}",
+        ) from None
+    (folder.path / "logs").mkdir()
+    folder.claims.mkdir(exist_ok=True)
+    folder.package.write_text(package)
+    (folder.path / "run.json").write_text(
+        json.dumps({"run_id": run_id, "arguments": arguments, "settings": asdict(settings)}, indent=1)
+    )
+    return folder
+
+
+def find_run(home: Path, run_id: str) -> RunFolder:
+    """The folder of a run.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    folder = RunFolder(home, run_id)
+    if not _RUN_ID.match(run_id) or not folder.path.is_dir():
+        known = [f.run_id for f in all_runs(home)][-5:]
+        raise UsageError(
+            f"there is no run {run_id} in {home}",
+            f"the last ones are: {', '.join(known)}" if known else "there are no runs yet",
+            "list them with: ilab-pipeline status",
+        )
+    return folder
+
+
+def all_runs(home: Path) -> list[RunFolder]:
+    """Every run of a home, the oldest first."""
+    runs = home / "runs"
+    if not runs.is_dir():
+        return []
+    folders = [RunFolder(home, path.name) for path in runs.iterdir() if (path / "run.json").is_file()]
+    return sorted(folders, key=lambda folder: (folder.path / "run.json").stat().st_mtime)
+
+
+def new_run_id(pipeline: str) -> str:
+    """`<pipeline>-YYYYMMDD-HHMMSS-xxxx` (UTC), a valid name for Kubernetes objects, and so is `ilab-<run id>`."""
+    prefix = re.sub(r"[^a-z0-9]+", "-", pipeline.lower()).strip("-")[:_LONGEST_PREFIX].strip("-") or "run"
+    return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def check_run_id(run_id: str) -> None:
+    """Refuse an id that can't name Kubernetes objects: 1 to 57 small letters, digits and dashes.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if not _RUN_ID.match(run_id):
+        raise UsageError(
+            f"{run_id!r} can't be the id of a run",
+            "it names volumes and folders: 1 to 57 small letters, digits and dashes, a letter or digit at both ends",
+            "choose another --run-id",
+        )
+
+
+def claim_of_run(run_id: str) -> str:
+    """The name of the claim that the pipeline's own component `create_volume` makes for a run."""
+    return f"ilab-{run_id}"
