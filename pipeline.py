@@ -208,6 +208,7 @@ def ilab_pipeline(
             train_launcher=train_launcher,
             train_num_workers=train_num_workers,
             train_gpu_per_worker=train_gpu_per_worker,
+            train_gpu_identifier=train_gpu_identifier,
             train_max_batch_len=train_max_batch_len,
             train_max_seq_len=train_max_seq_len,
             mt_bench_max_workers=mt_bench_max_workers,
@@ -216,6 +217,7 @@ def ilab_pipeline(
             final_eval_batch_size=final_eval_batch_size,
             gate_max_error_rate=gate_max_error_rate,
             eval_engine=eval_engine,
+            eval_gpu_identifier=eval_gpu_identifier,
             keep_volume=k8s_keep_volume,
             retry_seconds=20.0,
         )
