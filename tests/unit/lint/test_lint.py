@@ -1,0 +1,291 @@
+"""The linter parses with real protos of every supported backend and knows what no parser sees."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from kfp import compiler, dsl, kubernetes
+
+from utils.cli.lint import lint
+from utils.errors import PipelineError
+from utils.lint import BACKENDS, Severity, lint_text
+
+ALL = tuple(backend.name for backend in BACKENDS)
+NEWEST, V3_4, V3_0, OLDEST = ALL
+IMAGE = "registry.example/stage@sha256:" + "0" * 64
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def work(text: str, number: int = 1) -> str:
+    return text * number
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def clean(run: str, status: dsl.PipelineTaskFinalStatus) -> None:
+    print(run, status)
+
+
+@dsl.pipeline(name="sample")
+def sample(secret: str = "s", gpu: str = "nvidia.com/gpu", tolerations: list = [], nodes: dict = {}) -> None:  # noqa: B006
+    exit_task = clean(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER).set_caching_options(False)
+    with dsl.ExitHandler(exit_task, name="all"):
+        first = work(text=gpu).set_caching_options(False)
+        task = work(text=dsl.PIPELINE_JOB_ID_PLACEHOLDER).after(first).set_caching_options(False)
+        kubernetes.mount_pvc(task, pvc_name=first.output, mount_path="/data")
+        kubernetes.use_secret_as_volume(task, secret_name=secret, mount_path="/mnt/s", optional=True)
+        kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={"a": "A"})
+        kubernetes.add_toleration_json(task, tolerations)
+        kubernetes.add_node_selector_json(task, nodes)
+        task.set_accelerator_type(gpu).set_accelerator_limit(1)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Both documents of the sample pipeline."""
+    file = tmp_path_factory.mktemp("lint") / "sample.yaml"
+    compiler.Compiler().compile(sample, str(file))
+    return list(yaml.load_all(file.read_text(), yaml.CSafeLoader))
+
+
+def tasks(documents: list[Any]) -> dict[str, Any]:
+    return documents[0]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+
+
+def config(documents: list[Any]) -> dict[str, Any]:
+    return documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-work-2"]
+
+
+def container(documents: list[Any]) -> dict[str, Any]:
+    return documents[0]["deploymentSpec"]["executors"]["exec-work-2"]["container"]
+
+
+def sub_dag_inputs(documents: list[Any]) -> dict[str, Any]:
+    return documents[0]["components"]["comp-exit-handler-1"]["inputDefinitions"]["parameters"]
+
+
+def test_a_pipeline_with_what_all_backends_have_has_no_finding(compiled: list[Any]) -> None:
+    assert lint_text(yaml.safe_dump_all(compiled)) == []
+
+
+Change = Callable[[list[Any]], Any]
+CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
+    # What the parsers of some or all backends refuse, drop or ignore.
+    "unknown field": (lambda d: d[0].update(surprise=1), Severity.ERROR, "surprise", "unknown field", ALL),
+    "unknown field deep inside": (
+        lambda d: tasks(d)["work-2"].update(surprise={}),
+        Severity.ERROR,
+        "components.comp-exit-handler-1.dag.tasks.work-2.surprise",
+        "refuses the pipeline",
+        ALL,
+    ),
+    "unknown field of an executor": (
+        lambda d: container(d).update(privileged=True),
+        Severity.ERROR,
+        "deploymentSpec.executors.exec-work-2.container.privileged",
+        "refuses the pipeline",
+        ALL,
+    ),
+    "unknown enum value": (
+        lambda d: sub_dag_inputs(d)["pipelinechannel--gpu"].update(parameterType="TEXT"),
+        Severity.ERROR,
+        "components.comp-exit-handler-1.inputDefinitions.parameters.pipelinechannel--gpu.parameterType",
+        "not a value of the type",
+        ALL,
+    ),
+    "wrong type": (
+        lambda d: tasks(d)["work-2"].update(dependentTasks="work"),
+        Severity.ERROR,
+        "components.comp-exit-handler-1.dag.tasks.work-2.dependentTasks",
+        "not a value of the type",
+        ALL,
+    ),
+    "a mapping where a list belongs": (
+        lambda d: container(d).update(env={"name": "A", "value": "b"}),
+        Severity.ERROR,
+        "deploymentSpec.executors.exec-work-2.container.env",
+        "expected a list, got dict",
+        ALL,
+    ),
+    "two of which one is allowed": (
+        lambda d: tasks(d)["work-2"]["inputs"]["parameters"]["text"].update(componentInputParameter="x"),
+        Severity.ERROR,
+        "components.comp-exit-handler-1.dag.tasks.work-2.inputs.parameters.text.runtimeValue",
+        "excludes componentInputParameter",
+        ALL,
+    ),
+    "literals": (
+        lambda d: d[0]["root"]["inputDefinitions"]["parameters"]["gpu"].update(literals=["a"]),
+        Severity.ERROR,
+        "root.inputDefinitions.parameters.gpu.literals",
+        "unknown field",
+        (V3_0, OLDEST),
+    ),
+    "TaskConfig": (
+        lambda d: d[0]["components"]["comp-work"].update(taskConfigPassthroughs=[{"field": "RESOURCES"}]),
+        Severity.ERROR,
+        "components.comp-work.taskConfigPassthroughs",
+        "unknown field",
+        (OLDEST,),
+    ),
+    "workspace": (
+        lambda d: d[1]["platforms"]["kubernetes"].update(pipelineConfig={"workspace": {"size": "1Gi"}}),
+        Severity.ERROR,
+        "platform: platforms.kubernetes.pipelineConfig.workspace",
+        "silently drops the whole platform document",
+        (OLDEST,),
+    ),
+    "unknown field of the platform": (
+        lambda d: d[1]["platforms"]["kubernetes"].update(surprise=1),
+        Severity.ERROR,
+        "platform: platforms.kubernetes.surprise",
+        "silently drops the whole platform document",
+        ALL,
+    ),
+    "optional Secret as environment": (
+        lambda d: config(d)["secretAsEnv"][0].update(optional=True),
+        Severity.WARNING,
+        "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.secretAsEnv[0].optional",
+        "silently ignored",
+        (OLDEST,),
+    ),
+    "sub path of a claim": (
+        lambda d: config(d)["pvcMount"][0].update(subPath="a"),
+        Severity.WARNING,
+        "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.pvcMount[0].subPath",
+        "silently ignored",
+        (V3_0, OLDEST),
+    ),
+    "wrong type in the platform": (
+        lambda d: config(d)["pvcMount"][0].update(mountPath=[1]),
+        Severity.ERROR,
+        "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.pvcMount[0].mountPath",
+        "driver fails",
+        ALL,
+    ),
+    # What every parser takes.
+    "placeholder of the run inside text": (
+        lambda d: tasks(d)["work"]["inputs"]["parameters"]["text"].update(
+            {"runtimeValue": {"constant": "run-{{$.pipeline_job_uuid}}"}, "componentInputParameter": None}
+        ),
+        Severity.ERROR,
+        "components.comp-exit-handler-1.dag.tasks.work.inputs.parameters.text.runtimeValue.constant",
+        "inside a longer constant",
+        (),
+    ),
+    "parameter without default": (
+        lambda d: d[0]["root"]["inputDefinitions"]["parameters"]["secret"].pop("defaultValue"),
+        Severity.WARNING,
+        "root.inputDefinitions.parameters.secret",
+        "no default, or None",
+        (),
+    ),
+    "image by tag": (
+        lambda d: container(d).update(image="registry.example/stage:latest"),
+        Severity.WARNING,
+        "deploymentSpec.executors.exec-work-2.container.image",
+        "no digest",
+        (),
+    ),
+    "caching": (
+        lambda d: tasks(d)["work"].update(cachingOptions={"enableCache": True}),
+        Severity.WARNING,
+        "components.comp-exit-handler-1.dag.tasks.work.cachingOptions",
+        "caching is on",
+        (),
+    ),
+    "claim without storage class": (
+        lambda d: container(d).update(image="argostub/createpvc"),
+        Severity.WARNING,
+        "components.comp-exit-handler-1.dag.tasks.work-2.inputs.parameters.storage_class_name",
+        "becomes the class `standard`",
+        (),
+    ),
+    "input that the DAG around does not have": (
+        lambda d: sub_dag_inputs(d).pop("pipelinechannel--gpu"),
+        Severity.ERROR,
+        "components.comp-exit-handler-1.dag.tasks.work.inputs.parameters.text",
+        "which the DAG around it does not have",
+        (),
+    ),
+    "resource of an input that the task does not have": (
+        lambda d: container(d)["resources"]["accelerator"].update(
+            resourceType="{{$.inputs.parameters['pipelinechannel--other']}}"
+        ),
+        Severity.ERROR,
+        "components.comp-exit-handler-1.dag.tasks.work-2: resources.accelerator.resourceType",
+        "the task has no input pipelinechannel--other",
+        (),
+    ),
+    "too many executors": (
+        lambda d: d[0]["deploymentSpec"]["executors"].update({f"exec-{n}": {} for n in range(12)}),
+        Severity.WARNING,
+        "deploymentSpec.executors",
+        "15 executors",
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_fault_is_named_with_the_backends_it_concerns(compiled: list[Any], case: str) -> None:
+    change, severity, where, what, backends = CASES[case]
+    documents = copy.deepcopy(compiled)
+    change(documents)
+    findings = [f for f in lint_text(yaml.safe_dump_all(documents)) if f.where == where]
+    assert len(findings) == 1, findings
+    assert findings[0].severity == severity
+    assert what in findings[0].what
+    assert findings[0].backends == backends
+
+
+def test_every_refused_field_is_named_not_the_first_alone(compiled: list[Any]) -> None:
+    documents = copy.deepcopy(compiled)
+    documents[0].update(one=1)
+    tasks(documents)["work"].update(two=2)
+    documents[1].update(three=3)
+    assert [f.where for f in lint_text(yaml.safe_dump_all(documents))] == [
+        "components.comp-exit-handler-1.dag.tasks.work.two",
+        "one",
+        "platform: three",
+    ]
+
+
+def test_parameters_of_accelerators_reach_a_nested_dag_only_beside_another_use(tmp_path: Path) -> None:
+    """The SDK forgets to hand such a parameter down; the linter catches what it compiles."""
+
+    @dsl.pipeline(name="forgotten")
+    def forgotten(gpu: str = "nvidia.com/gpu") -> None:
+        exit_task = clean(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER).set_caching_options(False)
+        with dsl.ExitHandler(exit_task):
+            work(text="a").set_caching_options(False).set_accelerator_type(gpu).set_accelerator_limit(1)
+
+    compiler.Compiler().compile(forgotten, str(tmp_path / "f.yaml"))
+    (finding,) = lint_text((tmp_path / "f.yaml").read_text())
+    assert "takes pipelinechannel--gpu, which the DAG around it does not have" in finding.what
+
+
+@pytest.mark.parametrize("text", ["", "a: 1", "- a", "a: [", "root: {}\npipelineInfo: {}\n---\nother: 1\n"])
+def test_what_is_no_pipeline_is_refused(text: str) -> None:
+    with pytest.raises(PipelineError):
+        lint_text(text)
+
+
+def test_the_command_prints_findings_and_ends_with_1(compiled: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump_all(compiled))
+    clean_run = CliRunner().invoke(lint, [str(file)])
+    assert clean_run.exit_code == 0
+    assert "OpenShift AI 2.25 (KFP 2.5.0)" in clean_run.output
+    documents = copy.deepcopy(compiled)
+    config(documents)["pvcMount"][0].update(subPath="a")
+    file.write_text(yaml.safe_dump_all(documents))
+    found = CliRunner().invoke(lint, [str(file)])
+    assert found.exit_code == 1
+    assert "subPath [OpenShift AI 3.0 to 3.3, OpenShift AI 2.25]" in found.output
+    records = json.loads(CliRunner().invoke(lint, [str(file), "--output", "json"]).output)
+    assert [(r["severity"], r["backends"]) for r in records] == [("warning", [V3_0, OLDEST])]

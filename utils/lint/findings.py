@@ -1,0 +1,40 @@
+"""What the linter found: one line for a person, one record for a script."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """The backend refuses the pipeline, drops a part of it, or the run fails there."""
+    WARNING = "warning"
+    """It runs, but not as the file reads, or not the same each time."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place of a compiled pipeline that a backend does not take as it stands.
+
+    `where` is the path in the file (`platform: …` in its second document); `backends` names those concerned.
+    """
+
+    severity: Severity
+    where: str
+    what: str
+    remedy: str
+    backends: tuple[str, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """The finding as JSON for `--output json`."""
+        return {**asdict(self), "severity": self.severity.value, "backends": list(self.backends)}
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """The same finding of several backends as one; errors first, then in the order they came."""
+    found: dict[Finding, list[str]] = {}
+    for finding in findings:
+        found.setdefault(replace(finding, backends=()), []).extend(finding.backends)
+    all_of_them = [replace(finding, backends=tuple(names)) for finding, names in found.items()]
+    return sorted(all_of_them, key=lambda finding: finding.severity != Severity.ERROR)
