@@ -23,11 +23,14 @@ def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dic
 
     Args:
         inputs: what decides the stage's output: parameters, and `upstream`, the hash of the stage before it.
-        force: run again although the inputs differ from those of the finished stage.
+        force: run again although the inputs differ from those of the finished stage; its marker is removed, so that
+            what it left never passes for finished while it is redone.
 
     Raises:
         SystemExit: the stage finished with other inputs, and `force` is off.
     """
+    import os
+
     marker = read_marker(data_dir, stage)
     if not marker:
         return None
@@ -35,6 +38,7 @@ def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dic
         print(f"{stage} finished earlier with the same inputs ({marker['finished']}); nothing to do")
         return marker["result"]
     if force:
+        os.remove(os.path.join(data_dir, "done", f"{stage}.json"))
         return None
     changed = sorted(k for k in {*inputs, *marker["inputs"]} if inputs.get(k) != marker["inputs"].get(k))
     raise failure(

@@ -1,0 +1,119 @@
+"""The archive: packed by the user, unpacked on the volume without trusting what is in it."""
+
+from typing import Any
+
+from utils.stages.outcome import failure, progress
+
+
+def require_space(folder: str, need: int, what: str) -> None:
+    """End the stage when the disk of `folder` has less than `need` bytes free."""
+    import shutil
+
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise failure(
+            f"not enough space on the volume for {what}",
+            f"{need / 2**30:.1f} GiB are needed in {folder}, {free / 2**30:.1f} GiB are free",
+            "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)",
+        )
+
+
+def unpack_archive(archive: str, target: str, wanted: list, max_members: int = 500_000) -> None:
+    """Unpack a gzip tar into the folder `target`, only the members under the wanted folders.
+
+    Nothing of the archive is trusted: a path that leaves the target, an absolute path, a device, more members than
+    max_members, more bytes than the disk has, each refuses the whole archive. tarfile's filter `data` sees to links,
+    owners and modes. To the last byte the gzip checksum is verified. `target` is made anew, and removed on failure.
+
+    Args:
+        wanted: names of top folders, e.g. ["model", "taxonomy", "data"]; the rest is named and left out.
+    """
+    import gzip
+    import os
+    import shutil
+    import tarfile
+    import zlib
+
+    def check(member: Any, total: int, count: int) -> str:
+        parts = member.name.split("/")
+        if member.name.startswith("/") or ".." in parts:
+            return "its path leads out of the archive"
+        if not (member.isreg() or member.isdir() or member.islnk() or member.issym()):
+            return "it is a device or another special file"
+        if count > max_members:
+            return f"it is the {count}th member, more than {max_members} are not unpacked"
+        if total > room:
+            return f"with it {total / 2**30:.1f} GiB are unpacked, {room / 2**30:.1f} GiB are free on the volume"
+        return ""
+
+    shutil.rmtree(target, ignore_errors=True)
+    os.makedirs(target)
+    room = shutil.disk_usage(target).free
+    size = os.path.getsize(archive)
+    ignored: set[str] = set()
+    total = shown = 0
+    try:
+        with open(archive, "rb") as raw, gzip.open(raw) as plain:
+            with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
+                for count, member in enumerate(tar, 1):
+                    total += member.size
+                    if problem := check(member, total, count):
+                        raise tarfile.TarError(f"{member.name}: {problem}")
+                    top = os.path.normpath(member.name).split(os.sep)[0]
+                    if top in wanted:
+                        tar.extract(member, target, filter="data")
+                    elif top != ".":
+                        ignored.add(top)
+                    if raw.tell() - shown > size // 20:
+                        shown = raw.tell()
+                        progress(shown >> 20, size >> 20, "MiB unpacked")
+            while plain.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        shutil.rmtree(target)
+        name = os.path.basename(archive)
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise failure(f"{name} can't be unpacked", str(error), "see to the volume, then run it again") from None
+        cause = str(error) if isinstance(error, tarfile.TarError) else f"truncated, damaged, or not a gzip: {error}"
+        raise failure(f"{name} can't be unpacked", cause, "pack it again: tar czf data.tar.gz model taxonomy") from None
+    if ignored:
+        print(f"left out of the archive: {', '.join(sorted(ignored)[:20])}", flush=True)
+
+
+def pack_archive(model_dir: str, taxonomy_dir: str, data_dir: str, target: str) -> None:
+    """Pack what data import reads, `model/`, `taxonomy/` and with data generated elsewhere `data/`, as a gzip tar.
+
+    Weights hardly compress, so the blocks are stored. Written beside `target` and renamed.
+
+    Args:
+        data_dir: folder of generated data, "" for none.
+    """
+    import os
+
+    with open(target + ".part", "wb") as file:
+        write_tar(file, [(model_dir, "model"), (taxonomy_dir, "taxonomy"), (data_dir, "data")], {}, target)
+    os.replace(target + ".part", target)
+
+
+def write_tar(sink: Any, folders: list, files: dict, name: str) -> None:
+    """Write a tar to a file-like sink: plain when `name` ends in .tar, else gzip with stored blocks (no compression).
+
+    Args:
+        folders: pairs of a folder (or "") and its name in the archive.
+        files: name in the archive to content (str).
+    """
+    import gzip
+    import io
+    import tarfile
+    import time
+    from contextlib import nullcontext
+
+    packed = nullcontext(sink) if name.endswith(".tar") else gzip.GzipFile("", "wb", 0, sink)
+    with packed as out, tarfile.open(fileobj=out, mode="w|") as tar:
+        for folder, arcname in folders:
+            if folder:
+                tar.add(folder, arcname)
+        for arcname, text in files.items():
+            info = tarfile.TarInfo(arcname)
+            info.size, info.mtime = len(text.encode()), int(time.time())
+            tar.addfile(info, io.BytesIO(text.encode()))
