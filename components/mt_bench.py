@@ -1,0 +1,93 @@
+"""Stage 8: MT-Bench over the trained checkpoints; the best one becomes the candidate."""
+
+from kfp import dsl
+
+from components.stage import stage
+from utils.images import INSTRUCTLAB
+from utils.stages.credentials import model_server
+from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
+from utils.stages.mt_bench import (
+    bench_settings,
+    check_judge,
+    choose_candidate,
+    scored_checkpoints,
+    trained_checkpoints,
+    write_json,
+)
+
+
+@stage(image=INSTRUCTLAB)
+def mt_bench(
+    data_dir: str,
+    judge_secret_dir: str,
+    ca_file: str,
+    engine: str,
+    max_workers: str,
+    merge_system_user_message: bool,
+    max_questions: int,
+    max_error_rate: float,
+    answer_options: dict,
+    judge_options: dict,
+    force: bool,
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Score every checkpoint of the last training phase by MT-Bench and choose the candidate.
+
+    While the judge rates one checkpoint's answers, the next checkpoint's answers are generated.
+
+    Args:
+        data_dir: the run's volume; writes scores/mt_bench.json.
+        judge_secret_dir: the mounted Secret of the judge: endpoint, model_name, api_token.
+        ca_file: PEM file of the CA that signed the judge's certificate; may be absent.
+        engine: what serves the checkpoints: vllm (GPU) or llama.cpp (CPU).
+        max_workers: requests at a time, a positive integer or auto.
+        merge_system_user_message: for judges that take no system message.
+        max_questions: the first so many of the 80 questions; 0 = all.
+        max_error_rate: 0 to 1, share of judgments without a rating above which a score does not count.
+        answer_options: fields added to each request to the checkpoint, such as max_tokens; {} = none.
+        judge_options: fields added to each request to the judge, such as a grammar; {} = none.
+        force: score again although the stage finished with other inputs.
+        metrics: scores by checkpoint.
+    """
+    import os
+    import shutil
+    import time
+
+    started = time.time()
+    judge = model_server(judge_secret_dir, "judge")
+    settings = {
+        "upstream": read_marker(data_dir, "train_phase_2").get("inputs_hash", ""),
+        "engine": engine,
+        "judge": judge["model_name"],
+        "merge_system_user_message": merge_system_user_message,
+        "max_questions": max_questions,
+        "answer_options": answer_options,
+        "judge_options": judge_options,
+    }
+    inputs = {**settings, "max_error_rate": max_error_rate}
+    result = finished_result(data_dir, "mt_bench", inputs, force)
+    if result is None:
+        phases = [read_marker(data_dir, f"train_phase_{n}").get("result", {}) for n in (1, 2)]
+        checkpoints = trained_checkpoints(phases[0], phases[1])
+        bench = bench_settings(
+            engine, max_workers, judge, ca_file, answer_options, judge_options, merge_system_user_message
+        )
+        check_judge(judge, bench["ca"])
+        work_dir = os.path.join(data_dir, "scores", f"mt_bench-{inputs_hash(settings)}.part")
+        questions = min(max_questions or 80, 80)
+        scores = scored_checkpoints(data_dir, checkpoints, work_dir, bench, questions, max_error_rate)
+        best, reason = choose_candidate(scores, max_error_rate)
+        result = {
+            "candidate": best["model"],
+            "overall_score": best["overall_score"],
+            "judge_model": judge["model_name"],
+            "max_error_rate": max_error_rate,
+            "reason": reason,
+            "questions": questions,
+        }
+        write_json(os.path.join(data_dir, "scores", "mt_bench.json"), {**result, "checkpoints": scores})
+        write_marker(data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
+        shutil.rmtree(work_dir)
+    print(f"candidate: {result['candidate']} ({result['reason']}), MT-Bench {result['overall_score']:.2f}", flush=True)
+    metrics.log_metric("mt_bench_score", result["overall_score"])
+    metrics.log_metric("mt_bench_questions", result["questions"])
