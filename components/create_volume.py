@@ -1,0 +1,21 @@
+"""Stage 1: the run's volume claim."""
+
+from components.stage import stage
+from utils.images import RUNTIME
+from utils.stages.claims import create_claim
+
+
+@stage(image=RUNTIME)
+def create_volume(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
+    """Make the volume claim of the run, named after it.
+
+    Args:
+        run_id: id of the run; the claim is ilab-RUN_ID.
+        size: Kubernetes quantity, like 100Gi.
+        storage_class: storage class; empty: the cluster's default.
+        access_mode: ReadWriteMany, unless everything runs on one node.
+
+    Returns:
+        The claim's name.
+    """
+    return create_claim(run_id, size, storage_class, access_mode)

@@ -1,0 +1,80 @@
+"""Stage 7: a training phase; the pipeline has two, knowledge and then skills."""
+
+from kfp import dsl
+
+from components.stage import stage
+from utils.images import NOTEBOOK
+from utils.stages.launch_phase import train_phase
+
+
+@stage(image=NOTEBOOK)
+def train(
+    data_dir: str,
+    run_id: str,
+    phase: int,
+    launcher: str,
+    image: str,
+    num_epochs: int,
+    effective_batch_size: int,
+    learning_rate: float,
+    num_warmup_steps: int,
+    save_samples: int,
+    max_batch_len: int,
+    max_seq_len: int,
+    seed: int,
+    keep_checkpoints: int,
+    cpu_offload: bool,
+    num_workers: int,
+    gpu_per_worker: int,
+    gpu_identifier: str,
+    cpu_per_worker: str,
+    memory_per_worker: str,
+    tolerations: list,
+    node_selectors: dict,
+    volume_claim: str,
+    pending_timeout: str,
+    timeout: str,
+    force: bool,
+    manifest: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Train one phase with instructlab.training. A phase without data returns at once.
+
+    A phase that was interrupted goes on after its last whole epoch when started again.
+
+    Args:
+        data_dir: the run's volume; reads model/ or phase_1/, and processed/; writes phase_1/ or phase_2/.
+        run_id: id of the run; the PyTorchJob is named after it.
+        phase: 1 trains the base model on knowledge, 2 the last checkpoint of phase 1 on skills.
+        launcher: pytorchjob (pods), or process (here, on the GPUs of this machine or else its CPU).
+        image: what the training pods run.
+        num_epochs: passes over the data; each leaves a checkpoint.
+        effective_batch_size: samples an optimizer step, over all GPUs; at most all samples there are.
+        learning_rate: peak of the cosine schedule.
+        num_warmup_steps: optimizer steps until the peak.
+        save_samples: a checkpoint also whenever the samples seen are a multiple of this; 0: none.
+        max_batch_len: tokens of a micro-batch on one GPU.
+        max_seq_len: tokens of the longest sample; not above max_batch_len.
+        seed: seed of the order of samples.
+        keep_checkpoints: newest checkpoints to keep; 0: all in phase 2, the last in phase 1.
+        cpu_offload: FSDP keeps parameters and optimizer in CPU memory.
+        num_workers: training pods.
+        gpu_per_worker: GPUs of each pod; 0 trains on CPU.
+        gpu_identifier: resource name of the GPUs.
+        cpu_per_worker: CPUs of each pod, Kubernetes quantity.
+        memory_per_worker: memory of each pod, Kubernetes quantity.
+        tolerations: tolerations of the pods.
+        node_selectors: labels of the nodes the pods may run on.
+        volume_claim: claim that the pods mount at data_dir.
+        pending_timeout: longest wait for the pods to start, like 60m.
+        timeout: longest time to train, like 72h.
+        force: train again although the inputs have changed.
+        manifest: the PyTorchJob, or the command of this machine.
+        metrics: steps, first and last loss, samples, tokens/s.
+    """
+    result = train_phase(dict(locals()))
+    for name in ("steps", "samples", "tokens_per_second"):
+        metrics.log_metric(name, result[name])
+    if result["loss"]:
+        metrics.log_metric("first_loss", result["loss"][0][1])
+        metrics.log_metric("last_loss", result["loss"][-1][1])

@@ -1,0 +1,252 @@
+"""Train in pods: a PyTorchJob (kubeflow.org/v1) that belongs to the stage which started it.
+
+A job is a dict:
+    name, run_id, image, claim (volume claim), data_dir (where pods mount it), nodes, gpus (a node), gpu_identifier,
+    cpu, memory (Kubernetes quantities), tolerations, node_selectors, pending, timeout (seconds).
+"""
+
+from collections.abc import Callable
+
+from utils.stages.claims import kube_namespace, pod_owners
+from utils.stages.marker import inputs_hash
+from utils.stages.outcome import failure
+
+
+def job_name(run_id: str, phase: int) -> str:
+    """train-phase-N-<run id>, shortened by a hash where pods' and services' names would get too long (63)."""
+    import hashlib
+
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
+    return f"train-phase-{phase}-" + (run_id if len(run_id) <= 38 else f"{run_id[:29]}-{digest}")
+
+
+def pytorchjob_manifest(job: dict, arguments: list) -> dict:
+    """The PyTorchJob that runs torchrun with these arguments on job["nodes"] pods.
+
+    Pods run under the `restricted` pod security standard, without an Istio sidecar (it would block the ranks), with a
+    memory-backed /dev/shm for NCCL. A failed pod fails the job. Labels: the run, and a hash of everything that decides
+    what the job does.
+    """
+    amounts = {"cpu": job["cpu"], "memory": job["memory"]}
+    if job["gpus"]:
+        amounts[job["gpu_identifier"]] = str(job["gpus"])
+    mounts = {"data": job["data_dir"], "shm": "/dev/shm"}
+    container = {
+        "name": "pytorch",
+        "image": job["image"],
+        "command": ["torchrun", *arguments],
+        "env": [{"name": name, "value": "/tmp"} for name in ("HOME", "HF_HOME", "TRITON_CACHE_DIR")],
+        "resources": {"requests": amounts, "limits": amounts},
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts.items()],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    pod = {
+        "containers": [container],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": job["claim"]}},
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        ],
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "tolerations": job["tolerations"],
+        "nodeSelector": job["node_selectors"],
+    }
+    run = {"ilab-pipeline/run": job["run_id"]}
+    sidecar = {"sidecar.istio.io/inject": "false"}
+    template = {"metadata": {"labels": {**run, **sidecar}, "annotations": sidecar}, "spec": pod}
+    counts = {"Master": 1, "Worker": job["nodes"] - 1}
+    spec = {
+        "nprocPerNode": str(job["gpus"] or 1),
+        "runPolicy": {
+            "cleanPodPolicy": "Running",
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": job["pending"] + job["timeout"],
+            "ttlSecondsAfterFinished": 86400,
+        },
+        "pytorchReplicaSpecs": {
+            role: {"replicas": count, "restartPolicy": "Never", "template": template}
+            for role, count in counts.items()
+            if count
+        },
+    }
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": {"name": job["name"], "labels": {**run, "ilab-pipeline/inputs": inputs_hash(spec)}},
+        "spec": spec,
+    }
+
+
+def job_state(found: dict) -> str:
+    """Succeeded, Failed, Running or "" (not started) from a PyTorchJob's conditions."""
+    conditions = (found.get("status") or {}).get("conditions") or []
+    true = {c["type"] for c in conditions if c["status"] == "True"}
+    return next((state for state in ("Succeeded", "Failed", "Running") if state in true), "")
+
+
+def pod_news(namespace: str, name: str) -> tuple:
+    """What is known of a job's pods: whether all have started (None: pods can't be read), and what is wrong with them.
+
+    The second is text: the scheduler's and the containers' messages, and the warnings among the events.
+    """
+    from kubernetes import client
+
+    core = client.CoreV1Api()
+    try:
+        pods = core.list_namespaced_pod(namespace, label_selector=f"training.kubeflow.org/job-name={name}").items
+    except client.ApiException as error:
+        return None, f"the pods can't be read ({error.status})"
+    news = []
+    for pod in pods:
+        news += [c.message for c in pod.status.conditions or [] if c.status == "False" and c.reason == "Unschedulable"]
+        for container in pod.status.container_statuses or []:
+            waiting = container.state and container.state.waiting
+            if waiting and waiting.message:
+                news.append(f"{pod.metadata.name}: {waiting.reason}: {waiting.message}")
+    try:
+        events = core.list_namespaced_event(namespace, field_selector="type=Warning").items
+        news += [event.message for event in events if (event.involved_object.name or "").startswith(name)]
+    except client.ApiException as error:
+        news.append(f"the events can't be read ({error.status})")
+    started = bool(pods) and all(pod.status.phase != "Pending" for pod in pods)
+    return started, "\n".join(dict.fromkeys(filter(None, news)))
+
+
+def last_lines(namespace: str, name: str) -> str:
+    """The end of the logs of a job's failed pods, or of all when none has failed."""
+    from kubernetes import client
+
+    core, parts = client.CoreV1Api(), []
+    try:
+        pods = core.list_namespaced_pod(namespace, label_selector=f"training.kubeflow.org/job-name={name}").items
+        for pod in [p for p in pods if p.status.phase == "Failed"] or pods:
+            log = core.read_namespaced_pod_log(pod.metadata.name, namespace, tail_lines=25)
+            parts.append(f"{pod.metadata.name}:\n{log}")
+    except client.ApiException as error:
+        parts.append(f"the logs can't be read ({error.status})")
+    return "\n".join(parts)
+
+
+def create_or_attach(jobs: tuple, manifest: dict, pending: int, poll: float) -> None:
+    """Create the job. One of its name that is there already is this job when its hash is the same and it did not fail.
+
+    One that is just being deleted is waited for.
+
+    Raises:
+        SystemExit: the API refuses the job, or the one there is another one.
+    """
+    import time
+
+    from kubernetes import client
+
+    api, name, deadline = client.CustomObjectsApi(), manifest["metadata"]["name"], time.monotonic() + pending
+    while True:
+        try:
+            api.create_namespaced_custom_object(*jobs, manifest)
+            print(f"PyTorchJob {name} created; kubectl -n {jobs[2]} logs -f {name}-master-0", flush=True)
+            return
+        except client.ApiException as error:
+            if error.status != 409:
+                raise failure(
+                    f"the PyTorchJob {name} could not be created in {jobs[2]} ({error.status})",
+                    str(error.body),
+                    "404: install the Kubeflow training operator; 403: let the service account create pytorchjobs",
+                ) from None
+        found = api.get_namespaced_custom_object(*jobs, name)
+        if "deletionTimestamp" not in found["metadata"] or time.monotonic() > deadline:
+            break
+        time.sleep(poll)
+    key, state = "ilab-pipeline/inputs", job_state(found)
+    if found["metadata"].get("labels", {}).get(key) != manifest["metadata"]["labels"][key] or state == "Failed":
+        raise failure(
+            f"a PyTorchJob {name} is there already in {jobs[2]}",
+            "it failed" if state == "Failed" else "it was made with other inputs, or by someone else",
+            f"look at it, then: kubectl -n {jobs[2]} delete pytorchjob {name}",
+        )
+    print(f"PyTorchJob {name} is there already ({state or 'pending'}): attached to it", flush=True)
+
+
+def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callable, poll: float) -> None:
+    """Wait until the job has succeeded. An API server that is away for a while is waited for.
+
+    Raises:
+        SystemExit: the job failed, was deleted, did not start in `pending` or end in `timeout` seconds after that.
+    """
+    import time
+
+    import urllib3
+    from kubernetes import client
+
+    api, told, running, since = client.CustomObjectsApi(), "", False, time.monotonic()
+    while True:
+        news = ""
+        try:
+            found = api.get_namespaced_custom_object(*jobs, name, _request_timeout=30)
+            state = job_state(found)
+            if state == "Succeeded":
+                return
+            started, news = pod_news(jobs[2], name) if state == "Failed" or not running else (True, "")
+            if state == "Failed":
+                reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
+                cause = "\n".join([*reasons, news, last_lines(jobs[2], name)])
+                raise failure(
+                    f"the PyTorchJob {name} failed", cause, "correct that and run again: it goes on from there"
+                )
+            if not running and (started or (started is None and state == "Running")):
+                running, since = True, time.monotonic()
+                print("all training pods have started", flush=True)
+        except client.ApiException as error:
+            if error.status in (401, 403, 404):
+                raise failure(
+                    f"the PyTorchJob {name} can't be read any more ({error.status})",
+                    "someone deleted it, or the service account's rights changed",
+                    "run again",
+                ) from None
+            news = f"the API server answers {error.status}; still waiting"
+        except urllib3.exceptions.HTTPError as error:
+            news = f"the API server is away ({type(error).__name__}); still waiting"
+        if news and news != told:
+            print(news, flush=True)
+            told = news
+        tick()
+        if time.monotonic() - since > (timeout if running else pending):
+            what = f"did not end in {timeout} s" if running else f"did not start in {pending} s"
+            raise failure(f"the PyTorchJob {name} {what}", told or "unknown", "free GPUs, or raise the train_* timeout")
+        time.sleep(poll)
+
+
+def launch_pytorchjob(manifest: dict, pending: int, timeout: int, tick: Callable, poll: float = 10.0) -> None:
+    """Run a PyTorchJob to its end. Whatever else happens (failure, deadline, SIGTERM, Ctrl-C), it is deleted.
+
+    Args:
+        pending, timeout: seconds until all pods have started, and from then to the end.
+        tick: called at every look at the job.
+        poll: seconds between looks.
+    """
+    import signal
+
+    import urllib3
+    from kubernetes import client
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    namespace = kube_namespace()
+    jobs, name, ours = ("kubeflow.org", "v1", namespace, "pytorchjobs"), manifest["metadata"]["name"], True
+    owned = {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": pod_owners(namespace)}}
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        try:
+            create_or_attach(jobs, owned, pending, poll)
+        except SystemExit:
+            ours = False
+            raise
+        follow_job(jobs, name, pending, timeout, tick, poll)
+        ours = False
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if ours:
+            print(f"deleting PyTorchJob {name}", flush=True)
+            try:
+                client.CustomObjectsApi().delete_namespaced_custom_object(*jobs, name)
+            except (client.ApiException, urllib3.exceptions.HTTPError) as error:
+                print(f"it could not be deleted ({error}); kubectl -n {namespace} delete pytorchjob {name}", flush=True)
