@@ -17,16 +17,17 @@ from kfp import dsl
 _ALWAYS_THERE = {*dir(builtins), *typing.__all__, "dsl", "kfp"}
 
 
-def stage(image: str) -> Callable[[FunctionType], typing.Any]:
+def stage(image: str) -> Callable[[Callable[..., typing.Any]], typing.Any]:
     """Make a component of a function; the helpers from `utils` that it uses by name are embedded with it.
 
     Args:
         image: the image the component's pod runs, by digest.
     """
 
-    def wrap(func: FunctionType) -> typing.Any:
+    def wrap(func: Callable[..., typing.Any]) -> typing.Any:
+        helpers = helpers_of(typing.cast(FunctionType, func))
         return dsl.component(
-            func, base_image=image, install_kfp_package=False, additional_funcs=[_slim(f) for f in helpers_of(func)]
+            func, base_image=image, install_kfp_package=False, additional_funcs=[_slim(f) for f in helpers]
         )
 
     return wrap
@@ -90,6 +91,4 @@ def slim_source(source: str) -> str:
         if token.type not in (tokenize.COMMENT, tokenize.NL):
             at_block_start = token.type == tokenize.INDENT
             previous = token.type
-    return "".join(
-        line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in drop
-    )
+    return "".join(line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in drop)

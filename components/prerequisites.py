@@ -1,0 +1,90 @@
+"""Stage 1, prerequisites."""
+
+from kfp import dsl
+
+from components.stage import stage
+from utils.images import RUNTIME
+from utils.stages.checks import (
+    check_backends,
+    check_model_server,
+    check_object_store,
+    check_parameters,
+    check_taxonomy,
+    check_teacher,
+    findings_table,
+    outcome_of_checks,
+    run_checks,
+)
+from utils.stages.credentials import ca_bundle
+from utils.stages.tree import check_base_model
+
+
+@stage(image=RUNTIME)
+def prerequisites(
+    object_store_secret_dir: str,
+    teacher_secret_dir: str,
+    judge_secret_dir: str,
+    taxonomy_secret_dir: str,
+    ca_file: str,
+    base_model: str,
+    taxonomy_url: str,
+    taxonomy_branch: str,
+    taxonomy_pr: int,
+    taxonomy_commit: str,
+    sdg_pipeline: str,
+    sdg_scale_factor: int,
+    sdg_sample_size: float,
+    sdg_batch_size: int,
+    sdg_num_workers: int,
+    sdg_max_batch_len: int,
+    sdg_held_out_fraction: float,
+    train_launcher: str,
+    train_num_workers: int,
+    train_gpu_per_worker: int,
+    train_gpu_identifier: str,
+    train_max_batch_len: int,
+    train_max_seq_len: int,
+    mt_bench_max_workers: str,
+    mt_bench_max_error_rate: float,
+    final_eval_max_workers: str,
+    final_eval_batch_size: str,
+    gate_max_error_rate: float,
+    eval_engine: str,
+    eval_gpu_identifier: str,
+    keep_volume: str,
+    retry_seconds: float,
+    findings: dsl.Output[dsl.Markdown],
+) -> None:
+    """Checks all that can be known before a GPU is used, and reports every finding at once, each with its remedy.
+
+    Parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real completion
+    (three tries); the object store has the archive and takes uploads; the taxonomy's repository answers; what trains
+    and serves is there. Parameters mean the same as those of the pipeline with these names.
+
+    Args:
+        teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is alike.
+        ca_file: PEM file of additional certificate authorities; may be missing.
+        retry_seconds: Pause before the second try of a model server; a try waits six times as long for its answer.
+        findings: The table of findings.
+    """
+    given = dict(locals())
+    ca = ca_bundle(ca_file)
+    archive = not base_model or not taxonomy_url
+    source = (taxonomy_url, taxonomy_branch, taxonomy_pr, taxonomy_commit, taxonomy_secret_dir, ca)
+    checks = {
+        "parameters": lambda: check_parameters(given),
+        "base model": lambda: check_base_model(base_model),
+        "taxonomy": lambda: check_taxonomy(*source),
+        "object store": lambda: check_object_store(object_store_secret_dir, ca, base_model, taxonomy_url),
+        "teacher": lambda: check_teacher(teacher_secret_dir, ca, retry_seconds, archive),
+        "judge": lambda: check_model_server("judge", "chat/completions", judge_secret_dir, ca, retry_seconds),
+        "training and serving": lambda: check_backends(train_launcher, eval_engine, sdg_pipeline),
+    }
+    found = run_checks(checks)
+    table = findings_table(list(checks), found)
+    print(table, flush=True)
+    with open(findings.path, "w") as file:
+        file.write(table)
+    error = outcome_of_checks(found)
+    if error:
+        raise error

@@ -1,0 +1,295 @@
+"""Everything about a run that can be known before a GPU is used; each check gives findings, none stops the others.
+
+A finding is {"check", "level", "problem", "remedy"}: level is "error" (the run would fail or be worthless) or
+"warning". A check without findings passed.
+"""
+
+from typing import Any
+
+from utils.stages.credentials import model_server, object_store_settings
+from utils.stages.git import check_taxonomy_source, git_credentials, run_git
+from utils.stages.object_store import s3_call, s3_client
+from utils.stages.outcome import failure
+
+
+def run_checks(checks: dict) -> list:
+    """Findings of all checks, which run side by side.
+
+    Args:
+        checks: name of a check to a function that returns findings, or raises `failure(…)` for one.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def run(name: str) -> list:
+        try:
+            return [{"check": name, "level": "error", **found} for found in checks[name]() or []]
+        except SystemExit as error:
+            what, _, rest = str(error).removeprefix("error: ").partition("\n  cause: ")
+            cause, _, remedy = rest.partition("\n  next: ")
+            return [{"check": name, "level": "error", "problem": f"{what}: {cause}", "remedy": remedy}]
+
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return [found for findings in pool.map(run, checks) for found in findings]
+
+
+def findings_table(names: list, findings: list) -> str:
+    """Markdown table of all checks: what each found with its remedy, or that it passed."""
+
+    def cell(text: str) -> str:
+        return " ".join(text.replace("|", "\\|").split())
+
+    rows = ["| check | result | finding | remedy |", "|---|---|---|---|"]
+    for name in names:
+        own = [f for f in findings if f["check"] == name] or [{"level": "passed", "problem": "", "remedy": ""}]
+        rows += [f"| {name} | {f['level']} | {cell(f['problem'])} | {cell(f['remedy'])} |" for f in own]
+    return "\n".join(rows) + "\n"
+
+
+def check_parameters(given: dict) -> list:
+    """Ranges, choices and consistency of the pipeline's parameters, all that are wrong.
+
+    Args:
+        given: values by the component's parameter names.
+    """
+    import re
+
+    infinite = float("inf")
+    ranges = {
+        "sdg_scale_factor": (1, infinite),
+        "sdg_batch_size": (1, 4096),
+        "sdg_num_workers": (2, 10),
+        "sdg_held_out_fraction": (0, 0.5),
+        "train_num_workers": (1, infinite),
+        "train_gpu_per_worker": (0, infinite),
+        "train_max_seq_len": (1, infinite),
+        "mt_bench_max_error_rate": (0, 1),
+        "gate_max_error_rate": (0, 1),
+    }
+    choices = {
+        "train_launcher": ("pytorchjob", "process"),
+        "eval_engine": ("vllm", "llama.cpp"),
+        "keep_volume": ("never", "on_failure", "always"),
+    }
+    found = []
+
+    def wrong(name: str, expected: str, remedy: str = "") -> None:
+        pipeline_name = "k8s_keep_volume" if name == "keep_volume" else name
+        value = str(given[name])[:80]
+        remedy = remedy or f"give it with -p {pipeline_name}=VALUE"
+        found.append({"problem": f"{pipeline_name} is {value!r}, expected {expected}", "remedy": remedy})
+
+    for name, (low, high) in ranges.items():
+        if not low <= given[name] <= high:
+            wrong(name, f"{low} or more" if high == infinite else f"{low} to {high}")
+    if not 0 < given["sdg_sample_size"] <= 1:
+        wrong("sdg_sample_size", "a fraction over 0, at most 1")
+    for name, allowed in choices.items():
+        if given[name] not in allowed:
+            wrong(name, " or ".join(allowed))
+    for name in ("mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"):
+        if not re.fullmatch("auto|0*[1-9][0-9]*", given[name]):
+            wrong(name, "auto or a positive whole number")
+    for name in ("train_gpu_identifier", "eval_gpu_identifier"):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][\w.-]*", given[name]):
+            wrong(name, "the resource name of a GPU, like nvidia.com/gpu")
+    for name in ("sdg_max_batch_len", "train_max_batch_len"):
+        if given[name] < given["train_max_seq_len"]:
+            longest = f"at least train_max_seq_len ({given['train_max_seq_len']} tokens): the longest sample must fit"
+            wrong(name, longest, f"raise {name} or lower train_max_seq_len")
+    return found
+
+
+def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list:
+    """One real completion from the teacher or the judge: three tries, long enough for a model that is cold.
+
+    Args:
+        role: `teacher` or `judge`.
+        path: `completions` or `chat/completions`, whichever the role is used by.
+        retry_seconds: pause before the second try, twice that before the third; a try waits six times as long for its
+            answer.
+    """
+    import time
+
+    server = model_server(secret_dir, role)
+    for attempt in range(3):
+        problem, remedy, again = ask_model(server, role, path, ca, retry_seconds * 6)
+        if not problem:
+            return []
+        if not again:
+            break
+        print(f"{role}, try {attempt + 1} of 3: {problem}", flush=True)
+        if attempt < 2:
+            time.sleep(retry_seconds * 2**attempt)
+    return [{"problem": problem, "remedy": remedy}]
+
+
+def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tuple:
+    """Ask once for a completion: what is wrong ("" when it answered), the remedy, and whether to try again."""
+    from urllib.parse import urlsplit
+
+    import requests
+
+    url = f"{server['endpoint']}/{path}"
+    where = f"{role} {server['model_name']!r} at {urlsplit(url).hostname}"
+    secret = f"the {role}'s Secret"
+    log = "look at its pod's log"
+    question = "What colour is a clear sky by day? Answer with one word."
+    body: dict = {"model": server["model_name"], "max_tokens": 16, "temperature": 0}
+    body |= {"messages": [{"role": "user", "content": question}]} if "chat" in path else {"prompt": question}
+    # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
+    token = server["api_token"]
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = requests.post(
+            url, json=body, headers=headers, timeout=(10, seconds), verify=ca or True, allow_redirects=False
+        )
+    except requests.exceptions.SSLError as error:
+        remedy = "add its CA to k8s_ca_configmap under k8s_ca_key (locally: a config map in --secrets)"
+        return f"{where}: TLS can't be verified ({str(error)[-160:]})", remedy, False
+    except requests.exceptions.Timeout:
+        return f"{where} gave no answer in {seconds:g} s", f"{log}: is it loading, or overloaded?", True
+    except requests.exceptions.RequestException as error:
+        return f"{where} can't be reached ({type(error).__name__})", f"start it, or correct endpoint in {secret}", True
+    said = " ".join(answer.text.split())[:200]
+    said = said.replace(token, "***") if token else said
+    status = answer.status_code
+    if status in (401, 403):
+        return f"{where} refuses the token ({status})", f"renew api_token in {secret}; tokens expire", False
+    if status == 404:
+        remedy = f"correct model_name or endpoint in {secret}; GET {server['endpoint']}/models lists its models"
+        return f"{where}: no such model, or no {path} (404: {said})", remedy, False
+    if status != 200:
+        again = status in (408, 429) or status >= 500
+        return f"{where} answered {status}: {said}", f"{log}, and check endpoint in {secret}", again
+    try:
+        choice = answer.json()["choices"][0]
+        text = choice["message"]["content"] if "chat" in path else choice["text"]
+        if (text or "").strip() or choice.get("finish_reason") == "length":
+            return "", "", False
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return f"{where} answers, but no completion: {said}", f"endpoint in {secret} must be an OpenAI API", False
+    return f"{where} answered with no text", f"{log}; is it an instruct model?", False
+
+
+def check_teacher(secret_dir: str, ca: str, retry_seconds: float, archive: bool) -> list:
+    """The teacher answers; without its Secret only an archive that brings generated data can be used.
+
+    Args:
+        archive: this run imports an archive, which may bring data.
+    """
+    import os
+
+    if archive and not (os.path.isdir(secret_dir) and os.listdir(secret_dir)):
+        problem = "no Secret of the teacher: right only if the archive brings data/, which is then used instead"
+        return [{"level": "warning", "problem": problem, "remedy": "create the Secret that sdg_teacher_secret names"}]
+    # SDG's LLM blocks use plain completions.
+    return check_model_server("teacher", "completions", secret_dir, ca, retry_seconds)
+
+
+def check_object_store(secret_dir: str, ca: str, base_model: str, taxonomy_url: str) -> list:
+    """The store lets us in, has the archive (or the base model), and takes an upload: nothing is left behind."""
+    settings = object_store_settings(secret_dir)
+    client = s3_client(settings, ca)
+    if not base_model or not taxonomy_url:
+        if not settings["data_key"]:
+            raise failure(
+                f"the Secret mounted at {secret_dir} lacks: data_key",
+                "the archive is needed, since sdg_base_model or sdg_repo_url is blank",
+                "add data_key, the archive's key in the bucket",
+            )
+        if not s3_call(settings, client, "head_object", Key=settings["data_key"])["ContentLength"]:
+            raise failure(f"the archive {settings['data_key']} is empty", "a torn upload", "upload it again")
+    if base_model.startswith("s3://"):
+        bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
+        listing = s3_call({**settings, "bucket": bucket}, client, "list_objects_v2", Prefix=prefix, MaxKeys=1)
+        if not listing.get("Contents"):
+            raise failure(f"no base model at {base_model}", "no object has this prefix", "correct sdg_base_model")
+    # The result goes back there after days: better to know now whether it may.
+    key = settings["data_key"].rpartition("/")[0].strip("/") + "/ilab-write-check"
+    upload = s3_call(settings, client, "create_multipart_upload", Key=key.strip("/"))["UploadId"]
+    s3_call(settings, client, "abort_multipart_upload", Key=key.strip("/"), UploadId=upload)
+    return []
+
+
+def check_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str, ca: str) -> list:
+    """The taxonomy's repository answers and has the branch or pull request."""
+    import os
+    import shutil
+    import tempfile
+
+    check_taxonomy_source(url, branch, pr, commit)
+    plain = url.removeprefix("file://")
+    if not url or (os.path.isdir(plain) and not os.path.exists(os.path.join(plain, ".git"))):
+        return []
+    keys = tempfile.mkdtemp(prefix="git-")
+    try:
+        options, environment = git_credentials(url, secret_dir, keys)
+        if ca:
+            options += ["-c", f"http.sslCAInfo={ca}"]
+        refs = [f"refs/pull/{pr}/head"] if pr else [f"refs/heads/{branch}", f"refs/tags/{branch}"] if branch else []
+        listed = run_git([*options, "ls-remote", "--", url, *(refs or ["HEAD"])], environment)
+    finally:
+        shutil.rmtree(keys)
+    if listed.strip():
+        return []
+    missing = f"no pull request {pr}" if pr else f"no branch or tag {branch!r}" if branch else "no commit at all"
+    return [{"problem": f"{url} has {missing}", "remedy": "correct sdg_repo_branch or sdg_repo_pr"}]
+
+
+def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
+    """What trains and what serves is there: the training operator in a cluster, the libraries on one machine."""
+    import importlib.util
+    import os
+
+    found = training_operator() if launcher == "pytorchjob" else []
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        # The stages' own image has the libraries, this one need not.
+        return found
+    needs = {"process": ["torch", "instructlab.training"], "llama.cpp": ["xllamacpp", "gguf"], "vllm": ["vllm"]}
+    for user in (launcher, engine):
+        for module in needs.get(user, []):
+            top = module.partition(".")[0]
+            if not importlib.util.find_spec(top) or not importlib.util.find_spec(module):
+                remedy = "make stages installs what a laptop runs; --python names the interpreter that has it"
+                found.append(
+                    {"problem": f"{user} needs the Python package {module}, which is missing", "remedy": remedy}
+                )
+    if sdg_pipeline not in ("simple", "full") and not os.path.isdir(sdg_pipeline):
+        problem = f"sdg_pipeline is {sdg_pipeline!r}, expected simple, full, or a folder that is there"
+        found.append({"problem": problem, "remedy": "give it with -p sdg_pipeline=VALUE"})
+    return found
+
+
+def training_operator() -> list:
+    """Whether this cluster has PyTorchJobs that the run may use."""
+    from kubernetes import client, config
+
+    remedy = "install the Kubeflow training operator (OpenShift AI: the component trainingoperator)"
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        return [{"problem": "train_launcher pytorchjob needs a cluster", "remedy": "-p train_launcher=process"}]
+    with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
+        namespace = file.read().strip()
+    try:
+        client.CustomObjectsApi().list_namespaced_custom_object(
+            "kubeflow.org", "v1", namespace, "pytorchjobs", limit=1, _request_timeout=30
+        )
+    except client.ApiException as error:
+        if error.status == 403:
+            remedy = f"let the pipeline's ServiceAccount use pytorchjobs.kubeflow.org in {namespace}"
+        return [{"problem": f"PyTorchJobs can't be used here ({error.status} {error.reason})", "remedy": remedy}]
+    return []
+
+
+def outcome_of_checks(findings: list) -> Any:
+    """The failure to raise when a finding is an error, else None."""
+    errors = [f for f in findings if f["level"] == "error"]
+    if not errors:
+        return None
+    lines = [f"{f['check']}: {f['problem']}\n         {f['remedy']}" for f in errors]
+    return failure(
+        f"{len(errors)} prerequisite{'s are' if len(errors) > 1 else ' is'} not met",
+        "\n    - ".join(["", *lines]).lstrip(),
+        "correct them and start a new run; nothing has been changed yet",
+    )
