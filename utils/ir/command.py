@@ -39,25 +39,11 @@ def executor_input(task: Task, root: str, inputs: Mapping[str, Any] | None = Non
         "outputFile": f"{root}/{_OUTPUT_FILE}",
     }
     given = dict(task.inputs if inputs is None else inputs)
-    message = {
-        "inputs": {
-            "parameterValues": given,
-            "artifacts": {
-                name: {"artifacts": [_runtime_artifact(one) for one in many]} for name, many in task.artifacts.items()
-            },
-        },
-        "outputs": outputs,
-    }
+    artifacts = {name: {"artifacts": [_runtime_artifact(one) for one in many]} for name, many in task.artifacts.items()}
+    message = {"inputs": {"parameterValues": given, "artifacts": artifacts}, "outputs": outputs}
     itself = {"{{$}}": json.dumps(message), **_output_file(message)}
-    return {
-        "inputs": {
-            **message["inputs"],
-            "parameterValues": {
-                name: itself.get(value, value) if isinstance(value, str) else value for name, value in given.items()
-            },
-        },
-        "outputs": outputs,
-    }
+    values = {name: itself.get(value, value) if isinstance(value, str) else value for name, value in given.items()}
+    return {"inputs": {"parameterValues": values, "artifacts": artifacts}, "outputs": outputs}
 
 
 def resolve_command(task: Task, message: Mapping[str, Any], ids: RunIds) -> list[str]:

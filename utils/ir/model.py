@@ -61,8 +61,9 @@ class Task:
     """One execution of a component, everything resolved but paths.
 
     `id` is unique and stable in the run ("exit-handler-1/train-2", "for-loop-2/3/print-op").
-    `command` and `args` are templates still: `utils.ir.command.resolve_command` fills them. They carry no
-    `pip install` preamble; what it would have installed is in `packages`.
+    `command` and `args` are templates still: `utils.ir.command.resolve_command` fills them. They come without the
+    shell preamble that installs packages: that is `preamble`, to be put before `command` in an image that lacks them;
+    `packages` are the requirements that the component itself asks for (kfp is not among them).
     `inputs` are typed parameter values, `input_types` and `output_parameters` their KFP types ("STRING",
     "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT", "TASK_FINAL_STATUS");
     `output_artifacts` maps a name to its schema title, `output_lists` names those that are lists.
@@ -88,6 +89,7 @@ class Task:
     env_from: tuple[EnvFrom, ...] = ()
     kubernetes: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    preamble: tuple[str, ...] = ()
     timeout_seconds: float | None = None
     attempt: int = 0
 
@@ -246,6 +248,7 @@ class Container:
     env: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    preamble: tuple[str, ...] = ()
     lightweight: bool = False
     """A Python function carried in the command, which needs nothing but an interpreter with kfp."""
     platform: Mapping[str, Any] = field(default_factory=dict)
@@ -265,10 +268,11 @@ class Importer:
 
 @dataclass(frozen=True)
 class Dag:
-    """Tasks, each after those it needs. `outputs` lists each output's producers: the first that ran wins."""
+    """Tasks, each after those it needs. Each output lists its producers: the first that ran wins."""
 
     nodes: tuple[Node, ...] = ()
-    outputs: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
+    parameters: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
+    artifacts: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

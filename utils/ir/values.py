@@ -78,7 +78,7 @@ def whole_numbers(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """value as it appears inside a string: JSON, but a string as it is and a number without exponent (2e-5: 0.00002)."""
+    """value as it appears inside a string: JSON, a string as it is, a number without exponent (2e-5 is 0.00002)."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):

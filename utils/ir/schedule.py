@@ -1,0 +1,87 @@
+"""Which tasks of a DAG may start, and when; how the DAG as a whole ended."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from utils.ir.model import Dag, Node, Outputs, TaskState
+from utils.ir.sources import NodeResult
+
+
+def run_nodes(
+    nodes: Sequence[Node],
+    results: dict[str, NodeResult],
+    start: Callable[[Node], NodeResult],
+    skip: Callable[[Node], NodeResult | None],
+    crashed: Callable[[BaseException], None],
+) -> None:
+    """Run the tasks of a DAG, each as soon as those before it have ended, and fill `results` in the order they end.
+
+    Args:
+        nodes: in topological order.
+        results: what ended so far, by key.
+        start: runs a task to its end, in a thread of its own.
+        skip: the result of a task that shall not start, None for one that shall.
+        crashed: takes what `start` raised, which is a defect and no failure of the task; called in this thread.
+    """
+    waiting = list(nodes)
+    running: dict[Future[NodeResult], Node] = {}
+    with ThreadPoolExecutor(max_workers=max(1, len(waiting))) as pool:
+        while waiting or running:
+            for node in [node for node in waiting if all(key in results for key in node.after)]:
+                waiting.remove(node)
+                skipped = skip(node)
+                if skipped:
+                    results[node.key] = skipped
+                else:
+                    running[pool.submit(start, node)] = node
+            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                node, error = running.pop(future), future.exception()
+                if error:
+                    crashed(error)
+                results[node.key] = NodeResult(TaskState.FAILED, error=str(error)) if error else future.result()
+
+
+def obstacle(node: Node, nodes: Sequence[Node], results: dict[str, NodeResult]) -> str:
+    """Why a task whose upstream tasks have all ended does not start; empty where it does."""
+    if node.always:
+        return ""
+    for key in node.after:
+        if results[key].state is not TaskState.SUCCEEDED:
+            return f"{key} was {results[key].state.lower()}"
+    broken = next((key for key, result in results.items() if result.state is TaskState.FAILED), "")
+    return f"{broken} failed" if broken and not _tolerant(node, {one.key: one for one in nodes}) else ""
+
+
+def _tolerant(node: Node, by_key: dict[str, Node]) -> bool:
+    """Whether the task, or one before it, runs however its upstream ended."""
+    return node.always or any(_tolerant(by_key[key], by_key) for key in node.after)
+
+
+def is_exit_task(node: Node) -> bool:
+    """Whether the task is the exit task of an ExitHandler, whose DAG the compiler names exit-handler-N."""
+    return node.always and any(key.startswith("exit-handler") for key in node.after)
+
+
+def whole_result(results: Sequence[NodeResult], outputs: Outputs) -> NodeResult:
+    """How a DAG or loop ended, from its parts in the order they ended."""
+    ran = any(result.ran for result in results)
+    for state in (TaskState.CANCELED, TaskState.FAILED):
+        if any(result.state is state for result in results):
+            first = next((one.error for one in results if one.state is TaskState.FAILED), "the run was canceled")
+            return NodeResult(state, outputs, first, ran)
+    return NodeResult(TaskState.SUCCEEDED, outputs, "", ran)
+
+
+def dag_outputs(dag: Dag, results: dict[str, NodeResult]) -> Outputs:
+    """The DAG's outputs: of each output's producers the first that succeeded and made it."""
+    parameters, artifacts = {}, {}
+    ended = {key: result.outputs for key, result in results.items() if result.state is TaskState.SUCCEEDED}
+    for name, selectors in dag.parameters.items():
+        for one in reversed(selectors):
+            if one.task in ended and one.output in ended[one.task].parameters:
+                parameters[name] = ended[one.task].parameters[one.output]
+    for name, selectors in dag.artifacts.items():
+        for one in reversed(selectors):
+            if one.task in ended and one.output in ended[one.task].artifacts:
+                artifacts[name] = ended[one.task].artifacts[one.output]
+    return Outputs(parameters, artifacts)

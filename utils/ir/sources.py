@@ -1,0 +1,115 @@
+"""Where an input's value comes from: reading it in the file, and finding the value while the pipeline is walked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from utils.ir.model import Artifact, Outputs, RunIds, Source, TaskState
+from utils.ir.placeholders import follow_path, parse_path, resolve_constant
+
+
+class _Missing:
+    """No value: the parent has no such input, or the producer made no such output."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = _Missing()
+
+# google.rpc.Code, which PipelineTaskFinalStatus.error_code is documented to hold.
+_CANCELLED, _UNKNOWN = 1, 2
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """How a task of a DAG ended. `ran`: something was executed for it in this walk, not taken from an earlier one."""
+
+    state: TaskState
+    outputs: Outputs = field(default_factory=Outputs)
+    error: str = ""
+    ran: bool = False
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One DAG being walked: its inputs, and its tasks' results so far.
+
+    `reuse`: results of an earlier walk count here. `exiting`: everything in here is part of an exit task.
+    """
+
+    path: str
+    parameters: Mapping[str, Any]
+    artifacts: Mapping[str, list[Artifact]]
+    results: dict[str, NodeResult] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    reuse: bool = True
+    exiting: bool = False
+
+
+def parse_source(spec: Mapping[str, Any]) -> Source:
+    """An InputParameterSpec or InputArtifactSpec of the file.
+
+    Raises:
+        ValueError: it is of a kind, or has a selector, that we don't know.
+    """
+    selector = spec.get("parameterExpressionSelector", "")
+    path = parse_path(selector) if selector else ()
+    if "runtimeValue" in spec:
+        value = spec["runtimeValue"]
+        if "constantValue" in value:
+            return Source("constant", value=next(iter(value["constantValue"].values())), path=path)
+        if "constant" in value:
+            return Source("constant", value=value["constant"], path=path)
+    for kind in ("componentInputParameter", "componentInputArtifact"):
+        if kind in spec:
+            return Source("parent", name=spec[kind], path=path)
+    for kind, key in (("taskOutputParameter", "outputParameterKey"), ("taskOutputArtifact", "outputArtifactKey")):
+        if kind in spec:
+            return Source("output", name=spec[kind][key], task=spec[kind]["producerTask"], path=path)
+    if "taskFinalStatus" in spec:
+        return Source("status", task=spec["taskFinalStatus"]["producerTask"], path=path)
+    raise ValueError(f"an input of unknown kind: {', '.join(spec) or 'empty'}")
+
+
+def find_parameter(source: Source, scope: Scope, job: Mapping[str, str], ids: RunIds) -> Any:
+    """The value of a parameter source, or MISSING.
+
+    Raises:
+        ValueError: the path into the value leads nowhere.
+    """
+    value: Any
+    if source.kind == "constant":
+        value = resolve_constant(source.value, job)
+    elif source.kind == "parent":
+        value = scope.parameters.get(source.name, MISSING)
+    elif source.task not in scope.results:
+        value = MISSING
+    elif source.kind == "status":
+        value = final_status(scope.names.get(source.task, source.task), scope.results[source.task], ids)
+    else:
+        value = scope.results[source.task].outputs.parameters.get(source.name, MISSING)
+    if value is None or value is MISSING:
+        return MISSING
+    return follow_path(value, source.path)
+
+
+def find_artifacts(source: Source, scope: Scope) -> list[Artifact]:
+    """The artifacts of an artifact source; none where there is nothing."""
+    known = scope.artifacts if source.kind == "parent" else scope.results[source.task].outputs.artifacts
+    return list(known.get(source.name, []))
+
+
+def final_status(name: str, result: NodeResult, ids: RunIds) -> dict[str, Any]:
+    """What a `PipelineTaskFinalStatus` input gets. States are KFP's: SUCCEEDED, FAILED, CANCELLED."""
+    error: dict[str, Any] = {}
+    if result.state is not TaskState.SUCCEEDED:
+        code = _CANCELLED if result.state is TaskState.CANCELED else _UNKNOWN
+        error = {"code": code, "message": result.error}
+    return {
+        "state": "CANCELLED" if result.state is TaskState.CANCELED else str(result.state),
+        "pipelineJobName": ids.name,
+        "pipelineJobResourceName": ids.id,
+        "pipelineTaskName": name,
+        "error": error,
+    }
