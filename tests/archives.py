@@ -1,0 +1,45 @@
+"""Small archives as a user would make them, whole or broken, for the tests of import and publication."""
+
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+MODEL = {
+    "model/config.json": b"{}",
+    "model/tokenizer.json": b"{}",
+    "model/tokenizer_config.json": b"{}",
+    "model/model.safetensors": b"weights",
+}
+TAXONOMY = {
+    "taxonomy/knowledge/science/qna.yaml": b"version: 3\n",
+    "taxonomy/compositional_skills/writing/qna.yaml": b"version: 2\n",
+}
+DATA = {
+    "data/skills_recipe_1.yaml": b"{}",
+    "data/knowledge_recipe_1.yaml": b"{}",
+    "data/skills_train_msgs_1.jsonl": b"{}\n",
+    "data/knowledge_train_msgs_1.jsonl": b"{}\n",
+}
+
+
+def targz(files: Mapping[str, bytes], special: tuple[tarfile.TarInfo, ...] = ()) -> bytes:
+    """A gzip tar of these files, followed by special members (devices, links) as they are."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for info in special:
+            tar.addfile(info)
+    return packed.getvalue()
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write the files under the folder; returns the folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder

@@ -1,0 +1,497 @@
+"""The first stage against real servers on loopback: every finding at once, no secret in any of them."""
+
+import datetime
+import ipaddress
+import json
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import kubernetes.config.kube_config
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from components.prerequisites import prerequisites
+from tests.integration.conftest import S3
+from utils.stages import checks
+
+TOKEN = "canary-5e1f0c"
+# A try waits six times as long for its answer; the server under test is on loopback.
+RETRY_SECONDS = 0.05
+
+GOOD: dict[str, Any] = {
+    "base_model": "",
+    "taxonomy_url": "",
+    "taxonomy_branch": "",
+    "taxonomy_pr": 0,
+    "taxonomy_commit": "",
+    "sdg_pipeline": "simple",
+    "sdg_scale_factor": 30,
+    "sdg_sample_size": 1.0,
+    "sdg_batch_size": 32,
+    "sdg_num_workers": 2,
+    "sdg_max_batch_len": 5000,
+    "sdg_held_out_fraction": 0.05,
+    "train_launcher": "process",
+    "train_num_workers": 2,
+    "train_gpu_per_worker": 2,
+    "train_gpu_identifier": "nvidia.com/gpu",
+    "train_max_batch_len": 5000,
+    "train_max_seq_len": 4096,
+    "mt_bench_max_workers": "auto",
+    "mt_bench_max_error_rate": 0.25,
+    "final_eval_max_workers": "8",
+    "final_eval_batch_size": "auto",
+    "gate_max_error_rate": 1.0,
+    "eval_engine": "vllm",
+    "eval_gpu_identifier": "nvidia.com/gpu",
+    "keep_volume": "never",
+}
+
+Answer = tuple[int, Any]
+
+
+class Server:
+    """An HTTP server on loopback; `answers` are given in turn, the last one for ever. It remembers requests."""
+
+    def __init__(self, answers: list[Answer], context: ssl.SSLContext | None = None) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.release = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_one(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.requests.append({"path": self.path, "headers": headers, "body": json.loads(body or "{}")})
+                status, content = answers[min(len(outer.requests), len(answers)) - 1]
+                if status == 0:
+                    outer.release.wait(10)
+                    status = 200
+                data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+                self.send_response(status)
+                if status in (301, 302, 307):
+                    self.send_header("Location", content)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_POST = do_GET = handle_one
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        if context:
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.http.server_port}"
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.release.set()
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+CHAT: Answer = (200, {"choices": [{"message": {"content": "Blue"}, "finish_reason": "stop"}]})
+TEXT: Answer = (200, {"choices": [{"text": " Blue", "finish_reason": "stop"}]})
+BUSY: Answer = (503, "loading model")
+SLOW: Answer = (0, CHAT[1])
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(*answers: Answer, context: ssl.SSLContext | None = None) -> Server:
+        servers.append(Server(list(answers), context))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def secret(folder: Path, **values: str) -> str:
+    folder.mkdir(parents=True)
+    for key, value in values.items():
+        (folder / key).write_text(value + "\n")
+    return str(folder)
+
+
+def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -> list[dict]:
+    folder = secret(tmp_path / "judge", endpoint=url, model_name="prometheus", api_token=token)
+    return checks.check_model_server("judge", "chat/completions", folder, ca, RETRY_SECONDS)
+
+
+# --- the whole stage
+
+
+@pytest.fixture
+def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run the component as in a pod of a cluster; gives the table, or raises the stage's failure."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
+
+    def run(**arguments: Any) -> str:
+        folders = {
+            f"{name}_secret_dir": str(tmp_path / name) for name in ("object_store", "teacher", "judge", "taxonomy")
+        }
+        findings = SimpleNamespace(path=str(tmp_path / "findings.md"))
+        rest = {"ca_file": str(tmp_path / "no-ca"), "retry_seconds": RETRY_SECONDS, "findings": findings}
+        try:
+            prerequisites.python_func(**{**GOOD, **folders, **rest, **arguments})
+        finally:
+            table = (tmp_path / "findings.md").read_text()
+        return table
+
+    return run
+
+
+def test_everything_in_order_passes_and_leaves_nothing_in_the_store(
+    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    s3 = s3_server.client()
+    s3.put_object(Bucket=s3_server.bucket, Key="checks/data.tar.gz", Body=b"archive")
+    s3_server.secret(tmp_path / "object_store", data_key="checks/data.tar.gz")
+    teacher, judge = serve(TEXT), serve(CHAT)
+    secret(tmp_path / "teacher", endpoint=teacher.url, model="mixtral", api_key=TOKEN)
+    secret(tmp_path / "judge", JUDGE_ENDPOINT=judge.url + "/v1/", JUDGE_NAME="prometheus", JUDGE_API_KEY=TOKEN)
+    table = run_stage()
+    assert table.count("| passed |") == 7
+    assert teacher.requests[0]["path"] == "/v1/completions"
+    assert judge.requests[0]["path"] == "/v1/chat/completions"
+    assert judge.requests[0]["headers"]["authorization"] == f"Bearer {TOKEN}"
+    assert judge.requests[0]["body"]["model"] == "prometheus"
+    left = s3.list_objects_v2(Bucket=s3_server.bucket, Prefix="checks/")["Contents"]
+    assert [item["Key"] for item in left] == ["checks/data.tar.gz"]
+    assert not s3.list_multipart_uploads(Bucket=s3_server.bucket, Prefix="checks/").get("Uploads")
+
+
+def test_all_findings_come_in_one_table_each_with_its_remedy(
+    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server], capsys: Any
+) -> None:
+    s3_server.secret(tmp_path / "object_store", data_key="absent.tar.gz")
+    secret(tmp_path / "judge", endpoint=serve((401, f"bad token {TOKEN}")).url, model_name="m", api_token=TOKEN)
+    with pytest.raises(SystemExit) as caught:
+        run_stage(sdg_batch_size=5000, taxonomy_branch="main", base_model="oci://somewhere")
+    message, table = str(caught.value), (tmp_path / "findings.md").read_text()
+    assert "error: 5 prerequisites are not met" in message
+    for part in (
+        "sdg_batch_size is '5000', expected 1 to 4096",
+        "sdg_base_model is 'oci://somewhere'",
+        "sdg_repo_branch is set, sdg_repo_url is not",
+        "the bucket holds no object 'absent.tar.gz'",
+        "judge 'm' at 127.0.0.1 refuses the token (401)",
+    ):
+        assert part in table
+        assert part in message
+    assert "| teacher | warning | no Secret of the teacher" in table
+    assert all(
+        line.count("|") == 5 and line.split("|")[4].strip() for line in table.splitlines() if "| error |" in line
+    )
+    printed = capsys.readouterr()
+    assert table in printed.out
+    for text in (message, table, printed.out, printed.err):
+        assert TOKEN not in text
+        assert s3_server.secret_key not in text
+
+
+def test_a_read_only_object_store_is_found_before_training(s3_server: S3, tmp_path: Path) -> None:
+    """A wrong secret key refuses all; what is tried includes an upload."""
+    folder = s3_server.secret(tmp_path / "s3", secret_key="wrong-" + TOKEN)
+    with pytest.raises(SystemExit) as caught:
+        checks.check_object_store(str(folder), "", "s3://models/base", "https://git.example/t")
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"endpoint": None}, "lacks: endpoint"),
+        ({"verify_tls": "maybe"}, "verify_tls is 'maybe'"),
+        ({"bucket": ""}, "lacks: bucket"),
+        ({"data_key": ""}, "lacks: data_key"),
+        ({"endpoint": "ftp://x"}, "is no URL"),
+    ],
+)
+def test_secrets_of_the_object_store_are_checked_key_by_key(
+    s3_server: S3, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    if changes.get("endpoint", "") is None:
+        with pytest.raises(SystemExit, match="lacks: endpoint or JUDGE_ENDPOINT; model_name"):
+            checks.check_model_server("judge", "chat/completions", str(tmp_path), "", RETRY_SECONDS)
+        return
+    folder = s3_server.secret(tmp_path / "s3", **changes)
+    with pytest.raises(SystemExit, match=message):
+        checks.check_object_store(str(folder), "", "", "")
+
+
+def test_without_archive_the_teacher_must_be_there(tmp_path: Path) -> None:
+    assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0]["level"] == "warning"
+    with pytest.raises(SystemExit, match="lacks: endpoint"):
+        checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, False)
+
+
+# --- teacher and judge
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries", "problem"),
+    [
+        ([BUSY, BUSY, CHAT], 3, ""),
+        ([SLOW, CHAT], 2, ""),
+        ([(429, "slow down"), CHAT], 2, ""),
+        ([BUSY], 3, "answered 503: loading model"),
+        ([SLOW], 3, "gave no answer in 0.3 s"),
+        ([(401, "who?")], 1, "refuses the token (401)"),
+        ([(403, "no")], 1, "refuses the token (403)"),
+        ([(404, "no such model")], 1, "no such model, or no chat/completions (404: no such model)"),
+        ([(400, "n must be 1")], 1, "answered 400: n must be 1"),
+        ([(200, "<html>welcome</html>")], 1, "answers, but no completion: <html>welcome</html>"),
+        ([(200, {"choices": []})], 1, "answers, but no completion"),
+        ([(200, ["nonsense"])], 1, "answers, but no completion"),
+        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})], 1, "answered with no text"),
+        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]})], 1, ""),
+        ([(307, "http://elsewhere.example/")], 1, "answered 307"),
+    ],
+)
+def test_a_model_server_gets_three_tries_where_another_try_can_help(
+    tmp_path: Path, serve: Callable[..., Server], answers: list[Answer], tries: int, problem: str
+) -> None:
+    """Trap 27: three tries are three, and a cold model has time."""
+    server = serve(*answers)
+    findings = judge_findings(tmp_path, server.url)
+    assert len(server.requests) == tries
+    assert bool(findings) == bool(problem)
+    if problem:
+        assert problem in findings[0]["problem"]
+        assert findings[0]["remedy"]
+
+
+def test_a_refused_connection_is_tried_three_times(tmp_path: Path, serve: Callable[..., Server], capsys: Any) -> None:
+    """Trap 27: connection errors are retried too."""
+    server = serve(CHAT)
+    server.http.server_close()
+    (finding,) = judge_findings(tmp_path, server.url)
+    assert "can't be reached (ConnectionError)" in finding["problem"]
+    assert capsys.readouterr().out.count("of 3: judge") == 3
+
+
+def test_no_token_but_the_secrets_own_is_sent_and_never_to_another_host(
+    tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    """Trap 28: the pod's own token goes nowhere, and a redirect takes none along."""
+    other = serve(CHAT)
+    server = serve((307, other.url + "/v1/chat/completions"))
+    judge_findings(tmp_path, server.url)
+    assert not other.requests
+    open_server = serve(CHAT)
+    assert judge_findings(tmp_path / "open", open_server.url, token="") == []
+    assert "authorization" not in open_server.requests[0]["headers"]
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS context with a certificate of its own, and the file of that certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "judge")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.crt", folder / "key.pem")
+    return context, str(folder / "ca.crt")
+
+
+def test_tls_that_cannot_be_verified_is_explained_and_the_ca_file_remedies_it(
+    tmp_path: Path, serve: Callable[..., Server], tls: tuple[ssl.SSLContext, str]
+) -> None:
+    server = serve(CHAT, context=tls[0])
+    (finding,) = judge_findings(tmp_path / "a", server.url)
+    assert "TLS can't be verified" in finding["problem"]
+    assert "k8s_ca_configmap" in finding["remedy"]
+    assert not server.requests
+    assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []
+
+
+# --- parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "wrong"),
+    [
+        ("sdg_batch_size", (1, 4096), (0, 4097)),
+        ("sdg_num_workers", (2, 10), (1, 11)),
+        ("sdg_scale_factor", (1, 1000), (0,)),
+        ("sdg_sample_size", (0.01, 1.0), (0.0, 1.01, -0.5)),
+        ("sdg_held_out_fraction", (0.0, 0.5), (-0.1, 0.51)),
+        ("train_launcher", ("pytorchjob", "process"), ("mpi", "")),
+        ("eval_engine", ("vllm", "llama.cpp"), ("tgi",)),
+        ("keep_volume", ("never", "on_failure", "always"), ("yes",)),
+        ("mt_bench_max_error_rate", (0.0, 1.0), (-0.01, 1.5)),
+        ("gate_max_error_rate", (0.0, 1.0), (2.0,)),
+        ("train_num_workers", (1, 64), (0,)),
+        ("train_gpu_per_worker", (0, 8), (-1,)),
+        ("train_max_batch_len", (4096, 20000), (4095,)),
+        ("sdg_max_batch_len", (4096, 20000), (4095,)),
+        ("eval_gpu_identifier", ("nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb"), ("gpu", "a b/c", "")),
+    ],
+)
+def test_parameters_are_checked_against_their_range(name: str, values: tuple, wrong: tuple) -> None:
+    for value in values:
+        assert checks.check_parameters({**GOOD, name: value}) == []
+    for value in wrong:
+        (finding,) = checks.check_parameters({**GOOD, name: value})
+        assert ("k8s_keep_volume" if name == "keep_volume" else name) in finding["problem"]
+        assert finding["remedy"]
+
+
+@pytest.mark.parametrize("name", ["mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"])
+def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> None:
+    """Trap 31: a number that stays text failed the evaluation after all the training."""
+    for value in ("auto", "1", "8"):
+        assert checks.check_parameters({**GOOD, name: value}) == []
+    for value in ("0", "-1", "8.0", "many", "", "Auto"):
+        (finding,) = checks.check_parameters({**GOOD, name: value})
+        assert f"{name} is {value!r}, expected auto or a positive whole number" in finding["problem"]
+
+
+# --- taxonomy repository
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A git repository with the branch `main` and the tag `v1`, as a file:// URL."""
+    folder = tmp_path_factory.mktemp("taxonomy")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (
+        ["init", "-q", "-b", "main"],
+        [*identity, "commit", "-q", "--allow-empty", "-m", "x"],
+        ["tag", "v1"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return f"file://{folder}"
+
+
+@pytest.mark.parametrize(
+    ("branch", "pr", "commit", "problem"),
+    [
+        ("", 0, "", ""),
+        ("main", 0, "", ""),
+        ("v1", 0, "", ""),
+        ("", 0, "0123abc", ""),
+        ("next", 0, "", "no branch or tag 'next'"),
+        ("", 7, "", "no pull request 7"),
+    ],
+)
+def test_the_taxonomy_repository_has_what_is_asked_for(
+    repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
+) -> None:
+    findings = checks.check_taxonomy(repository, branch, pr, commit, str(tmp_path), "")
+    assert [problem in f["problem"] for f in findings] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("url", "branch", "pr", "commit", "message"),
+    [
+        ("https://git.example/t", "main", 3, "", "sdg_repo_branch and sdg_repo_pr are set, only one"),
+        ("https://git.example/t", "main", 0, "0123abc", "sdg_repo_branch and sdg_repo_commit are set"),
+        ("http://git.example/t", "", 0, "", "only https://, ssh://"),
+        ("", "", 3, "", "sdg_repo_pr is set, sdg_repo_url is not"),
+    ],
+)
+def test_branch_pull_request_and_commit_exclude_each_other(
+    tmp_path: Path, url: str, branch: str, pr: int, commit: str, message: str
+) -> None:
+    """Trap 35: a default branch made the pull request dead, silently."""
+    with pytest.raises(SystemExit, match=message):
+        checks.check_taxonomy(url, branch, pr, commit, str(tmp_path), "")
+
+
+def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="can't be fetched"):
+        checks.check_taxonomy(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
+
+
+# --- what trains and serves
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Point the kubernetes client at a URL, by a kubeconfig."""
+
+    def use(url: str) -> None:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "lab"}}],
+            "clusters": [{"name": "k", "cluster": {"server": url}}],
+            "users": [{"name": "u", "user": {"token": TOKEN}}],
+        }
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem", "remedy"),
+    [
+        ((200, {"items": []}), "", ""),
+        ((404, "not found"), "PyTorchJobs can't be used in lab (404", "install the Kubeflow training operator"),
+        ((403, "forbidden"), "PyTorchJobs can't be used in lab (403", "let the pipeline's ServiceAccount use"),
+    ],
+)
+def test_the_training_operator_is_there_and_may_be_used(
+    cluster: Callable[[str], None], serve: Callable[..., Server], answer: Answer, problem: str, remedy: str
+) -> None:
+    server = serve(answer)
+    cluster(server.url)
+    findings = checks.training_operator()
+    assert server.requests[0]["path"].startswith("/apis/kubeflow.org/v1/namespaces/lab/pytorchjobs")
+    assert bool(findings) == bool(problem)
+    if problem:
+        assert problem in findings[0]["problem"]
+        assert remedy in findings[0]["remedy"]
+
+
+def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    (finding,) = checks.training_operator()
+    assert "needs a cluster" in finding["problem"]
+
+
+def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
+    findings = checks.check_backends("process", "llama.cpp", "/no/such/folder")
+    assert [f["problem"] for f in findings] == [
+        "process needs the Python package torch, which is missing",
+        "sdg_pipeline is '/no/such/folder', expected simple, full, or a folder that is there",
+    ]

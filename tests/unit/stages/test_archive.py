@@ -1,0 +1,132 @@
+"""Unpacking trusts nothing that is in the archive."""
+
+import gzip
+import shutil
+import tarfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from tests.archives import MODEL, TAXONOMY, targz, write_files
+from utils.stages.archive import pack_archive, require_space, unpack_archive
+
+WANTED = ["model", "taxonomy", "data"]
+Usage = namedtuple("Usage", "total used free")
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.linkname = link
+    return info
+
+
+def unpack(tmp_path: Path, content: bytes, **options: int) -> Path:
+    archive, target = tmp_path / "data.tar.gz", tmp_path / "tree"
+    archive.write_bytes(content)
+    unpack_archive(str(archive), str(target), WANTED, **options)
+    return target
+
+
+def names(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_members_under_the_known_folders_are_unpacked_and_the_rest_is_named(tmp_path, capsys):
+    target = unpack(tmp_path, targz({**MODEL, **TAXONOMY, "README.md": b"x", "notes/a": b"x"}))
+    assert names(target) == {*MODEL, *TAXONOMY}
+    assert "left out of the archive: README.md, notes" in capsys.readouterr().out
+
+
+def test_names_that_start_with_a_dot_are_taken(tmp_path):
+    target = unpack(tmp_path, targz({f"./{name}": content for name, content in MODEL.items()}))
+    assert names(target) == set(MODEL)
+
+
+def test_a_git_checkout_inside_the_taxonomy_is_kept(tmp_path):
+    target = unpack(tmp_path, targz({**TAXONOMY, "taxonomy/.git/HEAD": b"ref: refs/heads/main\n"}))
+    assert (target / "taxonomy/.git/HEAD").read_text() == "ref: refs/heads/main\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (member("../evil"), "../evil: its path leads out of the archive"),
+        (member("model/../../evil"), "leads out of the archive"),
+        (member("/etc/evil"), "/etc/evil: its path leads out of the archive"),
+        (member("model/null", tarfile.CHRTYPE), "model/null: it is a device"),
+        (member("disk", tarfile.BLKTYPE), "disk: it is a device"),
+        (member("model/pipe", tarfile.FIFOTYPE), "model/pipe: it is a device"),
+        (member("model/passwd", tarfile.SYMTYPE, "/etc/passwd"), "model/passwd"),
+        (member("model/up", tarfile.SYMTYPE, "../../../etc"), "model/up"),
+        (member("model/hard", tarfile.LNKTYPE, "/etc/passwd"), "model/hard"),
+    ],
+)
+def test_archive_members_that_reach_outside_refuse_the_whole_archive(tmp_path, bad, told):
+    with pytest.raises(SystemExit) as error:
+        unpack(tmp_path, targz(MODEL, (bad,)))
+    assert told in str(error.value) and "Traceback" not in str(error.value)
+    assert not (tmp_path / "tree").exists() and not (tmp_path / "evil").exists()
+
+
+def test_more_members_than_allowed_refuse_the_archive(tmp_path):
+    with pytest.raises(SystemExit, match="more than 3 are not unpacked"):
+        unpack(tmp_path, targz(MODEL), max_members=3)
+    assert not (tmp_path / "tree").exists()
+
+
+def test_content_larger_than_the_disk_refuses_the_archive_before_it_fills_it(tmp_path, monkeypatch):
+    bomb = targz({**MODEL, "model/big": b"\0" * (8 << 20)})
+    assert len(bomb) < 100_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 20, 3 << 20, 7 << 20))
+    with pytest.raises(SystemExit, match="model/big: with it 0.0 GiB are unpacked"):
+        unpack(tmp_path, bomb)
+    assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 20, 400, -1, -9])
+def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path, keep):
+    whole = targz({**MODEL, "model/more": bytes(range(256)) * 40})
+    with pytest.raises(SystemExit) as error:
+        unpack(tmp_path, whole[:keep])
+    assert "data.tar.gz can't be unpacked" in str(error.value)
+    assert not (tmp_path / "tree").exists()
+
+
+def test_an_archive_cut_between_two_members_is_refused(tmp_path):
+    """The tar inside ends early, its gzip shell is cut with it: a plain reader takes that for the end."""
+    packer = gzip.decompress(targz(MODEL))
+    cut = gzip.compress(packer[: 512 * 4])[:-8]
+    with pytest.raises(SystemExit, match="truncated, damaged, or not a gzip"):
+        unpack(tmp_path, cut)
+
+
+def test_a_damaged_archive_is_refused_by_its_checksum(tmp_path):
+    whole = bytearray(targz(MODEL))
+    whole[-6] ^= 1
+    with pytest.raises(SystemExit, match="CRC check failed"):
+        unpack(tmp_path, bytes(whole))
+    assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", b"PK\x03\x04zip", gzip.compress(b"no tar in here")])
+def test_a_file_that_is_no_gzip_tar_is_refused(tmp_path, content):
+    with pytest.raises(SystemExit) as error:
+        unpack(tmp_path, content)
+    assert "can't be unpacked" in str(error.value) and "next: pack it again" in str(error.value)
+
+
+def test_a_packed_archive_unpacks_to_what_was_packed(tmp_path):
+    source = write_files(tmp_path / "source", {**MODEL, **TAXONOMY})
+    packed = tmp_path / "packed.tar.gz"
+    pack_archive(str(source / "model"), str(source / "taxonomy"), "", str(packed))
+    assert names(unpack(tmp_path, packed.read_bytes())) == {*MODEL, *TAXONOMY}
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_too_little_space_is_told_with_both_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 30, 8 << 30, 2 << 30))
+    require_space(str(tmp_path), 2 << 30, "the archive")
+    with pytest.raises(SystemExit, match="3.0 GiB are needed in .*, 2.0 GiB are free"):
+        require_space(str(tmp_path), 3 << 30, "the archive")

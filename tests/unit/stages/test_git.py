@@ -1,0 +1,229 @@
+"""The taxonomy from a git repository: what is taken, what is refused, and where credentials may be seen."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from utils.stages.git import check_taxonomy_source, clone_taxonomy, git_credentials, head_commit
+
+NO_CHOICE = {"branch": "", "pr": 0, "commit": ""}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = {
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+    }
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull},
+    )
+    return done.stdout.strip()
+
+
+def commit(repo: Path, text: str) -> str:
+    (repo / "knowledge").mkdir(exist_ok=True)
+    (repo / "knowledge" / "qna.yaml").write_text(text)
+    git(repo, "add", ".")
+    git(repo, "commit", "-m", text)
+    return git(repo, "rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    """A repository with a default branch, a branch with a quote in its name, a tag and a pull request."""
+    repo = tmp_path_factory.mktemp("repo")
+    git(repo, "init", "-b", "main")
+    commits = {"first": commit(repo, "first"), "main": commit(repo, "main")}
+    git(repo, "tag", "v1", commits["first"])
+    git(repo, "checkout", "-b", "it's-a-branch")
+    commits["branch"] = commit(repo, "branch")
+    git(repo, "checkout", "--detach", "main")
+    commits["pr"] = commit(repo, "pr")
+    git(repo, "update-ref", "refs/pull/7/head", commits["pr"])
+    git(repo, "checkout", "main")
+    return repo, commits
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({}, "main"),
+        ({"branch": "it's-a-branch"}, "branch"),
+        ({"branch": "v1"}, "first"),
+        ({"pr": 7}, "pr"),
+        ({"commit": "first"}, "first"),
+    ],
+)
+def test_branch_tag_pull_request_and_commit_are_checked_out_and_the_commit_is_recorded(
+    tmp_path, repo, choice, expected
+):
+    folder, commits = repo
+    if "commit" in choice:
+        choice = {"commit": commits[choice["commit"]][:12]}
+    target = tmp_path / "taxonomy"
+    got = clone_taxonomy(**{"url": folder.as_uri(), **NO_CHOICE, **choice}, secret_dir="", ca="", target=str(target))
+    assert got == commits[expected] == head_commit(str(target))
+    assert (target / "knowledge/qna.yaml").read_text() == expected
+
+
+def test_a_plain_folder_is_copied(tmp_path):
+    source = tmp_path / "plain"
+    (source / "knowledge").mkdir(parents=True)
+    assert clone_taxonomy(str(source), "", 0, "", "", "", str(tmp_path / "taxonomy")) == ""
+    assert (tmp_path / "taxonomy/knowledge").is_dir() and head_commit(str(tmp_path / "taxonomy")) == ""
+
+
+@pytest.mark.parametrize("choice", [{"branch": "nowhere"}, {"pr": 8}, {"commit": "0123456789"}])
+def test_what_the_repository_does_not_have_ends_with_git_s_own_words(tmp_path, repo, choice):
+    with pytest.raises(SystemExit) as error:
+        clone_taxonomy(**{"url": str(repo[0]), **NO_CHOICE, **choice}, secret_dir="", ca="", target=str(tmp_path / "t"))
+    what, cause, remedy = str(error.value).splitlines()
+    assert "can't be fetched" in what and ("fatal:" in cause or "pathspec" in cause) and "sdg_repo_url" in remedy
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"branch": "main", "pr": 3},
+        {"branch": "main", "commit": "abcdef0"},
+        {"pr": 3, "commit": "abcdef0"},
+        {"branch": "main", "pr": 3, "commit": "abcdef0"},
+    ],
+)
+def test_branch_pull_request_and_commit_are_mutually_exclusive(choice):
+    with pytest.raises(SystemExit, match="only one of them can be"):
+        check_taxonomy_source("https://example.com/taxonomy.git", **{**NO_CHOICE, **choice})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/o/taxonomy.git",
+        "ssh://git@example.com/o/taxonomy.git",
+        "ssh://git@example.com:2222/o/taxonomy.git",
+        "git@example.com:o/taxonomy.git",
+        "file:///srv/taxonomy",
+        "/srv/taxonomy",
+        "",
+    ],
+)
+def test_https_ssh_and_absolute_paths_are_accepted(url):
+    check_taxonomy_source(url, "", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("url", "choice"),
+    [
+        ("http://example.com/taxonomy.git", {}),
+        ("git://example.com/taxonomy.git", {}),
+        ("ext::sh -c touch% /tmp/evil", {}),
+        ("--upload-pack=touch /tmp/evil", {}),
+        ("-oProxyCommand=evil@host:x", {}),
+        ("ssh://-oProxyCommand=evil/x", {}),
+        ("relative/path", {}),
+        ("https://example.com/t.git", {"branch": "--upload-pack=evil"}),
+        ("https://example.com/t.git", {"commit": "main; evil"}),
+        ("https://example.com/t.git", {"pr": -1}),
+        ("", {"branch": "main"}),
+    ],
+)
+def test_other_addresses_and_options_in_disguise_are_refused(url, choice):
+    with pytest.raises(SystemExit, match="the taxonomy repository can't be used"):
+        check_taxonomy_source(url, **{**NO_CHOICE, **choice})
+
+
+def test_a_token_in_the_url_is_refused_and_not_repeated():
+    with pytest.raises(SystemExit) as error:
+        check_taxonomy_source("https://me:hunter2@example.com/t.git", "", 0, "")
+    assert "hunter2" not in str(error.value) and "sdg_repo_secret" in str(error.value)
+
+
+def test_a_branch_name_never_runs_code(tmp_path, repo):
+    mark = tmp_path / "mark"
+    for name in (f"$(touch {mark})", f"'; touch {mark}; '", f"`touch {mark}`"):
+        with pytest.raises(SystemExit):
+            clone_taxonomy(str(repo[0]), name, 0, "", "", "", str(tmp_path / "t"))
+    assert not mark.exists()
+
+
+def secret(folder: Path, **values: str) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "..data").mkdir()
+    for key, value in values.items():
+        (folder / key.replace("ssh_privatekey", "ssh-privatekey")).write_text(value)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "values", "lacks"),
+    [
+        ("https://example.com/t.git", {"password": "p"}, "username"),
+        ("https://example.com/t.git", {"ssh_privatekey": "k"}, "password, username"),
+        ("ssh://git@example.com/t.git", {"ssh_privatekey": "k"}, "known_hosts"),
+        ("git@example.com:t.git", {"known_hosts": "h"}, "ssh-privatekey"),
+    ],
+)
+def test_a_secret_lacking_one_key_is_refused_at_once_by_the_key_s_name(tmp_path, url, values, lacks):
+    with pytest.raises(SystemExit, match=f"lacks: {lacks}"):
+        git_credentials(url, secret(tmp_path / "secret", **values), str(tmp_path))
+
+
+def test_an_optional_secret_that_does_not_exist_means_no_credentials(tmp_path):
+    """Kubernetes mounts an empty folder for it, with its own ..data inside."""
+    options, environment = git_credentials("https://example.com/t.git", secret(tmp_path / "empty"), str(tmp_path))
+    assert options == [] and environment["GIT_TERMINAL_PROMPT"] == "0"
+
+
+def test_ssh_urls_work_with_the_secret_s_key_and_known_hosts_and_leave_no_key_behind(tmp_path, repo, monkeypatch):
+    """The program `ssh` is a stand-in that notes how it was called and serves the repository from this disk."""
+    bin_dir, log = tmp_path / "bin", tmp_path / "ssh.log"
+    bin_dir.mkdir()
+    ssh = bin_dir / "ssh"
+    ssh.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {log}\n'
+        f'while [ "$#" -gt 1 ]; do [ "$1" = -i ] && stat -c "mode %a %n" "$2" >> {log}; shift; done\n'
+        'exec sh -c "$1"\n'
+    )
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_dir}:{os.environ['PATH']}")
+    folder = secret(tmp_path / "secret", ssh_privatekey="KEY-CANARY\n", known_hosts="example.com ssh-ed25519 AAAA")
+    got = clone_taxonomy(f"ssh://git@example.com{repo[0]}", "", 0, "", folder, "", str(tmp_path / "taxonomy"))
+    assert got == repo[1]["main"]
+    calls = log.read_text()
+    assert "StrictHostKeyChecking=yes" in calls and f"UserKnownHostsFile={folder}/known_hosts" in calls
+    assert "BatchMode=yes" in calls and "mode 600" in calls and "KEY-CANARY" not in calls
+    key = Path(calls.split("mode 600 ")[1].splitlines()[0])
+    assert not key.exists() and not key.parent.exists()
+
+
+def test_the_ssh_key_is_removed_after_a_failure_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    folder = secret(tmp_path / "secret", ssh_privatekey="KEY-CANARY\n", known_hosts="")
+    with pytest.raises(SystemExit) as error:
+        clone_taxonomy("ssh://git@127.0.0.1:1/t.git", "", 0, "", folder, "", str(tmp_path / "taxonomy"))
+    assert "KEY-CANARY" not in str(error.value)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_git_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="git is not installed"):
+        clone_taxonomy("https://example.com/t.git", "", 0, "", "", "", str(tmp_path / "t"))
+
+
+def test_the_key_copied_for_ssh_is_readable_by_its_owner_alone(tmp_path):
+    folder = secret(tmp_path / "secret", ssh_privatekey="k", known_hosts="h")
+    git_credentials("git@example.com:t.git", folder, str(tmp_path))
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
