@@ -14,8 +14,8 @@ from utils.ir.values import text, typed, whole_numbers
 
 _PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}")
 _REFERENCE = re.compile(
-    r"\.(inputs|outputs)\.(parameters|artifacts)\[(?:''|'|\")(.+?)(?:''|'|\")\]"
-    r"(?:\.(value|output_file|path|uri|name|metadata)(?:\[(?:''|'|\")(.+?)(?:''|'|\")\])?)?"
+    r"\.(inputs|outputs)\.(parameters|artifacts)\[['\"]+([^'\"\]]+)['\"]+\]"
+    r"(?:\.(value|output_file|path|uri|name|metadata)(?:\[['\"]+([^'\"\]]+)['\"]+\])?)?"
 )
 _OUTPUT_FILE = "executor_output.json"
 # Where KFP mounts a remote artifact; anything else is a path already.

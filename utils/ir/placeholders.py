@@ -9,7 +9,7 @@ from typing import Any
 from utils.ir.model import RunIds
 from utils.ir.values import text
 
-_INPUT = re.compile(r"\{\{\$\.inputs\.parameters\[(?:''|'|\")(.+?)(?:''|'|\")\]\}\}")
+_INPUT = re.compile(r"\{\{\$\.inputs\.parameters\[['\"]+([^'\"\]]+)['\"]+\]\}\}")
 _PATH = re.compile(r'parseJson\(string_value\)((?:\[(?:"[^"]*"|\'[^\']*\'|\d+)\])+)')
 _PATH_STEP = re.compile(r'\["([^"]*)"\]|\[\'([^\']*)\'\]|\[(\d+)\]')
 
@@ -47,8 +47,7 @@ def resolve_inputs(value: Any, inputs: Mapping[str, Any]) -> Any:
         KeyError: the task has no such input.
     """
     if isinstance(value, str):
-        whole = _INPUT.fullmatch(value)
-        if whole and whole.end() == len(value):
+        if whole := _INPUT.fullmatch(value):
             return inputs[whole[1]]
         return _INPUT.sub(lambda match: text(inputs[match[1]]), value)
     if isinstance(value, list):

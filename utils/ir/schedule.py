@@ -46,8 +46,9 @@ def obstacle(node: Node, nodes: Sequence[Node], results: dict[str, NodeResult]) 
     if node.always:
         return ""
     for key in node.after:
-        if results[key].state is not TaskState.SUCCEEDED:
-            return f"{key} was {results[key].state.lower()}"
+        state = results[key].state
+        if state is not TaskState.SUCCEEDED:
+            return f"{key} failed" if state is TaskState.FAILED else f"{key} was {state.lower()}"
     broken = next((key for key, result in results.items() if result.state is TaskState.FAILED), "")
     return f"{broken} failed" if broken and not _tolerant(node, {one.key: one for one in nodes}) else ""
 

@@ -192,7 +192,7 @@ class Walker:
             return NodeResult(state, error=f"task {task_id}: {error}", ran=True)
 
     def _may_reuse(self, node: Node, scope: Scope) -> bool:
-        """Whether an earlier walk's result counts: for a task that runs in any case, only if nothing upstream is new."""
+        """Whether an earlier result counts: for a task that runs in any case, only if nothing upstream is new."""
         upstream = [scope.results[key] for key in node.after]
         return not node.always or all(one.state is TaskState.SUCCEEDED and not one.ran for one in upstream)
 
@@ -214,7 +214,7 @@ class Walker:
                 if source.kind == "constant":
                     values[name] = resolve_inputs(values[name], values)
             except KeyError as error:
-                raise TaskFailed(f"its input {name} holds {error}, which has no value") from error
+                raise TaskFailed(f"its input {name} refers to {error}, which has no value") from error
         if component.dag:
             inputs = component.inputs.parameters.values()
             values = {**{one.name: one.default for one in inputs if one.has_default}, **values}
