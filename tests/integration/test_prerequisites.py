@@ -207,10 +207,16 @@ def test_all_findings_come_in_one_table_each_with_its_remedy(
         assert s3_server.secret_key not in text
 
 
-def test_a_read_only_object_store_is_found_before_training(s3_server: S3, tmp_path: Path) -> None:
-    """A wrong secret key refuses all; what is tried includes an upload."""
+def test_a_store_that_takes_no_upload_is_found_before_training(tmp_path: Path, serve: Callable[..., Server]) -> None:
+    refused = "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>read only</Message></Error>"
+    store = S3(serve((403, refused)).url, "reader", TOKEN, "ilab")
+    with pytest.raises(SystemExit, match="AccessDenied\n  cause: the store refuses this account"):
+        checks.check_object_store(str(store.secret(tmp_path / "s3")), "", "/models/base", "https://git.example/t")
+
+
+def test_a_wrong_secret_key_is_refused_and_not_shown(s3_server: S3, tmp_path: Path) -> None:
     folder = s3_server.secret(tmp_path / "s3", secret_key="wrong-" + TOKEN)
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit, match="the secret key is wrong") as caught:
         checks.check_object_store(str(folder), "", "s3://models/base", "https://git.example/t")
     assert TOKEN not in str(caught.value)
 

@@ -6,6 +6,7 @@ A finding is {"check", "level", "problem", "remedy"}: level is "error" (the run 
 
 from typing import Any
 
+from utils.stages.claims import kube_namespace
 from utils.stages.credentials import model_server, object_store_settings
 from utils.stages.git import check_taxonomy_source, git_credentials, run_git
 from utils.stages.object_store import s3_call, s3_client
@@ -261,25 +262,30 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
 
 
 def training_operator() -> list:
-    """Whether this cluster has PyTorchJobs that the run may use."""
+    """Whether the cluster has PyTorchJobs that the run may use."""
     from kubernetes import client, config
+    from urllib3.exceptions import HTTPError
 
-    remedy = "install the Kubeflow training operator (OpenShift AI: the component trainingoperator)"
     try:
-        config.load_incluster_config()
-    except config.ConfigException:
-        return [{"problem": "train_launcher pytorchjob needs a cluster", "remedy": "-p train_launcher=process"}]
-    with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
-        namespace = file.read().strip()
-    try:
+        namespace = kube_namespace()
         client.CustomObjectsApi().list_namespaced_custom_object(
             "kubeflow.org", "v1", namespace, "pytorchjobs", limit=1, _request_timeout=30
         )
+    except config.ConfigException:
+        problem, remedy = (
+            "train_launcher pytorchjob needs a cluster",
+            "-p train_launcher=process trains on this machine",
+        )
+    except HTTPError as error:
+        problem, remedy = f"the cluster can't be reached ({type(error).__name__})", "check network and kubeconfig"
     except client.ApiException as error:
-        if error.status == 403:
+        problem = f"PyTorchJobs can't be used in {namespace} ({error.status} {error.reason})"
+        remedy = "install the Kubeflow training operator (OpenShift AI: the component trainingoperator)"
+        if error.status in (401, 403):
             remedy = f"let the pipeline's ServiceAccount use pytorchjobs.kubeflow.org in {namespace}"
-        return [{"problem": f"PyTorchJobs can't be used here ({error.status} {error.reason})", "remedy": remedy}]
-    return []
+    else:
+        return []
+    return [{"problem": problem, "remedy": remedy}]
 
 
 def outcome_of_checks(findings: list) -> Any:
