@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from utils.errors import PipelineError, TaskFailed
+from utils.errors import TaskFailed
 from utils.ir.command import executor_input, read_outputs, resolve_command
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, Task, TaskState
 from utils.runners import keeper
@@ -25,8 +24,6 @@ from utils.runners.volumes import SecretFiles, claim_folder, rewrite
 
 # Volumes that live and die with the task.
 _SCRATCH = ("empty_dir", "ephemeral")
-# Images of which the walker makes a call of create_claim or delete_claim.
-_CLAIM_IMAGES = ("argostub/createpvc", "argostub/deletepvc")
 
 
 class LocalRunner(Runner):
@@ -46,7 +43,6 @@ class LocalRunner(Runner):
         self._ids = ids
         self._journal = journal
         self._keeper = Keeper(folder.path, settings.grace)
-        self._interrupted = threading.Event()
 
     def __enter__(self) -> Self:
         private = self._keeper.private
@@ -66,19 +62,9 @@ class LocalRunner(Runner):
         self._keeper.__exit__(kind, error, at)
 
     def check(self, pipeline: Pipeline) -> None:
-        containers = {key: c.container for key, c in pipeline.components.items() if c.container}
-        refused = [
-            f"{key} ({container.image})"
-            for key, container in containers.items()
-            if not container.lightweight and container.image not in _CLAIM_IMAGES
-        ]
-        if refused:
-            raise PipelineError(
-                f"this pipeline has container components: {'; '.join(refused)}",
-                "on one machine a task is a process of the Python interpreter; a container needs a container engine",
-                "run it on a cluster: --on kubernetes or --on kfp",
-            )
-        packages = {package for container in containers.values() for package in container.packages}
+        packages = {
+            p for component in pipeline.components.values() if component.container for p in component.container.packages
+        }
         check_interpreter(self._settings.python, sorted(packages), self._settings.install_packages)
 
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
@@ -89,8 +75,6 @@ class LocalRunner(Runner):
         shutil.rmtree(self._folder.claims / name, ignore_errors=not (self._folder.claims / name).exists())
 
     def execute(self, task: Task, emit: Callable[[Event], None]) -> Outputs:
-        if self._interrupted.is_set():
-            raise TaskFailed(f"{task.id} was not started", "the run was interrupted")
         root = self._folder.task_root(task.id)
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
@@ -105,13 +89,9 @@ class LocalRunner(Runner):
             process = TaskProcess(command, self._environment(task, folders, scratch), root, log)
             claims = [mount.name for mount in task.mounts if mount.kind == "claim"]
             self._journal.append("process", task=task.id, pid=process.pid, attempt=task.attempt, claims=claims)
-            if self._interrupted.is_set():  # between the check above and the start
-                process.stop(self._settings.grace)
             code, out_of_time = process.wait(
                 _reporter(task.id, emit), self._secrets.sensitive(task), task.timeout_seconds
             )
-            if self._interrupted.is_set():
-                raise TaskFailed(f"{task.id} was stopped", "the run was interrupted")
             if out_of_time:
                 raise TaskFailed(f"{task.id} ran longer than the {task.timeout_seconds:g} s it has")
             if code != 0:
@@ -119,13 +99,11 @@ class LocalRunner(Runner):
         return read_outputs(task, str(root))
 
     def cancel(self) -> None:
-        """Stop every task, and start no other one: neither exit tasks, which would delete what a resume needs."""
-        self._interrupted.set()
+        """Stop every task: SIGTERM, and SIGKILL to what is left when the time to stop is over. Returns when it is."""
         keeper.end_processes(str(self._folder.path), grace=self._settings.grace)
 
     def kill(self) -> None:
         """Stop every task now, without time to clean up."""
-        self._interrupted.set()
         keeper.end_processes(str(self._folder.path), grace=0.0)
 
     def _end_earlier(self) -> None:

@@ -74,10 +74,16 @@ class RunFolder:
     def history(self) -> History:
         return read_history(self.journal)
 
-    def settings(self) -> tuple[dict[str, Any], Settings]:
-        """The arguments the run was started with, and its settings."""
+    def stored(self) -> tuple[dict[str, Any], Settings, str]:
+        """The arguments the run was started with, its settings, and its time of creation (UTC, RFC 3339)."""
         stored = json.loads((self.path / "run.json").read_text())
-        return stored["arguments"], Settings(**stored["settings"])
+        return stored["arguments"], Settings(**stored["settings"]), stored["created"]
+
+    def store(self, arguments: dict[str, Any], settings: Settings, created: str) -> None:
+        content = {"run_id": self.run_id, "created": created, "arguments": arguments, "settings": asdict(settings)}
+        part = self.path / "run.json.part"
+        part.write_text(json.dumps(content, indent=1))
+        part.replace(self.path / "run.json")
 
     def own_claims(self) -> list[Path]:
         """Folders of the claims that belong to this run: the one named after it, and those its CreatePVC tasks made."""
@@ -151,9 +157,7 @@ def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any],
     (folder.path / "logs").mkdir()
     folder.claims.mkdir(exist_ok=True)
     folder.package.write_text(package)
-    (folder.path / "run.json").write_text(
-        json.dumps({"run_id": run_id, "arguments": arguments, "settings": asdict(settings)}, indent=1)
-    )
+    folder.store(arguments, settings, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     return folder
 
 
@@ -180,7 +184,7 @@ def all_runs(home: Path) -> list[RunFolder]:
     if not runs.is_dir():
         return []
     folders = [RunFolder(home, path.name) for path in runs.iterdir() if (path / "run.json").is_file()]
-    return sorted(folders, key=lambda folder: (folder.path / "run.json").stat().st_mtime)
+    return sorted(folders, key=lambda folder: (folder.stored()[2], folder.run_id))
 
 
 def new_run_id(pipeline: str) -> str:

@@ -1,0 +1,73 @@
+"""The journal: what is written is read back, a torn line counts as not written."""
+
+from pathlib import Path
+
+import pytest
+
+from utils.ir.model import Artifact, Event, Outputs, TaskState
+from utils.runners.journal import Journal, read_history
+
+OUTPUTS = Outputs({"rows": 3, "part": 0.5}, {"model": [Artifact("model", "system.Model", "/x", {"loss": 1.5})]})
+
+
+def event(task: str, state: TaskState, at: float = 1.0, **more: object) -> Event:
+    return Event(at, task, state, **more)  # type: ignore[arg-type]
+
+
+def write(path: Path, *events: Event) -> None:
+    with Journal(path) as journal:
+        journal.append("run", pid=1, private_dir="/tmp/x")
+        for one in events:
+            journal.on_event(one)
+
+
+def test_outputs_of_a_finished_task_come_back_with_their_types(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, event("a", TaskState.RUNNING), event("a", TaskState.SUCCEEDED, 3.0, outputs=OUTPUTS))
+    history = read_history(path)
+    assert history.finished == {"a": OUTPUTS}
+    assert (history.tasks["a"].started, history.tasks["a"].ended) == (1.0, 3.0)
+    assert history.state is None
+
+
+def test_a_torn_last_line_counts_as_not_written_at_every_length(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, event("a", TaskState.SUCCEEDED, outputs=OUTPUTS), event("b", TaskState.SUCCEEDED, outputs=OUTPUTS))
+    whole = path.read_bytes()
+    last = whole.rstrip(b"\n").rfind(b"\n") + 1
+    for length in range(last, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert set(read_history(path).finished) == {"a"}
+        write(path, event("c", TaskState.SUCCEEDED, outputs=OUTPUTS))
+        assert set(read_history(path).finished) == {"a", "c"}
+
+
+def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, event("a", TaskState.RUNNING))
+    path.write_bytes(b"{oops\n" + path.read_bytes())
+    with pytest.raises(ValueError, match="line 1"):
+        read_history(path)
+
+
+def test_messages_and_progress_within_a_state_are_not_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, *(event("a", TaskState.RUNNING, message=str(n), progress=(n, 9, "x")) for n in range(9)))
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_task_that_runs_again_is_no_longer_finished(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, event("exit", TaskState.SUCCEEDED, outputs=OUTPUTS))
+    write(path, event("exit", TaskState.RUNNING))
+    assert read_history(path).finished == {}
+
+
+def test_a_resumed_run_has_not_ended_until_it_ends_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, event("a", TaskState.FAILED, message="boom"))
+    with Journal(path) as journal:
+        journal.append("end", state="FAILED", error="boom")
+    assert read_history(path).state is TaskState.FAILED
+    write(path)
+    assert (read_history(path).state, read_history(path).error) == (None, "")

@@ -1,0 +1,93 @@
+"""A task's output: copied, secrets masked, read for progress and for the reason of a failure."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from utils.runners.output import MessageFilter, Output, Progress, failure_text, parse_progress
+
+
+def copied(tmp_path: Path, chunks: list[bytes], secrets: tuple[str, ...] = ()) -> tuple[bytes, list[tuple]]:
+    """The log and the reports after these chunks came through a pipe."""
+    reports: list[tuple[str, Progress | None]] = []
+    log = tmp_path / "task.log"
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    read, write = os.pipe()
+    for chunk in chunks:
+        os.write(write, chunk)
+    os.close(write)
+    Output(fd, lambda *report: reports.append(report), secrets).copy(read)
+    os.close(read)
+    os.close(fd)
+    return log.read_bytes(), reports
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("progress: 3/80 answers", (3.0, 80.0, "answers")),
+        ("progress: 1.5/2 epochs", (1.5, 2.0, "epochs")),
+        ("progress: 3/80", (3.0, 80.0, "")),
+        ("made progress: 3/80 answers", None),
+        ("progress: all done", None),
+    ],
+)
+def test_progress_lines(line: str, expected: Progress | None) -> None:
+    assert parse_progress(line) == expected
+
+
+def test_output_goes_to_the_log_as_it_is(tmp_path: Path) -> None:
+    data = b"one\ntwo\r\nbar 1%\rbar 2%\rno end \xff"
+    log, reports = copied(tmp_path, [data])
+    assert log == data
+    assert reports[-1][0].startswith("no end")
+
+
+def test_secrets_are_masked_also_where_a_chunk_ends_in_their_middle(tmp_path: Path) -> None:
+    data = b"token is canary-value.\nagain canary-value"
+    for cut in range(len(data)):
+        (tmp_path / "task.log").unlink(missing_ok=True)
+        log, _ = copied(tmp_path, [data[:cut], data[cut:]], ("canary-value",))
+        assert log == b"token is ***.\nagain ***"
+
+
+def test_the_executors_own_lines_are_no_messages() -> None:
+    keep = MessageFilter()
+    lines = ["[KFP Executor 2025 INFO]: Got executor_input:", "{", '    "inputs": {', "    }", "}", "reading", "{"]
+    assert [keep(line) for line in lines] == ["", "", "", "", "", "reading", "{"]
+
+
+def reason(tmp_path: Path, text: str, start: int = 0) -> str:
+    log = tmp_path / "task.log"
+    log.write_text(text)
+    return failure_text(log, start, "exit code 1")
+
+
+def test_the_last_error_block_of_a_stage_is_the_reason(tmp_path: Path) -> None:
+    text = "error: first\n  cause: a\nmore\nerror: bucket is gone\n  cause: deleted\n  next: make it\nbye\n"
+    assert reason(tmp_path, text) == "bucket is gone\n  cause: deleted\n  next: make it"
+
+
+def test_an_exception_comes_first_then_where_it_was_raised(tmp_path: Path) -> None:
+    text = 'start\nTraceback (most recent call last):\n  File "x.py", line 3, in f\n    g()\nValueError: no rows\n'
+    assert reason(tmp_path, text).splitlines()[0] == "ValueError: no rows"
+    assert "x.py" in reason(tmp_path, text)
+
+
+def test_of_chained_exceptions_the_last_one_counts(tmp_path: Path) -> None:
+    one = 'Traceback (most recent call last):\n  File "x.py", line 3\n{}\n'
+    text = one.format("KeyError: 'a'") + "\nDuring handling, another exception occurred:\n\n" + one.format("OSError: b")
+    assert reason(tmp_path, text).startswith("OSError: b")
+
+
+def test_without_either_the_last_lines_follow_the_exit_code(tmp_path: Path) -> None:
+    lines = reason(tmp_path, "\n".join(f"line {n}" for n in range(100))).splitlines()
+    assert lines[0] == "exit code 1"
+    assert [line.strip() for line in lines[1:]] == [f"line {n}" for n in range(85, 100)]
+
+
+def test_an_earlier_attempts_output_is_not_the_reason(tmp_path: Path) -> None:
+    first = "error: earlier\n"
+    assert reason(tmp_path, first + "error: now\n", len(first)) == "now"
+    assert reason(tmp_path, first, len(first)) == "exit code 1"

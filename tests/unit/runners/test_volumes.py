@@ -1,0 +1,141 @@
+"""Mount paths, claims, and Secrets from folders and YAML."""
+
+import base64
+import stat
+from pathlib import Path
+
+import pytest
+
+from utils.errors import PrerequisiteError, TaskFailed
+from utils.ir.model import EnvFrom, Mount, Task
+from utils.runners.volumes import SecretFiles, claim_folder, rewrite
+
+FOLDERS = [("/data", Path("/claims/c")), ("/data/cache/", Path("/scratch")), ("/mnt/judge", Path("/s/judge"))]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/data", "/claims/c"),
+        ("/data/", "/claims/c/"),
+        ("/data/model/x", "/claims/c/model/x"),
+        ("/data/cache", "/scratch"),
+        ("/data/cache/a", "/scratch/a"),
+        ("/database", "/database"),
+        ("/dat", "/dat"),
+        ("see /data/model", "see /data/model"),
+        ("s3://data/x", "s3://data/x"),
+        ("/mnt/judge", "/s/judge"),
+        ("", ""),
+    ],
+)
+def test_only_a_path_at_or_under_a_mount_is_rewritten(value: str, expected: str) -> None:
+    assert rewrite(value, FOLDERS) == expected
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+MANIFESTS = f"""
+apiVersion: v1
+kind: Secret
+metadata: {{name: judge}}
+data: {{api_token: {encoded("token-1")}}}
+stringData: {{endpoint: "http://x"}}
+---
+apiVersion: v1
+kind: List
+items:
+- kind: ConfigMap
+  metadata: {{name: ca}}
+  data: {{ca.crt: certificate}}
+- kind: Service
+  metadata: {{name: other}}
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "secrets"
+    (folder / "teacher").mkdir(parents=True)
+    (folder / "teacher" / "api_key").write_text("token-2\n")
+    (folder / "all.yaml").write_text(MANIFESTS)
+    return folder
+
+
+def test_a_folder_serves_as_a_secret_without_a_copy(source: Path, tmp_path: Path) -> None:
+    files = SecretFiles(source, tmp_path / "private")
+    assert files.folder("secret", "teacher", False) == source / "teacher"
+
+
+def test_secrets_from_yaml_are_files_that_only_their_owner_reads(source: Path, tmp_path: Path) -> None:
+    folder = SecretFiles(source, tmp_path / "private").folder("secret", "judge", False)
+    assert {f.name: f.read_text() for f in folder.iterdir()} == {"api_token": "token-1", "endpoint": "http://x"}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(f.stat().st_mode) for f in folder.iterdir()} == {0o600}
+
+
+def test_config_maps_hold_plain_values(source: Path, tmp_path: Path) -> None:
+    folder = SecretFiles(source, tmp_path / "private").folder("config_map", "ca", False)
+    assert (folder / "ca.crt").read_text() == "certificate"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "optional"), [("secret", "none", True), ("config_map", "kube-root-ca.crt", False)]
+)
+def test_an_optional_one_that_is_absent_is_an_empty_folder(
+    source: Path, tmp_path: Path, kind: str, name: str, optional: bool
+) -> None:
+    assert list(SecretFiles(source, tmp_path / "private").folder(kind, name, optional).iterdir()) == []
+
+
+def test_one_that_is_needed_and_absent_fails_by_name(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(TaskFailed, match="no Secret store") as caught:
+        SecretFiles(source, tmp_path / "private").folder("secret", "store", False)
+    assert "judge, teacher" in caught.value.cause
+    with pytest.raises(TaskFailed, match="no --secrets was given"):
+        SecretFiles(None, tmp_path / "private").folder("secret", "store", False)
+
+
+def test_variables_come_from_keys(source: Path, tmp_path: Path) -> None:
+    files = SecretFiles(source, tmp_path / "private")
+    assert files.variable(EnvFrom("secret", "judge", "api_token", "TOKEN")) == "token-1"
+    assert files.variable(EnvFrom("secret", "judge", "absent", "TOKEN", optional=True)) is None
+    with pytest.raises(TaskFailed, match="no key absent"):
+        files.variable(EnvFrom("secret", "judge", "absent", "TOKEN"))
+
+
+def test_only_values_that_are_secret_are_masked(source: Path, tmp_path: Path) -> None:
+    files = SecretFiles(source, tmp_path / "private")
+    mounts = (Mount("secret", "judge", "/j"), Mount("secret", "teacher", "/t"))
+    task = Task("t", "t", "comp-t", "", (), (), mounts=mounts)
+    assert set(files.sensitive(task)) == {"token-1", "token-2"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("kind: Secret\nmetadata: {name: a}\ndata: {k: 'my plain secret'}\n", "not base64"),
+        ("kind: Secret\ndata: {}\n", "without metadata.name"),
+        ("kind: Secret\nstringData: {k: 'my plain secret}\n", "no valid YAML"),
+    ],
+)
+def test_errors_name_the_file_and_never_show_a_value(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(PrerequisiteError, match=message) as caught:
+        SecretFiles(tmp_path, tmp_path / "private")
+    assert "a.yaml" in caught.value.render()
+    assert "plain secret" not in caught.value.render()
+
+
+def test_a_claim_is_a_folder_and_its_sub_path_is_made(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    assert claim_folder(tmp_path, "r1", Mount("claim", "shared", "/d", "a/b")) == tmp_path / "shared" / "a" / "b"
+    assert (tmp_path / "shared" / "a" / "b").is_dir()
+
+
+def test_an_unknown_claim_is_refused_and_the_runs_own_is_made_again(tmp_path: Path) -> None:
+    with pytest.raises(TaskFailed, match="no volume claim typo"):
+        claim_folder(tmp_path, "r1", Mount("claim", "typo", "/d"))
+    assert claim_folder(tmp_path, "r1", Mount("claim", "ilab-r1", "/d")).is_dir()

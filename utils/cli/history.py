@@ -1,0 +1,266 @@
+"""`status`, `logs` and `clean`: what is known of past and present runs on this machine."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utils.cli.board import Board, Row, count
+from utils.cli.settings import duration, home_option, output_option
+from utils.errors import UsageError
+from utils.ir.model import Event, TaskState
+from utils.runners.journal import History
+from utils.runners.output import MessageFilter
+from utils.runners.runs import RunFolder, all_runs, find_run
+
+_POLL_SECONDS = 0.2
+_STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "interrupted": "yellow"}
+
+
+def run_state(folder: RunFolder, history: History) -> str:
+    """running, succeeded, failed or interrupted (stopped or killed before its end)."""
+    if folder.is_running():
+        return "running"
+    ends = {TaskState.SUCCEEDED: "succeeded", TaskState.FAILED: "failed"}
+    return ends.get(history.state, "interrupted") if history.state else "interrupted"
+
+
+def run_board(folder: RunFolder, history: History) -> Board:
+    """The rows of a run as its journal has them; a task that ran when the run was killed counts as stopped."""
+    from utils.ir.load import load
+
+    board = Board.of(load(folder.package))
+    running = folder.is_running()
+    for record in history.tasks.values():
+        state = record.state
+        if state in (TaskState.RUNNING, TaskState.RETRYING) and not running:
+            state = TaskState.CANCELED
+        if record.started:
+            board.update(Event(record.started, record.id, TaskState.RUNNING))
+        if state is not TaskState.RUNNING:
+            board.update(Event(record.ended or record.started, record.id, state, record.message))
+    return board
+
+
+@click.command()
+@click.argument("run_id", required=False)
+@home_option
+@output_option
+def status(run_id: str | None, home: Path, output: str) -> None:
+    """Show the runs on this machine, or the tasks of RUN_ID."""
+    if run_id:
+        _show_run(find_run(home, run_id), output)
+        return
+    runs = [_summary(folder) for folder in all_runs(home)]
+    if output == "json":
+        click.echo(json.dumps(runs, indent=1))
+    elif not runs:
+        click.echo(f"no runs in {home}")
+    else:
+        _print_runs(runs)
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    history = folder.history()
+    state = run_state(folder, history)
+    ended = history.ended or (time.time() if state == "running" else _last_time(history))
+    done, total = count(run_board(folder, history).snapshot())
+    return {
+        "run_id": folder.run_id,
+        "state": state,
+        "started": _utc(history.started),
+        "seconds": round(max(0.0, ended - history.started), 1) if history.started else 0.0,
+        "tasks_ended": done,
+        "tasks": total,
+        "error": history.error,
+        "folder": str(folder.path),
+    }
+
+
+def _last_time(history: History) -> float:
+    return max((max(task.started, task.ended) for task in history.tasks.values()), default=history.started)
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else ""
+
+
+def _print_runs(runs: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bright_black")
+    for name in ("RUN", "STATE", "STARTED", "TOOK", "TASKS"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == "RUN" else "fold")
+    for run in runs:
+        table.add_row(
+            run["run_id"],
+            Text(run["state"], style=_STYLES[run["state"]]),
+            run["started"].replace("T", " ").removesuffix("Z"),
+            duration(run["seconds"]),
+            f"{run['tasks_ended']}/{run['tasks']}",
+        )
+    Console(soft_wrap=True).print(table)
+
+
+def _show_run(folder: RunFolder, output: str) -> None:
+    history = folder.history()
+    rows = run_board(folder, history).snapshot()
+    if output == "json":
+        tasks = [_task(folder, history, row) for row in rows]
+        click.echo(json.dumps({**_summary(folder), "task_list": tasks}, indent=1))
+        return
+    from rich.console import Console
+
+    from utils.cli.view import render
+
+    console = Console()
+    summary = _summary(folder)
+    console.print(render(rows, folder.run_id, summary["seconds"], time.time(), console.width, len(rows) + 10))
+    click.echo(f"\n{summary['state']}; files in {folder.path}")
+
+
+def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:
+    record = history.tasks.get(row.id)
+    log = folder.log(row.id)
+    return {
+        "id": row.id,
+        "state": row.state.value,
+        "started": _utc(row.started),
+        "seconds": round(row.seconds(time.time()), 3),
+        "attempts": record.attempts if record else 0,
+        "message": row.message,
+        "log": str(log) if log.exists() else "",
+    }
+
+
+@click.command()
+@click.argument("run_id")
+@click.argument("task", required=False)
+@click.option("-f", "--follow", is_flag=True, envvar="ILAB_FOLLOW", show_envvar=True, help="Go on until the run ends.")
+@click.option(
+    "--raw", is_flag=True, envvar="ILAB_RAW", show_envvar=True, help="With the lines of KFP's executor around the task."
+)
+@home_option
+def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> None:
+    """Print what the tasks of RUN_ID printed, or TASK alone (its id, or the end of it)."""
+    folder = find_run(home, run_id)
+    if task:
+        _matching(folder, task)
+    tails: dict[str, Tail] = {}
+    several = task is None
+    last = ""
+    while True:
+        running = folder.is_running()
+        for task_id in _matching(folder, task):
+            tail = tails.setdefault(task_id, Tail(folder.log(task_id), raw))
+            text = tail.read(final=not (follow and running))
+            if text and several and task_id != last:
+                click.secho(f"==> {task_id} <==", bold=True)
+            if text:
+                click.echo(text, nl=False)
+                last = task_id
+        if not (follow and running):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+class Tail:
+    """New lines of a growing log file, those of the KFP executor left out unless `raw`."""
+
+    def __init__(self, path: Path, raw: bool) -> None:
+        self._path = path
+        self._position = 0
+        self._rest = b""
+        self._keep = None if raw else MessageFilter()
+
+    def read(self, final: bool) -> str:
+        """What is new: whole lines, at the end of the log a torn one too."""
+        if not self._path.exists():
+            return ""
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            data = self._rest + file.read()
+            self._position = file.tell()
+        whole = len(data) if final else data.rfind(b"\n") + 1
+        self._rest = data[whole:]
+        text = data[:whole].decode(errors="replace")
+        if self._keep is None:
+            return text
+        return "".join(line for line in text.splitlines(keepends=True) if self._keep(line))
+
+
+def _matching(folder: RunFolder, task: str | None) -> list[str]:
+    """Ids of the run's tasks that have a log, in the order they started.
+
+    Raises:
+        UsageError: `task` names none of the run's tasks.
+    """
+    history = folder.history()
+    ids = [r.id for r in sorted(history.tasks.values(), key=lambda r: r.started) if r.attempts]
+    if task is None:
+        return ids
+    found = [i for i in ids if i == task] or [i for i in ids if i.endswith("/" + task) or i.split("/")[-1] == task]
+    if found:
+        return found
+    pending = [row.id for row in run_board(folder, history).snapshot()]
+    if any(i == task or i.split("/")[-1] == task for i in pending):
+        return []
+    raise UsageError(
+        f"the run {folder.run_id} has no task {task}",
+        f"its tasks are: {', '.join(i.split('/')[-1] for i in pending)}",
+        f"see them with: ilab-pipeline status {folder.run_id}",
+    )
+
+
+@click.command()
+@click.argument("run_ids", nargs=-1, metavar="[RUN_ID]...")
+@click.option("--all", "every", is_flag=True, envvar="ILAB_CLEAN_ALL", show_envvar=True, help="Every run.")
+@click.option(
+    "--finished", is_flag=True, envvar="ILAB_CLEAN_FINISHED", show_envvar=True, help="Every run that succeeded."
+)
+@click.option("-y", "--yes", is_flag=True, envvar="ILAB_YES", show_envvar=True, help="Do not ask.")
+@home_option
+def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home: Path) -> None:
+    """Remove runs with their logs and volumes. A run that goes on now is left alone."""
+    if sum((bool(run_ids), every, finished)) != 1:
+        raise UsageError("say which runs to remove", "give either RUN_ID, --all or --finished")
+    folders = [find_run(home, run_id) for run_id in run_ids] or list(_chosen(home, finished))
+    busy = [folder.run_id for folder in folders if folder.is_running()]
+    if busy and run_ids:
+        raise UsageError(f"a process works on {', '.join(busy)}", "", "stop it first: Ctrl-C where it runs")
+    folders = [folder for folder in folders if folder.run_id not in busy]
+    if not folders:
+        click.echo("nothing to remove")
+        return
+    for folder in folders:
+        places = [folder.path, *folder.own_claims()]
+        click.echo(f"{folder.run_id}  {_size(sum(_bytes(p) for p in places))}  {', '.join(map(str, places))}")
+    if not yes and not click.confirm(f"Remove {len(folders)} run{'s' if len(folders) > 1 else ''} for good?"):
+        sys.exit(1)
+    for folder in folders:
+        with folder.locked():
+            folder.remove()
+
+
+def _chosen(home: Path, finished: bool) -> Iterator[RunFolder]:
+    for folder in all_runs(home):
+        if not finished or run_state(folder, folder.history()) == "succeeded":
+            yield folder
+
+
+def _bytes(path: Path) -> int:
+    return sum(f.lstat().st_size for f in path.rglob("*") if f.is_file() and not f.is_symlink())
+
+
+def _size(count_of_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count_of_bytes < 1000:
+            return f"{count_of_bytes:.3g} {unit}"
+        count_of_bytes /= 1000
+    return f"{count_of_bytes:.3g} TB"

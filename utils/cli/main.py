@@ -1,0 +1,60 @@
+"""The command `ilab-pipeline`. Its subcommands are imported only when one is used: `--help` answers at once."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from utils.errors import IlabError
+
+# Name of a subcommand: where it is, and the line that --help shows for it.
+_COMMANDS = {
+    "demo": ("utils.cli.demo:demo", "Run the whole chain on this machine, everything included."),
+    "run": ("utils.cli.run:run", "Run the pipeline: on this machine or on a Kubeflow Pipelines server."),
+    "status": ("utils.cli.history:status", "Show the runs on this machine, or the tasks of one."),
+    "logs": ("utils.cli.history:logs", "Print what the tasks of a run printed."),
+    "resume": ("utils.cli.run:resume", "Go on with a run that failed or was interrupted."),
+    "clean": ("utils.cli.history:clean", "Remove past runs with their volumes."),
+    "compile": ("utils.cli.compile:compile", "Write pipeline.yaml."),
+    "lint": ("utils.cli.lint:lint", "Check that every supported backend understands a pipeline file."),
+    "docs": ("utils.cli.docs:docs", "Write the generated pages of docs/."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand when it is used, and prints our errors without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, function = _COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except IlabError as error:
+            click.echo(error.render(), err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ilab-pipeline")
+def main() -> None:
+    """The InstructLab workflow as one Kubeflow pipeline: synthetic data, two training phases, scores, a better model.
+
+    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites, 130 interrupted.
+    """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""`run` and `resume`: start a pipeline, show how it goes, and end with an exit code that tells how it went."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utils.arguments import load_arguments
+from utils.cli.board import Board
+from utils.cli.settings import (
+    default_home,
+    default_python,
+    given_settings,
+    home_option,
+    local_options,
+    output_option,
+)
+from utils.errors import IlabError, PrerequisiteError, UsageError
+from utils.ir.load import load
+from utils.ir.model import Pipeline, RunResult, TaskState
+from utils.runners.runs import RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
+
+# A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
+_CHECKING_TASK = "prerequisites"
+_INTERRUPTED = 130
+
+
+def default_package() -> Path:
+    """pipeline.yaml beside pipeline.py, in the checkout or where the package is installed."""
+    return Path(__file__).parents[2] / "pipeline.yaml"
+
+
+@click.command()
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["local", "kubernetes", "kfp"]),
+    default="local",
+    envvar="ILAB_ON",
+    show_default=True,
+    show_envvar=True,
+    help="Where to run: this machine, a cluster without Kubeflow Pipelines, or a Kubeflow Pipelines server.",
+)
+@click.option(
+    "-f",
+    "--params",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="ILAB_PARAMS",
+    show_envvar=True,
+    help="YAML file with parameters; later files win over earlier ones.",
+)
+@click.option(
+    "-p",
+    "--param",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    envvar="ILAB_PARAM",
+    show_envvar=True,
+    help="A parameter; wins over files.",
+)
+@click.option(
+    "--package",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=default_package,
+    envvar="ILAB_PACKAGE",
+    show_default="our pipeline.yaml",
+    show_envvar=True,
+    help="Compiled KFP v2 pipeline to run.",
+)
+@click.option(
+    "--run-id",
+    envvar="ILAB_RUN_ID",
+    show_envvar=True,
+    metavar="ID",
+    help="Name of the run.  [default: the pipeline's name, the time and four characters]",
+)
+@local_options
+@home_option
+@output_option
+def run(
+    place: str,
+    files: tuple[Path, ...],
+    pairs: tuple[str, ...],
+    package: Path,
+    run_id: str | None,
+    home: Path,
+    output: str,
+    **options: Any,
+) -> None:
+    """Run the pipeline.
+
+    On this machine (--on local) each task is a process, the run's volume a folder, and Secrets come from --secrets.
+    """
+    if place == "kubernetes":
+        raise UsageError(
+            "--on kubernetes is not there yet",
+            "running on a cluster without Kubeflow Pipelines is still being built",
+            "use --on kfp for a Kubeflow Pipelines server, or --on local for this machine",
+        )
+    pipeline = load(package)
+    arguments = load_arguments(pipeline.parameters, files, pairs)
+    if place == "kfp":
+        from utils.cli.submit import submit_run
+
+        sys.exit(submit_run(package, arguments, run_id=run_id, output=output))
+    settings = Settings(**{"python": default_python(), **given_settings(**options)})
+    sys.exit(start_local(pipeline, arguments, settings, home, run_id, output))
+
+
+@click.command()
+@click.argument("run_id")
+@local_options
+@home_option
+@output_option
+def resume(run_id: str, home: Path, output: str, **options: Any) -> None:
+    """Go on with the run RUN_ID: tasks that finished are not repeated.
+
+    It runs with the parameters and settings it was started with; settings given here replace the earlier ones.
+    """
+    folder = find_run(home, run_id)
+    history = folder.history()
+    if history.state is TaskState.SUCCEEDED:
+        click.echo(f"the run {run_id} has succeeded; there is nothing to resume", err=True)
+        return
+    arguments, settings, created = folder.stored()
+    given = given_settings(**options)
+    if given:
+        with folder.locked():
+            folder.store(arguments, replace(settings, **given), created)
+    sys.exit(work(folder, load(folder.package), output))
+
+
+def start_local(
+    pipeline: Pipeline, arguments: dict[str, Any], settings: Settings, home: Path, run_id: str | None, output: str
+) -> int:
+    """Start a new run on this machine and follow it to its end. Returns the exit code.
+
+    Raises:
+        IlabError: it can't run here; then no run is left behind.
+    """
+    run_id = run_id or new_run_id(pipeline.name)
+    check_run_id(run_id)
+    folder = create_run(home, run_id, pipeline.text, arguments, settings)
+    try:
+        return work(folder, pipeline, output)
+    except IlabError:
+        if not folder.history().tasks:
+            folder.remove()
+        raise
+
+
+def work(folder: RunFolder, pipeline: Pipeline, output: str) -> int:
+    """Work on a run until its end, shown on the terminal. Returns the exit code."""
+    from utils.cli.history import run_board
+    from utils.cli.view import LiveView, PlainView, SilentView
+    from utils.runners.session import work_on
+
+    board = Board.of(pipeline)
+    board.take_over(run_board(folder, folder.history()))
+    kind = SilentView if output == "json" else LiveView if sys.stdout.isatty() else PlainView
+    with kind(board, folder.run_id) as view:
+        result = work_on(folder, pipeline, view.on_event)
+    code = exit_code(result, board)
+    if output == "json":
+        click.echo(json.dumps(_report(folder, result, code), indent=1))
+    _explain(folder, result, board)
+    return code
+
+
+def exit_code(result: RunResult, board: Board) -> int:
+    """0 success, 1 failed, 3 when it was the task that checks prerequisites, 130 interrupted."""
+    if result.state is TaskState.CANCELED:
+        return _INTERRUPTED
+    if result.state is TaskState.SUCCEEDED:
+        return 0
+    failed = {row.id.split("/")[-1] for row in board.snapshot() if row.state is TaskState.FAILED}
+    return PrerequisiteError.exit_code if _CHECKING_TASK in failed else 1
+
+
+def _report(folder: RunFolder, result: RunResult, code: int) -> dict[str, Any]:
+    return {
+        "run_id": folder.run_id,
+        "state": result.state.value,
+        "exit_code": code,
+        "error": result.error,
+        "outputs": dict(result.outputs.parameters),
+        "folder": str(folder.path),
+    }
+
+
+def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
+    """Tell on stderr what failed, where to read more, and how to go on."""
+    from utils.runners.session import lost_volumes
+
+    if result.state is TaskState.SUCCEEDED:
+        return
+    if result.state is TaskState.CANCELED:
+        click.echo(
+            f"\ninterrupted; every task was stopped\n  {_next(folder, 'resume')}\n  {_next(folder, 'clean')}", err=True
+        )
+        return
+    failed = sorted((r for r in board.snapshot() if r.state is TaskState.FAILED), key=lambda r: r.ended)
+    for row in failed:
+        click.secho(f"\n{row.label} failed", fg="red", bold=True, err=True)
+        click.echo(f"error: {row.message}\n  log: {folder.log(row.id)}", err=True)
+    if not failed:
+        click.echo(f"\nerror: {result.error}", err=True)
+    lost = lost_volumes(folder, folder.history())
+    if lost:
+        click.echo(
+            f"  The run can't be resumed: its exit task deleted the volume {', '.join(lost)}.\n"
+            "  next: correct the cause and start a new run; with -p k8s_keep_volume=on_failure a failed one keeps it",
+            err=True,
+        )
+    else:
+        click.echo(f"  next: correct the cause, then {_next(folder, 'resume')}", err=True)
+
+
+def _next(folder: RunFolder, command: str) -> str:
+    """A command to go on with, with --home where the user needs it."""
+    elsewhere = folder.home != default_home().absolute() and "ILAB_HOME" not in os.environ
+    return f"ilab-pipeline {command} {folder.run_id}" + (f" --home {folder.home}" if elsewhere else "")

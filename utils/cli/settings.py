@@ -1,0 +1,110 @@
+"""Options that several subcommands share, and how they print."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def default_home() -> Path:
+    """`$XDG_DATA_HOME/ilab-pipeline`, that is ~/.local/share/ilab-pipeline."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ilab-pipeline"
+
+
+def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--home",
+        envvar="ILAB_HOME",
+        show_envvar=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default_home,
+        show_default="~/.local/share/ilab-pipeline",
+        callback=lambda ctx, param, value: value.absolute(),
+        help="Folder with the runs on this machine and their volumes.",
+    )(command)
+
+
+def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "-o",
+        "--output",
+        envvar="ILAB_OUTPUT",
+        show_envvar=True,
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="json prints one JSON document on standard output, for scripts.",
+    )(command)
+
+
+def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a run on this machine; None means that the user gave none."""
+    options = [
+        click.option(
+            "--secrets",
+            envvar="ILAB_SECRETS",
+            show_envvar=True,
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="Folder with Secrets and ConfigMaps: a folder for each with a file a key, or Kubernetes YAML files.",
+        ),
+        click.option(
+            "--python",
+            envvar="ILAB_PYTHON",
+            show_envvar=True,
+            metavar="PATH",
+            help="Interpreter that the tasks run in.  [default: the one that runs this command]",
+        ),
+        click.option(
+            "--max-parallel",
+            envvar="ILAB_MAX_PARALLEL",
+            show_envvar=True,
+            type=click.IntRange(min=1),
+            help="Most tasks at a time; they share GPU and memory.  [default: 2]",
+        ),
+        click.option(
+            "--install-packages",
+            envvar="ILAB_INSTALL_PACKAGES",
+            show_envvar=True,
+            is_flag=True,
+            default=None,
+            help="Install packages that components name and the interpreter lacks, into that interpreter.",
+        ),
+        click.option(
+            "--grace",
+            envvar="ILAB_GRACE",
+            show_envvar=True,
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="Time a task has to stop its servers when it is stopped.  [default: 10]",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def given_settings(**options: Any) -> dict[str, Any]:
+    """The settings that the user gave, ready for `utils.runners.runs.Settings`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "secrets" in given:
+        given["secrets"] = str(given["secrets"].absolute())
+    return given
+
+
+def default_python() -> str:
+    return sys.executable
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8s, 1m05s, 2h03m, 3d04h."""
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"

@@ -1,0 +1,94 @@
+"""A run on this machine from its start, or its resumption, to its end."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from utils.errors import UsageError
+from utils.ir.model import Event, Pipeline, RunIds, RunResult, TaskState
+from utils.ir.walk import Walker
+from utils.runners.journal import History, Journal
+from utils.runners.local import LocalRunner
+from utils.runners.runs import RunFolder
+
+
+def work_on(folder: RunFolder, pipeline: Pipeline, on_event: Callable[[Event], None]) -> RunResult:
+    """Run the tasks that have not finished. Ctrl-C or SIGTERM stops them all and leaves a run that can be resumed.
+
+    Args:
+        folder: a new run's folder, or that of one to resume.
+        on_event: told of every task's state; called from several threads.
+
+    Returns:
+        The result; its state is CANCELED when the run was interrupted.
+
+    Raises:
+        UsageError: another process works on the run, or it can't be resumed.
+        PipelineError, PrerequisiteError: it can't run here; nothing has been started.
+    """
+    arguments, settings, created = folder.stored()
+    with folder.locked():
+        history = folder.history()
+        refuse_lost_volumes(folder, history)
+        ids = RunIds(name=folder.run_id, id=folder.run_id, root=str(folder.path / "artifacts"), created=created)
+        with Journal(folder.journal) as journal, LocalRunner(folder, settings, ids, journal) as runner:
+
+            def tell(event: Event) -> None:
+                journal.on_event(event)
+                on_event(event)
+
+            walker = Walker(pipeline, arguments, runner, ids, on_event=tell, finished=history.finished)
+            with _interruptible(walker, runner) as interrupted:
+                result = walker.run()
+            if interrupted.is_set():
+                result = RunResult(TaskState.CANCELED, "interrupted", result.outputs)
+            journal.append("end", state=result.state.value, error=result.error)
+        return result
+
+
+def lost_volumes(folder: RunFolder, history: History) -> list[str]:
+    """Claims that finished tasks of the run wrote to and that are gone: without them a resume starts from nothing."""
+    used = {claim for task_id in history.finished for claim in history.tasks[task_id].claims}
+    return sorted(claim for claim in used if not (folder.claims / claim).is_dir())
+
+
+def refuse_lost_volumes(folder: RunFolder, history: History) -> None:
+    """Refuse to resume a run that lost what its finished tasks had written.
+
+    Raises:
+        UsageError: it did.
+    """
+    lost = lost_volumes(folder, history)
+    if lost and history.state is not TaskState.SUCCEEDED:
+        raise UsageError(
+            f"the run {folder.run_id} can't be resumed: its volume {', '.join(lost)} is gone",
+            "the pipeline's exit task deletes the volume when a run ends",
+            "start a new run; -p k8s_keep_volume=on_failure keeps the volume of a failed one",
+        )
+
+
+@contextmanager
+def _interruptible(walker: Walker, runner: LocalRunner) -> Iterator[threading.Event]:
+    """For the time of the block, the first Ctrl-C or SIGTERM stops all tasks in order, a second one kills them.
+
+    No exit task runs then: it would delete the volume that a resume goes on with.
+    """
+    interrupted = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        again = interrupted.is_set()
+        interrupted.set()
+        if again:  # in a thread: a signal handler must not wait
+            threading.Thread(target=runner.kill, daemon=True).start()
+        else:
+            walker.cancel()
+            walker.cancel()  # the second call is for exit tasks
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
