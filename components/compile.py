@@ -1,0 +1,108 @@
+"""Compile the DAG to pipeline.yaml: KFP's own compiler, then two steps that keep the file small.
+
+Stages carry much shared code, most of it in several executors. Equal executors become one (`train` is used twice), and
+each executor's helpers become one compressed line. The component's own function stays plain text; `helpers_source`
+gives the rest back. bzip2 because its output is the same in every version of the library.
+"""
+
+import ast
+import base64
+import bz2
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import compiler
+
+_UNPACK = """
+import base64, bz2, pathlib, sys
+# The helpers of this component, compressed; `ilab-pipeline compile --source COMPONENT` prints them.
+HELPERS = "{packed}"
+_folder = pathlib.Path(__file__).parent
+(_folder / "stage_helpers.py").write_bytes(bz2.decompress(base64.b64decode(HELPERS)))
+sys.path.insert(0, str(_folder))
+from stage_helpers import {names}
+
+"""
+_SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
+
+
+def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
+    """Write the compiled DAG to path (KFP v2 IR and Kubernetes platform spec), the same bytes each time.
+
+    Args:
+        pipeline: a function decorated with `dsl.pipeline`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, "pipeline.yaml")
+        compiler.Compiler().compile(pipeline, str(plain))
+        text = plain.read_text()
+    spec, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    merge_equal_executors(spec, platform)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        command = executor["container"]["command"]
+        command[_SOURCE] = pack_helpers(command[_SOURCE], executor["container"]["args"][-1])
+    # KFP's comment block on top: name, description, inputs.
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    documents = yaml.dump_all([spec, platform], Dumper=_Dumper, width=10**9, sort_keys=True, allow_unicode=True)
+    path.write_text(header + documents)
+
+
+def merge_equal_executors(spec: dict[str, Any], platform: dict[str, Any]) -> None:
+    """Let components whose executors are equal, mounts and all, share the first of them (in place)."""
+    executors = spec["deploymentSpec"]["executors"]
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    first: dict[str, str] = {}
+    shared: dict[str, str] = {}
+    for label in sorted(executors):
+        key = yaml.dump([executors[label], settings.get(label)])
+        shared[label] = first.setdefault(key, label)
+    for component in spec["components"].values():
+        if "executorLabel" in component:
+            component["executorLabel"] = shared[component["executorLabel"]]
+    for label, kept in shared.items():
+        if label != kept:
+            del executors[label]
+            settings.pop(label, None)
+
+
+def pack_helpers(source: str, function: str) -> str:
+    """source of a lightweight component with every function but the component's own compressed into one line."""
+    top = ast.parse(source).body
+    own = next(node for node in top if isinstance(node, ast.FunctionDef) and node.name == function)
+    helpers = [node for node in top if isinstance(node, ast.FunctionDef) and node is not own]
+    if not helpers:
+        return source
+    lines = source.splitlines(keepends=True)
+    cut = helpers[0].lineno - 1
+    if any(isinstance(node, ast.FunctionDef) != (node.lineno > cut) for node in top) or own is not top[-1]:
+        raise ValueError(f"the source of {function} is not imports, helpers, component: KFP writes it another way now")
+    module = "from typing import *\n\n\n" + "".join(lines[cut : own.lineno - 1])
+    packed = base64.b64encode(bz2.compress(module.encode())).decode()
+    return (
+        "".join(lines[:cut]).rstrip("\n")
+        + "\n"
+        + _UNPACK.replace("{packed}", packed)
+        + "".join(lines[own.lineno - 1 :])
+    )
+
+
+def helpers_source(source: str) -> str:
+    """The helpers packed in a component's source, as Python text; "" when there are none."""
+    for line in source.splitlines():
+        if line.startswith("HELPERS = "):
+            return bz2.decompress(base64.b64decode(ast.literal_eval(line.removeprefix("HELPERS = ")))).decode()
+    return ""
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Sources as literal blocks, so that a reader of pipeline.yaml can read them."""
+
+
+def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
