@@ -80,13 +80,12 @@ def pack_helpers(source: str, function: str) -> str:
     if any(isinstance(node, ast.FunctionDef) != (node.lineno > cut) for node in top) or own is not top[-1]:
         raise ValueError(f"the source of {function} is not imports, helpers, component: KFP writes it another way now")
     module = "from typing import *\n\n\n" + "".join(lines[cut : own.lineno - 1])
-    packed = base64.b64encode(bz2.compress(module.encode())).decode()
-    return (
-        "".join(lines[:cut]).rstrip("\n")
-        + "\n"
-        + _UNPACK.replace("{packed}", packed)
-        + "".join(lines[own.lineno - 1 :])
+    used = {node.id for node in ast.walk(own) if isinstance(node, ast.Name)}
+    unpack = _UNPACK.format(
+        packed=base64.b64encode(bz2.compress(module.encode())).decode(),
+        names=", ".join(node.name for node in helpers if node.name in used),
     )
+    return "".join(lines[:cut]).rstrip("\n") + "\n" + unpack + "".join(lines[own.lineno - 1 :])
 
 
 def helpers_source(source: str) -> str:
