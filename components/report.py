@@ -17,25 +17,21 @@ def report(
     data: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Show what the run made: an HTML page, the same facts as JSON, and metrics.
+    """Show what the run made: an HTML page, the same facts as JSON, and the scores as metrics.
 
     Args:
         data_dir: The run's volume; page and JSON also lie there, under report/.
         run_id: Name of the run.
         notes: Remarks shown at the top of the page.
-        page: The page; it loads nothing from elsewhere.
-        data: All facts of the page.
-        metrics: Scores of base and candidate, and their change.
     """
     import json
-    import os
+    from pathlib import Path
 
     facts = report_facts(data_dir, run_id, notes)
-    os.makedirs(f"{data_dir}/report", exist_ok=True)
+    Path(data_dir, "report").mkdir(exist_ok=True)
     for name, artifact, text in (("html", page, render(facts)), ("json", data, json.dumps(facts, indent=1))):
         for path in (artifact.path, f"{data_dir}/report/report.{name}"):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+            Path(path).write_text(text, "utf-8", "replace")
     for measure in facts["comparisons"]:
         for which in ("base", "candidate", "change"):
             if measure[which] is not None:

@@ -9,8 +9,8 @@ from utils.report.text import leaf_label, number
 def svg(draw: Callable, height: int) -> Any:
     """Markup of an `<svg>` that draw(axes) paints, 440 CSS pixels wide at natural size.
 
-    Matplotlib escapes all text in it. The colours that draw uses become CSS variables of the page: #000001 muted
-    text, #000002 rules, #000003 base, #000004 candidate.
+    Matplotlib escapes all text in it. The colours that draw uses become CSS variables of the page: #000001 muted,
+    #000002 rules, #000003 base, #000004 candidate.
     """
     import io
     import re
@@ -20,7 +20,6 @@ def svg(draw: Callable, height: int) -> Any:
     from matplotlib.figure import Figure
 
     style: dict = {"svg.fonttype": "none", "svg.hashsalt": "ilab", "text.parse_math": False, "font.size": 11.5}
-    style |= dict.fromkeys(["text.color", "axes.labelcolor", "xtick.color", "ytick.color"], "#000001")
     out = io.StringIO()
     with matplotlib.rc_context(style):
         figure = Figure((440 / 72, height / 72), layout="constrained")
@@ -55,16 +54,17 @@ def bar_chart(rows: Any, digits: int = 0) -> Any:
     return svg(draw, 14 + len(rows) * (24 + 14 * pair))
 
 
-def line_chart(points: list, x_label: str, marked: Any = ()) -> Any:
-    """A line through (x, y) points, over 60 of them with their running mean; points with an x in marked stand out."""
+def line_chart(points: list, x_label: str, marked: str = "") -> Any:
+    """A line through (x, y) points, 30 and more with their running mean; the point whose x reads
+    `marked` stands out."""
     xs, ys = zip(*points, strict=True)
-    reach = len(ys) // 30 if len(ys) > 60 else 0
+    reach = len(ys) // 30
     means = [sum(w) / len(w) for w in (ys[max(0, i - reach) : i + reach + 1] for i in range(len(ys)))]
 
     def draw(axes: Any) -> None:
         axes.plot(xs, ys, "#000003", linewidth=0.7)
         axes.plot(xs, means, "#000004", marker="" if len(xs) > 20 else ".")
-        for point in [p for p in points if p[0] in marked]:
+        for point in [p for p in points if str(p[0]) == marked]:
             axes.plot(*point, "o", color="#000004", markersize=9)
         axes.grid(axis="y", color="#000002")
         axes.locator_params(nbins=5)

@@ -8,21 +8,19 @@ from utils.report.text import duration, number
 
 def render(facts: dict) -> str:
     """The page of a run, from what report_facts returned. Everything in it is escaped but charts and style."""
-    import jinja2
+    from jinja2 import ChainableUndefined, Environment
 
-    bench = facts["scores"].get("mt_bench", {})
-    points = [
-        (int(c["model"].rsplit("_", 1)[-1]), c["overall_score"], c["model"]) for c in bench.get("checkpoints", [])
-    ]
+    checkpoints = facts["scores"].get("mt_bench", {}).get("checkpoints", [])
+    points = [(int(c["model"].rsplit("_", 1)[-1]), c["overall_score"]) for c in checkpoints]
     names = {
         "versions": sorted({f"{n} {v}" for marker in facts["done"].values() for n, v in marker["versions"].items()}),
-        "points": [(samples, score) for samples, score, _ in points if score is not None],
-        "best": [samples for samples, _, model in points if model == bench["candidate"]],
+        "points": [p for p in points if p[1] is not None],
         "bars": bar_chart,
         "line": line_chart,
         "style": page_style(),
     }
-    options: dict = {"variable_start_string": "[[", "variable_end_string": "]]", "line_statement_prefix": "%"}
-    pages = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined, **options)
+    pages = Environment(
+        "{%", "%}", "[[", "]]", line_statement_prefix="%", autoescape=True, undefined=ChainableUndefined
+    )
     pages.filters |= {"n": number, "time": duration}
-    return pages.from_string(page_template()).render(facts | names).encode("utf-8", "replace").decode()
+    return pages.from_string(page_template()).render(facts | names)

@@ -4,18 +4,15 @@ from typing import Any
 
 
 def number(value: Any, digits: int = 0, sign: str = "") -> str:
-    """value with thousands separators, "–" for what is missing or not finite; sign "+" shows a plus too."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value - value != 0:
-        return "–"
-    return format(value, f"{sign},.{digits}f").replace("-", "−")
+    """value with thousands separators, "–" for what is no number; sign "+" shows a plus too."""
+    return format(value, f"{sign},.{digits}f").replace("-", "−") if isinstance(value, (int, float)) else "–"
 
 
-def duration(seconds: Any) -> str:
-    """seconds as `7.5 s`, `3 min 20 s` or `26 h 05 min`."""
-    if number(seconds) == "–" or seconds < 60:
-        return f"{number(seconds, 1)} s"
-    hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {int(seconds % 60):02} s"
+def duration(seconds: float) -> str:
+    """seconds as hours, minutes and seconds, `5:03:24`."""
+    import datetime
+
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def leaf_label(leaf: Any) -> str:
