@@ -57,7 +57,8 @@ def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
     try:
         options, environment = git_credentials(url, secret_dir, keys)
         if ca:
-            options += ["-c", f"http.sslCAInfo={ca}"]
+            # By environment: where the image sets GIT_SSL_CAINFO, git would not look at the option.
+            environment["GIT_SSL_CAINFO"] = ca
         clone = ["clone", "--no-checkout", "--", url, target]
         run_git([*options, *clone], environment)
         here = ["-C", target]

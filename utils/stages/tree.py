@@ -153,7 +153,9 @@ def assemble_tree(work: str, from_archive: list, data_dir: str) -> list:
         shutil.rmtree(work)
         raise
     places = {name: "sdg" if name == "data" else name for name in sorted(os.listdir(tree))}
-    for name, place in places.items():
+    # What an earlier import brought, or was generated from it, does not belong to this one.
+    for place in ("model", "taxonomy", "sdg"):
         shutil.rmtree(os.path.join(data_dir, place), ignore_errors=True)
+    for name, place in places.items():
         os.replace(os.path.join(tree, name), os.path.join(data_dir, place))
     return list(places.values())

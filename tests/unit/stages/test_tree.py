@@ -1,0 +1,49 @@
+"""Which pieces a run needs, and that nothing from outside chooses where files are written."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.archives import DATA, MODEL, TAXONOMY, write_files
+from utils.stages.tree import fetch_model, missing_pieces
+
+WHOLE = {**MODEL, **TAXONOMY, **DATA}
+
+
+def test_a_whole_tree_lacks_nothing(tmp_path):
+    assert missing_pieces(str(write_files(tmp_path / "[a]", WHOLE)), ["model", "taxonomy", "data"]) == []
+
+
+@pytest.mark.parametrize(
+    ("gone", "missing"),
+    [
+        ("model/config.json", "model/config.json"),
+        ("model/tokenizer.json", "model/tokenizer.json"),
+        ("model/tokenizer_config.json", "model/tokenizer_config.json"),
+        ("model/model.safetensors", "model/*.safetensors"),
+        ("taxonomy/knowledge", "taxonomy/knowledge"),
+        ("taxonomy/compositional_skills", "taxonomy/foundational_skills or taxonomy/compositional_skills"),
+        ("data/skills_recipe_1.yaml", "data/skills_recipe_*.yaml"),
+        ("data/knowledge_recipe_1.yaml", "data/knowledge_recipe_*.yaml"),
+        ("data/skills_train_msgs_1.jsonl", "data/skills_train_*.jsonl"),
+        ("data/knowledge_train_msgs_1.jsonl", "data/knowledge_train_*.jsonl"),
+    ],
+)
+def test_each_piece_that_is_missing_is_named(tmp_path, gone, missing):
+    files = {name: content for name, content in WHOLE.items() if not name.startswith(gone)}
+    assert missing_pieces(str(write_files(tmp_path, files)), ["model", "taxonomy", "data"]) == [missing]
+
+
+def test_foundational_skills_stand_for_compositional_skills(tmp_path):
+    write_files(tmp_path, {"taxonomy/knowledge/a": b"", "taxonomy/foundational_skills/a": b""})
+    assert missing_pieces(str(tmp_path), ["taxonomy"]) == []
+
+
+@pytest.mark.parametrize("key", ["models/../../evil", "models//etc/evil"])
+def test_a_key_that_leads_out_of_the_model_folder_is_refused(tmp_path, key):
+    """Amazon S3 takes such keys; the S3 server of the tests does not, so the listing is given here."""
+    listing = {"Contents": [{"Key": key, "Size": 1}]}
+    client = SimpleNamespace(list_objects_v2=lambda **arguments: listing)
+    with pytest.raises(SystemExit, match="leads out of the folder"):
+        fetch_model("s3://bucket/models", {"bucket": "b", "endpoint": ""}, client, str(tmp_path / "model"))
+    assert list(tmp_path.iterdir()) == []
