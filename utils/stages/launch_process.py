@@ -21,7 +21,8 @@ def cpu_main_ds() -> None:
 
     What needs CUDA is replaced: device placement, memory statistics, and FSDP with bf16, by accelerate's CPU mode. Two
     more things save time: no processes to load a few rows, and bfloat16 arithmetic on weights that stay float32 where
-    the processor has it.
+    the processor has it. Checkpoints lose the prefix that DistributedDataParallel gives to names; full states keep it,
+    and are no safetensors, which can't hold the tied embeddings of small models.
 
     Raises:
         SystemExit: another version of the library than those this was made for.
@@ -45,11 +46,16 @@ def cpu_main_ds() -> None:
             super().__init__(cpu=True, mixed_precision="bf16" if fast else "no")
 
         def prepare(self, model: Any, *others: Any, **options: Any) -> Any:
-            return super().prepare(model.float(), *others, **options)
+            prepared = super().prepare(model.float(), *others, **options)
+            del self._models[:-1]  # prepared twice by the library, it would be saved twice in each full state
+            return prepared
 
         def get_state_dict(self, model: Any, unwrap: bool = True) -> dict:
-            state = super().get_state_dict(model, unwrap=True)
-            return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+            state = super().get_state_dict(model, unwrap)
+            return {name.removeprefix("module."): state[name] for name in state} if unwrap else state
+
+        def save_state(self, output_dir: Any) -> str:
+            return super().save_state(output_dir, safe_serialization=False)
 
     def on_cpu(self: Any, *arguments: Any, **options: Any) -> None:
         start(self, *arguments, **options)
@@ -127,13 +133,13 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    output = training["output"]
+    output, ended = training["output"], False
     stop_earlier(output)
-    environment = {"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
     if not training["gpus"]:
         environment["NUMBA_DISABLE_JIT"] = "1"  # compiling takes longer than packing a few rows
     command = [sys.executable, "-m", "torch.distributed.run", *arguments]
-    last: collections.deque = collections.deque(maxlen=25)
+    last: collections.deque = collections.deque(maxlen=15)
     signal.signal(signal.SIGTERM, end)
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -144,7 +150,9 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
     try:
         for line in process.stdout or ():
             print(line, end="", flush=True)
-            last.append(line)
+            ended = ended or "torch/distributed/elastic" in line  # from there torchrun talks, not the trainer
+            if not ended:
+                last.append(line)
             tick()
         code = process.wait()
     finally:
@@ -161,6 +169,7 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
     if code and ("No space left" in "".join(last) or free < 1 << 24):
         cause, remedy = f"the disk is full: {free >> 20} MiB are free at {output}", "make room, or a larger volume"
     else:
-        cause, remedy = f"it ran longer than {timeout} s" if expired else "".join(last), "see the log above"
+        cause = f"it ran longer than {timeout} s" if expired else "".join(last).strip()
+        remedy = "correct that and run again: it goes on after the last whole epoch"
     if code:
         raise failure(f"training in {output} failed with exit code {code}", cause, remedy)

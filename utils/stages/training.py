@@ -119,13 +119,13 @@ def whole_states(output: str) -> list:
     import os
     import zipfile
 
-    found = [os.path.dirname(f) for f in glob.glob(os.path.join(output, "full_state", "epoch_*", "training_metadata.json"))
-             if zipfile.is_zipfile(f)]  # fmt: skip
-    return sorted(found, key=lambda state: int(state.rpartition("_")[2]))
+    last = glob.glob(os.path.join(output, "full_state", "epoch_*", "training_metadata.json"))
+    states = [os.path.dirname(path) for path in last if zipfile.is_zipfile(path)]
+    return sorted(states, key=lambda state: int(state.rpartition("_")[2]))
 
 
 def prune_phase(output: str, keep: int) -> None:
-    """Delete what is no longer needed: whole checkpoints but the newest `keep` (0: none), full states but the newest."""
+    """Delete what is no longer needed: checkpoints but the newest `keep` (0: none), full states but the newest."""
     import os
     import shutil
 
@@ -174,8 +174,8 @@ def start_phase(training: dict) -> bool:
 def check_room(training: dict) -> bool:
     """Whether there is room for full states besides the checkpoints. The sizes are upper bounds:
 
-    the library trains and saves in float32, so a checkpoint takes 4 bytes a parameter and a full state 12 (weights and
-    the two moments of Adam). One more of each than is kept is there while the newest is written.
+    the library trains and saves in float32, so a checkpoint takes 4 bytes a parameter and a full state 16 (the
+    weights twice, the two moments of Adam). One more of each than is kept is there while the newest is written.
 
     Raises:
         SystemExit: there is no room for the checkpoints.
@@ -195,7 +195,7 @@ def check_room(training: dict) -> bool:
     saved = epochs + (epochs * training["rows"] // training["save_samples"] if training["save_samples"] else 0)
     count = min(saved, keep + 1) if keep else saved
     used = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(output) for f in files)
-    room, checkpoints, states = shutil.disk_usage(output).free + used, 4 * parameters * count, 24 * parameters
+    room, checkpoints, states = shutil.disk_usage(output).free + used, 4 * parameters * count, 32 * parameters
     gib = 1 << 30
     if checkpoints > room:
         raise failure(
