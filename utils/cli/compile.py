@@ -1,0 +1,93 @@
+"""`ilab-pipeline compile`: write pipeline.yaml, or show what a component of it carries."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utils.errors import PipelineError, UsageError
+
+
+def root() -> Path:
+    """The checkout: where pipeline.py and pipeline.yaml are."""
+    return Path(__file__).parents[2]
+
+
+def our_pipeline() -> Any:
+    """The pipeline function of pipeline.py.
+
+    Raises:
+        UsageError: there is no pipeline.py: this is not a checkout.
+    """
+    file = root() / "pipeline.py"
+    spec = importlib.util.spec_from_file_location("pipeline", file)
+    if spec is None or spec.loader is None or not file.exists():
+        raise UsageError(f"there is no {file}", "the DAG is compiled from the repository", "clone it and run there")
+    if str(root()) not in sys.path:
+        sys.path.insert(0, str(root()))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ilab_pipeline
+
+
+def executor_source(package: Path, component: str) -> str:
+    """The Python source that the executor of a component runs, its packed helpers before its own function.
+
+    Raises:
+        UsageError: the package has no such component.
+        PipelineError: the package is no compiled pipeline.
+    """
+    from components.compile import helpers_source
+    from utils.ir.load import load
+
+    if component.removeprefix("comp-") not in names_of(package):
+        raise UsageError(
+            f"{package} has no component {component!r}",
+            f"it has {', '.join(names_of(package))}",
+            "ilab-pipeline compile --source COMPONENT",
+        )
+    container = load(package).components["comp-" + component.removeprefix("comp-")].container
+    if container is None or not container.command:
+        raise PipelineError(f"the component {component} carries no Python source", "it is no lightweight component")
+    source = str(container.command[-1])
+    helpers = helpers_source(source)
+    own = "\n".join(line for line in source.splitlines() if not line.startswith("HELPERS = "))
+    return f"{helpers}\n# --- the component itself\n{own}\n" if helpers else source
+
+
+def names_of(package: Path) -> list[str]:
+    """Names of the components of a compiled pipeline that run something."""
+    from utils.ir.load import load
+
+    return sorted(key.removeprefix("comp-") for key, part in load(package).components.items() if part.container)
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ILAB_COMPILE_OUTPUT",
+    show_envvar=True,
+    show_default="pipeline.yaml of the checkout",
+    default=lambda: root() / "pipeline.yaml",
+    help="File to write.",
+)
+@click.option(
+    "--source",
+    metavar="COMPONENT",
+    envvar="ILAB_COMPILE_SOURCE",
+    show_envvar=True,
+    help="Write nothing; print the Python source that this component of the compiled file runs, helpers unpacked.",
+)
+def compile(output: Path, source: str | None) -> None:
+    """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""
+    if source:
+        click.echo(executor_source(output, source))
+        return
+    from components.compile import compile_pipeline
+
+    compile_pipeline(our_pipeline(), output)
+    click.echo(f"{output}: {output.stat().st_size / 1000:.1f} kB")
