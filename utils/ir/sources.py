@@ -35,6 +35,7 @@ class NodeResult:
 class Scope:
     """One DAG being walked: its inputs, and its tasks' results so far.
 
+    `items`: the items of the loops around it, by the name of the input that takes them.
     `reuse`: results of an earlier walk count here. `exiting`: everything in here is part of an exit task.
     """
 
@@ -43,6 +44,7 @@ class Scope:
     artifacts: Mapping[str, list[Artifact]]
     results: dict[str, NodeResult] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    items: Mapping[str, Any] = field(default_factory=dict)
     reuse: bool = True
     exiting: bool = False
 
@@ -82,7 +84,7 @@ def find_parameter(source: Source, scope: Scope, job: Mapping[str, str], ids: Ru
     if source.kind == "constant":
         value = resolve_constant(source.value, job)
     elif source.kind == "parent":
-        value = scope.parameters.get(source.name, MISSING)
+        value = scope.parameters[source.name] if source.name in scope.parameters else _loop_item(source.name, scope)
     elif source.task not in scope.results:
         value = MISSING
     elif source.kind == "status":
@@ -92,6 +94,18 @@ def find_parameter(source: Source, scope: Scope, job: Mapping[str, str], ids: Ru
     if value is None or value is MISSING:
         return MISSING
     return follow_path(value, source.path)
+
+
+def _loop_item(name: str, scope: Scope) -> Any:
+    """An item of a loop around the DAG, or a part of it ("…-loop-item-subvar-a").
+
+    KFP 2.17 hands an outer loop's item to an inner loop not in every case, though a task in there refers to it.
+    """
+    if name in scope.items:
+        return scope.items[name]
+    item, _, part = name.rpartition("-subvar-")
+    whole = scope.items.get(item)
+    return whole.get(part, MISSING) if isinstance(whole, dict) else MISSING
 
 
 def find_artifacts(source: Source, scope: Scope) -> list[Artifact]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import IlabError, TaskFailed, UsageError
@@ -150,7 +151,8 @@ class Walker:
         exiting: bool = False,
     ) -> Scope:
         names = {node.key: node.name for node in component.dag.nodes} if component.dag else {}
-        return Scope(path, parameters, artifacts, {}, names, parent.reuse and reuse, parent.exiting or exiting)
+        reuse, exiting = parent.reuse and reuse, parent.exiting or exiting
+        return Scope(path, parameters, artifacts, {}, names, parent.items, reuse, exiting)
 
     def _dag(self, component: Component, scope: Scope) -> NodeResult:
         """Walk the DAG of a component."""
@@ -240,11 +242,12 @@ class Walker:
                 self._emit(path, TaskState.SKIPPED, reason)
                 return NodeResult(state, error=reason)
             parameters, artifacts = dict(scope.parameters), dict(scope.artifacts)
-            if loop.artifacts:
-                artifacts[loop.item] = [items[index]]
-            else:
-                parameters.update(_item_inputs(loop.item, items[index], component))
-            result = self._dag(component, self._child(component, scope, f"{path}/", parameters, artifacts))
+            (artifacts if loop.artifacts else parameters)[loop.item] = (
+                [items[index]] if loop.artifacts else items[index]
+            )
+            child = self._child(component, scope, f"{path}/", parameters, artifacts)
+            within = {} if loop.artifacts else {loop.item: items[index]}
+            result = self._dag(component, replace(child, items={**scope.items, **within}))
             if result.state is TaskState.FAILED:
                 broken.set()
             return result
@@ -315,17 +318,6 @@ class Walker:
         name = claim_name(inputs, self._ids, key)
         self._runner.create_claim(name, inputs["size"], inputs["access_modes"], inputs.get("storage_class_name", ""))
         return Outputs({"name": name})
-
-
-def _item_inputs(name: str, item: Any, component: Component) -> dict[str, Any]:
-    """The inputs of an iteration: the item, and the parts of it that the compiler hands on by name."""
-    prefix = f"{name}-subvar-"
-    parts = {
-        one: item[one.removeprefix(prefix)]
-        for one in component.inputs.parameters
-        if one.startswith(prefix) and isinstance(item, dict) and one.removeprefix(prefix) in item
-    }
-    return {**parts, name: item}
 
 
 def _collected(component: Component, results: list[NodeResult]) -> Outputs:
