@@ -19,8 +19,6 @@ def render(facts: dict) -> str:
         "line": line_chart,
         "style": page_style(),
     }
-    pages = Environment(
-        "{%", "%}", "[[", "]]", line_statement_prefix="%", autoescape=True, undefined=ChainableUndefined
-    )
-    pages.filters |= {"n": number, "time": duration}
-    return pages.from_string(page_template()).render(facts | names)
+    env = Environment("{%", "%}", "[[", "]]", line_statement_prefix="%", autoescape=True, undefined=ChainableUndefined)
+    env.filters |= {"n": number, "time": duration}
+    return env.from_string(page_template()).render(facts | names)

@@ -19,7 +19,8 @@ padding:0 9px;margin-right:8px}
 .cols{--w:330px;display:grid;grid-template-columns:repeat(auto-fit,minmax(var(--w),1fr));gap:28px 40px}
 .three{--w:220px}
 table{border-collapse:collapse;width:100%}th,td{text-align:right;vertical-align:top;padding:7px 0 7px 16px}
-th,td,dl div,article{border-bottom:1px solid var(--rule)}:is(th,td):first-child,td[colspan]{text-align:left;padding-left:0}
+th,td,dl div,article{border-bottom:1px solid var(--rule)}
+:is(th,td):first-child,td[colspan]{text-align:left;padding-left:0}
 .big td:not(:first-child,[colspan]){font-size:19px}
 .facts{columns:290px;column-gap:40px}dl{margin:0 0 24px;font-size:13px}figure,tr,article,dl{break-inside:avoid}
 dl div{display:flex;justify-content:space-between;gap:16px;padding:3px 0}

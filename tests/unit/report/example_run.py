@@ -211,7 +211,7 @@ def write_likelihood(root: Path) -> None:
     by_leaf = [{"leaf": leaf, "questions": n, "nll": nll, "base_nll": base} for leaf, n, nll, base in values]
     samples = [
         {
-            "question": "How long does Lumera take to circle its star, and why does the harbour calendar ignore it?",
+            "question": "How long does Lumera take to circle its star, and why does the calendar ignore it?",
             "leaf": KNOWLEDGE[0],
             "reference": "Lumera circles its star in 211 days. The harbour calendar follows the double tide of its two "
             "moons instead, because ships can only leave at the highest tide.",
@@ -236,7 +236,7 @@ def write_likelihood(root: Path) -> None:
             "base_nll": 2.12,
         },
         {
-            "question": "Which cargo on this manifest must stay below deck?\n\n12 crates tide glass\n3 barrels lamp oil\n"
+            "question": "Which cargo must stay below deck?\n\n12 crates tide glass\n3 barrels lamp oil\n"
             "40 bales dry moss",
             "leaf": SKILLS[2],
             "reference": "The 3 barrels of lamp oil.",

@@ -1,0 +1,55 @@
+"""The component as a pod runs it: the source in the pipeline file, without this repository."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.report import report
+from utils.report.page import render
+
+SOURCE = report.component_spec.implementation.container.command[-1]
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, runs: dict[str, Path]) -> dict[str, Any]:
+    """What the embedded source made of the full run; nothing but the source is at hand."""
+    names: dict[str, Any] = {}
+    exec(compile(SOURCE, "report", "exec"), names)
+    made: dict[str, Any] = {
+        "page": dsl.HTML(uri=str(tmp_path / "page")),
+        "data": dsl.Artifact(uri=str(tmp_path / "data")),
+        "metrics": dsl.Metrics(),
+    }
+    names["report"](data_dir=str(runs["full"]), run_id="run-x4k2", notes=["A small judge."], **made)
+    return made
+
+
+def test_artifacts_and_volume_hold_the_same_page_and_facts(
+    outputs: dict[str, Any], runs: dict[str, Path], facts: dict[str, dict[str, Any]]
+) -> None:
+    assert Path(outputs["page"].path).read_text() == (runs["full"] / "report/report.html").read_text()
+    assert Path(outputs["page"].path).read_text() == render(facts["full"])
+    assert json.loads(Path(outputs["data"].path).read_text()) == json.loads(json.dumps(facts["full"]))
+    assert Path(outputs["data"].path).read_text() == (runs["full"] / "report/report.json").read_text()
+
+
+def test_metrics_hold_base_candidate_and_change(outputs: dict[str, Any]) -> None:
+    logged = outputs["metrics"].metadata
+    assert logged["likelihood_base"] == 2.297
+    assert logged["likelihood_candidate"] == 1.304
+    assert logged["likelihood_change"] == pytest.approx(-0.993)
+    assert logged["mt_bench_candidate"] == 6.94
+    assert "mt_bench_base" not in logged
+
+
+def test_source_holds_no_braces_that_a_workflow_engine_would_read() -> None:
+    assert "{{" not in SOURCE
+
+
+def test_source_is_small() -> None:
+    assert len(SOURCE.encode()) < 14_500
+    ast.parse(SOURCE)
