@@ -1,6 +1,6 @@
 """Components from which the tests build pipelines."""
 
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional  # noqa: UP035 - kfp reads typing's
 
 from kfp import dsl
 
@@ -115,14 +115,16 @@ def two() -> NamedTuple("Both", [("left", int), ("right", str)]):
 @component
 def write(text: str, data: dsl.Output[dsl.Dataset]):
     data.metadata["length"] = len(text)
-    with open(data.path, "w") as file:
-        file.write(text)
+    from pathlib import Path
+
+    Path(data.path).write_text(text)
 
 
 @component
 def read(data: dsl.Input[dsl.Dataset]) -> str:
-    with open(data.path) as file:
-        return f"{file.read()} {data.metadata['length']} {data.name}"
+    from pathlib import Path
+
+    return f"{Path(data.path).read_text()} {data.metadata['length']} {data.name}"
 
 
 @component
@@ -142,10 +144,10 @@ def write_metrics(metrics: dsl.Output[dsl.Metrics]):
 
 @component
 def to_path(text: dsl.OutputPath(str), size: dsl.OutputPath(int)):
-    with open(text, "w") as file:
-        file.write("by file")
-    with open(size, "w") as file:
-        file.write("7")
+    from pathlib import Path
+
+    Path(text).write_text("by file")
+    Path(size).write_text("7")
 
 
 @component

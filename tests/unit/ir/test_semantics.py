@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.ir.memory_runner import walk
-from tests.unit.ir.semantics import CASES, Case
+from tests.unit.ir.semantics import compose, conditions, exits, loops
+from tests.unit.ir.semantics.case import Case
+
+CASES = [*compose.CASES, *conditions.CASES, *loops.CASES, *exits.CASES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
