@@ -1,15 +1,23 @@
 """Small archives as a user would make them, whole or broken, for the tests of import and publication."""
 
 import io
+import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+
+
+def weights(data: bytes) -> bytes:
+    """A safetensors file of one byte tensor."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
 
 MODEL = {
     "model/config.json": b"{}",
     "model/tokenizer.json": b"{}",
     "model/tokenizer_config.json": b"{}",
-    "model/model.safetensors": b"weights",
+    "model/model.safetensors": weights(b"weights"),
 }
 TAXONOMY = {
     "taxonomy/knowledge/science/qna.yaml": b"version: 3\n",

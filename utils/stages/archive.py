@@ -66,7 +66,7 @@ def unpack_archive(archive: str, target: str, wanted: list, max_members: int = 5
                         ignored.add(top)
                     if raw.tell() - shown > size // 20:
                         shown = raw.tell()
-                        progress(shown >> 20, size >> 20, "MiB unpacked")
+                        progress(-(-shown >> 20), -(-size >> 20), "MiB unpacked")
             while plain.read(1 << 20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
@@ -98,6 +98,8 @@ def pack_archive(model_dir: str, taxonomy_dir: str, data_dir: str, target: str) 
 def write_tar(sink: Any, folders: list, files: dict, name: str) -> None:
     """Write a tar to a file-like sink: plain when `name` ends in .tar, else gzip with stored blocks (no compression).
 
+    Of a link goes in what it points to: a model in a hub's cache consists of links.
+
     Args:
         folders: pairs of a folder (or "") and its name in the archive.
         files: name in the archive to content (str).
@@ -109,7 +111,7 @@ def write_tar(sink: Any, folders: list, files: dict, name: str) -> None:
     from contextlib import nullcontext
 
     packed = nullcontext(sink) if name.endswith(".tar") else gzip.GzipFile("", "wb", 0, sink)
-    with packed as out, tarfile.open(fileobj=out, mode="w|") as tar:
+    with packed as out, tarfile.open(fileobj=out, mode="w|", bufsize=1 << 20, dereference=True) as tar:
         for folder, arcname in folders:
             if folder:
                 tar.add(folder, arcname)

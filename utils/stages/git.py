@@ -84,7 +84,9 @@ def git_credentials(url: str, secret_dir: str, keys: str) -> tuple:
     import os
     import re
     import shlex
-    import shutil
+
+    def private(path: str, flags: int) -> int:
+        return os.open(path, flags, 0o600)
 
     environment = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "false", "ILAB_GIT_SECRET": secret_dir}
     # Kubernetes keeps ..data and the like beside the keys, also where an optional Secret does not exist.
@@ -107,8 +109,9 @@ def git_credentials(url: str, secret_dir: str, keys: str) -> tuple:
     ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=30"]
     if over_ssh and names:
         key = os.path.join(keys, "key")
-        shutil.copyfile(os.path.join(secret_dir, "ssh-privatekey"), key)
-        os.chmod(key, 0o600)
+        # ssh takes no key whose last line does not end, as one pasted into a form often doesn't.
+        with open(os.path.join(secret_dir, "ssh-privatekey")) as given, open(key, "w", opener=private) as copy:
+            copy.write(given.read().rstrip() + "\n")
         hosts = os.path.join(secret_dir, "known_hosts")
         ssh += ["-o", "IdentitiesOnly=yes", "-i", key, "-o", f"UserKnownHostsFile={hosts}"]
     environment["GIT_SSH_COMMAND"] = shlex.join(ssh)
@@ -116,15 +119,17 @@ def git_credentials(url: str, secret_dir: str, keys: str) -> tuple:
 
 
 def head_commit(folder: str) -> str:
-    """The commit a checkout stands at, "" when the folder is no checkout or git is not there to ask."""
+    """The commit a checkout stands at, "" when the folder is no checkout with a commit or git is not there to ask."""
     import os
     import shutil
+    import subprocess
 
     git_dir = os.path.join(folder, ".git")
     if not os.path.exists(git_dir) or not shutil.which("git"):
         return ""
     # The files may belong to another user than the one this pod runs as, which git else refuses.
-    return run_git(["-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-parse", "HEAD"], {}).strip()
+    ask = ["git", "-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-parse", "--verify", "HEAD"]
+    return subprocess.run(ask, capture_output=True, text=True).stdout.strip()
 
 
 def run_git(arguments: list, environment: dict) -> str:

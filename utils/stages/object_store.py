@@ -192,7 +192,7 @@ def fetch_ranges(settings: dict, client: Any, stat: dict, part: str, chunk: int)
         span = f"bytes={start}-{min(start + chunk, size) - 1}"
         for attempt in range(6):
             try:
-                answer = client.get_object(Bucket=settings["bucket"], Key=key, Range=span, IfMatch=stat["etag"])
+                answer = client.get_object(Bucket=settings["bucket"], Key=key, Range=span, IfMatch=f'"{stat["etag"]}"')
                 return answer["Body"].read()
             except (BotoCoreError, HTTPError) as error:
                 print(f"{key} from byte {start}: {error}", flush=True)
@@ -208,16 +208,16 @@ def fetch_ranges(settings: dict, client: Any, stat: dict, part: str, chunk: int)
             for first in range(0, len(starts), 8):
                 for data in pool.map(fetch, starts[first : first + 8]):
                     file.write(data)
-                progress(file.tell() >> 20, size >> 20, f"MiB of {key}")
+                progress(-(-file.tell() >> 20), -(-size >> 20), f"MiB of {key}")
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
             return False
         raise s3_failure(settings, key, error.response["Error"]["Code"], str(error)) from None
-    except (BotoCoreError, HTTPError) as error:
+    except (BotoCoreError, HTTPError, OSError) as error:
         raise failure(
             f"the download of s3://{settings['bucket']}/{key} broke off at {os.path.getsize(part) >> 20} MiB",
             str(error),
-            "run it again: it goes on from there",
+            "see to the network, or the volume's space; run it again: it goes on from there",
         ) from None
     return True
 
@@ -297,7 +297,8 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
 
     def settle() -> None:
         parts.append(pending.pop(0).result())
-        progress(sum(p["size"] for p in parts) >> 20, total >> 20, f"MiB to {key}")
+        sent = sum(p["size"] for p in parts)
+        progress(-(-sent >> 20), -(-max(sent, total) >> 20), f"MiB to {key}")
 
     def write(data: Any) -> int:
         sha256.update(data)

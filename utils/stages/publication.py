@@ -43,7 +43,7 @@ def gate_checks(scores: dict, min_mt_bench: float, max_error_rate: float, requir
         max_error_rate: highest share of the candidate's answers that the judge did not rate, 0 to 1.
     """
     bench = scores["mt_bench"]
-    scored = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
+    scored: dict = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
     score, errors = scored.get("overall_score"), scored.get("error_rate")
     pairs = {
         "mmlu_branch": ("base_model_score", "model_score"),

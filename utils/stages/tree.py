@@ -14,10 +14,10 @@ def require_tree(root: str, parts: list) -> None:
         root: folder that holds model/, taxonomy/, data/.
         parts: which of `model`, `taxonomy`, `data` must be complete.
     """
-    missing = missing_pieces(root, parts)
+    missing = missing_pieces(root, parts) + torn_weights(root)
     if missing:
         raise failure(
-            f"what was imported lacks {len(missing)} of the files and folders a run needs",
+            f"{len(missing)} of the files and folders that a run needs are not there, or not whole",
             "missing: " + ", ".join(missing),
             "add them (an empty folder will do for a kind of data the taxonomy does not have) and pack it again",
         )
@@ -40,6 +40,34 @@ def missing_pieces(root: str, parts: list) -> list:
         for patterns in need[part]
         if not any(glob.glob(os.path.join(glob.escape(root), part, pattern)) for pattern in patterns)
     ]
+
+
+def torn_weights(root: str) -> list:
+    """The files model/*.safetensors whose length is not what their header says, each with what it is instead.
+
+    A safetensors file is the header's length (8 bytes, little endian), the header (JSON: name to data_offsets, counted
+    from the header's end), the data (https://github.com/huggingface/safetensors, "Format").
+    """
+    import glob
+    import json
+    import os
+
+    torn = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(root), "model", "*.safetensors"))):
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            start = file.read(8)
+            header_size = int.from_bytes(start, "little")
+            header = file.read(header_size) if 8 + header_size <= size else b""
+        try:
+            tensors = json.loads(header or "null") or {}
+            end = max((t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"), default=-1)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            end = -1
+        if 8 + header_size + end != size:
+            what = "a Git LFS pointer" if start == b"version " else f"{size} bytes, not a whole safetensors file"
+            torn.append(f"model/{os.path.basename(path)} ({what})")
+    return torn
 
 
 def fetch_model(base_model: str, settings: dict, client: Any, target: str) -> None:

@@ -125,6 +125,16 @@ def test_a_packed_archive_unpacks_to_what_was_packed(tmp_path):
     assert list(tmp_path.glob("*.part")) == []
 
 
+def test_links_are_packed_as_what_they_point_to(tmp_path):
+    """A model in a hub's cache is a folder of links to blobs elsewhere."""
+    source = write_files(tmp_path / "source", {**TAXONOMY, "blobs/abc": b"weights"})
+    (source / "model").mkdir()
+    (source / "model" / "model.safetensors").symlink_to("../blobs/abc")
+    packed = tmp_path / "packed.tar.gz"
+    pack_archive(str(source / "model"), str(source / "taxonomy"), "", str(packed))
+    assert (unpack(tmp_path, packed.read_bytes()) / "model/model.safetensors").read_bytes() == b"weights"
+
+
 def test_too_little_space_is_told_with_both_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 30, 8 << 30, 2 << 30))
     require_space(str(tmp_path), 2 << 30, "the archive")

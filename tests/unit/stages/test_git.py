@@ -196,7 +196,7 @@ def test_ssh_urls_work_with_the_secret_s_key_and_known_hosts_and_leave_no_key_be
     )
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_dir}:{os.environ['PATH']}")
-    folder = secret(tmp_path / "secret", ssh_privatekey="KEY-CANARY\n", known_hosts="example.com ssh-ed25519 AAAA")
+    folder = secret(tmp_path / "secret", ssh_privatekey="KEY-CANARY", known_hosts="example.com ssh-ed25519 AAAA")
     got = clone_taxonomy(f"ssh://git@example.com{repo[0]}", "", 0, "", folder, "", str(tmp_path / "taxonomy"))
     assert got == repo[1]["main"]
     calls = log.read_text()
@@ -227,3 +227,4 @@ def test_the_key_copied_for_ssh_is_readable_by_its_owner_alone(tmp_path):
     folder = secret(tmp_path / "secret", ssh_privatekey="k", known_hosts="h")
     git_credentials("git@example.com:t.git", folder, str(tmp_path))
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert (tmp_path / "key").read_text() == "k\n"

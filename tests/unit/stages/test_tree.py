@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.archives import DATA, MODEL, TAXONOMY, write_files
-from utils.stages.tree import fetch_model, missing_pieces
+from tests.archives import DATA, MODEL, TAXONOMY, weights, write_files
+from utils.stages.tree import fetch_model, missing_pieces, torn_weights
 
 WHOLE = {**MODEL, **TAXONOMY, **DATA}
 
@@ -37,6 +37,37 @@ def test_each_piece_that_is_missing_is_named(tmp_path, gone, missing):
 def test_foundational_skills_stand_for_compositional_skills(tmp_path):
     write_files(tmp_path, {"taxonomy/knowledge/a": b"", "taxonomy/foundational_skills/a": b""})
     assert missing_pieces(str(tmp_path), ["taxonomy"]) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (weights(b"12345678"), []),
+        (weights(b""), []),
+        (weights(b"12345678")[:-1], ["not a whole safetensors file"]),
+        (weights(b"12345678") + b"x", ["not a whole safetensors file"]),
+        (weights(b"12345678")[:20], ["not a whole safetensors file"]),
+        (b"", ["0 bytes, not a whole safetensors file"]),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", ["a Git LFS pointer"]),
+        (b"\x02" + bytes(7) + b"[]", ["not a whole safetensors file"]),
+    ],
+)
+def test_weights_that_are_torn_are_found_before_a_gpu_is_used(tmp_path, content, told):
+    write_files(tmp_path, {"model/model-1.safetensors": content})
+    found = torn_weights(str(tmp_path))
+    assert len(found) == len(told) and all(
+        "model/model-1.safetensors" in f and t in f for f, t in zip(found, told, strict=True)
+    )
+
+
+def test_a_long_listing_is_read_to_its_end(tmp_path):
+    pages = {
+        "": {"Contents": [{"Key": "models/a", "Size": 1}], "NextContinuationToken": "more"},
+        "more": {"Contents": [{"Key": "models/../evil", "Size": 1}]},
+    }
+    client = SimpleNamespace(list_objects_v2=lambda **asked: pages[asked.get("ContinuationToken", "")])
+    with pytest.raises(SystemExit, match="leads out of the folder"):
+        fetch_model("s3://bucket/models", {"bucket": "b", "endpoint": ""}, client, str(tmp_path / "model"))
 
 
 @pytest.mark.parametrize("key", ["models/../../evil", "models//etc/evil"])
