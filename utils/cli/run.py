@@ -200,27 +200,26 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
     from utils.runners.session import lost_volumes
 
     if result.state is TaskState.SUCCEEDED:
+        click.echo(f"succeeded; files in {folder.path}", err=True)
         return
     if result.state is TaskState.CANCELED:
-        click.echo(
-            f"\ninterrupted; every task was stopped\n  {_next(folder, 'resume')}\n  {_next(folder, 'clean')}", err=True
-        )
+        click.echo("\ninterrupted; every task was stopped", err=True)
+        click.echo(f"  go on: {_next(folder, 'resume')}\n  give up: {_next(folder, 'clean')}", err=True)
         return
-    failed = sorted((r for r in board.snapshot() if r.state is TaskState.FAILED), key=lambda r: r.ended)
+    failed = sorted((row for row in board.snapshot() if row.state is TaskState.FAILED), key=lambda row: row.ended)
     for row in failed:
         click.secho(f"\n{row.label} failed", fg="red", bold=True, err=True)
-        click.echo(f"error: {row.message}\n  log: {folder.log(row.id)}", err=True)
+        click.echo(f"error: {row.message}", err=True)
+        if folder.log(row.id).exists():
+            click.echo(f"  log: {folder.log(row.id)}", err=True)
     if not failed:
         click.echo(f"\nerror: {result.error}", err=True)
     lost = lost_volumes(folder, folder.history())
     if lost:
-        click.echo(
-            f"  The run can't be resumed: its exit task deleted the volume {', '.join(lost)}.\n"
-            "  next: correct the cause and start a new run; with -p k8s_keep_volume=on_failure a failed one keeps it",
-            err=True,
-        )
+        click.echo(f"  resume: not possible, the run's exit task deleted the volume {', '.join(lost)}", err=True)
+        click.echo("    start a new run; with -p k8s_keep_volume=on_failure a failed one keeps its volume", err=True)
     else:
-        click.echo(f"  next: correct the cause, then {_next(folder, 'resume')}", err=True)
+        click.echo(f"  resume: {_next(folder, 'resume')}", err=True)
 
 
 def _next(folder: RunFolder, command: str) -> str:

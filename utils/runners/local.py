@@ -1,7 +1,9 @@
 """Tasks as processes on this machine: claims are folders, Secrets files, the container's paths are rewritten."""
 
+import itertools
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +45,8 @@ class LocalRunner(Runner):
         self._ids = ids
         self._journal = journal
         self._keeper = Keeper(folder.path, settings.grace)
+        self._processes: dict[str, TaskProcess] = {}
+        self._numbers = itertools.count()
 
     def __enter__(self) -> Self:
         private = self._keeper.private
@@ -78,7 +82,7 @@ class LocalRunner(Runner):
         root = self._folder.task_root(task.id)
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        with self._scratch(task) as scratch, self._log(task) as (log, path, start):
+        with self._scratch() as scratch, self._log(task) as (log, path, start):
             folders = self._mounts(task, scratch)
             inputs = {
                 name: rewrite(value, folders) if isinstance(value, str) else value
@@ -86,12 +90,16 @@ class LocalRunner(Runner):
             }
             message = executor_input(task, str(root), inputs)
             command = resolve_command(replace(task, inputs=inputs), message, self._ids)
-            process = TaskProcess(command, self._environment(task, folders, scratch), root, log)
+            process = TaskProcess(command, self._environment(task, folders, scratch), root, log, self._settings.grace)
+            self._processes[task.id] = process
             claims = [mount.name for mount in task.mounts if mount.kind == "claim"]
             self._journal.append("process", task=task.id, pid=process.pid, attempt=task.attempt, claims=claims)
-            code, out_of_time = process.wait(
-                _reporter(task.id, emit), self._secrets.sensitive(task), task.timeout_seconds
-            )
+            try:
+                code, out_of_time = process.wait(
+                    _reporter(task.id, emit), self._secrets.sensitive(task), task.timeout_seconds
+                )
+            finally:
+                del self._processes[task.id]
             if out_of_time:
                 raise TaskFailed(f"{task.id} ran longer than the {task.timeout_seconds:g} s it has")
             if code != 0:
@@ -100,7 +108,11 @@ class LocalRunner(Runner):
 
     def cancel(self) -> None:
         """Stop every task: SIGTERM, and SIGKILL to what is left when the time to stop is over. Returns when it is."""
-        keeper.end_processes(str(self._folder.path), grace=self._settings.grace)
+        threads = [threading.Thread(target=process.stop, daemon=True) for process in list(self._processes.values())]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def kill(self) -> None:
         """Stop every task now, without time to clean up."""
@@ -114,10 +126,9 @@ class LocalRunner(Runner):
                 shutil.rmtree(private, ignore_errors=True)
 
     @contextmanager
-    def _scratch(self, task: Task) -> Iterator[Path]:
+    def _scratch(self) -> Iterator[Path]:
         """A folder for the task's temporary files and volumes of its own; short, since it may hold sockets."""
-        number = f"{abs(hash((task.id, task.attempt))):x}"[:8]
-        folder = self._keeper.private / number
+        folder = self._keeper.private / str(next(self._numbers))
         folder.mkdir(mode=0o700)
         try:
             yield folder
@@ -126,11 +137,16 @@ class LocalRunner(Runner):
 
     @contextmanager
     def _log(self, task: Task) -> Iterator[tuple[int, Path, int]]:
-        """The task's log, opened for appending: descriptor, path, and where this attempt's part starts."""
+        """The task's log, opened for appending: descriptor, path, and where this attempt's part starts.
+
+        Attempts follow each other in one file, divided by a line.
+        """
         path = self._folder.log(task.id)
         path.parent.mkdir(exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            if os.fstat(fd).st_size:
+                os.write(fd, f"--- started again {time.strftime('%Y-%m-%d %H:%M:%S')} ---\n".encode())
             yield fd, path, os.fstat(fd).st_size
         finally:
             os.close(fd)

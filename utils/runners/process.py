@@ -24,15 +24,19 @@ class TaskProcess:
         command: argv, run as it is.
         environment: the whole environment; RUN_MARK and TASK_MARK in it are how its children are found.
         log: file descriptor of the log, open for appending.
+        grace: seconds between SIGTERM and SIGKILL when it is stopped.
 
     Raises:
         TaskFailed: the program can't be started.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, log: int) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, log: int, grace: float
+    ) -> None:
         self._run_dir = environment[keeper.RUN_MARK]
         self._task_id = environment[keeper.TASK_MARK]
         self._log = log
+        self._grace = grace
         self._stopping = threading.Lock()
         try:
             self._process = subprocess.Popen(
@@ -81,10 +85,10 @@ class TaskProcess:
             pipe.close()
         return code, out_of_time.is_set()
 
-    def stop(self, grace: float = 10.0) -> None:
-        """SIGTERM to the task and its children, SIGKILL to what is left after `grace` seconds."""
+    def stop(self) -> None:
+        """SIGTERM to the task and its children, SIGKILL to what is left when the time to stop is over."""
         with self._stopping:
-            keeper.end_processes(self._run_dir, self._task_id, grace)
+            keeper.end_processes(self._run_dir, self._task_id, self._grace)
 
 
 class Keeper:

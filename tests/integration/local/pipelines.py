@@ -1,82 +1,99 @@
 """Small pipelines for the tests of the local runner, compiled as a user's would be.
 
-Components know their surroundings through parameters alone. `note` files on the volume tell how often a task ran.
+Components know their surroundings through parameters alone; what they leave on the volume tells what happened.
+`python -m tests.integration.local.pipelines FOLDER` compiles them all.
 """
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 
 IMAGE = "quay.io/example/python:3.11"
 
 
-def component(func):  # type: ignore[no-untyped-def]
+def component(func: Any) -> Any:
     return dsl.component(func, base_image=IMAGE, install_kfp_package=False)
 
 
 @component
 def note(data_dir: str, name: str, given: str = "") -> str:
     """Adds a line to the file `name`; prints `half` in the middle of its work."""
-    with open(f"{data_dir}/{name}", "a") as file:
+    from pathlib import Path
+
+    with Path(data_dir, name).open("a") as file:
         file.write("ran\n")
     print("half")
-    return f"{given}{name}"
+    return f"{given}{name} "
 
 
 @component
 def finish(status: dsl.PipelineTaskFinalStatus, data_dir: str):
-    with open(f"{data_dir}/finish", "a") as file:
+    from pathlib import Path
+
+    with Path(data_dir, "finish").open("a") as file:
         file.write(f"{status.state}\n")
 
 
 @component
+def remove_claim(status: dsl.PipelineTaskFinalStatus, claim: str):
+    import os
+    import shutil
+
+    shutil.rmtree(f"{os.environ['ILAB_CLAIMS_DIR']}/{claim}")
+
+
+@component
 def hang(data_dir: str, name: str):
-    """Starts a child in a session of its own, writes both ids, and works until it is stopped."""
+    """Starts a child in a session of its own, writes both ids, and works until it is stopped, or `go` is there."""
     import os
     import signal
     import subprocess
     import sys
-    import time
+    from pathlib import Path
 
-    if os.path.exists(f"{data_dir}/go"):
+    folder = Path(data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "go").exists():
         return
     child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
-    with open(f"{data_dir}/{name}.part", "w") as file:
-        file.write(f"{os.getpid()} {child.pid}")
-    os.rename(f"{data_dir}/{name}.part", f"{data_dir}/{name}")
-    print("half")
-    if os.path.exists(f"{data_dir}/stubborn"):
+    if (folder / "stubborn").exists():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "ids.part").with_suffix(f".{name}").write_text(f"{os.getpid()} {child.pid}")
+    (folder / "ids.part").with_suffix(f".{name}").rename(folder / name)
+    print("half")
     while True:
-        time.sleep(60)
+        signal.pause()
 
 
 @component
-def meet(data_dir: str, me: str, other: str) -> bool:
-    """Whether the other task was there at the same time."""
-    import os
+def meet(data_dir: str, me: str, other: str):
+    """Leaves `met` when the other task is there at the same time."""
     import time
+    from pathlib import Path
 
-    open(f"{data_dir}/{me}", "w").close()
-    deadline = time.monotonic() + 2
-    while not os.path.exists(f"{data_dir}/{other}") and time.monotonic() < deadline:
+    folder = Path(data_dir)
+    (folder / me).touch()
+    deadline = time.monotonic() + 1
+    while not (folder / other).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    met = os.path.exists(f"{data_dir}/{other}")
-    os.remove(f"{data_dir}/{me}")
-    if met:
-        open(f"{data_dir}/met", "w").close()
-    return met
+    if (folder / other).exists():
+        (folder / "met").touch()
+    while (folder / other).exists() and not (folder / "met").exists():
+        time.sleep(0.01)
+    (folder / me).unlink()
 
 
 @component
 def fail_first(data_dir: str, times: int) -> str:
     """Fails that many times."""
-    import os
+    from pathlib import Path
 
-    tries = len([f for f in os.listdir(data_dir) if f.startswith("try-")])
-    open(f"{data_dir}/try-{tries}", "w").close()
+    tries = len(list(Path(data_dir).iterdir()))
+    Path(data_dir, f"try-{tries}").touch()
     if tries < times:
-        raise ValueError(f"try {tries}")
+        raise ValueError(f"this is try {tries}")
     return f"try {tries}"
 
 
@@ -91,50 +108,60 @@ def read_secrets(folder: str, maps: str, absent: str) -> dict:
     """Digests of what it was given, and, carelessly, the values themselves on its output."""
     import hashlib
     import os
+    from pathlib import Path
 
-    def digest(text: str) -> str:
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    print("token:", open(f"{folder}/api_token").read(), os.environ["TOKEN"])
+    token, variable = Path(folder, "api_token").read_text(), os.environ["TOKEN"]
+    print("token:", token, variable)
     return {
-        "file": digest(open(f"{folder}/api_token").read()),
-        "variable": digest(os.environ["TOKEN"]),
-        "map": open(f"{maps}/region").read(),
+        "file": hashlib.sha256(token.encode()).hexdigest(),
+        "variable": hashlib.sha256(variable.encode()).hexdigest(),
+        "map": Path(maps, "region").read_text(),
         "map_variable": os.environ["REGION"],
-        "absent": os.listdir(absent) if os.path.isdir(absent) else [],
-        "python": __import__("sys").executable,
+        "absent": len(list(Path(absent).iterdir())),
     }
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=["no-such-package-at-all>=3"])
+def wants_a_package():
+    pass
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=["pytest>=7"])
+def wants_pytest() -> str:
+    import pytest
+
+    return pytest.__name__
 
 
 @dsl.pipeline(name="chain")
 def chain(claim: str):
-    """first → second → third, then the exit task."""
+    """note → note-2 → note-3 (the names that the compiler gives them), then the exit task."""
     last = finish(data_dir="/data")
     kubernetes.mount_pvc(last, claim, "/data")
     with dsl.ExitHandler(last):
-        given = ""
-        for name in ("first", "second", "third"):
+        given: Any = ""
+        for name in ("note", "note-2", "note-3"):
             task = note(data_dir="/data", name=name, given=given)
             kubernetes.mount_pvc(task, claim, "/data")
             given = task.output
 
 
 @dsl.pipeline(name="hanging")
-def hanging(claim: str, seconds: int = 0):
-    """done → two that hang, then the exit task."""
+def hanging(claim: str):
+    """note → hang and hang-2, then the exit task."""
     last = finish(data_dir="/data")
     kubernetes.mount_pvc(last, claim, "/data")
     with dsl.ExitHandler(last):
-        first = note(data_dir="/data", name="first")
+        first = note(data_dir="/data", name="note")
         kubernetes.mount_pvc(first, claim, "/data")
-        for name in ("one", "two"):
+        for name in ("hang", "hang-2"):
             task = hang(data_dir="/data", name=name).after(first)
             kubernetes.mount_pvc(task, claim, "/data")
 
 
 @dsl.pipeline(name="timed")
 def timed(claim: str):
-    task = hang(data_dir="/data/deep/er", name="one")
+    task = hang(data_dir="/data/deep/er", name="hang")
     kubernetes.mount_pvc(task, claim, "/data")
     kubernetes.set_timeout(task, 1)
 
@@ -147,10 +174,11 @@ def meeting(claim: str):
 
 
 @dsl.pipeline(name="retried")
-def retried(claim: str, times: int):
+def retried(claim: str, times: int) -> str:
     task = fail_first(data_dir="/data", times=times)
     task.set_retry(num_retries=2, backoff_duration="0s")
     kubernetes.mount_pvc(task, claim, "/data")
+    return task.output
 
 
 @dsl.pipeline(name="checked")
@@ -159,19 +187,14 @@ def checked(ok: bool):
 
 
 @dsl.pipeline(name="secretive")
-def secretive(secret: str, absent: str = "absent") -> dict:
+def secretive(secret: str) -> dict:
     task = read_secrets(folder="/mnt/secret", maps="/mnt/map", absent="/mnt/absent")
     kubernetes.use_secret_as_volume(task, secret, "/mnt/secret")
-    kubernetes.use_secret_as_volume(task, absent, "/mnt/absent", optional=True)
+    kubernetes.use_secret_as_volume(task, "absent", "/mnt/absent", optional=True)
     kubernetes.use_config_map_as_volume(task, "place", "/mnt/map")
     kubernetes.use_secret_as_env(task, secret, {"api_token": "TOKEN"})
     kubernetes.use_config_map_as_env(task, "place", {"region": "REGION"})
     return task.output
-
-
-@dsl.component(base_image=IMAGE, packages_to_install=["no-such-package-at-all>=3"])
-def wants_a_package():
-    pass
 
 
 @dsl.pipeline(name="installing")
@@ -179,39 +202,23 @@ def installing():
     wants_a_package()
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=["pytest>=7"])
-def wants_pytest() -> str:
-    import pytest
-
-    return pytest.__name__
-
-
 @dsl.pipeline(name="satisfied")
 def satisfied() -> str:
     return wants_pytest().output
 
 
-@dsl.pipeline(name="volume")
-def volume(ok: bool, keep: bool = False):
-    """A claim of the run, deleted by the exit task."""
-    made = kubernetes.CreatePVC(access_modes=["ReadWriteMany"], size="1Gi", storage_class_name="", pvc_name_suffix="-v")
-    task = note(data_dir="/data", name="first")
-    kubernetes.mount_pvc(task, made.outputs["name"], "/data")
-    check = prerequisites(ok=ok).after(task)
-    gone = kubernetes.DeletePVC(pvc_name=made.outputs["name"]).after(check)
-    gone.ignore_upstream_failure()
+@dsl.pipeline(name="deleting")
+def deleting(ok: bool, claim: str):
+    """The exit task deletes the volume."""
+    with dsl.ExitHandler(remove_claim(claim=claim)):
+        task = note(data_dir="/data", name="note")
+        kubernetes.mount_pvc(task, claim, "/data")
+        prerequisites(ok=ok).after(task)
 
 
-PIPELINES = {p.name: p for p in (chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied)}
-
-
-def compile_all(folder: Path) -> None:
-    """Write `<name>.yaml` of every pipeline into folder."""
-    for name, pipeline in PIPELINES.items():
-        compiler.Compiler().compile(pipeline, str(folder / f"{name}.yaml"))
+PIPELINES = (chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied, deleting)
 
 
 if __name__ == "__main__":
-    import sys
-
-    compile_all(Path(sys.argv[1]))
+    for pipeline in PIPELINES:
+        compiler.Compiler().compile(pipeline, str(Path(sys.argv[1], f"{pipeline.name}.yaml")))
