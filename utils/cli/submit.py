@@ -164,7 +164,16 @@ def _exit_code(state: str, failed: list[str]) -> int:
 
 
 def pipeline_main(pipeline: Any) -> None:
-    """The command line of pipeline.py: alone it compiles, `run` submits what it compiles."""
+    """Do what the command line of pipeline.py says."""
+    try:
+        pipeline_command(pipeline)()
+    except IlabError as error:
+        click.echo(error.render(), err=True)
+        raise SystemExit(error.exit_code) from None
+
+
+def pipeline_command(pipeline: Any) -> click.Group:
+    """The command of pipeline.py: alone it compiles, `run` submits what it compiles."""
 
     @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
     @click.pass_context
@@ -202,8 +211,4 @@ def pipeline_main(pipeline: Any) -> None:
             arguments = load_arguments(load(package).parameters, files, pairs)
             raise SystemExit(submit_run(package, arguments, run_id=run_name, **options))
 
-    try:
-        main()
-    except IlabError as error:
-        click.echo(error.render(), err=True)
-        raise SystemExit(error.exit_code) from None
+    return main

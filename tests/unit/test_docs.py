@@ -1,0 +1,52 @@
+"""Generated pages say what the code says."""
+
+from pathlib import Path
+
+import pytest
+
+from utils.cli.compile import root
+from utils.cli.docs import pages, parameter_groups, parameters_page
+from utils.errors import PipelineError
+from utils.ir.model import Parameter
+
+SOURCE = '''
+def other(x): ...
+
+def ours(
+    # First
+    a: str = "x|y",
+    b: int = 3,  # noqa: B006
+    # Second thing
+    c: list = [],
+) -> None:
+    """# Not a heading"""
+'''
+
+
+def test_groups_come_from_the_comments_between_the_parameters() -> None:
+    assert parameter_groups(SOURCE, "ours") == {"First": ["a", "b"], "Second thing": ["c"]}
+
+
+def test_the_page_has_type_default_and_meaning_of_each_parameter() -> None:
+    parameters = {
+        "a": Parameter("a", "STRING", "x|y", True, True, "This | that,\n  or both."),
+        "b": Parameter("b", "NUMBER_INTEGER", 3, True, True, "How many."),
+        "c": Parameter("c", "LIST"),
+    }
+    page = parameters_page(parameters, parameter_groups(SOURCE, "ours"))
+    assert '| `a` | text | `"x\\|y"` | This \\| that, or both. |' in page
+    assert "| `b` | whole number | `3` | How many. |" in page
+    assert "| `c` | list | `required` |" in page
+    assert page.index("## First") < page.index("`b`") < page.index("## Second thing") < page.index("`c`")
+
+
+def test_a_stale_pipeline_file_is_refused() -> None:
+    with pytest.raises(PipelineError, match="not up to date"):
+        parameters_page({"a": Parameter("a", "STRING")}, {"First": ["a", "b"]})
+
+
+@pytest.mark.parametrize("name", ["parameters.md", "commands.md"])
+def test_the_pages_in_the_repository_are_fresh(name: str) -> None:
+    """When this fails: make docs."""
+    path: Path = root() / "docs" / name
+    assert path.read_text() == pages(root())[path]

@@ -1,0 +1,68 @@
+"""Our own DAG: what earlier systems got wrong in theirs stays right in the compiled file."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.compile import compile_pipeline
+from utils.cli.compile import executor_source, our_pipeline
+from utils.errors import UsageError
+from utils.lint import lint_text
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("ours") / "pipeline.yaml"
+    compile_pipeline(our_pipeline(), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def spec(package: Path) -> dict[str, Any]:
+    return next(yaml.load_all(package.read_text(), yaml.CSafeLoader))
+
+
+def tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every task that runs an executor."""
+    for component in (spec["root"], *spec["components"].values()):
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            if "executorLabel" in spec["components"][task["componentRef"]["name"]]:
+                yield name, task
+
+
+def test_every_supported_backend_understands_our_pipeline(package: Path) -> None:
+    assert lint_text(package.read_text()) == []
+
+
+def test_no_task_is_cached(spec: dict[str, Any]) -> None:
+    """Trap 41: a cached step hands over a volume that is deleted."""
+    found = dict(tasks(spec))
+    assert len(found) >= 12
+    assert [name for name, task in found.items() if task["cachingOptions"].get("enableCache")] == []
+
+
+def test_every_image_is_named_by_digest(spec: dict[str, Any]) -> None:
+    """Trap 43."""
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    assert images
+    assert [image for image in images if not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", image)] == []
+
+
+def test_every_parameter_has_a_default_that_is_not_null_and_a_description(spec: dict[str, Any]) -> None:
+    """Trap 44: "duplicate run" in the dashboard loses the others."""
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert [name for name, p in parameters.items() if p.get("defaultValue") is None] == []
+    assert [name for name, p in parameters.items() if not p.get("description")] == []
+
+
+def test_the_source_of_a_component_can_be_read_in_full(package: Path) -> None:
+    source = executor_source(package, "prerequisites")
+    assert "def check_parameters(given: dict) -> list:" in source
+    assert source.index("def check_parameters") < source.index("def prerequisites(")
+    compile(source, "prerequisites", "exec")
+    with pytest.raises(UsageError, match="no component 'nothing'"):
+        executor_source(package, "nothing")
