@@ -86,6 +86,9 @@ def bench_settings(
     engine: str, max_workers: str, judge: dict, ca_file: str, answers: dict, judgments: dict, merge: bool
 ) -> dict:
     """What all evaluations of a stage share: engine, workers, judge, ca, and the options of both kinds of request."""
+    import os
+
+    os.environ["TQDM_DISABLE"] = "1"  # the library's bars of two threads in one log; progress lines tell the same
     return {
         "engine": engine,
         "merge": merge,

@@ -201,7 +201,10 @@ def llama_cpp_main() -> None:
     params.port = int(port)
     params.n_parallel = int(slots)
     params.n_ctx = 4096 * int(slots)
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
+    # Half of the cores: the judge may run on the others, and llama.cpp's threads spin while they wait for each
+    # other, so that on busy cores two of them were seen to be ten times slower than one.
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     server = xllamacpp.Server(params)
     print("listening on", server.listening_address, flush=True)
     signal.pause()
