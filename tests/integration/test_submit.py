@@ -11,8 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import kubernetes.config.kube_config
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from utils.cli.submit import submit_run
+from utils.cli.compile import our_pipeline
+from utils.cli.submit import pipeline_command, submit_run
 from utils.errors import IlabError, UsageError
 from utils.runners.kfp import KfpServer, Server, ServerAway, find_server
 
@@ -319,3 +321,19 @@ def test_the_servers_refusal_is_shown(server: FakeServer, package: Path, monkeyp
         submit_run(package, {}, host=server.url)
     assert "refused the request (400)" in caught.value.what
     assert caught.value.cause == "unknown field surprise"
+
+
+def test_pipeline_py_compiles_checks_and_submits_under_the_old_flags(server: FakeServer) -> None:
+    """Trap 42: a value may hold `=`."""
+    command = pipeline_command(our_pipeline())
+    arguments = ["run", "-e", "team", "-r", "mine", "--host", server.url, "-p", "sdg_repo_url=https://h/t?a=b"]
+    done = CliRunner().invoke(command, [*arguments, "-p", "sdg_repo_pr=3"])
+    assert done.exit_code == 0, done.output
+    (run,) = server.sent("POST", "/apis/v2beta1/runs")
+    assert run["runtime_config"]["parameters"] == {"sdg_repo_url": "https://h/t?a=b", "sdg_repo_pr": 3}
+    assert run["display_name"] == "mine"
+    assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "ilab"
+    wrong = CliRunner().invoke(command, [*arguments, "-p", "sdg_repo_prr=3"])
+    assert isinstance(wrong.exception, UsageError)
+    assert "did you mean sdg_repo_pr?" in wrong.exception.cause
+    assert len(server.sent("POST", "/apis/v2beta1/runs")) == 1

@@ -50,7 +50,8 @@ class Backend:
         return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
-# Newest first. OpenShift AI 3.0 to 3.3 took three features of later releases into 2.14.3.
+# Newest first. OpenShift AI 3.0 to 3.3 took features of later releases into 2.14.3. The API packages had numbers of
+# their own before 2.14: for backend 2.5.0 those current in April 2025 (kfp-pipeline-spec 0.7.0 of May has workspaces).
 BACKENDS = (
     Backend("OpenShift AI 3.5", "2.16.1", "2.16.1", "2.16.1"),
     Backend("OpenShift AI 3.4", "2.16.0", "2.16.0", "2.16.0"),
