@@ -55,10 +55,7 @@ def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
         return ""
     keys = tempfile.mkdtemp(prefix="git-")
     try:
-        options, environment = git_credentials(url, secret_dir, keys)
-        if ca:
-            # By environment: where the image sets GIT_SSL_CAINFO, git would not look at the option.
-            environment["GIT_SSL_CAINFO"] = ca
+        options, environment = git_credentials(url, secret_dir, keys, ca)
         clone = ["clone", "--no-checkout", "--", url, target]
         run_git([*options, *clone], environment)
         here = ["-C", target]
@@ -75,8 +72,8 @@ def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
         shutil.rmtree(keys)
 
 
-def git_credentials(url: str, secret_dir: str, keys: str) -> tuple:
-    """Options and environment that let git authenticate at the host of `url` with what the mounted Secret holds.
+def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple:
+    """Options and environment that let git trust the host of `url`, and authenticate there with the mounted Secret.
 
     A password is read from its file by git's credential helper, for the url's own host only. An ssh key is copied into
     the folder `keys` since ssh refuses files that others can read; the caller removes that folder.
@@ -89,6 +86,9 @@ def git_credentials(url: str, secret_dir: str, keys: str) -> tuple:
         return os.open(path, flags, 0o600)
 
     environment = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "false", "ILAB_GIT_SECRET": secret_dir}
+    if ca:
+        # Where the image sets GIT_SSL_CAINFO, git does not look at http.sslCAInfo.
+        environment["GIT_SSL_CAINFO"] = ca
     # Kubernetes keeps ..data and the like beside the keys, also where an optional Secret does not exist.
     listed = os.listdir(secret_dir) if os.path.isdir(secret_dir) else []
     names = {name for name in listed if not name.startswith("..")}
