@@ -224,9 +224,7 @@ def check_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
         return []
     keys = tempfile.mkdtemp(prefix="git-")
     try:
-        options, environment = git_credentials(url, secret_dir, keys)
-        if ca:
-            options += ["-c", f"http.sslCAInfo={ca}"]
+        options, environment = git_credentials(url, secret_dir, keys, ca)
         refs = [f"refs/pull/{pr}/head"] if pr else [f"refs/heads/{branch}", f"refs/tags/{branch}"] if branch else []
         listed = run_git([*options, "ls-remote", "--", url, *(refs or ["HEAD"])], environment)
     finally:
