@@ -23,6 +23,9 @@ def report(
         data_dir: The run's volume; page and JSON also lie there, under report/.
         run_id: Name of the run.
         notes: Remarks shown at the top of the page.
+        page: The page; it loads nothing from elsewhere.
+        data: Everything the page shows, as JSON.
+        metrics: Scores of base and candidate, and their change.
     """
     import json
     from pathlib import Path

@@ -5,14 +5,46 @@ from typing import Any
 
 def number(value: Any, digits: int = 0, sign: str = "") -> str:
     """value with thousands separators, "–" for what is no number; sign "+" shows a plus too."""
-    return format(value, f"{sign},.{digits}f").replace("-", "−") if isinstance(value, (int, float)) else "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "–"
+    return format(value, f"{sign},.{digits}f").replace("-", "−")
 
 
 def duration(seconds: float) -> str:
-    """seconds as hours, minutes and seconds, `5:03:24`."""
-    import datetime
+    """seconds as `41.2 s`, `6 min 12 s` or `5 h 03 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"
 
-    return str(datetime.timedelta(seconds=round(seconds)))
+
+def plain(value: Any) -> str:
+    """A parameter or a result of any type, as a person writes it."""
+    if value is None or value in ("", [], {}):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(plain(inner) for inner in value)
+    return str(value)
+
+
+def flat(facts: dict, left_out: tuple = ()) -> dict:
+    """facts as text, nested dicts taken apart: {"a": {"b": 1}} becomes {"a.b": "1"}; some names are left out."""
+    found: dict = {}
+    for name, value in facts.items():
+        if name in left_out:
+            continue
+        if isinstance(value, dict) and value:
+            found |= {f"{name}.{inner}": text for inner, text in flat(value).items()}
+        else:
+            found[name] = plain(value)
+    return found
 
 
 def leaf_label(leaf: Any) -> str:
@@ -20,3 +52,8 @@ def leaf_label(leaf: Any) -> str:
     parts = [p for p in str(leaf).split("/") if p != "qna.yaml"]
     label = "".join(filter(str.isprintable, "/".join(parts[-2:])))
     return label if len(label) < 35 else "…" + label[-33:]
+
+
+def listed(names: list) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -98,13 +98,20 @@ def write(root: Path, name: str, content: dict) -> None:
 
 def write_import_and_data(root: Path) -> None:
     imported = {
-        "source": "s3://ilab-runs/archives/lumera.tar.gz",
+        "archive": "s3://ilab-runs/archives/lumera.tar.gz",
         "sha256": "5f1c9b0d7a4e6b3f2c8d1e0a9b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c",
         "size": 14_982_331_904,
         "taxonomy_commit": "8d1f3a7c2be94f0d6a5c1b7e9f20438acd51be77",
-        "generated_elsewhere": False,
+        "model_source": "archive",
+        "data_generated_elsewhere": False,
     }
-    marker(root, "data_import", 372.4, imported, {"base_model": "", "taxonomy_url": "", "taxonomy_branch": ""})
+    marker(
+        root,
+        "data_import",
+        372.4,
+        imported,
+        {"archive": {"size": 14_982_331_904}, "base_model": "", "taxonomy": ["", "", 0, ""]},
+    )
     counts = dict(zip(KNOWLEDGE + SKILLS, (1480, 1122, 954, 310, 288, 402), strict=True))
     generated = {
         "generated": True,
@@ -163,7 +170,7 @@ def write_scores(root: Path) -> None:
         )
     ]
     bench = {"candidate": CANDIDATE, "judge_model": "prometheus-8x7b-v2-0", "max_error_rate": 0.25, "questions": 80,
-             "reason": "highest score among checkpoints whose error rate is at most 0.25",
+             "reason": "best score of those with an error rate of at most 0.25",
              "checkpoints": checkpoints}  # fmt: skip
     write(root, "scores/mt_bench.json", bench)
     qnas = [f"{leaf}/qna.yaml" for leaf in SKILLS]
@@ -184,15 +191,11 @@ def write_scores(root: Path) -> None:
 
 
 def write_publish(root: Path, passed: bool) -> None:
+    gains = {"mmlu_branch": 0.303, "mt_bench_branch": 0.74 if passed else -0.42, "likelihood": 0.993}
     checks = [
-        {
-            "name": "MT-Bench score",
-            "limit": "at least 6.0" if passed else "at least 7.5",
-            "value": 6.94,
-            "passed": passed,
-        },
-        {"name": "judge error rate", "limit": "at most 0.25", "value": 0.0208, "passed": True},
-        {"name": "improvement", "limit": "not required", "value": "2 of 3 measures better", "passed": True},
+        {"name": "min_mt_bench", "limit": 6.0 if passed else 7.5, "value": 6.94, "passed": passed},
+        {"name": "max_error_rate", "limit": 0.25, "value": 0.0208, "passed": True},
+        {"name": "require_improvement", "limit": False, "value": gains, "passed": True},
     ]
     result = {
         "published": passed,
@@ -201,7 +204,7 @@ def write_publish(root: Path, passed: bool) -> None:
         "size": 14_771_003_392 if passed else 0,
         "gate": {"passed": passed, "checks": checks},
     }
-    inputs = {"name": "", "min_mt_bench": 6.0, "max_error_rate": 0.25, "require_improvement": False}
+    inputs = {"name": "", "gate": [6.0, 0.25, False]}
     marker(root, "publish", 241.7, result, inputs)
 
 
@@ -217,7 +220,7 @@ def write_likelihood(root: Path) -> None:
             "moons instead, because ships can only leave at the highest tide.",
             "answer": "Lumera takes 211 days to circle its star. The harbour calendar counts double tides, since ships "
             "leave only when both moons pull together.",
-            "base_answer": "Lumera is a fictional planet, so there is no known orbital period. Calendars usually follow "
+            "base_answer": "Lumera is a fictional planet, so there is no known orbital period. Calendars mostly follow "
             "the year of a planet; a harbour may keep its own calendar for commercial reasons.",
             "nll": 0.93,
             "base_nll": 2.58,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from example_run import full_run
 
-from utils.report.facts import comparisons, report_facts, verdict
-from utils.report.text import duration, leaf_label, number
+from utils.report.facts import comparisons, report_facts, verdict, versions_of
+from utils.report.text import duration, flat, leaf_label, listed, number, plain
 
 
 @pytest.mark.parametrize(
@@ -16,16 +16,24 @@ from utils.report.text import duration, leaf_label, number
     [
         (
             "full",
-            "The candidate beats the base model on Likelihood, MMLU-branch, MT-Bench-branch",
-            "The gate let it pass; archive 2025-06-13_09-49-31.lumera.tar",
+            "The candidate beats the base model on Likelihood, MMLU-branch and MT-Bench-branch",
+            "It passed the gate and was published as 2025-06-13_09-49-31.lumera.tar",
         ),
         (
             "held back",
-            "The candidate beats the base model on Likelihood, MMLU-branch; it loses on MT-Bench-branch",
-            "The gate held it back: MT-Bench score",
+            "The candidate beats the base model on Likelihood and MMLU-branch; it loses on MT-Bench-branch",
+            "The gate held it back (min_mt_bench): nothing was published",
         ),
-        ("sparse", "The candidate beats the base model on Likelihood", "The publish stage has not run"),
-        ("empty", "The candidate was not compared with the base model", "The publish stage has not run"),
+        (
+            "sparse",
+            "The candidate beats the base model on Likelihood",
+            "Nothing was published: the publish stage has not run",
+        ),
+        (
+            "empty",
+            "The candidate was not compared with the base model",
+            "Nothing was published: the publish stage has not run",
+        ),
     ],
 )
 def test_verdict_of_a_run(facts: dict[str, dict[str, Any]], run: str, headline: str, fate: str) -> None:
@@ -40,7 +48,7 @@ def likelihood(nll: float, base: float) -> dict[str, Any]:
     ("scores", "headline"),
     [
         (likelihood(2.0, 1.5), "The candidate does not beat the base model; it loses on Likelihood"),
-        (likelihood(1.5, 1.5), "The candidate does not beat the base model; unchanged: Likelihood"),
+        (likelihood(1.5, 1.5), "The candidate does not beat the base model; Likelihood did not change"),
         (likelihood(1.0, 1.5), "The candidate beats the base model on Likelihood"),
         ({"mmlu": {"model_score": 0.5, "base_model_score": 0.4}}, "The candidate beats the base model on MMLU"),
         (
@@ -113,9 +121,45 @@ def test_number(value: Any, digits: int, sign: str, text: str) -> None:
     assert number(value, digits, sign) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00:00"), (41.2, "0:00:41"), (18_204, "5:03:24")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0.2 s"), (59.9, "59.9 s"), (372.4, "6 min 12 s"), (18_204, "5 h 03 min")]
+)
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        ("", "–"),
+        ({}, "–"),
+        (False, "no"),
+        (0, "0"),
+        (2e-05, "2e-05"),
+        ([1, "a"], "1, a"),
+        ({"likelihood": 0.993, "mmlu_branch": None}, "likelihood 0.993, mmlu_branch –"),
+    ],
+)
+def test_plain(value: Any, text: str) -> None:
+    assert plain(value) == text
+
+
+def test_nested_parameters_become_dotted_names() -> None:
+    facts = {"archive": {"key": "a", "size": 3}, "upstream": "0", "seed": 42, "options": {}}
+    assert flat(facts, ("upstream",)) == {"archive.key": "a", "archive.size": "3", "seed": "42", "options": "–"}
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_listed(names: list[str], text: str) -> None:
+    assert listed(names) == text
+
+
+def test_versions_that_differ_between_images_are_all_named() -> None:
+    done = {"sdg": {"versions": {"torch": "2.6.0"}}, "report": {"versions": {"torch": "2.15.0", "kfp": "2.17.0"}}}
+    assert versions_of(done) == {"kfp": ["2.17.0"], "torch": ["2.6.0", "2.15.0"]}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from utils.report.charts import bar_chart, line_chart
 from utils.report.facts import report_facts
 from utils.report.page import render
 
-ATTACK = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'&[[7*7]]{{7*7}}{% raw %}$\\frac"
+ATTACK = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{% raw %}$\\frac"
 
 
 class Elements(HTMLParser):
@@ -58,7 +58,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        "The candidate beats the base model on Likelihood, MMLU-branch, MT-Bench-branch.",
+        "The candidate beats the base model on Likelihood, MMLU-branch and MT-Bench-branch.",
         "Published",
         "2025-06-13_09-49-31.lumera.tar",
         "A small judge.",
@@ -69,11 +69,11 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
         "mmlu_pr_climate",
         "We regret to inform you",
         "Loss of phase 1",
-        "470 steps, 60,160 samples, 38,502,400 tokens, cuda",
-        "4,556 samples and 186 multiple-choice questions generated",
+        "470 steps, 60,160 samples, 38,502,400 tokens on cuda",
+        "4,556 samples and 186 multiple-choice questions were generated",
         "knowledge 3,378 2,204,518 3,811 4 178",
-        "train_phase_2 7:45:40 38,502,400 1,378",
-        "MT-Bench score at least 6.0 6.94 passed",
+        "train_phase_2 7 h 45 min 38,502,400 1,378",
+        "min_mt_bench 6 6.94 passed",
         "learning_rate 2e-05",
         "8d1f3a7c2be94f0d6a5c1b7e9f20438acd51be77",
         "torch 2.6.0",
@@ -105,7 +105,7 @@ def test_untrusted_text_is_never_markup(attacked: str, pages: dict[str, str]) ->
     assert set(page.tags) <= set(clean.tags)
     assert {name for name, _ in page.attributes} <= {name for name, _ in clean.attributes}
     assert "<script>alert(1)</script>" in page.text
-    assert "[[7*7]]" in page.text
+    assert "{{7*7}}" in page.text
 
 
 def test_same_run_makes_the_same_bytes(facts: dict[str, dict[str, Any]], pages: dict[str, str]) -> None:
@@ -120,8 +120,8 @@ def test_same_run_makes_the_same_bytes(facts: dict[str, dict[str, Any]], pages: 
             ["skipped: the taxonomy has no skills", "skipped: not run", "Not published"],
             ["MT-Bench by checkp"],
         ),
-        ("held back", ["The gate held it back: MT-Bench score", "failed"], []),
-        ("empty", ["was not compared"], ["MT-Bench by checkpoint", "Sample answers"]),
+        ("held back", ["The gate held it back (min_mt_bench)", "failed"], []),
+        ("empty", ["was not compared"], ["MT-Bench by checkpoint", "Sample answers", "Training", "Gate", "Time"]),
     ],
 )
 def test_what_is_missing_is_said_or_left_out(
@@ -178,4 +178,4 @@ def test_page_of_many_leaves_stays_small(tmp_path: Path) -> None:
     path.write_text(json.dumps(score))
     page = render(report_facts(str(tmp_path), "run", []))
     assert len(page.encode()) < 400_000
-    assert "the 40 that changed most" in page
+    assert "the 40 of 500 that changed most" in page
