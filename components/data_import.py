@@ -63,7 +63,7 @@ def data_import(
     if from_archive:
         archive = object_stat(settings, client, settings["data_key"])
     inputs = {
-        "archive": {**archive, "endpoint": settings["endpoint"], "bucket": settings["bucket"]} if archive else {},
+        "archive": archive,
         "base_model": base_model,
         "taxonomy": [taxonomy_url, taxonomy_branch, taxonomy_pr, taxonomy_commit],
     }
