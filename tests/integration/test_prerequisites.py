@@ -294,6 +294,14 @@ def test_a_refused_connection_is_tried_three_times(tmp_path: Path, serve: Callab
     assert capsys.readouterr().out.count("of 3: judge") == 3
 
 
+@pytest.mark.parametrize("before", [0, 193])
+def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_finding(
+    tmp_path: Path, serve: Callable[..., Server], before: int
+) -> None:
+    (finding,) = judge_findings(tmp_path, serve((400, "x" * before + TOKEN)).url)
+    assert TOKEN[:6] not in json.dumps(finding)
+
+
 def test_no_token_but_the_secrets_own_is_sent_and_never_to_another_host(
     tmp_path: Path, serve: Callable[..., Server]
 ) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from utils.cli.compile import root
+
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path), default=Path("pipeline.yaml"))
+@click.argument("file", type=click.Path(path_type=Path), default=lambda: root() / "pipeline.yaml")
 @click.option(
     "--output",
     type=click.Choice(["text", "json"]),
@@ -19,7 +21,7 @@ import click
     help="How to print the findings.",
 )
 def lint(file: Path, output: str) -> None:
-    """Check that every supported backend understands FILE (default: pipeline.yaml).
+    """Check that every supported backend understands FILE (default: our pipeline.yaml).
 
     Both documents of the file are parsed strictly with the protos of OpenShift AI 2.25 to 3.5; every field that one of
     them would refuse, drop or ignore is named. Ends with 1 when there is a finding.

@@ -139,7 +139,7 @@ def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tu
     body |= {"messages": [{"role": "user", "content": question}]} if "chat" in path else {"prompt": question}
     # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
     token = server["api_token"]
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
     try:
         answer = requests.post(
             url, json=body, headers=headers, timeout=(10, seconds), verify=ca or True, allow_redirects=False
@@ -151,8 +151,7 @@ def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tu
         return f"{where} gave no answer in {seconds:g} s", f"{log}: is it loading, or overloaded?", True
     except requests.exceptions.RequestException as error:
         return f"{where} can't be reached ({type(error).__name__})", f"start it, or correct endpoint in {secret}", True
-    said = " ".join(answer.text.split())[:200]
-    said = said.replace(token, "***") if token else said
+    said = " ".join((answer.text.replace(token, "***") if token else answer.text).split())[:200]
     status = answer.status_code
     if status in (401, 403):
         return f"{where} refuses the token ({status})", f"renew api_token in {secret}; tokens expire", False
