@@ -7,19 +7,12 @@ from pathlib import Path
 import click
 
 from utils.cli.compile import root
+from utils.cli.settings import output_option
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), default=lambda: root() / "pipeline.yaml")
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    envvar="ILAB_OUTPUT",
-    show_envvar=True,
-    show_default=True,
-    help="How to print the findings.",
-)
+@output_option
 def lint(file: Path, output: str) -> None:
     """Check that every supported backend understands FILE (default: our pipeline.yaml).
 
