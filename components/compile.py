@@ -1,8 +1,8 @@
-"""Compile the DAG to pipeline.yaml: KFP's own compiler, then two steps that keep the file small.
+"""Compile the DAG to pipeline.yaml: KFP's own compiler, then steps that keep the file small and legible.
 
-Stages carry much shared code, most of it in several executors. Equal executors become one (`train` is used twice), and
-each executor's helpers become one compressed line. The component's own function stays plain text; `helpers_source`
-gives the rest back. bzip2 because its output is the same in every version of the library.
+Stages carry much shared code, most of it in several executors. Components that are equal become one (`train` is used
+twice), and each executor's helpers become one compressed line. The component's own function stays plain text;
+`helpers_source` gives the rest back. bzip2 because its output is the same in every version of the library.
 """
 
 import ast
@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 from kfp import compiler
+
+from components.stage import slim_source
 
 _UNPACK = """
 import base64, bz2, pathlib, sys
@@ -40,32 +42,40 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
         compiler.Compiler().compile(pipeline, str(plain))
         text = plain.read_text()
     spec, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
-    merge_equal_executors(spec, platform)
+    merge_equal_components(spec, platform)
     for executor in spec["deploymentSpec"]["executors"].values():
         command = executor["container"]["command"]
         command[_SOURCE] = pack_helpers(command[_SOURCE], executor["container"]["args"][-1])
     # KFP's comment block on top: name, description, inputs.
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    documents = yaml.dump_all([spec, platform], Dumper=_Dumper, width=10**9, sort_keys=True, allow_unicode=True)
+    # Innermost mappings on one line each: half as many lines to read.
+    style: dict[str, Any] = {"default_flow_style": None, "width": 10**9, "sort_keys": True, "allow_unicode": True}
+    documents = yaml.dump_all([spec, platform], Dumper=_Dumper, **style)
     path.write_text(header + documents)
 
 
-def merge_equal_executors(spec: dict[str, Any], platform: dict[str, Any]) -> None:
-    """Let components whose executors are equal, mounts and all, share the first of them (in place)."""
-    executors = spec["deploymentSpec"]["executors"]
+def merge_equal_components(spec: dict[str, Any], platform: dict[str, Any]) -> None:
+    """Let tasks share one component, and one executor, where theirs are equal, mounts and all (in place)."""
+    components, executors = spec["components"], spec["deploymentSpec"]["executors"]
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     first: dict[str, str] = {}
-    shared: dict[str, str] = {}
-    for label in sorted(executors):
-        key = yaml.dump([executors[label], settings.get(label)])
-        shared[label] = first.setdefault(key, label)
-    for component in spec["components"].values():
-        if "executorLabel" in component:
-            component["executorLabel"] = shared[component["executorLabel"]]
-    for label, kept in shared.items():
-        if label != kept:
-            del executors[label]
+    for name in sorted(components):
+        label = components[name].get("executorLabel")
+        if label is None:
+            continue
+        rest = {key: value for key, value in components[name].items() if key != "executorLabel"}
+        kept = first.setdefault(yaml.dump([rest, executors[label], settings.get(label)]), name)
+        if kept != name:
+            del components[name], executors[label]
             settings.pop(label, None)
+            _refer(spec, name, kept)
+
+
+def _refer(spec: dict[str, Any], name: str, kept: str) -> None:
+    dags = [spec["root"], *spec["components"].values()]
+    for task in (task for dag in dags for task in dag.get("dag", {}).get("tasks", {}).values()):
+        if task["componentRef"]["name"] == name:
+            task["componentRef"]["name"] = kept
 
 
 def pack_helpers(source: str, function: str) -> str:
@@ -85,7 +95,8 @@ def pack_helpers(source: str, function: str) -> str:
         packed=base64.b64encode(bz2.compress(module.encode())).decode(),
         names=", ".join(node.name for node in helpers if node.name in used),
     )
-    return "".join(lines[:cut]).rstrip("\n") + "\n" + unpack + "".join(lines[own.lineno - 1 :])
+    # Its docstring stands in the component's input definitions.
+    return "".join(lines[:cut]).rstrip("\n") + "\n" + unpack + slim_source("".join(lines[own.lineno - 1 :]))
 
 
 def helpers_source(source: str) -> str:
