@@ -35,6 +35,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { text-align: right; vertical-align: top; padding: 7px 0 7px 16px }
 th, td, dl div { border-bottom: 1px solid var(--rule) }
 th:first-child, td:first-child, td[colspan] { text-align: left; padding-left: 0 }
+.cols td { white-space: nowrap }
 .big td { font-size: 19px }
 .big td:first-child, .big td[colspan] { font-size: inherit }
 .facts { columns: 290px; column-gap: 40px }

@@ -64,7 +64,7 @@ def page_template() -> str:
 <h2>MT-Bench by checkpoint</h2>
 <div class="cols">
 <div><table>
-<tr><th>Checkpoint<th>Score<th>Turns<th>Judge error rate
+<tr><th>Checkpoint<th>Score<th>Turns<th>Judge errors
 % for c in bench.checkpoints
 <tr><td>{{ c.model.split('/')|last }}<small>{{ mark(true, 'candidate') if c.model == bench.candidate }}</small>
 <td>{{ c.overall_score|n(2) }}<td>{{ c.turn_scores|map('n', 2)|join(' / ') }}<td>{{ c.error_rate|n(3) }}
