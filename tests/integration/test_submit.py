@@ -209,6 +209,29 @@ def test_waiting_ends_with_the_outcome_as_exit_code(
     assert printed in capsys.readouterr().out
 
 
+def test_the_servers_own_pods_are_not_shown(
+    server: FakeServer, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pods = [{"display_name": name, "state": "RUNNING"} for name in ("root", "train-driver", "executor", "train")]
+    server.runs = [{"state": "RUNNING", "run_details": {"task_details": pods}}, {"state": "SUCCEEDED"}]
+    submit_run(package, {}, host=server.url, wait=True)
+    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert lines == ["running   train", "running   run", "succeeded run"]
+
+
+def test_interrupted_waiting_leaves_the_run_alone(
+    server: FakeServer, package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(KfpServer.follow, "__defaults__", (interrupt,))
+    server.runs = [{"state": "RUNNING"}]
+    assert submit_run(package, {}, host=server.url, wait=True) == 130
+    assert "the run goes on" in capsys.readouterr().err
+    assert not [path for _, path, _, _ in server.requests if path.endswith(":terminate")]
+
+
 def test_json_is_one_document(server: FakeServer, package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = {"code": 5, "message": "out of memory"}
     server.runs = [{"state": "FAILED", "run_details": {"task_details": [{**TASKS[1], "error": error}]}}]

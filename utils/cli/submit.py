@@ -130,7 +130,7 @@ def _follow(connection: Any, started: dict[str, str], output: str) -> int:
     report = None
     try:
         for report in connection.follow(started["run_id"]):
-            news = {task.name: task.state for task in report.tasks if task.name and task.state}
+            news = {task.name: task.state for task in report.tasks if task.state}
             for name, state in {**news, "run": report.state}.items():
                 if shown.get(name) != state and output == "text":
                     click.echo(f"{time.strftime('%H:%M:%S')} {state.lower():<9} {name}")

@@ -190,7 +190,8 @@ class KfpServer:
         run = self._call(self._runs.run_service_get_run, run_id)
         details = (run.run_details.task_details if run.run_details else None) or []
         tasks = (TaskReport(t.display_name or "", t.state or "", _message(t.error)) for t in details)
-        return RunReport(run_id, run.display_name or "", run.state or "PENDING", _message(run.error), tuple(tasks))
+        ours = tuple(task for task in tasks if not _is_machinery(task.name))
+        return RunReport(run_id, run.display_name or "", run.state or "PENDING", _message(run.error), ours)
 
     def follow(self, run_id: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[RunReport]:
         """Reports of a run until it has ended, the last one final.
@@ -272,6 +273,11 @@ def _said(body: Any) -> Any:
     except yaml.YAMLError:
         return body
     return content.get("message") or content.get("error") or body if isinstance(content, dict) else body
+
+
+def _is_machinery(name: str) -> bool:
+    """Whether a task of the server's report is a pod of its own, beside those that the pipeline names."""
+    return name in ("", "root", "executor") or name.endswith("-driver")
 
 
 def _message(status: Any) -> str:
