@@ -21,9 +21,9 @@ def require_space(folder: str, need: int, what: str) -> None:
 def unpack_archive(archive: str, target: str, wanted: list, max_members: int = 500_000) -> None:
     """Unpack a gzip tar into the folder `target`, only the members under the wanted folders.
 
-    Nothing of the archive is trusted: a path that leaves the target, an absolute path, a device, more members than
-    max_members, more bytes than the disk has, each refuses the whole archive. tarfile's filter `data` sees to links,
-    owners and modes. To the last byte the gzip checksum is verified. `target` is made anew, and removed on failure.
+    Nothing of the archive is trusted: a member that `member_problem` names refuses the whole archive, tarfile's filter
+    `data` sees to links, owners and modes, and the gzip checksum is verified to the last byte. `target` is made anew,
+    and removed on failure.
 
     Args:
         wanted: names of top folders, e.g. ["model", "taxonomy", "data"]; the rest is named and left out.
@@ -34,50 +34,76 @@ def unpack_archive(archive: str, target: str, wanted: list, max_members: int = 5
     import tarfile
     import zlib
 
-    def check(member: Any, total: int, count: int) -> str:
-        parts = member.name.split("/")
-        if member.name.startswith("/") or ".." in parts:
-            return "its path leads out of the archive"
-        if not (member.isreg() or member.isdir() or member.islnk() or member.issym()):
-            return "it is a device or another special file"
-        if count > max_members:
-            return f"it is the {count}th member, more than {max_members} are not unpacked"
-        if total > room:
-            return f"with it {total / 2**30:.1f} GiB are unpacked, {room / 2**30:.1f} GiB are free on the volume"
-        return ""
-
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
+    try:
+        ignored = extract_members(archive, target, wanted, max_members)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        shutil.rmtree(target)
+        what = f"{os.path.basename(archive)} can't be unpacked"
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise failure(what, str(error), "see to the volume, then run it again") from None
+        cause = str(error) if isinstance(error, tarfile.TarError) else f"truncated, damaged, or not a gzip: {error}"
+        raise failure(what, cause, "pack it again: tar czf data.tar.gz model taxonomy") from None
+    if ignored:
+        print(f"left out of the archive: {', '.join(ignored[:20])}", flush=True)
+
+
+def extract_members(archive: str, target: str, wanted: list, max_members: int) -> list:
+    """Extract the members under the wanted folders; the top names that were left out, sorted.
+
+    Raises:
+        tarfile.TarError: a member is refused, or the tar is broken.
+        EOFError, zlib.error, OSError: the gzip is truncated or damaged, or the disk fails.
+    """
+    import gzip
+    import os
+    import shutil
+    import tarfile
+
     room = shutil.disk_usage(target).free
     size = os.path.getsize(archive)
     ignored: set[str] = set()
     total = shown = 0
-    try:
-        with open(archive, "rb") as raw, gzip.open(raw) as plain:
-            with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
-                for count, member in enumerate(tar, 1):
-                    total += member.size
-                    if problem := check(member, total, count):
-                        raise tarfile.TarError(f"{member.name}: {problem}")
-                    top = os.path.normpath(member.name).split(os.sep)[0]
-                    if top in wanted:
-                        tar.extract(member, target, filter="data")
-                    elif top != ".":
-                        ignored.add(top)
-                    if raw.tell() - shown > size // 20:
-                        shown = raw.tell()
-                        progress(-(-shown >> 20), -(-size >> 20), "MiB unpacked")
-            while plain.read(1 << 20):
-                pass
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        shutil.rmtree(target)
-        name = os.path.basename(archive)
-        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-            raise failure(f"{name} can't be unpacked", str(error), "see to the volume, then run it again") from None
-        cause = str(error) if isinstance(error, tarfile.TarError) else f"truncated, damaged, or not a gzip: {error}"
-        raise failure(f"{name} can't be unpacked", cause, "pack it again: tar czf data.tar.gz model taxonomy") from None
-    if ignored:
-        print(f"left out of the archive: {', '.join(sorted(ignored)[:20])}", flush=True)
+    with open(archive, "rb") as raw, gzip.open(raw) as plain:
+        with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
+            for count, member in enumerate(tar, 1):
+                total += member.size
+                problem = member_problem(member, total, room, count, max_members)
+                if problem:
+                    raise tarfile.TarError(f"{member.name}: {problem}")
+                top = os.path.normpath(member.name).split(os.sep)[0]
+                if top in wanted:
+                    tar.extract(member, target, filter="data")
+                elif top != ".":
+                    ignored.add(top)
+                if raw.tell() - shown > size // 20:
+                    shown = raw.tell()
+                    progress(-(-shown >> 20), -(-size >> 20), "MiB unpacked")
+        # tarfile stops at the end of the tar: the gzip's checksum comes after it.
+        while plain.read(1 << 20):
+            pass
+    return sorted(ignored)
+
+
+def member_problem(member: Any, total: int, room: int, count: int, max_members: int) -> str:
+    """Why a member of an archive is not unpacked, "" when it is.
+
+    Args:
+        member: tarfile.TarInfo.
+        total: bytes of all members up to this one.
+        room: bytes free on the disk before the first.
+        count: the member's number, from 1.
+    """
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        return "its path leads out of the archive"
+    if not (member.isreg() or member.isdir() or member.islnk() or member.issym()):
+        return "it is a device or another special file"
+    if count > max_members:
+        return f"it is the {count}th member, more than {max_members} are not unpacked"
+    if total > room:
+        return f"with it {total / 2**30:.1f} GiB are unpacked, {room / 2**30:.1f} GiB are free on the volume"
+    return ""
 
 
 def pack_archive(model_dir: str, taxonomy_dir: str, data_dir: str, target: str) -> None:

@@ -262,8 +262,8 @@ def etag_check(path: str, stat: dict) -> str:
 def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Callable) -> dict:
     """Upload what `produce(sink)` writes to a file-like sink, in parts, without a copy on disk.
 
-    Beside it `<key>.sha256` is written, as sha256sum prints it. An object of this name is never overwritten; an upload
-    that fails leaves nothing behind.
+    Beside it `<key>.sha256` is written, as sha256sum prints it. An object of this name is never overwritten (where
+    store and client know If-None-Match); an upload that fails leaves nothing behind.
 
     Args:
         total: bytes expected, for the progress lines.
@@ -271,51 +271,12 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
     Returns:
         {"key", "sha256", "size"}.
     """
-    import base64
-    import hashlib
-    from concurrent.futures import Future, ThreadPoolExecutor
-    from types import SimpleNamespace
-
-    part_size = 32 << 20
-    sha256 = hashlib.sha256()
-    buffer = bytearray()
-    pending: list[Future] = []
-    parts: list[dict] = []
     upload = s3_call(settings, client, "create_multipart_upload", Key=key)["UploadId"]
-
-    def send(number: int, data: bytes) -> dict:
-        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        place = {"Key": key, "UploadId": upload, "PartNumber": number}
-        answer = s3_call(settings, client, "upload_part", Body=data, ContentMD5=md5, **place)
-        return {"ETag": answer["ETag"], "PartNumber": number, "size": len(data)}
-
-    def flush_part() -> None:
-        pending.append(pool.submit(send, len(parts) + len(pending) + 1, bytes(buffer[:part_size])))
-        del buffer[:part_size]
-        if len(pending) > 4:
-            settle()
-
-    def settle() -> None:
-        parts.append(pending.pop(0).result())
-        sent = sum(p["size"] for p in parts)
-        progress(-(-sent >> 20), -(-max(sent, total) >> 20), f"MiB to {key}")
-
-    def write(data: Any) -> int:
-        sha256.update(data)
-        buffer.extend(data)
-        while len(buffer) >= part_size:
-            flush_part()
-        return len(data)
-
     try:
-        with ThreadPoolExecutor(4) as pool:
-            produce(SimpleNamespace(write=write, flush=lambda: None))
-            flush_part()
-            while pending:
-                settle()
-        size = sum(p.pop("size") for p in parts)
-        finish = client.meta.service_model.operation_model("CompleteMultipartUpload").input_shape.members
-        once = {"IfNoneMatch": "*"} if "IfNoneMatch" in finish else {}
+        parts, sha256 = upload_parts(settings, client, {"Key": key, "UploadId": upload}, total, produce)
+        size = sum(part.pop("size") for part in parts)
+        known = client.meta.service_model.operation_model("CompleteMultipartUpload").input_shape.members
+        once = {"IfNoneMatch": "*"} if "IfNoneMatch" in known else {}
         content = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
         s3_call(settings, client, "complete_multipart_upload", **content, **once)
     except BaseException:
@@ -328,8 +289,58 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
     if stored != size:
         raise failure(f"s3://{settings['bucket']}/{key} has {stored} bytes", f"{size} were sent", "publish again")
     name = key.rpartition("/")[2]
-    s3_call(settings, client, "put_object", Key=key + ".sha256", Body=f"{sha256.hexdigest()}  {name}\n".encode())
-    return {"key": key, "sha256": sha256.hexdigest(), "size": size}
+    s3_call(settings, client, "put_object", Key=key + ".sha256", Body=f"{sha256}  {name}\n".encode())
+    return {"key": key, "sha256": sha256, "size": size}
+
+
+def upload_parts(settings: dict, client: Any, upload: dict, total: int, produce: Callable) -> tuple:
+    """Send what `produce(sink)` writes as the parts of a multipart upload, four of 32 MiB at a time.
+
+    Args:
+        upload: {"Key", "UploadId"}.
+
+    Returns:
+        The parts, each {"ETag", "PartNumber", "size"}, and the hex sha256 of all bytes.
+    """
+    import base64
+    import hashlib
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from types import SimpleNamespace
+
+    part_size = 32 << 20
+    sha256 = hashlib.sha256()
+    buffer = bytearray()
+    pending: list[Future] = []
+    parts: list[dict] = []
+
+    def send(number: int, data: bytes) -> dict:
+        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        answer = s3_call(settings, client, "upload_part", PartNumber=number, Body=data, ContentMD5=md5, **upload)
+        return {"ETag": answer["ETag"], "PartNumber": number, "size": len(data)}
+
+    def start_part() -> None:
+        pending.append(pool.submit(send, len(parts) + len(pending) + 1, bytes(buffer[:part_size])))
+        del buffer[:part_size]
+
+    def finish_parts(leave: int) -> None:
+        while len(pending) > leave:
+            parts.append(pending.pop(0).result())
+            sent = sum(part["size"] for part in parts)
+            progress(-(-sent >> 20), -(-max(sent, total) >> 20), f"MiB to {upload['Key']}")
+
+    def write(data: Any) -> int:
+        sha256.update(data)
+        buffer.extend(data)
+        while len(buffer) >= part_size:
+            start_part()
+            finish_parts(4)
+        return len(data)
+
+    with ThreadPoolExecutor(4) as pool:
+        produce(SimpleNamespace(write=write, flush=lambda: None))
+        start_part()
+        finish_parts(0)
+    return parts, sha256.hexdigest()
 
 
 def upload_archive(settings: dict, ca: str, path: str, key: str) -> dict:
