@@ -73,10 +73,11 @@ def line_chart(points: list, x_label: str) -> Any:
         for x, y, *marked in points:
             if any(marked):
                 axes.plot(x, y, "o", color="#000004", markersize=9)
-                axes.annotate(number(y, 2), (x, y), (-9, 2), textcoords="offset points", ha="right")
+                axes.annotate(number(y, 2), (x, y), (4, 9), textcoords="offset points", ha="right")
         axes.grid(axis="y", color="#000002")
-        axes.margins(0.04, 0.1)
+        axes.margins(0.04, 0.16)
         axes.locator_params(nbins=5)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(x_label)
 
     return svg(draw, 210)
