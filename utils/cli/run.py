@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from utils.arguments import load_arguments
 from utils.cli.board import Board
@@ -19,6 +21,7 @@ from utils.cli.settings import (
     local_options,
     output_option,
 )
+from utils.cli.submit import kfp_options, submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.ir.load import load
 from utils.ir.model import Pipeline, RunResult, TaskState
@@ -82,9 +85,12 @@ def default_package() -> Path:
     help="Name of the run.  [default: the pipeline's name, the time and four characters]",
 )
 @local_options
+@kfp_options
 @home_option
 @output_option
+@click.pass_context
 def run(
+    context: click.Context,
     place: str,
     files: tuple[Path, ...],
     pairs: tuple[str, ...],
@@ -97,7 +103,9 @@ def run(
     """Run the pipeline.
 
     On this machine (--on local) each task is a process, the run's volume a folder, and Secrets come from --secrets.
+    On a Kubeflow Pipelines server (--on kfp) the run goes on without this command; --wait follows it.
     """
+    _refuse_foreign_options(context, place)
     if place == "kubernetes":
         raise UsageError(
             "--on kubernetes is not there yet",
@@ -107,10 +115,9 @@ def run(
     pipeline = load(package)
     arguments = load_arguments(pipeline.parameters, files, pairs)
     if place == "kfp":
-        from utils.cli.submit import submit_run
-
-        sys.exit(submit_run(package, arguments, run_id=run_id, output=output))
-    settings = Settings(**{"python": default_python(), **given_settings(**options)})
+        of_server = {name: options[name] for name in _option_names(kfp_options)}
+        sys.exit(submit_run(package, arguments, run_id=run_id, output=output, **of_server))
+    settings = Settings(**{"python": default_python(), **_given_settings(options)})
     sys.exit(start_local(pipeline, arguments, settings, home, run_id, output))
 
 
@@ -130,11 +137,37 @@ def resume(run_id: str, home: Path, output: str, **options: Any) -> None:
         click.echo(f"the run {run_id} has succeeded; there is nothing to resume", err=True)
         return
     arguments, settings, created = folder.stored()
-    given = given_settings(**options)
+    given = _given_settings(options)
     if given:
         with folder.locked():
             folder.store(arguments, replace(settings, **given), created)
     sys.exit(work(folder, load(folder.package), output))
+
+
+def _option_names(decorator: Callable[[Callable[..., Any]], Any]) -> list[str]:
+    """Parameter names of the options that a decorator adds."""
+
+    def bare() -> None: ...
+
+    return [option.name for option in click.command()(decorator(bare)).params if option.name]
+
+
+def _given_settings(options: dict[str, Any]) -> dict[str, Any]:
+    return given_settings(**{name: options[name] for name in _option_names(local_options)})
+
+
+def _refuse_foreign_options(context: click.Context, place: str) -> None:
+    """Refuse flags for another place than the chosen one. (Variables may be set for all places at once.)
+
+    Raises:
+        UsageError: names them.
+    """
+    foreign = {"local": kfp_options, "kfp": local_options}.get(place)
+    names = _option_names(foreign) if foreign else []
+    given = [n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{flags}: not for --on {place}", "", "leave it out, or choose another --on")
 
 
 def start_local(

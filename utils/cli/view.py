@@ -93,17 +93,23 @@ class PlainView(View):
 
 
 def _change(row: Row) -> str:
-    text = row.message.splitlines()[0] if row.message else ""
+    text = _reason(row)
     took = f" after {duration(row.seconds(row.ended))}" if row.ended and row.started else ""
     words = {
         TaskState.RUNNING: "started",
         TaskState.SUCCEEDED: f"succeeded{took}",
         TaskState.FAILED: f"FAILED{took}: {text}",
         TaskState.CANCELED: f"stopped{took}",
-        TaskState.SKIPPED: "skipped" + (f": {text}" if text else ""),
+        TaskState.SKIPPED: f"skipped: {_reason(row)}".removesuffix(": "),
         TaskState.RETRYING: f"tries again: {text}",
     }
     return words.get(row.state, row.state.lower())
+
+
+def _reason(row: Row) -> str:
+    """The first line of the row's message, "" for the endless `the one before it was skipped`."""
+    text = row.message.splitlines()[0] if row.message else ""
+    return "" if text.endswith("was skipped") else text
 
 
 class LiveView(View):
@@ -163,7 +169,7 @@ def render(rows: list[Row], run_id: str, seconds: float, now: float, width: int,
         table.add_row(*_cells(row, now, rest))
     if after:
         table.add_row("", "", "", Text(f"… {after} more below", style="bright_black"))
-    return Group(header, Text("─" * min(width, 100), style="bright_black"), table)
+    return Group(header, Text("─" * width, style="bright_black"), table)
 
 
 def _fit(rows: list[Row], room: int) -> tuple[list[Row], int, int]:
@@ -198,7 +204,7 @@ def _detail(row: Row, now: float, rest: int) -> "Text":
     """Progress bar, count and time left while there is something to count; then the last message."""
     from rich.text import Text
 
-    message = row.message.splitlines()[0] if row.message else ""
+    message = _reason(row)
     if row.reused:
         return Text("finished earlier", style="bright_black")
     if row.state is TaskState.SUCCEEDED:

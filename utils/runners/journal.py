@@ -1,4 +1,8 @@
-"""A run's journal: one JSON object a line, on disk before the run goes on, and what can be read back from it."""
+"""A run's journal: one JSON object a line, and what can be read back from it.
+
+A line is in the file, safe from a crash of ours, before the run goes on. Those that say that something is done are on
+the disk too, and with them all lines before; a line about a start may get lost with the machine's power, no harm.
+"""
 
 import json
 import os
@@ -26,11 +30,12 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._fd)
 
-    def append(self, kind: str, **values: Any) -> None:
-        """Write a record and wait until the disk has it."""
+    def append(self, kind: str, *, sync: bool = True, **values: Any) -> None:
+        """Write a record; with `sync` wait until the disk has it."""
         line = json.dumps({"kind": kind, "time": round(time.time(), 3), **values}, separators=(",", ":"))
         os.write(self._fd, line.encode() + b"\n")  # one write: with O_APPEND, lines of several threads never mix
-        os.fsync(self._fd)
+        if sync:
+            os.fsync(self._fd)
 
     def on_event(self, event: Event) -> None:
         """Record a task's change of state; messages and progress within a state are not worth a record."""
@@ -42,7 +47,7 @@ class Journal:
             values["message"] = event.message
         if event.outputs is not None:
             values["outputs"] = asdict(event.outputs)
-        self.append("task", **values)
+        self.append("task", sync=event.state is not TaskState.RUNNING, **values)
 
 
 @dataclass(frozen=True)

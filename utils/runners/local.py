@@ -93,7 +93,9 @@ class LocalRunner(Runner):
             process = TaskProcess(command, self._environment(task, folders, scratch), root, log, self._settings.grace)
             self._processes[task.id] = process
             claims = [mount.name for mount in task.mounts if mount.kind == "claim"]
-            self._journal.append("process", task=task.id, pid=process.pid, attempt=task.attempt, claims=claims)
+            self._journal.append(
+                "process", sync=False, task=task.id, pid=process.pid, attempt=task.attempt, claims=claims
+            )
             try:
                 code, out_of_time = process.wait(
                     _reporter(task.id, emit), self._secrets.sensitive(task), task.timeout_seconds
