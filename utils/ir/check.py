@@ -11,6 +11,12 @@ from utils.ir.platform import KNOWN_FIELDS, sources
 # Images for which KFP's driver does the work itself and starts no container.
 CREATE_CLAIM, DELETE_CLAIM = "argostub/createpvc", "argostub/deletepvc"
 
+# PipelineConfig of the platform document; what happens to a finished run's resources means nothing here.
+_KNOWN_SETTINGS = {
+    "workspace", "activeDeadlineSeconds", "resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure",
+    "platforms",
+}  # fmt: skip
+
 
 def check(pipeline: Pipeline, containers: bool) -> None:
     """Refuse a pipeline that holds something we can't run.
@@ -57,6 +63,8 @@ def _settings(pipeline: Pipeline) -> Iterator[str]:
         yield "its root is no DAG"
     if "workspace" in pipeline.settings:
         yield "it wants a workspace volume (PipelineConfig.workspace)"
+    for name in sorted(set(pipeline.settings) - _KNOWN_SETTINGS):
+        yield f"it has the setting {name}, which is unknown"
     if "platforms" in pipeline.settings:
         yield f"it has settings for another platform than Kubernetes: {', '.join(pipeline.settings['platforms'])}"
     for name, artifact in pipeline.root.inputs.artifacts.items():

@@ -64,9 +64,13 @@ class Walker:
         self._executing: dict[str, bool] = {}
         self._stops = (threading.Event(), threading.Event())
         self._crash: BaseException | None = None
+        self._deadline = float(pipeline.settings.get("activeDeadlineSeconds", 0))
+        self._late = False
 
     def run(self) -> RunResult:
         """Walk to the end. A KeyboardInterrupt cancels, a second one cancels exit tasks too.
+
+        A walk longer than the pipeline's deadline (PipelineConfig.active_deadline_seconds) is stopped and has failed.
 
         Raises:
             PipelineError: the pipeline holds something that can't be run here; nothing has started.
@@ -77,6 +81,10 @@ class Walker:
         self._runner.check(self._pipeline)
         parameters = self._root_parameters()
         scope = self._child(self._pipeline.root, Scope("", {}, {}), "", parameters, {})
+        timer = threading.Timer(self._deadline, self._out_of_time) if self._deadline else None
+        if timer:
+            timer.daemon = True
+            timer.start()
         with ThreadPoolExecutor(max_workers=1) as pool:
             future = pool.submit(self._dag, self._pipeline.root, scope)
             while True:
@@ -85,9 +93,18 @@ class Walker:
                     break
                 except KeyboardInterrupt:
                     self.cancel()
+        if timer:
+            timer.cancel()
         if self._crash:
             raise self._crash
+        if self._late and result.state is TaskState.CANCELED:
+            reason = f"the run was stopped after the {text(self._deadline)} s that the pipeline gives it"
+            return RunResult(TaskState.FAILED, reason, result.outputs)
         return RunResult(result.state, result.error, result.outputs)
+
+    def _out_of_time(self) -> None:
+        self._late = True
+        self.cancel()
 
     def cancel(self) -> None:
         """Stop what executes, start nothing new but exit tasks, which see the state CANCELLED. Returns at once.
