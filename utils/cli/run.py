@@ -199,7 +199,7 @@ def work(folder: RunFolder, pipeline: Pipeline, output: str) -> int:
     board.take_over(run_board(folder, folder.history()))
     kind = SilentView if output == "json" else LiveView if sys.stdout.isatty() else PlainView
     with kind(board, folder.run_id) as view:
-        result = work_on(folder, pipeline, view.on_event)
+        result = work_on(folder, pipeline, view.on_event, view.on_interrupt)
     code = exit_code(result, board)
     if output == "json":
         click.echo(json.dumps(_report(folder, result, code), indent=1))

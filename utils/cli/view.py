@@ -1,6 +1,7 @@
 """How a run is shown while it goes on: a live table on a terminal, plain lines everywhere else."""
 
 import sys
+import termios
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _PROGRESS_EVERY = 10.0
+_STOPPING = "stopping every task; Ctrl-C again kills them"
 _BAR = 16
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _GLYPHS = {
@@ -33,9 +35,14 @@ class View(ABC):
     def __init__(self, board: Board, run_id: str) -> None:
         self.board = board
         self.run_id = run_id
+        self.stopping = False
 
     @abstractmethod
     def on_event(self, event: Event) -> None: ...
+
+    def on_interrupt(self) -> None:
+        """The tasks are being stopped."""
+        self.stopping = True
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +76,9 @@ class PlainView(View):
     def on_event(self, event: Event) -> None:
         for row in self.board.update(event):
             self._tell(row, event)
+
+    def on_interrupt(self) -> None:
+        self._print(_STOPPING)
 
     def _tell(self, row: Row, event: Event) -> None:
         if event.state is not self._states.get(row.id, TaskState.PENDING):
@@ -125,11 +135,22 @@ class LiveView(View):
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=8, transient=False)
 
     def __enter__(self) -> Self:
+        self._show_control_keys(False)
         self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
+        self._show_control_keys(True)
+
+    @staticmethod
+    def _show_control_keys(on: bool) -> None:
+        """Whether the terminal prints ^C when it is pressed: in the table it would shift a line."""
+        if not sys.stdin.isatty():
+            return
+        settings = termios.tcgetattr(sys.stdin)
+        settings[3] = settings[3] | termios.ECHOCTL if on else settings[3] & ~termios.ECHOCTL
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, settings)
 
     def on_event(self, event: Event) -> None:
         self.board.update(event)
@@ -137,10 +158,13 @@ class LiveView(View):
     def _render(self) -> "RenderableType":
         size = self._console.size
         now = time.time()
-        return render(self.board.snapshot(), self.run_id, now - self._started, now, size.width, size.height)
+        note = _STOPPING if self.stopping else ""
+        return render(self.board.snapshot(), self.run_id, now - self._started, now, size.width, size.height, note)
 
 
-def render(rows: list[Row], run_id: str, seconds: float, now: float, width: int, height: int) -> "RenderableType":
+def render(
+    rows: list[Row], run_id: str, seconds: float, now: float, width: int, height: int, note: str = ""
+) -> "RenderableType":
     """The table at one moment; rows that ended or wait are left out where it would have more than `height` lines."""
     from rich.console import Group
     from rich.table import Table
@@ -153,6 +177,7 @@ def render(rows: list[Row], run_id: str, seconds: float, now: float, width: int,
         ("   ", ""),
         (f"{ended}/{total} tasks", "red" if failed else "cyan"),
         (f"   {duration(seconds)}", "bright_black"),
+        (f"   {note}", "yellow"),
     )
     header.truncate(width, overflow="ellipsis")
     name_width = min(max((len(row.label) for row in rows), default=4), 24 if width < 100 else 36)
@@ -209,6 +234,8 @@ def _detail(row: Row, now: float, rest: int) -> "Text":
         return Text("finished earlier", style="bright_black")
     if row.state is TaskState.SUCCEEDED:
         return Text("")
+    if row.state is TaskState.CANCELED:
+        return Text("stopped", style="yellow")
     if row.state is not TaskState.RUNNING or not row.progress:
         return Text(message, style="red" if row.state is TaskState.FAILED else "bright_black")
     done, total, what = row.progress

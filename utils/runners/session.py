@@ -14,12 +14,18 @@ from utils.runners.local import LocalRunner
 from utils.runners.runs import RunFolder
 
 
-def work_on(folder: RunFolder, pipeline: Pipeline, on_event: Callable[[Event], None]) -> RunResult:
+def work_on(
+    folder: RunFolder,
+    pipeline: Pipeline,
+    on_event: Callable[[Event], None],
+    on_interrupt: Callable[[], None] = lambda: None,
+) -> RunResult:
     """Run the tasks that have not finished. Ctrl-C or SIGTERM stops them all and leaves a run that can be resumed.
 
     Args:
         folder: a new run's folder, or that of one to resume.
-        on_event: told of every task's state; called from several threads.
+        on_event: told of every task's state; called from several threads, one at a time.
+        on_interrupt: called when the tasks are being stopped; a second Ctrl-C would kill them.
 
     Returns:
         The result; its state is CANCELED when the run was interrupted.
@@ -40,7 +46,7 @@ def work_on(folder: RunFolder, pipeline: Pipeline, on_event: Callable[[Event], N
                 on_event(event)
 
             walker = Walker(pipeline, arguments, runner, ids, on_event=tell, finished=history.finished)
-            with _interruptible(walker, runner) as interrupted:
+            with _interruptible(walker, runner, on_interrupt) as interrupted:
                 result = walker.run()
             if interrupted.is_set():
                 result = RunResult(TaskState.CANCELED, "interrupted", result.outputs)
@@ -70,7 +76,7 @@ def refuse_lost_volumes(folder: RunFolder, history: History) -> None:
 
 
 @contextmanager
-def _interruptible(walker: Walker, runner: LocalRunner) -> Iterator[threading.Event]:
+def _interruptible(walker: Walker, runner: LocalRunner, on_interrupt: Callable[[], None]) -> Iterator[threading.Event]:
     """For the time of the block, the first Ctrl-C or SIGTERM stops all tasks in order, a second one kills them.
 
     No exit task runs then: it would delete the volume that a resume goes on with.
@@ -85,6 +91,7 @@ def _interruptible(walker: Walker, runner: LocalRunner) -> Iterator[threading.Ev
         else:
             walker.cancel()
             walker.cancel()  # the second call is for exit tasks
+            on_interrupt()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

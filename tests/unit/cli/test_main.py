@@ -1,0 +1,40 @@
+"""The command as a whole: light to start, every flag documented."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from utils.cli.main import LazyGroup, main
+
+COMMANDS = ["run", "status", "logs", "resume", "clean"]
+
+
+def test_help_imports_none_of_the_heavy_libraries() -> None:
+    code = (
+        "import sys\n"
+        "from utils.cli.main import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('yaml', 'rich', 'kfp', 'kubernetes', 'utils.ir.model') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_running_here_imports_no_kfp() -> None:
+    code = "import sys; import utils.cli.run, utils.runners.session; print('kfp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_has_help_and_an_environment_variable(name: str) -> None:
+    assert isinstance(main, LazyGroup)
+    command = main.get_command(click.Context(main), name)
+    assert command is not None and command.help
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            assert str(option.envvar).startswith("ILAB_"), option.name
