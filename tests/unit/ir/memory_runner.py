@@ -126,6 +126,13 @@ def walk(pipeline: Any, folder: Path, arguments: dict[str, Any] | None = None, *
     runner = options.pop("runner", None) or MemoryRunner(folder / "run", options.pop("max_parallel", 4))
     spec = pipeline if isinstance(pipeline, Pipeline) else compiled(pipeline, folder)
     events: list[Event] = []
-    walker = Walker(spec, arguments or {}, runner, IDS, events.append, **options)
+    watch = options.pop("watch", None)
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if watch:
+            watch(event)
+
+    walker = Walker(spec, arguments or {}, runner, IDS, on_event, **options)
     runner.walker = walker
     return Walked(walker.run(), runner, events)

@@ -145,6 +145,12 @@ def test_outputs_are_typed(tmp_path: Path) -> None:
     assert outputs.artifacts == {"model": [Artifact("model", "system.Model", f"{tmp_path}/model", {})]}
 
 
+def test_a_value_in_the_report_counts_before_a_file(tmp_path: Path) -> None:
+    (tmp_path / "executor_output.json").write_text('{"parameterValues": {"count": 3}}')
+    (tmp_path / "count").write_text("no number")
+    assert read_outputs(TASK, tmp_path).parameters == {"count": 3}
+
+
 def test_output_artifacts_keep_metadata_and_a_uri_of_their_own(tmp_path: Path) -> None:
     one = {"name": "best", "uri": "s3://elsewhere", "metadata": {"loss": 0.5, "epoch": 2.0}}
     (tmp_path / "executor_output.json").write_text(json.dumps({"artifacts": {"model": {"artifacts": [one]}}}))

@@ -49,6 +49,12 @@ def test_a_file_in_the_api_s_form(tmp_path: Path) -> None:
         assert parse(f"{key}:\n{indented}").name == "chain"
 
 
+def test_using_an_output_is_a_dependency_even_where_the_file_names_none(tmp_path: Path) -> None:
+    text = text_of(chain, tmp_path).replace("        dependentTasks:\n        - say\n", "")
+    assert "dependentTasks" not in text
+    assert walk(parse(text), tmp_path, {"text": "t"}).inputs("say-2") == {"text": "t"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -12,7 +12,7 @@ from tests.unit.ir.semantics.compose import chain, types
 from tests.unit.ir.semantics.loops import loop_in_loop
 from utils.errors import PrerequisiteError, UsageError
 from utils.ir.load import parse
-from utils.ir.model import Outputs, TaskState
+from utils.ir.model import Event, Outputs, TaskState
 from utils.ir.walk import Walker
 
 PENDING, RUNNING, SUCCEEDED, FAILED = TaskState.PENDING, TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
@@ -23,6 +23,19 @@ SKIPPED, CANCELED, RETRYING = TaskState.SKIPPED, TaskState.CANCELED, TaskState.R
 def meet() -> int:
     """Returns only when as many tasks as the barrier wants are here at once."""
     return runner.barrier.wait(10)  # noqa: F821
+
+
+@component
+def held():
+    assert runner.gate.wait(10)  # noqa: F821
+
+
+@component
+def cancels_after_failure():
+    assert runner.failed.wait(10)  # noqa: F821
+    runner.walker.cancel()  # noqa: F821
+    runner.canceled.wait(10)  # noqa: F821
+    raise ValueError("stopped")
 
 
 @component
@@ -84,12 +97,20 @@ def test_independent_tasks_run_at_the_same_time(tmp_path: Path) -> None:
 def test_no_more_tasks_at_once_than_the_runner_takes(tmp_path: Path) -> None:
     @dsl.pipeline
     def many():
-        with dsl.ParallelFor(list(range(12))) as value:
-            parts.number(value=value)
+        with dsl.ParallelFor(list(range(12))):
+            held()
 
-    walked = walk(many, tmp_path, max_parallel=2)
-    assert walked.state is SUCCEEDED
-    assert walked.runner.most <= 2
+    runner = MemoryRunner(tmp_path, max_parallel=2)
+    runner.gate = threading.Event()
+    waiting = []
+
+    def open_gate_when_all_wait(event: Event) -> None:
+        waiting.extend([event] if event.state is PENDING else [])
+        if len(waiting) == 12:
+            runner.gate.set()
+
+    assert walk(many, tmp_path, runner=runner, watch=open_gate_when_all_wait).state is SUCCEEDED
+    assert runner.most == 2
 
 
 def test_loop_parallelism_limits_its_iterations(tmp_path: Path) -> None:
@@ -273,6 +294,30 @@ def test_cancel_stops_what_runs_and_exit_tasks_see_it(tmp_path: Path) -> None:
     assert walked.states("exit-handler-1/say") == [SKIPPED]
     assert walked.messages("exit-handler-1/say") == ["the run was canceled"]
     assert walked.outputs["at-exit"].parameters["Output"].startswith("CANCELLED exit-handler-1 1 ")
+
+
+def test_a_task_that_waits_for_its_turn_does_not_start_once_canceled(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def two():
+        parts.cancels_run()
+        parts.cancels_run()
+
+    walked = walk(two, tmp_path, max_parallel=1)
+    assert walked.state is CANCELED
+    assert len(walked.runner.tasks) == 1
+
+
+def test_a_run_that_is_canceled_after_a_failure_is_canceled_and_tells_the_failure(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def both():
+        parts.fail()
+        cancels_after_failure()
+
+    runner = MemoryRunner(tmp_path)
+    runner.failed = threading.Event()
+    walked = walk(both, tmp_path, runner=runner, watch=lambda event: event.state is FAILED and runner.failed.set())
+    assert walked.state is CANCELED
+    assert walked.result.error == "task fail: ValueError: no luck"
 
 
 def test_a_canceled_task_is_not_tried_again(tmp_path: Path) -> None:
