@@ -1,5 +1,6 @@
 """The command `ilab-pipeline`. Its subcommands are imported only when one is used: `--help` answers at once."""
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -45,6 +46,14 @@ class LazyGroup(click.Group):
         except IlabError as error:
             click.echo(error.render(), err=True)
             sys.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            full = IlabError(
+                f"no space left: {error.filename or 'writing to the disk'}", remedy="make room, then resume"
+            )
+            click.echo(full.render(), err=True)
+            sys.exit(full.exit_code)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

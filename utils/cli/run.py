@@ -140,7 +140,7 @@ def resume(run_id: str, home: Path, output: str, **options: Any) -> None:
     given = _given_settings(options)
     if given:
         with folder.locked():
-            folder.store(arguments, replace(settings, **given), created)
+            folder.store(run_id, arguments, replace(settings, **given), created)
     sys.exit(work(folder, load(folder.package), output))
 
 

@@ -4,8 +4,10 @@ A line is in the file, safe from a crash of ours, before the run goes on. Those 
 the disk too, and with them all lines before; a line about a start may get lost with the machine's power, no harm.
 """
 
+import errno
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from utils.errors import IlabError
 from utils.ir.model import Artifact, Event, Outputs, TaskState
 
 
@@ -22,6 +25,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         _mend(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._lock = threading.Lock()
         self._states: dict[str, TaskState] = {}
 
     def __enter__(self) -> Self:
@@ -32,10 +36,15 @@ class Journal:
 
     def append(self, kind: str, *, sync: bool = True, **values: Any) -> None:
         """Write a record; with `sync` wait until the disk has it."""
-        line = json.dumps({"kind": kind, "time": round(time.time(), 3), **values}, separators=(",", ":"))
-        os.write(self._fd, line.encode() + b"\n")  # one write: with O_APPEND, lines of several threads never mix
-        if sync:
-            os.fsync(self._fd)
+        record = {"kind": kind, "time": round(time.time(), 3), **values}
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            before = os.fstat(self._fd).st_size
+            if os.write(self._fd, line) < len(line):
+                os.ftruncate(self._fd, before)  # half a line would spoil the next one
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if sync:
+                os.fsync(self._fd)
 
     def on_event(self, event: Event) -> None:
         """Record a task's change of state; messages and progress within a state are not worth a record."""
@@ -86,7 +95,7 @@ def read_history(path: Path) -> History:
     """Replay a journal. A torn last line, left by a crash in mid-write, counts as not written.
 
     Raises:
-        ValueError: a line before the last is no record: the file was changed by another hand.
+        IlabError: a line before the last is no record: the file was changed by another hand.
     """
     history = History()
     if not path.exists():
@@ -98,7 +107,9 @@ def read_history(path: Path) -> History:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{path}, line {number}: not a record of a journal: {error}") from error
+            raise IlabError(
+                f"{path}, line {number} is no record of a journal", str(error), "start a new run, and clean this one"
+            ) from error
         if record:
             history = _apply(history, record)
     return history

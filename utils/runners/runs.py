@@ -4,6 +4,7 @@
 <home>/claims/<claim>/
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -79,8 +80,9 @@ class RunFolder:
         stored = json.loads((self.path / "run.json").read_text())
         return stored["arguments"], Settings(**stored["settings"]), stored["created"]
 
-    def store(self, arguments: dict[str, Any], settings: Settings, created: str) -> None:
-        content = {"run_id": self.run_id, "created": created, "arguments": arguments, "settings": asdict(settings)}
+    def store(self, run_id: str, arguments: dict[str, Any], settings: Settings, created: str) -> None:
+        """Write what `stored` reads."""
+        content = {"run_id": run_id, "created": created, "arguments": arguments, "settings": asdict(settings)}
         part = self.path / "run.json.part"
         part.write_text(json.dumps(content, indent=1))
         part.replace(self.path / "run.json")
@@ -145,19 +147,24 @@ def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any],
     """
     check_run_id(run_id)
     folder = RunFolder(home, run_id)
-    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    folder.claims.mkdir(parents=True, exist_ok=True)
+    # Made aside and then renamed: a run's folder is whole from its first moment.
+    made = RunFolder(home, f".{run_id}.{os.getpid()}")
+    made.path.mkdir(parents=True, mode=0o700)
     try:
-        folder.path.mkdir(mode=0o700)
-    except FileExistsError:
+        (made.path / "logs").mkdir()
+        made.package.write_text(package)
+        made.store(run_id, arguments, settings, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        made.path.rename(folder.path)
+    except OSError as error:
+        shutil.rmtree(made.path)
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
         raise UsageError(
             f"there is a run {run_id} already",
             f"in {folder.path}",
             f"choose another id, or go on with that run: ilab-pipeline resume {run_id}",
         ) from None
-    (folder.path / "logs").mkdir()
-    folder.claims.mkdir(exist_ok=True)
-    folder.package.write_text(package)
-    folder.store(arguments, settings, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     return folder
 
 
@@ -183,7 +190,7 @@ def all_runs(home: Path) -> list[RunFolder]:
     runs = home / "runs"
     if not runs.is_dir():
         return []
-    folders = [RunFolder(home, path.name) for path in runs.iterdir() if (path / "run.json").is_file()]
+    folders = [RunFolder(home, path.name) for path in runs.iterdir() if _RUN_ID.match(path.name)]
     return sorted(folders, key=lambda folder: (folder.stored()[2], folder.run_id))
 
 

@@ -68,14 +68,14 @@ def hang(data_dir: str, name: str):
 
 
 @component
-def meet(data_dir: str, me: str, other: str):
-    """Leaves `met` when the other task is there at the same time."""
+def meet(data_dir: str, me: str, other: str, seconds: float):
+    """Leaves `met` when the other task is there at the same time, or comes within these seconds."""
     import time
     from pathlib import Path
 
     folder = Path(data_dir)
     (folder / me).touch()
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + seconds
     while not (folder / other).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     if (folder / other).exists():
@@ -167,9 +167,9 @@ def timed(claim: str):
 
 
 @dsl.pipeline(name="meeting")
-def meeting(claim: str):
+def meeting(claim: str, seconds: float):
     for me, other in (("a", "b"), ("b", "a")):
-        task = meet(data_dir="/data", me=me, other=other)
+        task = meet(data_dir="/data", me=me, other=other, seconds=seconds)
         kubernetes.mount_pvc(task, claim, "/data")
 
 

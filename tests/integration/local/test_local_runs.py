@@ -27,10 +27,10 @@ def test_json_output_is_one_document(home: Home) -> None:
 
 
 def test_two_tasks_run_in_parallel_up_to_the_limit(home: Home) -> None:
-    assert home.run("meeting", "r1", *CLAIM).exit_code == 0
+    assert home.run("meeting", "r1", "-p", "seconds=15", *CLAIM).exit_code == 0
     assert (home.data / "met").exists()
     (home.data / "met").unlink()
-    assert home.run("meeting", "r2", "--max-parallel", "1", *CLAIM).exit_code == 0
+    assert home.run("meeting", "r2", "-p", "seconds=0.3", "--max-parallel", "1", *CLAIM).exit_code == 0
     assert not (home.data / "met").exists()
 
 

@@ -2,10 +2,12 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from tests.integration.local.conftest import Home, wait_for
+from tests.integration.local.conftest import ROOT, Home, wait_for
 
 
 @pytest.fixture
@@ -43,14 +45,14 @@ def test_logs_print_a_task_or_all_without_the_executors_own_lines(past: Home) ->
 
 def test_logs_follow_a_run_to_its_end(home: Home) -> None:
     command = home.start(*home.run_words("hanging", "r1", "-p", "claim=shared"))
-    follower = home.start(*home.words("logs", "r1", "--follow")) if home.ids("hang") and home.ids("hang-2") else None
-    assert follower is not None and follower.stdout is not None
-    seen: list[str] = []
-    wait_for(lambda: seen.append(follower.stdout.readline()) or seen.count("half\n") == 3)  # type: ignore[union-attr]
-    command.send_signal(signal.SIGINT)
-    command.communicate(timeout=20)
-    follower.communicate(timeout=20)
-    assert follower.returncode == 0
+    home.ids("hang")
+    with (home.path / "followed").open("w+") as followed:
+        words = home.words("logs", "r1", "--follow")
+        follower = subprocess.Popen([sys.executable, "-m", "utils.cli.main", *words], cwd=ROOT, stdout=followed)
+        wait_for(lambda: (home.path / "followed").read_text().count("half\n") == 3)
+        command.send_signal(signal.SIGINT)
+        command.communicate(timeout=20)
+        assert follower.wait(timeout=20) == 0
 
 
 def test_clean_asks_and_removes_what_was_chosen(past: Home) -> None:
