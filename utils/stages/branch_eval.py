@@ -17,12 +17,12 @@ def mt_bench_branch(taxonomy_dir: str, models: dict, work_dir: str, bench: dict,
     """
     import os
 
-    from instructlab.eval.mt_bench import MTBenchBranchEvaluator
-
     tree = os.path.join(work_dir, "questions")
     questions = branch_questions(taxonomy_dir, tree, max_questions)
     if not questions:
         return skipped("the taxonomy has no skill leaf, and MT-Bench-branch asks the questions of skills alone")
+    from instructlab.eval.mt_bench import MTBenchBranchEvaluator
+
     check_judge(bench["judge"], bench["ca"])
     os.environ.pop("INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS", None)
     bench = {**bench, "count": progress_counter(4 * questions, "taxonomy answers and judgments")}
@@ -107,17 +107,21 @@ def mmlu(models: dict, work_dir: str, tasks: list, tasks_dir: str, few_shots: in
         few_shots: examples before each question.
         batch_size: `auto` or a positive integer.
     """
+    import functools
     import os
 
+    import instructlab.eval.mmlu as library
     import torch
-    from instructlab.eval.mmlu import MMLUBranchEvaluator
+    from lm_eval.tasks import TaskManager
 
+    # Without it the index of the harness's own 10000 tasks is built for each model, and none of them is asked for.
+    library.TaskManager = functools.partial(TaskManager, include_defaults=not tasks_dir)
     cuda = torch.cuda.is_available()
     # Finding the largest batch takes minutes on a CPU and gains nothing there.
     batch = int(batch_size) if batch_size.isdecimal() else "auto" if cuda else 4
 
     def score(model_dir: str) -> dict:
-        evaluator = MMLUBranchEvaluator(
+        evaluator = library.MMLUBranchEvaluator(
             model_dir,
             tasks_dir or None,
             tasks,

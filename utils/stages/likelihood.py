@@ -19,7 +19,7 @@ def likelihood(held_out: str, models: dict, work_dir: str) -> dict:
     rows = []
     if os.path.exists(held_out):
         with open(held_out, encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file if line.strip()]
+            rows = [row for row in map(json.loads, file) if row["answer"].strip()]
     if not rows:
         return skipped("no generated sample was held out (sdg_held_out_fraction, or too few samples)")
     shown = sample_indices([row["leaf"] for row in rows], 6)
@@ -100,7 +100,7 @@ def model_likelihood(model_dir: str, rows: list, shown: list) -> dict:
     def ids(text: str) -> list:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    measured: dict = {"nll": [], "tokens": [], "answers": []}
+    measured: dict = {"nll": [], "tokens": []}
     with torch.inference_mode():
         for number, row in enumerate(rows, 1):
             start, answer = ids(prompt(row)), ids(row["answer"])
@@ -110,9 +110,11 @@ def model_likelihood(model_dir: str, rows: list, shown: list) -> dict:
             measured["nll"].append(loss.item())
             measured["tokens"].append(len(answer))
             progress(number, len(rows), "held-out questions")
-        for i in shown:
-            inputs = torch.tensor([ids(prompt(rows[i]))], device=model.device)
-            mask = torch.ones_like(inputs)
-            output = model.generate(inputs, attention_mask=mask, max_new_tokens=60, do_sample=False)
-            measured["answers"].append(tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True).strip())
+        # All at once, padded on the left so that every answer starts at the end.
+        tokenizer.padding_side, tokenizer.pad_token = "left", tokenizer.pad_token or tokenizer.eos_token
+        prompts = [prompt(rows[i]) for i in shown]
+        batch = tokenizer(prompts, add_special_tokens=False, padding=True, return_tensors="pt").to(model.device)
+        output = model.generate(**batch, max_new_tokens=60, do_sample=False)
+        texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        measured["answers"] = [text.strip() for text in texts]
     return measured

@@ -1,0 +1,186 @@
+"""The server watcher with real processes, and the client with real HTTP servers on loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from utils.stages import mt_bench, serving
+
+HEALTHY = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        if self.path == "/die": os._exit(9)
+    def log_message(self, *a): pass
+open(sys.argv[2], "w").write(str(os.getpid()))
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+# A stage that serves and then waits for ever.
+PARENT = """
+import sys, time
+from utils.stages.serving import free_port, server_process
+port = free_port()
+with server_process([sys.executable, "-c", sys.argv[1], str(port), sys.argv[2]], sys.argv[3], port, 20):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended (a zombie that nobody has reaped yet has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_until_gone(pid: int, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not gone(pid):
+        assert time.monotonic() < deadline, "the server is still running"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> tuple[list[str], int, Path]:
+    """Command of a server that is ready at once, its port, and the file that gets its pid."""
+    port = serving.free_port()
+    return [sys.executable, "-c", HEALTHY, str(port), str(tmp_path / "pid")], port, tmp_path / "pid"
+
+
+def test_server_that_dies_while_loading_fails_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; print('CUDA out of memory'); sys.exit(3)"]
+    started = time.monotonic()
+    with (
+        pytest.raises(SystemExit, match=r"ended with 3 while it loaded(.|\n)*CUDA out of memory"),
+        serving.server_process(command, str(tmp_path / "log"), serving.free_port(), 1200),
+    ):
+        pytest.fail("it was never ready")
+    assert time.monotonic() - started < 10
+
+
+def test_server_that_is_never_ready_fails_at_the_deadline_and_is_stopped(tmp_path: Path) -> None:
+    program = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)"
+    with (
+        pytest.raises(SystemExit, match=r"not ready after 1 s(.|\n)*pid"),
+        serving.server_process([sys.executable, "-c", program], str(tmp_path / "log"), serving.free_port(), 1),
+    ):
+        pytest.fail("it was never ready")
+    wait_until_gone(int((tmp_path / "log").read_text().split()[1]))
+
+
+def test_server_is_stopped_after_use_and_after_an_error(tmp_path: Path, healthy: tuple[list[str], int, Path]) -> None:
+    command, port, pid_file = healthy
+    with serving.server_process(command, str(tmp_path / "log"), port, 20):
+        assert not gone(int(pid_file.read_text()))
+    wait_until_gone(int(pid_file.read_text()))
+    with pytest.raises(ValueError, match="mine"), serving.server_process(command, str(tmp_path / "log"), port, 20):
+        raise ValueError("mine")
+    wait_until_gone(int(pid_file.read_text()))
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_server_that_dies_in_use_is_named_as_the_cause(tmp_path: Path, healthy: tuple[list[str], int, Path]) -> None:
+    command, port, pid_file = healthy
+    with (
+        pytest.raises(SystemExit, match="ended with -9 while it was in use"),
+        serving.server_process(command, str(tmp_path / "log"), port, 20),
+    ):
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        wait_until_gone(int(pid_file.read_text()))
+        raise ConnectionError("connection refused")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the server with its parent on Linux only")
+def test_server_ends_with_its_stage(tmp_path: Path, number: signal.Signals) -> None:
+    arguments = [HEALTHY, str(tmp_path / "pid"), str(tmp_path / "log")]
+    with subprocess.Popen([sys.executable, "-c", PARENT, *arguments], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout and parent.stdout.readline() == "ready\n"
+        parent.send_signal(number)
+        assert parent.wait(20) in (128 + number, -number)
+    wait_until_gone(int((tmp_path / "pid").read_text()))
+
+
+class Judge(ThreadingHTTPServer):
+    """An OpenAI-compatible server that answers each request with `status` and keeps the bodies."""
+
+    status = 200
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.bodies: list[dict[str, Any]] = []
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Judge
+
+    def do_POST(self) -> None:
+        self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(f"you sent {self.headers['authorization']}".encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def judge_server() -> Iterator[Judge]:
+    with Judge() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def judge_of(server: Judge) -> dict[str, str]:
+    return {"endpoint": f"http://127.0.0.1:{server.server_port}/v1", "model_name": "m", "api_token": "canary-token"}
+
+
+def test_options_are_merged_into_request_bodies_and_answers_counted(judge_server: Judge) -> None:
+    counted: list[int] = []
+    with serving.model_client({"max_tokens": 7, "grammar": "root ::= x"}, {}, lambda: counted.append(1)) as client:
+        client.post(judge_of(judge_server)["endpoint"], json={"model": "m", "max_tokens": 2048})
+    assert judge_server.bodies == [{"model": "m", "max_tokens": 7, "grammar": "root ::= x"}]
+    assert counted == [1]
+
+
+def test_judge_that_answers_passes_the_check(judge_server: Judge) -> None:
+    mt_bench.check_judge(judge_of(judge_server), "")
+    assert len(judge_server.bodies) == 1
+
+
+def test_judge_that_refuses_the_token_fails_at_once_without_showing_it(judge_server: Judge) -> None:
+    judge_server.status = 401
+    with pytest.raises(SystemExit, match="HTTP 401") as error:
+        mt_bench.check_judge(judge_of(judge_server), "")
+    assert len(judge_server.bodies) == 1
+    assert "canary" not in str(error.value)
+
+
+def test_failing_judge_is_tried_three_times(judge_server: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    judge_server.status = 503
+    with pytest.raises(SystemExit, match=r"the judge m does not answer(.|\n)*HTTP 503"):
+        mt_bench.check_judge(judge_of(judge_server), "")
+    assert len(judge_server.bodies) == 3
+
+
+def test_judge_that_is_down_is_tried_three_times_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    judge = {"endpoint": f"http://127.0.0.1:{serving.free_port()}/v1", "model_name": "m", "api_token": ""}
+    with pytest.raises(SystemExit, match=r"the judge m does not answer(.|\n)*ConnectError"):
+        mt_bench.check_judge(judge, "")
+    assert len(pauses) == 3

@@ -1,0 +1,204 @@
+"""Pure parts of the evaluation: who is the candidate, which questions are asked, how two models are compared."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from utils.stages import branch_eval, likelihood, mt_bench, scores, serving
+from utils.stages.gguf import pre_tokenizer_name, vocabulary
+
+
+def scored(model: str, score: float | None, error_rate: float) -> dict[str, Any]:
+    return {"model": model, "overall_score": score, "error_rate": error_rate, "unrated": "Good question!"}
+
+
+def test_best_checkpoint_is_chosen_among_those_with_an_acceptable_error_rate() -> None:
+    entries = [scored("samples_1", 6.0, 0.1), scored("samples_2", 9.0, 0.6), scored("samples_3", 5.0, 0.0)]
+    best, reason = mt_bench.choose_candidate(entries, 0.25)
+    assert best["model"] == "samples_1"
+    assert "1 left out for the judge's error rate" in reason
+
+
+def test_the_later_of_equal_checkpoints_is_the_candidate() -> None:
+    best, _ = mt_bench.choose_candidate([scored("samples_1", 6.0, 0), scored("samples_2", 6.0, 0)], 0.25)
+    assert best["model"] == "samples_2"
+
+
+def test_a_judge_that_never_rates_fails_the_stage_and_its_answer_is_shown() -> None:
+    with pytest.raises(SystemExit, match=r"no rating in 90% of its judgments.*'Good question!'"):
+        mt_bench.choose_candidate([scored("samples_1", None, 1.0), scored("samples_2", 3.0, 0.9)], 0.25)
+
+
+@pytest.mark.parametrize(
+    ("phase_1", "phase_2", "expected"),
+    [
+        (
+            {"checkpoint": "1/samples_9"},
+            {"checkpoints": ["2/samples_10", "2/samples_9"]},
+            ["2/samples_9", "2/samples_10"],
+        ),
+        ({"checkpoint": "1/samples_9"}, {"skipped": True, "checkpoints": []}, ["1/samples_9"]),
+        ({"skipped": True, "checkpoint": ""}, {"checkpoints": ["2/samples_4"]}, ["2/samples_4"]),
+    ],
+)
+def test_checkpoints_are_those_of_the_last_phase_by_number(
+    phase_1: dict[str, Any], phase_2: dict[str, Any], expected: list[str]
+) -> None:
+    assert mt_bench.trained_checkpoints(phase_1, phase_2) == expected
+
+
+def test_without_any_checkpoint_scoring_fails() -> None:
+    with pytest.raises(SystemExit, match="no trained checkpoint"):
+        mt_bench.trained_checkpoints({}, {"skipped": True, "checkpoints": []})
+
+
+def test_next_checkpoint_answers_while_the_one_before_is_judged() -> None:
+    second_is_answering = threading.Event()
+
+    def generate(item: int) -> None:
+        if item == 2:
+            second_is_answering.set()
+
+    def judge(item: int) -> int:
+        assert second_is_answering.wait(10), "item 1 was judged before item 2 was answered"
+        return 10 * item
+
+    assert mt_bench.overlapped([1, 2], generate, judge) == [10, 20]
+
+
+def test_a_failing_judge_ends_the_overlapped_work() -> None:
+    answered: list[int] = []
+
+    def judge(item: int) -> None:
+        raise SystemExit(f"judge failed on {item}")
+
+    with pytest.raises(SystemExit, match="judge failed on 1"):
+        mt_bench.overlapped([1, 2, 3], answered.append, judge)
+    assert 3 not in answered
+
+
+def test_a_finished_part_is_not_computed_again_and_a_bad_one_is(tmp_path: Path) -> None:
+    path = str(tmp_path / "scores" / "part.json")
+    assert mt_bench.kept(path, lambda: {"rate": 1.0}, lambda s: s["rate"] < 0.5) == {"rate": 1.0}
+    assert mt_bench.kept(path, lambda: {"rate": 0.0}, lambda s: s["rate"] < 0.5) == {"rate": 0.0}
+    assert mt_bench.kept(path, lambda: pytest.fail("computed again")) == {"rate": 0.0}
+
+
+@pytest.mark.parametrize(("text", "expected"), [("8", 8), ("1", 1), ("20", 20)])
+def test_workers_given_as_text_are_a_number(text: str, expected: int) -> None:
+    assert serving.eval_workers(text, gpus=0) == expected
+
+
+def test_auto_workers_are_at_least_one_and_at_most_ten_a_gpu() -> None:
+    assert 1 <= serving.eval_workers("auto", gpus=0) <= 8
+    assert 1 <= serving.eval_workers("auto", gpus=1) <= 10
+
+
+@pytest.mark.parametrize("text", ["0", "-2", "many", "", "1.5"])
+def test_other_workers_are_refused(text: str) -> None:
+    with pytest.raises(SystemExit, match="positive integer"):
+        serving.eval_workers(text, gpus=1)
+
+
+def test_summary_names_each_entry_once_and_rightly() -> None:
+    summary = scores.score_summary(
+        "qna", {"a": 7.0, "b": 2.0, "c": 5.0, "d": 1.0, "e": 3.0}, {"a": 5.0, "b": 3.0, "c": 5.0}
+    )
+    assert [e["qna"] for e in summary["new"]] == ["d", "e"]
+    assert summary["improvements"] == [{"qna": "a", "base_score": 5.0, "new_score": 7.0, "delta": 2.0}]
+    assert summary["regressions"] == [{"qna": "b", "base_score": 3.0, "new_score": 2.0, "delta": -1.0}]
+    assert summary["no_changes"] == [{"qna": "c", "base_score": 5.0, "new_score": 5.0, "delta": 0.0}]
+
+
+def write_leaf(taxonomy: Path, leaf: str, questions: list[str]) -> None:
+    (taxonomy / leaf).mkdir(parents=True)
+    examples = [{"question": q, "answer": "a"} for q in questions]
+    (taxonomy / leaf / "qna.yaml").write_text(yaml.safe_dump({"version": 3, "seed_examples": examples}))
+
+
+def test_branch_questions_are_spread_over_the_skill_leaves(tmp_path: Path) -> None:
+    write_leaf(tmp_path / "taxonomy", "compositional_skills/a", ["a1", "a2", "a3"])
+    write_leaf(tmp_path / "taxonomy", "foundational_skills/b", ["b1", "a1"])  # a1 again: asked once
+    write_leaf(tmp_path / "taxonomy", "knowledge/k", ["k1"])
+    target = tmp_path / "asked"
+    assert branch_eval.branch_questions(str(tmp_path / "taxonomy"), str(target), 2) == 2
+    asked = {
+        str(p.relative_to(target)): [e["question"] for e in yaml.safe_load(p.read_text())["seed_examples"]]
+        for p in target.rglob("qna.yaml")
+    }
+    assert asked == {"compositional_skills/a/qna.yaml": ["a1"], "foundational_skills/b/qna.yaml": ["b1"]}
+    assert branch_eval.branch_questions(str(tmp_path / "taxonomy"), str(target), 0) == 4
+
+
+def test_a_kind_of_evaluation_without_questions_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    write_leaf(tmp_path / "taxonomy", "knowledge/k", ["k1"])
+    branch = branch_eval.mt_bench_branch(str(tmp_path / "taxonomy"), {}, str(tmp_path / "work"), {}, 0)
+    choice = branch_eval.mmlu_branch("", {}, str(tmp_path / "work"), 5, "auto")
+    held_out = likelihood.likelihood(str(tmp_path / "held_out.jsonl"), {}, str(tmp_path / "work"))
+    assert all(part["skipped"] for part in (branch, choice, held_out))
+    assert "no skill leaf" in branch["reason"]
+    assert "knowledge" in choice["reason"]
+    assert "held out" in held_out["reason"]
+
+
+def test_task_copies_point_at_their_data_and_leave_out_empty_tasks(tmp_path: Path) -> None:
+    tasks = tmp_path / "node_datasets"
+    tasks.mkdir()
+    for leaf, rows in (("many", 6), ("few", 2), ("none", 0)):
+        (tasks / f"mmlubench_{leaf}.jsonl").write_text("".join(json.dumps({"question": i}) + "\n" for i in range(rows)))
+        data = {"data_files": {"test": f"/elsewhere/mmlubench_{leaf}.jsonl"}}
+        (tasks / f"{leaf}_task.yaml").write_text(yaml.safe_dump({"task": leaf, "dataset_kwargs": data}))
+    copies = tmp_path / "copies"
+    assert branch_eval.task_copies(str(tasks), str(copies), few_shots=5) == 8
+    found = {p.name: yaml.safe_load(p.read_text()) for p in copies.glob("*.yaml")}
+    assert set(found) == {"many_task.yaml", "few_task.yaml"}
+    assert all(Path(t["dataset_kwargs"]["data_files"]["test"]).is_file() for t in found.values())
+    assert found["few_task.yaml"]["num_fewshot"] == 0  # two questions can't give five examples
+    assert "num_fewshot" not in found["many_task.yaml"]
+
+
+def test_sample_questions_are_spread_over_the_leaves() -> None:
+    assert likelihood.sample_indices(["a", "a", "a", "b", "c"], 4) == [0, 1, 3, 4]
+    assert likelihood.sample_indices(["a"], 6) == [0]
+
+
+def test_likelihood_is_a_mean_over_tokens_not_over_questions() -> None:
+    assert likelihood.mean_nll({"nll": [10.0, 2.0], "tokens": [10, 1]}, [0, 1]) == pytest.approx(12 / 11)
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "use_regex": True}
+
+
+@pytest.mark.parametrize(
+    ("pre_tokenizer", "name"),
+    [
+        (BYTE_LEVEL, "gpt-2"),
+        ({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, BYTE_LEVEL]}, "smollm"),
+    ],
+)
+def test_pre_tokenizers_that_llama_cpp_knows(pre_tokenizer: dict[str, Any], name: str) -> None:
+    assert pre_tokenizer_name({"model": {"type": "BPE"}, "pre_tokenizer": pre_tokenizer}) == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "pre_tokenizer"),
+    [
+        ("BPE", {"type": "Sequence", "pretokenizers": [{"type": "Split"}, BYTE_LEVEL]}),
+        ("BPE", {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": False}, BYTE_LEVEL]}),
+        ("BPE", None),
+        ("Unigram", BYTE_LEVEL),
+    ],
+)
+def test_other_pre_tokenizers_are_refused(kind: str, pre_tokenizer: dict[str, Any] | None) -> None:
+    with pytest.raises(SystemExit, match="eval_engine=vllm"):
+        pre_tokenizer_name({"model": {"type": kind}, "pre_tokenizer": pre_tokenizer})
+
+
+def test_vocabulary_is_as_long_as_the_embedding() -> None:
+    added = [{"id": 2, "content": "<|end|>", "special": True}, {"id": 3, "content": "<tool>", "special": False}]
+    tokenizer = {"model": {"vocab": {"a": 0, "b": 1, "<|end|>": 2}}, "added_tokens": added}
+    assert vocabulary(tokenizer, 5) == (["a", "b", "<|end|>", "<tool>", "[PAD4]"], [1, 1, 3, 4, 5])
