@@ -76,11 +76,9 @@ def meet(data_dir: str, me: str, other: str, seconds: float):
     folder = Path(data_dir)
     (folder / me).touch()
     deadline = time.monotonic() + seconds
-    while not (folder / other).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if (folder / other).exists():
-        (folder / "met").touch()
-    while (folder / other).exists() and not (folder / "met").exists():
+    while not (folder / "met").exists() and time.monotonic() < deadline:
+        if (folder / other).exists():
+            (folder / "met").touch()
         time.sleep(0.01)
     (folder / me).unlink()
 
