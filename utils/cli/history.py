@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,16 +148,15 @@ def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:
 )
 @home_option
 def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> None:
-    """Print what the tasks of RUN_ID printed, or TASK alone (its id, or the end of it)."""
+    """Print what the tasks of RUN_ID printed, or TASK alone (its name in `status`, or its id, or the end of that)."""
     folder = find_run(home, run_id)
-    if task:
-        _matching(folder, task)
+    wanted = _selector(folder, task)
     tails: dict[str, Tail] = {}
     several = task is None
     last = ""
     while True:
         running = folder.is_running()
-        for task_id in _matching(folder, task):
+        for task_id in _started(folder, wanted):
             tail = tails.setdefault(task_id, Tail(folder.log(task_id), raw))
             text = tail.read(final=not (follow and running))
             if text and several and task_id != last:
@@ -195,27 +194,29 @@ class Tail:
         return "".join(line for line in text.splitlines(keepends=True) if self._keep(line))
 
 
-def _matching(folder: RunFolder, task: str | None) -> list[str]:
-    """Ids of the run's tasks that have a log, in the order they started.
+def _started(folder: RunFolder, wanted: Callable[[str], bool]) -> list[str]:
+    """Ids of the wanted tasks that have a log, in the order they started."""
+    records = sorted(folder.history().tasks.values(), key=lambda record: record.started)
+    return [record.id for record in records if record.attempts and wanted(record.id)]
+
+
+def _selector(folder: RunFolder, task: str | None) -> Callable[[str], bool]:
+    """Which task ids are meant by `task`: an id, the end of one, or the name that `status` shows; None means all.
 
     Raises:
-        UsageError: `task` names none of the run's tasks.
+        UsageError: it names none of the run's tasks.
     """
-    history = folder.history()
-    ids = [r.id for r in sorted(history.tasks.values(), key=lambda r: r.started) if r.attempts]
     if task is None:
-        return ids
-    found = [i for i in ids if i == task] or [i for i in ids if i.endswith("/" + task) or i.split("/")[-1] == task]
-    if found:
-        return found
-    pending = [row.id for row in run_board(folder, history).snapshot()]
-    if any(i == task or i.split("/")[-1] == task for i in pending):
-        return []
-    raise UsageError(
-        f"the run {folder.run_id} has no task {task}",
-        f"its tasks are: {', '.join(i.split('/')[-1] for i in pending)}",
-        f"see them with: ilab-pipeline status {folder.run_id}",
-    )
+        return lambda task_id: True
+    rows = run_board(folder, folder.history()).snapshot()
+    named = {row.id for row in rows if row.label == task or row.id == task or row.id.endswith("/" + task)}
+    if not named:
+        raise UsageError(
+            f"the run {folder.run_id} has no task {task}",
+            f"its tasks are: {', '.join(row.id.split('/')[-1] for row in rows)}",
+            f"see them with: ilab-pipeline status {folder.run_id}",
+        )
+    return lambda task_id: task_id in named or task_id.endswith("/" + task)
 
 
 @click.command()

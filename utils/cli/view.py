@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY = 10.0
 _STOPPING = "stopping every task; Ctrl-C again kills them"
-_BAR = 16
+_BAR, _SHORT_BAR = 16, 10
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _GLYPHS = {
     TaskState.PENDING: ("○", "bright_black"),
@@ -180,7 +180,7 @@ def render(
         (f"   {note}", "yellow"),
     )
     header.truncate(width, overflow="ellipsis")
-    name_width = min(max((len(row.label) for row in rows), default=4), 24 if width < 100 else 36)
+    name_width = min(max((len(row.label) for row in rows), default=4), 26 if width < 100 else 40)
     table = Table.grid(padding=(0, 1, 0, 0), expand=False)
     table.add_column(width=1)
     table.add_column(width=name_width, no_wrap=True, overflow="ellipsis")
@@ -240,11 +240,12 @@ def _detail(row: Row, now: float, rest: int) -> "Text":
         return Text(message, style="red" if row.state is TaskState.FAILED else "bright_black")
     done, total, what = row.progress
     part = min(done / total, 1.0) if total else 0.0
-    full = int(part * _BAR + 0.5)
+    bar = _BAR if rest >= 60 else _SHORT_BAR
+    full = int(part * bar + 0.5)
     left = row.seconds_left(now)
     text = Text.assemble(
         ("━" * full, "cyan"),
-        ("━" * (_BAR - full), "grey30"),
+        ("━" * (bar - full), "grey30"),
         f" {done:g}/{total:g}",
         (f" {what}", ""),
         (f" · {duration(left)} left" if left is not None and part < 1 else "", "cyan"),
