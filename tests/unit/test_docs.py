@@ -49,4 +49,4 @@ def test_a_stale_pipeline_file_is_refused() -> None:
 def test_the_pages_in_the_repository_are_fresh(name: str) -> None:
     """When this fails: make docs."""
     path: Path = root() / "docs" / name
-    assert path.read_text() == pages(root())[path]
+    assert path.read_text() == pages(root())[path]()

@@ -3,7 +3,7 @@
 import ast
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -29,7 +29,8 @@ def docs(check: bool) -> None:
     from utils.cli.compile import root
 
     stale = False
-    for path, text in pages(root()).items():
+    for path, make in pages(root()).items():
+        text = make()
         if path.exists() and path.read_text() == text:
             continue
         stale = True
@@ -41,16 +42,19 @@ def docs(check: bool) -> None:
         sys.exit(1)
 
 
-def pages(root: Path) -> dict[Path, str]:
-    """Path and content of each generated page of the checkout at `root`."""
+def pages(root: Path) -> dict[Path, Callable[[], str]]:
+    """Path of each generated page of the checkout at `root`, and what makes its content."""
+    return {
+        root / "docs" / "parameters.md": lambda: _parameters_of_checkout(root),
+        root / "docs" / "commands.md": commands_page,
+    }
+
+
+def _parameters_of_checkout(root: Path) -> str:
     from utils.ir.load import load
 
-    pipeline = load(root / "pipeline.yaml")
     groups = parameter_groups((root / "pipeline.py").read_text(), "ilab_pipeline")
-    return {
-        root / "docs" / "parameters.md": parameters_page(pipeline.parameters, groups),
-        root / "docs" / "commands.md": commands_page(),
-    }
+    return parameters_page(load(root / "pipeline.yaml").parameters, groups)
 
 
 def parameter_groups(source: str, function: str) -> dict[str, list[str]]:
