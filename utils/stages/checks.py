@@ -136,7 +136,9 @@ def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tu
     log = "look at its pod's log"
     question = "What colour is a clear sky by day? Answer with one word."
     body: dict = {"model": server["model_name"], "max_tokens": 16, "temperature": 0}
-    body |= {"messages": [{"role": "user", "content": question}]} if "chat" in path else {"prompt": "The capital of France is"}
+    # A plain completion goes on with the text: after a question it may end at once.
+    start = "The capital of France is"
+    body |= {"messages": [{"role": "user", "content": question}]} if "chat" in path else {"prompt": start}
     # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
     token = server["api_token"]
     headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
