@@ -1,0 +1,156 @@
+"""Training processes of this machine: real processes, with a small program in the place of torchrun."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from utils.stages.launch_process import cpu_main_ds, launch_process, write_cpu_main_ds
+
+ROOT = Path(__file__).parents[3]
+# Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
+TORCHRUN = """
+import os, signal, subprocess, sys
+output = next(a for a in sys.argv if a.startswith("--output_dir=")).partition("=")[2]
+worker = subprocess.Popen([sys.executable, output + "/worker.py", *sys.argv[1:]], start_new_session=True)
+def stop(*_):
+    worker.kill()
+    sys.exit(1)
+signal.signal(signal.SIGTERM, stop)
+code = worker.wait()
+if code:
+    print("E1122 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1)")
+    print("ChildFailedError")
+sys.exit(bool(code))
+"""
+SLEEPER = 'import pathlib, sys, time\nprint("training", flush=True)\ntime.sleep(300)\n'
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict]:
+    """Make a training whose worker runs the given program."""
+    package = tmp_path / "fake" / "torch" / "distributed"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "run.py").write_text(TORCHRUN)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "fake"), str(ROOT)]))
+    output = tmp_path / "phase_1"
+    output.mkdir()
+
+    def make(program: str) -> dict:
+        (output / "worker.py").write_text(program)
+        return {"output": str(output), "gpus": 0}
+
+    return make
+
+
+def run(training: dict, timeout: int = 60, tick: Callable = lambda: None) -> None:
+    launch_process(training, [f"--output_dir={training['output']}"], timeout, tick)
+
+
+def trainers(output: str) -> list[int]:
+    """Processes that train into this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"--output_dir={output}".encode() in command:
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def test_output_is_shown_while_training_runs(training: Callable, capfd: pytest.CaptureFixture) -> None:
+    ticks: list[int] = []
+    run(training('print("one")\nprint("two")\n'), tick=lambda: ticks.append(1))
+    assert capfd.readouterr().out.splitlines() == ["one", "two"]
+    assert len(ticks) == 2
+
+
+def test_failed_training_fails_with_the_trainers_last_lines(training: Callable) -> None:
+    with pytest.raises(SystemExit) as error:
+        run(training('raise RuntimeError("CUDA out of memory")'))
+    text = str(error.value)
+    assert "failed with exit code 1" in text
+    assert text.index("CUDA out of memory") < text.index("next:")
+    assert "ChildFailedError" not in text
+
+
+def test_full_disk_is_told(training: Callable) -> None:
+    with pytest.raises(SystemExit, match=r"cause: the disk is full: \d+ MiB are free"):
+        run(training('raise OSError(28, "No space left on device")'))
+
+
+def test_training_is_ended_after_its_timeout(training: Callable) -> None:
+    sleeping = training(SLEEPER)
+    with pytest.raises(SystemExit, match="it ran longer than 1 s"):
+        run(sleeping, timeout=1)
+    assert trainers(sleeping["output"]) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_trainer_outlives_its_launcher(training: Callable, number: int) -> None:
+    sleeping = training(SLEEPER)
+    launcher = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfrom utils.stages.launch_process import launch_process\n"
+            "output = sys.argv[1]\n"
+            "launch_process({'output': output, 'gpus': 0}, ['--output_dir=' + output], 60, lambda: None)",
+            sleeping["output"],
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert launcher.stdout is not None
+    assert launcher.stdout.readline() == "training\n"
+    assert len(trainers(sleeping["output"])) == 2
+    launcher.send_signal(number)
+    assert launcher.wait(20) != 0
+    wait_for(lambda: not trainers(sleeping["output"]))
+    launcher.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_trainer_left_by_an_earlier_launcher_is_ended_first(training: Callable) -> None:
+    new = training("")
+    command = [sys.executable, "-c", "import time; time.sleep(300)", f"--output_dir={new['output']}"]
+    other = [*command[:-1], f"--output_dir={new['output']}2"]
+    with subprocess.Popen(command) as left, subprocess.Popen(other) as stranger:
+        run(new)
+        assert left.wait(5) == -signal.SIGKILL
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_cpu_training_refuses_other_versions_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "instructlab_training-0.17.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: instructlab-training\nVersion: 0.17.1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit, match=r"made for instructlab-training 0\.16, this is 0\.17\.1: use a GPU"):
+        cpu_main_ds()
+
+
+def test_cpu_script_stands_alone(tmp_path: Path) -> None:
+    write_cpu_main_ds(str(tmp_path))
+    result = subprocess.run(
+        [sys.executable, "-I", tmp_path / "cpu_main_ds.py"], capture_output=True, text=True, check=False
+    )
+    assert "PackageNotFoundError: No package metadata was found for instructlab-training" in result.stderr
