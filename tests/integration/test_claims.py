@@ -1,0 +1,136 @@
+"""The run's volume claim: made once, deleted at the end, a directory on one machine."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from kubernetes.config import kube_config
+
+from components.clean_up import clean_up
+from components.create_volume import create_volume
+from tests.kubernetes_api import KubernetesApi
+from utils.stages.claims import create_claim
+
+CLAIMS = "persistentvolumeclaims"
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    monkeypatch.delenv("ILAB_CLAIMS_DIR", raising=False)
+    server = KubernetesApi()
+    server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    yield server
+    server.stop()
+
+
+def end(run_id: str, keep: str, state: str = "SUCCEEDED") -> None:
+    clean_up.python_func(run_id=run_id, keep_volume=keep, status=SimpleNamespace(state=state))
+
+
+@pytest.mark.parametrize("run_id", ["7f1c2d3e-0000-4000-8000-00000000000d", "ilab-sdg", "a-g-s-d"])
+def test_claim_is_named_after_the_whole_run_id(api: KubernetesApi, run_id: str) -> None:  # trap 26
+    name = create_volume.python_func(run_id=run_id, size="5Gi", storage_class="nfs", access_mode="ReadWriteMany")
+    assert name == f"ilab-{run_id}"
+    claim = api.objects[CLAIMS][name]
+    assert claim["metadata"]["labels"] == {"ilab-pipeline/run": run_id}
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "5Gi"}},
+        "storageClassName": "nfs",
+    }
+
+
+def test_claim_belongs_to_the_runs_workflow(api: KubernetesApi) -> None:
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "ilab-x", "uid": "1"}
+    api.add("pods", os.uname().nodename, metadata={"ownerReferences": [owner]}, status={})
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    claim = api.objects[CLAIMS]["ilab-r"]
+    assert claim["metadata"]["ownerReferences"] == [owner]
+    assert "storageClassName" not in claim["spec"]
+
+
+def test_claim_of_this_run_is_used_again(api: KubernetesApi) -> None:
+    assert create_claim("r", "5Gi", "nfs", "ReadWriteMany") == create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+
+
+@pytest.mark.parametrize(
+    ("size", "storage_class", "mode"),
+    [("6Gi", "nfs", "ReadWriteMany"), ("5Gi", "other", "ReadWriteMany"), ("5Gi", "nfs", "ReadWriteOnce")],
+)
+def test_claim_of_another_size_or_class_is_refused(
+    api: KubernetesApi, size: str, storage_class: str, mode: str
+) -> None:  # trap 4
+    create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+    with pytest.raises(SystemExit, match=r"is not the one wanted\n.*it has 5Gi, class nfs.*\n.*delete pvc ilab-r"):
+        create_claim("r", size, storage_class, mode)
+
+
+def test_claim_of_someone_else_is_refused(api: KubernetesApi) -> None:
+    create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["metadata"]["labels"] = {}
+    with pytest.raises(SystemExit, match="is not the one wanted"):
+        create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+
+
+def test_refusal_of_the_api_is_told(api: KubernetesApi) -> None:
+    api.forbidden.add(CLAIMS)
+    with pytest.raises(SystemExit, match=r"could not be made in lab \(403\)"):
+        create_claim("r", "5Gi", "", "ReadWriteMany")
+
+
+@pytest.mark.parametrize(
+    ("keep", "state", "left"),
+    [
+        ("never", "SUCCEEDED", False),
+        ("never", "FAILED", False),
+        ("on_failure", "SUCCEEDED", False),
+        ("on_failure", "FAILED", True),
+        ("on_failure", "CANCELLED", True),
+        ("always", "SUCCEEDED", True),
+    ],
+)
+def test_clean_up_deletes_the_runs_jobs_and_its_claim(
+    api: KubernetesApi, keep: str, state: str, left: bool
+) -> None:  # traps 24, 33
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    create_claim("r2", "5Gi", "", "ReadWriteMany")
+    for run in ("r", "r2"):
+        api.add("pytorchjobs", f"train-phase-1-{run}", metadata={"labels": {"ilab-pipeline/run": run}})
+    end("r", keep, state)
+    assert list(api.objects["pytorchjobs"]) == ["train-phase-1-r2"]
+    assert list(api.objects[CLAIMS]) == (["ilab-r", "ilab-r2"] if left else ["ilab-r2"])
+
+
+def test_clean_up_of_a_run_that_made_nothing(api: KubernetesApi) -> None:
+    end("r", "never", "FAILED")
+
+
+def test_clean_up_tells_what_it_could_not_delete_and_deletes_the_rest(api: KubernetesApi) -> None:  # trap 9
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    api.forbidden.add("pytorchjobs")
+    with pytest.raises(SystemExit, match=r"could be deleted in lab\n  cause: PyTorchJobs: 403"):
+        end("r", "never")
+    assert api.objects[CLAIMS] == {}
+
+
+def test_unknown_keep_volume_keeps_the_volume_and_fails(api: KubernetesApi) -> None:
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    with pytest.raises(SystemExit, match="never, on_failure or always"):
+        end("r", "no")
+    assert "ilab-r" in api.objects[CLAIMS]
+
+
+def test_on_one_machine_the_claim_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path))
+    arguments = {"run_id": "r", "size": "5Gi", "storage_class": "", "access_mode": "ReadWriteMany"}
+    assert create_volume.python_func(**arguments) == create_volume.python_func(**arguments) == "ilab-r"
+    assert (tmp_path / "ilab-r").is_dir()
+    (tmp_path / "ilab-r" / "file").touch()
+    end("r", "on_failure", "FAILED")
+    assert (tmp_path / "ilab-r" / "file").exists()
+    end("r", "never", "FAILED")
+    assert not (tmp_path / "ilab-r").exists()
+    end("r", "never", "FAILED")

@@ -1,0 +1,120 @@
+"""A small HTTP server with the few paths of the Kubernetes API that volumes and the training launcher use.
+
+It is no API server (no validation, no selectors but labels): it answers what a test has put in, records what it is
+asked, and can fail on demand. The real one belongs to the cluster tests.
+"""
+
+import json
+import threading
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+class KubernetesApi:
+    """Objects by kind (`pytorchjobs`, `persistentvolumeclaims`, `pods`, `events`) and name.
+
+    Attributes:
+        faults: status codes that the next requests get instead of an answer; 0 drops the connection.
+        job_states: conditions' types that successive reads of a PyTorchJob see; the last one stays.
+        logs: text by pod name.
+        requests: method and path of every request.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {}
+        self.faults: deque[int] = deque()
+        self.job_states: deque[str] = deque()
+        self.logs: dict[str, str] = {}
+        self.requests: list[str] = []
+        self.forbidden: set[str] = set()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """A kubeconfig whose context is this server, namespace `lab`."""
+        host = f"http://127.0.0.1:{self.server.server_port}"
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "c",
+            "clusters": [{"name": "s", "cluster": {"server": host}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "c", "context": {"cluster": "s", "user": "u", "namespace": "lab"}}],
+        }
+        path.write_text(json.dumps(config))
+
+    def add(self, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+        metadata = {"name": name, **fields.pop("metadata", {})}
+        self.objects.setdefault(kind, {})[name] = {"metadata": metadata, **fields}
+        return self.objects[kind][name]
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        parts = path.rpartition("/namespaces/lab/")[2].split("/")
+        kind, name = parts[0], parts[1] if len(parts) > 1 else ""
+        if kind in self.forbidden:
+            return 403, {"reason": "Forbidden", "message": f"{kind} is forbidden"}
+        stored = self.objects.setdefault(kind, {})
+        if len(parts) > 2:
+            return (200, self.logs.get(name, "")) if name in stored else (404, {})
+        if method == "POST":
+            name = body["metadata"]["name"]
+            if name in stored:
+                return 409, {"reason": "AlreadyExists"}
+            stored[name] = body
+            return 201, body
+        if not name:
+            wanted = dict(pair.split("=") for pair in query.get("labelSelector", [""])[0].split(",") if pair)
+            items = [o for o in stored.values() if wanted.items() <= o["metadata"].get("labels", {}).items()]
+            return 200, {"items": items}
+        if name not in stored:
+            return 404, {"reason": "NotFound"}
+        if method == "DELETE":
+            return 200, stored.pop(name)
+        if kind == "pytorchjobs" and self.job_states:
+            state = self.job_states.popleft() if len(self.job_states) > 1 else self.job_states[0]
+            condition = {"type": state, "status": "True", "message": f"job is {state}"}
+            stored[name]["status"] = {"conditions": [condition] if state else []}
+        return 200, stored[name]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                url = urlsplit(self.path)
+                api.requests.append(f"{self.command} {url.path.rpartition('/namespaces/lab/')[2]}")
+                status, answer = 200, None
+                if api.faults:
+                    status = api.faults.popleft()
+                    answer = {"reason": "Fault"}
+                    if status == 0:
+                        self.close_connection = True
+                        return
+                else:
+                    status, answer = api.answer(self.command, url.path, parse_qs(url.query), body)
+                text = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
