@@ -1,0 +1,172 @@
+"""`ilab-pipeline demo`: the whole chain on this machine."""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utils.cli.settings import default_python, duration, home_option, output_option
+from utils.errors import UsageError
+
+
+@click.command()
+@click.option(
+    "--quick",
+    is_flag=True,
+    envvar="ILAB_DEMO_QUICK",
+    show_envvar=True,
+    help="The least of everything: shows that the stages work.",
+)
+@click.option(
+    "--keep",
+    is_flag=True,
+    envvar="ILAB_DEMO_KEEP",
+    show_envvar=True,
+    help="Keep the object stores that earlier demos left behind, 1 GB each.",
+)
+@click.option(
+    "--resume",
+    "resume_id",
+    metavar="ID",
+    envvar="ILAB_DEMO_RESUME",
+    show_envvar=True,
+    help="Go on with the run of a demo that failed or was interrupted, its servers started again.",
+)
+@click.option(
+    "--python",
+    envvar="ILAB_PYTHON",
+    show_envvar=True,
+    metavar="PATH",
+    default=default_python,
+    show_default="the one that runs this command",
+    help="Interpreter that the stages and the servers run in.",
+)
+@click.option(
+    "--run-id",
+    envvar="ILAB_RUN_ID",
+    show_envvar=True,
+    metavar="ID",
+    help="Name of the run.  [default: demo, the time and four characters]",
+)
+@home_option
+@output_option
+def demo(
+    quick: bool, keep: bool, resume_id: str | None, python: str, run_id: str | None, home: Path, output: str
+) -> None:
+    """Run the complete workflow on this machine, everything included.
+
+    A real S3 server and a real model server (a packaged model of 135 million parameters is teacher and judge) start on
+    loopback; the base model and the taxonomy of an invented town go to the object store as an archive; pipeline.yaml
+    runs here with examples/params/demo.yaml; the trained model goes back to the object store with its scores. The
+    servers are stopped at the end, however it ends.
+    """
+    from utils.demo.run import (
+        Demo,
+        base_model,
+        check_python,
+        collect_report,
+        remove_earlier,
+        servers,
+        upload_input,
+    )
+    from utils.runners.runs import RunFolder, check_run_id, find_run, new_run_id
+
+    def say(text: str) -> None:
+        if output == "text":
+            click.echo(text)
+
+    started = time.time()
+    if resume_id and (run_id or quick):
+        raise UsageError("--resume goes with neither --run-id nor --quick", "", "leave them out")
+    # Not resolved: the interpreter of a virtual environment is a link, and it knows its packages by the link's place.
+    interpreter = Path(shutil.which(python) or python).absolute()
+    it = Demo(home, resume_id or run_id or new_run_id("demo"), str(interpreter))
+    check_run_id(it.run_id)
+    check_python(it.python)
+    if resume_id:
+        find_run(home, resume_id)
+    if not keep:
+        remove_earlier(it)
+    try:
+        with servers(it) as credentials:
+            say(f"object store {credentials['endpoint']} and model server are up")
+            if not resume_id:
+                model = base_model(it)
+                size = upload_input(it, model, credentials)
+                say(f"uploaded {credentials['data_key']}, {size / 2**20:.0f} MiB: base model and taxonomy")
+            code = _run(it, quick, bool(resume_id), output)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; the servers are stopped. Go on: ilab-pipeline demo --resume {it.run_id}", err=True)
+        sys.exit(130)
+    if code:
+        click.echo(f"  with the demo's servers: ilab-pipeline demo --resume {it.run_id}", err=True)
+        sys.exit(code)
+    page, facts = collect_report(RunFolder(home, it.run_id))
+    summary = summarise(it.run_id, page, facts, time.time() - started)
+    if output == "json":
+        click.echo(json.dumps(summary, indent=1))
+    else:
+        _print_summary(summary)
+
+
+def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
+    """Start the pipeline, or go on with it; returns the exit code."""
+    from utils.arguments import load_arguments
+    from utils.cli.run import default_package, start_local, work
+    from utils.demo.run import demo_arguments
+    from utils.ir.load import load
+    from utils.runners.runs import RunFolder, Settings
+
+    # With --output json the one document on standard output is ours.
+    view = "json" if output == "json" else "text"
+    if resumed:
+        folder = RunFolder(it.home, it.run_id)
+        return work(folder, load(folder.package), view)
+    files, pairs = demo_arguments(quick)
+    pipeline = load(default_package())
+    arguments = load_arguments(pipeline.parameters, files, pairs)
+    settings = Settings(python=it.python, secrets=str(it.secrets))
+    return start_local(pipeline, arguments, settings, it.home, it.run_id, view)
+
+
+def summarise(run_id: str, page: Path, facts: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the demo ends with: scores of both models, where the report is, and what was published."""
+    published = facts["done"]["publish"]["result"]
+    return {
+        "run_id": run_id,
+        "seconds": round(seconds, 1),
+        "headline": facts["headline"],
+        "scores": [
+            {name: measure[name] for name in ("name", "base", "candidate", "change", "better", "digits", "reason")}
+            for measure in facts["comparisons"]
+        ],
+        "notes": facts["notes"],
+        "report": str(page),
+        "archive": published["key"],
+        "sha256": published.get("sha256", ""),
+    }
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{summary['headline']} ({duration(summary['seconds'])})", title_justify="left")
+    for heading in ("score", "base", "candidate", "change", ""):
+        table.add_column(heading, justify="left" if heading in ("score", "") else "right")
+    for score in summary["scores"]:
+        digits = score["digits"]
+        shown = ["-" if score[n] is None else f"{score[n]:.{digits}f}" for n in ("base", "candidate")]
+        change = "-" if score["change"] is None else f"{score['change']:+.{digits}f}"
+        verdict = {True: "better", False: "worse", None: score["reason"]}[score["better"]]
+        table.add_row(score["name"], *shown, change, verdict)
+    console = Console()
+    console.print(table)
+    for note in summary["notes"]:
+        console.print(f"* {note}", style="dim")
+    console.print(f"report:   {summary['report']}", soft_wrap=True, highlight=False)
+    console.print(f"archive:  {summary['archive'] or 'nothing was published'}", soft_wrap=True, highlight=False)

@@ -1,0 +1,54 @@
+"""A real model server (llama.cpp) on loopback: the demo's teacher and judge."""
+
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.errors import TaskFailed
+from utils.stages.serving import free_port, llama_cpp_command, stop_group, wait_ready
+
+PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def model_server(python: str, gguf: str, name: str, folder: Path, slots: int = 4) -> Iterator[str]:
+    """Serve a GGUF model while the block runs; yields the base URL (`http://127.0.0.1:<port>/v1`).
+
+    Args:
+        python: interpreter that has xllamacpp.
+        name: the model's name in requests.
+        folder: for the log, model-server.log.
+        slots: requests answered at a time, and the most completions (`n`) that one request may ask for.
+
+    Raises:
+        TaskFailed: the server ended while it loaded the model.
+    """
+    port = free_port()
+    command = [python, *llama_cpp_command(gguf, name, port, slots)[1:]]
+    log = folder / "model-server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+    try:
+        try:
+            wait_ready(process, port, str(log), timeout=120)
+        except SystemExit as error:
+            raise TaskFailed("the demo's model server did not start", str(error), f"see {log}") from None
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        stop_group(process)
+
+
+def _end_with_parent() -> None:
+    """In the child: end when the demo's process ends, however it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

