@@ -69,7 +69,7 @@ def final_eval(
     result = finished_result(data_dir, "final_eval", inputs, force)
     if result is None:
         scores_dir = os.path.join(data_dir, "scores")
-        work_dir = os.path.join(scores_dir, f"final_eval-{inputs_hash(inputs)}.part")
+        work_dir = os.path.join(scores_dir, "final_eval.part", inputs_hash(inputs))
         names = {"model": scored["result"]["candidate"], "base_model": "model"}
         models = {
             kind: os.path.join(data_dir, names[n]) for kind, n in (("candidate", "model"), ("base", "base_model"))
@@ -97,7 +97,7 @@ def final_eval(
             write_json(os.path.join(scores_dir, f"{part}.json"), {**names, **scores})
             result[part] = {k: v for k, v in scores.items() if isinstance(v, int | float | bool | str)}
         write_marker(data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in parts], result, started)
-        shutil.rmtree(work_dir)
+        shutil.rmtree(os.path.dirname(work_dir))
     for part, scores in result.items():
         for name, value in scores.items():
             if isinstance(value, float):

@@ -55,16 +55,19 @@ def mt_bench(
 
     started = time.time()
     judge = model_server(judge_secret_dir, "judge")
-    settings = {
+    answers = {
         "upstream": read_marker(data_dir, "train_phase_2").get("inputs_hash", ""),
         "engine": engine,
-        "judge": judge["model_name"],
-        "merge_system_user_message": merge_system_user_message,
         "max_questions": max_questions,
         "answer_options": answer_options,
-        "judge_options": judge_options,
     }
-    inputs = {**settings, "max_error_rate": max_error_rate}
+    inputs = {
+        **answers,
+        "judge": judge["model_name"],
+        "merge_system_user_message": merge_system_user_message,
+        "judge_options": judge_options,
+        "max_error_rate": max_error_rate,
+    }
     result = finished_result(data_dir, "mt_bench", inputs, force)
     if result is None:
         phases = [read_marker(data_dir, f"train_phase_{n}").get("result", {}) for n in (1, 2)]
@@ -73,7 +76,8 @@ def mt_bench(
             engine, max_workers, judge, ca_file, answer_options, judge_options, merge_system_user_message
         )
         check_judge(judge, bench["ca"])
-        work_dir = os.path.join(data_dir, "scores", f"mt_bench-{inputs_hash(settings)}.part")
+        # Answers serve again with another judge.
+        work_dir = os.path.join(data_dir, "scores", "mt_bench.part", inputs_hash(answers))
         questions = min(max_questions or 80, 80)
         scores = scored_checkpoints(data_dir, checkpoints, work_dir, bench, questions, max_error_rate)
         best, reason = choose_candidate(scores, max_error_rate)
@@ -87,7 +91,7 @@ def mt_bench(
         }
         write_json(os.path.join(data_dir, "scores", "mt_bench.json"), {**result, "checkpoints": scores})
         write_marker(data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
-        shutil.rmtree(work_dir)
+        shutil.rmtree(os.path.dirname(work_dir))
     print(f"candidate: {result['candidate']} ({result['reason']}), MT-Bench {result['overall_score']:.2f}", flush=True)
     metrics.log_metric("mt_bench_score", result["overall_score"])
     metrics.log_metric("mt_bench_questions", result["questions"])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from utils.stages.credentials import ca_bundle
+from utils.stages.marker import inputs_hash
 from utils.stages.outcome import failure, progress
 from utils.stages.serving import eval_workers, model_client, serve, visible_gpus
 
@@ -125,8 +126,10 @@ def scored_checkpoints(
     def answer(checkpoint: str) -> None:
         write_answers(evaluator(checkpoint), "mt_bench", questions, bench, os.path.join(data_dir, checkpoint))
 
+    judged_by = inputs_hash({"model": bench["judge"]["model_name"], "how": [bench["judge_options"], bench["merge"]]})
+
     def judge(checkpoint: str) -> dict:
-        path = os.path.join(work_dir, os.path.basename(checkpoint), "score.json")
+        path = os.path.join(work_dir, os.path.basename(checkpoint), f"score-{judged_by}.json")
         score = kept(path, lambda: judge_answers(evaluator(checkpoint), bench), lambda s: s["error_rate"] <= rate)
         print(f"{checkpoint}: MT-Bench {score['overall_score']}, error rate {score['error_rate']:.2f}", flush=True)
         return {"model": checkpoint, **score}
@@ -267,7 +270,7 @@ def choose_candidate(scores: list, max_error_rate: float) -> tuple:
             f"the judge gave no rating in {least['error_rate']:.0%} of its judgments; it answered, for example: "
             f"{least['unrated']!r}",
             "use a judge that writes [[rating]], constrain it by eval_judge_options, or raise mt_bench_max_error_rate; "
-            "the answers are kept, so a resumed run judges only",
+            "the answers stay on the volume and are judged again",
         )
     best = max(reversed(trusted), key=lambda s: s["overall_score"])
     left_out = len(scores) - len(trusted)

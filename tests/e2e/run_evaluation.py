@@ -1,0 +1,92 @@
+"""Runs in the stages' interpreter: `run_evaluation.py tokens|stages MODEL_DIR WORK_DIR` prints what it saw as JSON."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from components.final_eval import final_eval
+from components.mt_bench import mt_bench
+from utils.demo.base_model import packaged_gguf
+from utils.stages.serving import free_port, llama_cpp_command, serve, server_process
+
+GRAMMAR = 'root ::= [^\\[\\]\\n]{20,80} "\\nRating: [[" ([1-9] | "10") "]]"'
+TEXT = "In 2024, Zoë paid 1234.50 for 7 naïve\n\n  sentences."
+
+
+class Metrics(dict[str, float]):
+    """Stands for the dsl.Metrics that KFP hands in."""
+
+    def log_metric(self, name: str, value: float) -> None:
+        self[name] = value
+
+
+def tokens(model_dir: str, work_dir: str) -> dict[str, Any]:
+    """Tokens of a text, and a greedy answer, by llama.cpp and by transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    with serve(model_dir, "model", "llama.cpp", work_dir, 1) as url:
+        root = url.removesuffix("/v1")
+        served = httpx.post(root + "/tokenize", json={"content": TEXT}, timeout=60).json()["tokens"]
+        body = {"model": "model", "messages": messages, "temperature": 0, "max_tokens": 12}
+        answer = httpx.post(url + "/chat/completions", json=body, timeout=300).json()["choices"][0]["message"]
+        started = time.monotonic()
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    output = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+    return {
+        "seconds_to_stop": time.monotonic() - started,
+        "served": {"tokens": served, "answer": answer["content"]},
+        "original": {
+            "tokens": tokenizer(TEXT, add_special_tokens=False)["input_ids"],
+            "answer": tokenizer.decode(output, skip_special_tokens=True),
+        },
+        "left": sorted(p.name for p in Path(work_dir).iterdir()),
+    }
+
+
+def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
+    """Both stages on a volume as training leaves it: first without, then with a grammar for the judge."""
+    secret = Path(work_dir, "judge")
+    secret.mkdir(parents=True)
+    port = free_port()
+    for key, value in (("endpoint", f"http://127.0.0.1:{port}"), ("model_name", "judge"), ("api_token", "canary")):
+        Path(secret, key).write_text(value)
+    common: dict[str, Any] = {
+        **{"data_dir": data_dir, "judge_secret_dir": str(secret), "ca_file": "", "engine": "llama.cpp"},
+        **{"max_workers": "2", "merge_system_user_message": False, "max_questions": 1, "force": False},
+        "answer_options": {"max_tokens": 24},
+    }
+    seen: dict[str, Any] = {}
+    metrics = Metrics()
+
+    def bench(judge_options: dict[str, Any]) -> None:
+        mt_bench.python_func(**common, max_error_rate=0.25, judge_options=judge_options, metrics=metrics)
+
+    rating = {"max_tokens": 60, "grammar": GRAMMAR}
+    with server_process(llama_cpp_command(str(packaged_gguf()), "judge", port, 2), work_dir + "/judge.log", port, 60):
+        try:
+            bench({"max_tokens": 8})
+        except SystemExit as error:
+            seen["without_ratings"] = str(error)
+        bench(rating)
+        arguments = {**common, "few_shots": 1, "batch_size": "auto", "mmlu_tasks": [], "judge_options": rating}
+        final_eval.python_func(**arguments, metrics=metrics)
+    started = time.monotonic()
+    bench(rating)  # nothing to do, and no judge is there any more
+    final_eval.python_func(**arguments, metrics=metrics)
+    seen["seconds_again"] = time.monotonic() - started
+    folder = Path(data_dir, "scores")
+    seen["scores"] = {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
+    seen["left"] = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    return {**seen, "metrics": metrics}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"tokens": tokens, "stages": stages}[sys.argv[1]](*sys.argv[2:])))

