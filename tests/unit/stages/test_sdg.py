@@ -1,0 +1,179 @@
+"""Synthetic data: what is decided without a teacher."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.sdg import sdg
+from utils.stages.marker import read_marker, write_marker
+from utils.stages.sdg import imported_samples, pipeline_hash, sdg_part, system_prompt
+from utils.stages.sdg_taxonomy import scaled_datasets, sdg_environment, yaml_line
+
+OLD, NEW = "2025-01-01T00_00_00", "2025-02-02T00_00_00"
+
+
+class Metrics(dict[str, float]):
+    """Stands for the dsl.Metrics that KFP hands in."""
+
+    def log_metric(self, name: str, value: float) -> None:
+        self[name] = value
+
+
+def write_sdg_run(folder: Path, suffix: str, rows: int) -> None:
+    """The files of one SDG run, as another machine made them."""
+    nodes = folder / f"node_datasets_{suffix}"
+    nodes.mkdir(parents=True)
+    line = json.dumps({"messages": []}) + "\n"
+    for kind in ("knowledge", "skills"):
+        (folder / f"{kind}_train_msgs_{suffix}.jsonl").write_text(line * rows)
+        (folder / f"{kind}_recipe_{suffix}.yaml").write_text("datasets: []\n")
+    (nodes / "knowledge_tea_p07.jsonl").write_text(line * rows)
+    (nodes / "knowledge_tea_p10.jsonl").write_text(line * rows * 2)
+    (nodes / "mmlubench_knowledge_tea.jsonl").write_text(line * 3)
+    files = {"test": f"/elsewhere/{suffix}/mmlubench_knowledge_tea.jsonl"}
+    task = {"task": "knowledge_tea", "dataset_kwargs": {"data_files": files}}
+    (nodes / "knowledge_tea_task.yaml").write_text(yaml.safe_dump(task))
+
+
+def test_exactly_one_runs_files_are_used(tmp_path: Path) -> None:
+    """Trap 20: globs mixed the data of several runs; the first node_datasets_* found was taken."""
+    write_sdg_run(tmp_path / "sdg", NEW, rows=4)
+    write_sdg_run(tmp_path / "sdg", OLD, rows=9)
+    result = imported_samples(str(tmp_path))
+    assert result["knowledge_file"] == f"sdg/knowledge_train_msgs_{NEW}.jsonl"
+    assert result["skills_file"] == f"sdg/skills_train_msgs_{NEW}.jsonl"
+    assert result["mmlu_tasks_dir"] == f"sdg/node_datasets_{NEW}"
+    assert (result["samples"], result["mmlu_questions"]) == (8, 3)
+    assert result["samples_by_leaf"] == {"knowledge_tea": 4}
+
+
+def test_task_files_name_their_data_where_they_are(tmp_path: Path) -> None:
+    write_sdg_run(tmp_path / "sdg", NEW, rows=1)
+    imported_samples(str(tmp_path))
+    folder = tmp_path / "sdg" / f"node_datasets_{NEW}"
+    task = yaml.safe_load((folder / "knowledge_tea_task.yaml").read_text())
+    assert task["dataset_kwargs"]["data_files"]["test"] == str(folder / "mmlubench_knowledge_tea.jsonl")
+
+
+def test_a_kind_without_samples_has_no_file(tmp_path: Path) -> None:
+    write_sdg_run(tmp_path / "sdg", NEW, rows=2)
+    (tmp_path / "sdg" / f"knowledge_train_msgs_{NEW}.jsonl").write_text("")
+    assert imported_samples(str(tmp_path))["knowledge_file"] == ""
+
+
+def test_imported_data_without_a_sample_fails(tmp_path: Path) -> None:
+    write_sdg_run(tmp_path / "sdg", NEW, rows=0)
+    with pytest.raises(SystemExit, match="has no sample"):
+        imported_samples(str(tmp_path))
+
+
+def run_component(data_dir: Path, **changes: Any) -> Metrics:
+    metrics = Metrics()
+    arguments: dict[str, Any] = {
+        **{"data_dir": str(data_dir), "teacher_secret_dir": str(data_dir / "no-secret"), "ca_file": ""},
+        **{"sdg_pipeline": "simple", "scale_factor": 2, "sample_size": 1.0, "batch_size": 8, "num_workers": 2},
+        **{"force": False, **changes},
+    }
+    sdg.python_func(**arguments, metrics=metrics)
+    return metrics
+
+
+def test_data_from_the_archive_skip_generation_with_a_reason(tmp_path: Path) -> None:
+    """No teacher is asked, none is needed; the second start returns at once."""
+    write_sdg_run(tmp_path / "sdg", NEW, rows=4)
+    write_marker(str(tmp_path), "data_import", {}, ["sdg"], {"data_generated_elsewhere": True}, 0)
+    assert run_component(tmp_path) == {"samples": 8, "mmlu_questions": 3, "tokens": 0}
+    result = read_marker(str(tmp_path), "sdg")["result"]
+    assert result["generated"] is False
+    assert "archive" in result["reason"]
+    assert run_component(tmp_path)["samples"] == 8
+
+
+def test_missing_teacher_secret_is_named(tmp_path: Path) -> None:
+    write_marker(str(tmp_path), "data_import", {}, [], {"data_generated_elsewhere": False}, 0)
+    with pytest.raises(SystemExit, match=r"no-secret.*endpoint"):
+        run_component(tmp_path)
+
+
+@pytest.mark.parametrize("sample_size", [0.0, 0.05, 0.5, 1.0, 2.0])
+def test_sampling_works_for_every_sample_size(
+    sample_size: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 30: with a sample size other than 1.0 the precomputed skills were sampled only in an exception handler."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    shared = tmp_path / "shared" / "instructlab" / "sdg" / "default_data_recipes"
+    shared.mkdir(parents=True)
+    datasets = [{"path": "/a.jsonl", "sampling_size": 1.0}, {"path": "/b.jsonl", "sampling_size": 30}]
+    (shared / "skills.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
+    os.environ.update(XDG_DATA_HOME=str(tmp_path / "home"), XDG_DATA_DIRS=str(tmp_path / "shared"))
+    sdg_environment(str(tmp_path / "scratch"), sample_size, "")
+    # The library takes the first recipe in the order of the XDG data folders.
+    folders = [os.environ["XDG_DATA_HOME"], *os.environ["XDG_DATA_DIRS"].split(":")]
+    found = [Path(f, "instructlab/sdg/default_data_recipes/skills.yaml") for f in folders]
+    recipe = yaml.safe_load(next(path for path in found if path.exists()).read_text())
+    sizes = {entry["path"]: entry["sampling_size"] for entry in recipe["datasets"]}
+    if sample_size == 0:
+        assert sizes == {}
+    else:
+        assert sizes["/a.jsonl"] == pytest.approx(sample_size)
+        assert sizes["/b.jsonl"] == max(1, round(30 * sample_size))
+        assert [type(size) for size in sizes.values()] == [float, int]
+
+
+def test_scaled_datasets_leaves_the_recipe_as_it_was() -> None:
+    recipe = [{"path": "/a", "sampling_size": 0.5}]
+    assert scaled_datasets(recipe, 0.5) == [{"path": "/a", "sampling_size": 0.25}]
+    assert recipe == [{"path": "/a", "sampling_size": 0.5}]
+
+
+def test_installed_docling_models_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    (tmp_path / "shared" / "instructlab" / "sdg" / "models").mkdir(parents=True)
+    os.environ.update(XDG_DATA_HOME=str(tmp_path / "home"), XDG_DATA_DIRS=str(tmp_path / "shared"))
+    sdg_environment(str(tmp_path / "scratch"), 1.0, "")
+    assert not (tmp_path / "scratch" / "share").exists()
+
+
+def test_work_goes_on_only_with_the_same_inputs(tmp_path: Path) -> None:
+    part, suffix = sdg_part(str(tmp_path), {"scale_factor": 2})
+    Path(part, "generated", "leaf.jsonl").write_text("{}\n")
+    assert sdg_part(str(tmp_path), {"scale_factor": 2}) == (part, suffix)
+    assert Path(part, "generated", "leaf.jsonl").exists()
+    sdg_part(str(tmp_path), {"scale_factor": 3})
+    assert not Path(part, "generated", "leaf.jsonl").exists()
+
+
+def test_a_pipeline_folder_must_be_complete(tmp_path: Path) -> None:
+    (tmp_path / "knowledge.yaml").write_text("blocks: []\n")
+    with pytest.raises(SystemExit, match=r"missing: freeform_skills.yaml, grounded_skills.yaml"):
+        pipeline_hash(str(tmp_path))
+    with pytest.raises(SystemExit, match="simple, full"):
+        pipeline_hash("agentic")
+    assert pipeline_hash("full") == ""
+
+
+def test_an_edited_pipeline_counts_as_another(tmp_path: Path) -> None:
+    for name in ("knowledge", "freeform_skills", "grounded_skills"):
+        (tmp_path / f"{name}.yaml").write_text("blocks: []\n")
+    before = pipeline_hash(str(tmp_path))
+    (tmp_path / "knowledge.yaml").write_text("blocks: [1]\n")
+    assert pipeline_hash(str(tmp_path)) != before
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [(".", 1), (".seed_examples", 3), (".seed_examples[1].question", 5), (".seed_examples[1].answer", 5), (".no", 1)],
+)
+def test_schema_errors_point_to_their_line(path: str, line: int) -> None:
+    text = "version: 3\nseed_examples:\n  - question: a\n    answer: b\n  - question: c\n"
+    assert yaml_line(yaml.compose(text), path) == line
+
+
+@pytest.mark.parametrize(("model_type", "start"), [("llama", "You are"), ("qwen3", "You are")])
+def test_system_prompt_is_neutral_for_other_models(model_type: str, start: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert system_prompt(str(tmp_path)).startswith(start)
