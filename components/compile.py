@@ -41,7 +41,7 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
         plain = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(pipeline, str(plain))
         text = plain.read_text()
-    spec, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    spec, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)  # two: every stage mounts something
     merge_equal_components(spec, platform)
     for executor in spec["deploymentSpec"]["executors"].values():
         command = executor["container"]["command"]

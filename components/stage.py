@@ -1,5 +1,6 @@
 """The `@stage` decorator: a KFP component that carries the helpers it uses inside pipeline.yaml."""
 
+import ast
 import builtins
 import dis
 import inspect
@@ -77,18 +78,11 @@ def _slim(func: FunctionType) -> FunctionType:
 def slim_source(source: str) -> str:
     """source without the lines that hold only a comment, a docstring or nothing; every other line as it is."""
     drop: set[int] = set()
-    at_block_start = False
-    previous = tokenize.NEWLINE
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            drop.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        lines = range(token.start[0], token.end[0] + 1)
-        alone = token.line.strip().startswith(token.string.splitlines()[0].strip()) if token.string.strip() else False
-        if token.type == tokenize.COMMENT and alone:
-            drop.update(lines)
-        elif token.type == tokenize.NL and not token.line.strip():
-            drop.update(lines)
-        elif token.type == tokenize.STRING and at_block_start and previous == tokenize.INDENT:
-            drop.update(lines)
-        if token.type not in (tokenize.COMMENT, tokenize.NL):
-            at_block_start = token.type == tokenize.INDENT
-            previous = token.type
+        blank = token.type == tokenize.NL and not token.line.strip()
+        if blank or (token.type == tokenize.COMMENT and token.line.strip() == token.string):
+            drop.add(token.start[0])
     return "".join(line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in drop)

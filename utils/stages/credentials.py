@@ -1,4 +1,4 @@
-"""Credentials come as files: a Secret mounted as a folder, a file a key. Both earlier generations' key names are read."""
+"""Credentials come as files: a Secret mounted as a folder, a file a key. Both earlier generations' key names do."""
 
 from utils.stages.outcome import failure
 
