@@ -114,7 +114,7 @@ def ilab_pipeline(
 
     Args:
         sdg_object_store_secret: Secret of the object store: bucket, access_key, secret_key, data_key (the archive),
-            optional endpoint, region, verify_tls. No name of a Secret may be empty: for none, name one that is not there.
+            optional endpoint, region, verify_tls. For no Secret, name one that is not there.
         sdg_base_model: Model to train. Empty: model/ of the archive; else s3://BUCKET/PREFIX or a local path.
         sdg_repo_url: Git repository of the taxonomy (https or ssh). Empty: taxonomy/ of the archive.
         sdg_repo_branch: Branch of the taxonomy. Give a branch, a pull request or a commit; none: the default branch.

@@ -65,16 +65,19 @@ def publish(
         passed = all(check["passed"] for check in checks)
         result = {"published": passed, "key": "", "sha256": "", "size": 0, "gate": {"passed": passed, "checks": checks}}
         if passed:
-            # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
             candidate = scores["mt_bench"]["candidate"]
             folders = [(os.path.join(data_dir, candidate), "model"), (os.path.join(data_dir, "scores"), "scores")]
             files = {"provenance.json": provenance(data_dir, run_id, candidate, checks)}
             key = archive_key(name, settings["data_key"], started)
             client = s3_client(settings, ca_bundle(ca_file))
-            result |= upload_stream(
-                settings, client, key, tree_size(folders), lambda sink: write_tar(sink, folders, files, key)
-            )
+            # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
+            before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            try:
+                result |= upload_stream(
+                    settings, client, key, tree_size(folders), lambda sink: write_tar(sink, folders, files, key)
+                )
+            finally:
+                signal.signal(signal.SIGTERM, before)
             print(f"published s3://{settings['bucket']}/{key}", flush=True)
         else:
             print("nothing is published; the candidate stays on the run's volume", flush=True)

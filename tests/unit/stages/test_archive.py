@@ -110,7 +110,11 @@ def test_a_damaged_archive_is_refused_by_its_checksum(tmp_path):
     assert not (tmp_path / "tree").exists()
 
 
-@pytest.mark.parametrize("content", [b"<html>not found</html>", b"PK\x03\x04zip", gzip.compress(b"no tar in here")])
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>not found</html>", b"PK\x03\x04zip", gzip.compress(b"no tar in here")],
+    ids=["html", "zip", "gzip of text"],
+)
 def test_a_file_that_is_no_gzip_tar_is_refused(tmp_path, content):
     with pytest.raises(SystemExit) as error:
         unpack(tmp_path, content)
