@@ -56,7 +56,7 @@ def generate_samples(
     if empty := [leaf for leaf, count in samples.items() if not count]:
         print(f"warning: no valid sample for {', '.join(empty)}", flush=True)
     mix_samples(part, suffix, inputs["sdg_pipeline"], system_prompt(os.path.join(data_dir, "model")))
-    for scratch in ("checkpoints", "preprocessed", "run.json"):
+    for scratch in ("checkpoints", "generated.new", "preprocessed", "run.json"):
         path = os.path.join(part, scratch)
         if os.path.isdir(path):
             shutil.rmtree(path)

@@ -66,7 +66,10 @@ def leaf_errors(qna: str) -> list:
         if match:
             with open(qna) as file:
                 line = yaml_line(yaml.compose(file), match[2]) if match[2] else int(match[1])
-            found.append(f"{qna}:{line}: {match[2] + ': ' if match[2] else ''}{match[3]}")
+            text = match[3]
+            if text.startswith("Cannot load schema file"):
+                text = f"no schema for version {parsed.version}: this image's instructlab-schema does not know it"
+            found.append(f"{qna}:{line}: {match[2] + ': ' if match[2] else ''}{text}")
     return found or ([f"{qna}:1: not valid"] if parsed.errors or parsed.warnings else [])
 
 

@@ -1,0 +1,178 @@
+"""Runs in the stages' interpreter: `run_sdg.py WORK_DIR` prints what the SDG stage did with each teacher as JSON."""
+
+import json
+import os
+import shutil
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from components.sdg import sdg
+from utils.demo.base_model import packaged_gguf
+from utils.demo.taxonomy import EXAMPLES, make_taxonomy
+from utils.stages.marker import read_marker
+from utils.stages.sdg_taxonomy import check_taxonomy
+from utils.stages.sdg_teacher import teacher_client, teacher_errors
+
+TOKEN = "canary-5f2c"
+
+
+class Teacher(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server whose behaviour is a word in the class: good, chatty, html, refusing, slow."""
+
+    behaviour = "good"
+    prompts = 0
+    fail_after = 10**9
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.reply(404, {"error": "not here"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if Teacher.behaviour == "refusing":
+            return self.reply(401, {"error": {"message": f"wrong key {self.headers['authorization']}"}})
+        if Teacher.behaviour == "html":
+            return self.reply(200, "<html>login</html>")
+        if Teacher.behaviour == "slow":
+            waiting.wait(30)
+        prompts, n = body["prompt"], body.get("n", 1)
+        if body["max_tokens"] > 1:
+            Teacher.prompts += len(prompts)
+            if Teacher.prompts > Teacher.fail_after:
+                return self.reply(400, {"error": {"message": "out of credit"}})
+        texts = [self.answer(prompt, i) for prompt in prompts for i in range(n)]
+        return self.reply(200, {"choices": [{"text": text, "index": i} for i, text in enumerate(texts)]})
+
+    def answer(self, prompt: str, number: int) -> str:
+        """A sample in the form the example pipeline's blocks parse."""
+        if Teacher.behaviour == "chatty":
+            return "Sure! I would love to help you with that."
+        thing = f"{abs(hash(prompt)) % 10**6} {number}"
+        if "multiple choice" in prompt:
+            options = "A) one\nB) two\nC) three\nD) four"
+            return f"[Question]\nWhich {thing}?\n\n{options}\n[End Question]\n[Answer]\nB) two\n[End Answer]"
+        context = f"[Context] On {thing}. [End Context]\n" if "[Context]" in prompt else ""
+        return f"{context}[Question] What is {thing}? [End Question]\n[Answer] It is {thing}. [End Answer]"
+
+    def reply(self, status: int, content: Any) -> None:
+        data = (content if isinstance(content, str) else json.dumps(content)).encode()
+        self.send_response(status)
+        self.send_header("content-type", "text/html" if isinstance(content, str) else "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class Metrics(dict[str, float]):
+    """Stands for the dsl.Metrics that KFP hands in."""
+
+    def log_metric(self, name: str, value: float) -> None:
+        self[name] = value
+
+
+waiting = threading.Event()
+
+
+def make_volume(folder: Path, model: Path, kinds: tuple[str, ...]) -> Path:
+    """A volume after data import, with the leaves of these kinds alone; of the base model, what SDG reads."""
+    shutil.copytree(model, folder / "model")
+    taxonomy = make_taxonomy(folder / "made")
+    for kind in ("knowledge", "compositional_skills"):
+        if kind in kinds:
+            shutil.copytree(taxonomy / kind, folder / "taxonomy" / kind)
+    return folder
+
+
+def run(volume: Path, secret: Path, **changes: Any) -> dict[str, Any]:
+    """Run the stage; returns its result, or the failure's text."""
+    metrics = Metrics()
+    arguments: dict[str, Any] = {
+        **{"data_dir": str(volume), "teacher_secret_dir": str(secret), "ca_file": "", "force": False},
+        **{"sdg_pipeline": str(EXAMPLES / "sdg-pipeline"), "scale_factor": 2, "sample_size": 1.0},
+        **{"batch_size": 2, "num_workers": 2, **changes},
+    }
+    try:
+        sdg.python_func(**arguments, metrics=metrics)
+    except SystemExit as error:
+        return {"failure": str(error), "left": sorted(p.name for p in volume.iterdir())}
+    return {"result": read_marker(str(volume), "sdg")["result"], "prompts": Teacher.prompts}
+
+
+def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]:
+    """Each behaviour of a teacher, and what the stage says."""
+    seen: dict[str, Any] = {}
+    Teacher.fail_after = 4
+    broken = make_volume(work / "broken", model, ("knowledge", "compositional_skills"))
+    seen["broken_off"] = run(broken, secret)
+    Teacher.fail_after, Teacher.prompts = 10**9, 0
+    seen["resumed"] = run(broken, secret)
+    seen["files"] = sorted(p.name for p in (broken / "sdg").iterdir())
+    for kind in ("knowledge", "compositional_skills"):
+        seen[kind] = run(make_volume(work / kind, model, (kind,)), secret)
+    for behaviour in ("chatty", "html", "refusing"):
+        Teacher.behaviour = behaviour
+        seen[behaviour] = run(make_volume(work / behaviour, model, ("compositional_skills",)), secret)
+    Teacher.behaviour = "slow"
+    server = {"endpoint": f"http://127.0.0.1:{port}/v1", "model_name": "teacher", "api_token": TOKEN}
+    try:
+        answers: dict[str, Any] = {}
+        client = teacher_client(server, "", str(model), answers, timeout=0.2)
+        with teacher_errors(server, answers, "a/leaf"):
+            client.completions.create(model="teacher", prompt="x", max_tokens=5)
+    except SystemExit as error:
+        seen["slow"] = str(error)
+    waiting.set()
+    Teacher.behaviour = "good"
+    (secret / "endpoint").write_text("http://127.0.0.1:9")
+    seen["down"] = run(make_volume(work / "down", model, ("compositional_skills",)), secret)
+    return seen
+
+
+def taxonomies(work: Path) -> dict[str, Any]:
+    """What is said about the example taxonomy, and about broken ones."""
+    seen: dict[str, Any] = {"example": len(check_taxonomy(str(make_taxonomy(work / "example"))))}
+    bad = make_taxonomy(work / "bad")
+    skills = bad / "compositional_skills"
+    dates = skills / "extraction" / "dates" / "qna.yaml"
+    dates.write_text(dates.read_text().replace("    question: On which day was a whale seen?", "    question: [1, 2"))
+    words = skills / "linguistics" / "plain_words" / "qna.yaml"
+    words.write_text(words.read_text().replace("version: 3", "version: 99"))
+    notices = skills / "writing" / "harbour_notices" / "qna.yaml"
+    notices.write_text(notices.read_text().replace("  - question: Write a harbour notice about nets.", "  - answr: x"))
+    (work / "empty" / "knowledge").mkdir(parents=True)
+    for name, folder in (("bad", bad), ("empty", work / "empty")):
+        try:
+            check_taxonomy(str(folder))
+        except SystemExit as error:
+            seen[name] = str(error)
+    return seen
+
+
+def main(work: Path) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    model = work / "model"
+    gguf = packaged_gguf()
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(model)
+    (model / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    (model / "model.safetensors").touch()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
+    secret = work / "teacher"
+    secret.mkdir()
+    for key, value in (("endpoint", f"http://127.0.0.1:{port}"), ("model_name", "teacher"), ("api_token", TOKEN)):
+        (secret / key).write_text(value)
+    seen = {"taxonomies": taxonomies(work / "taxonomies"), **teachers(work, model, secret, port)}
+    server.shutdown()
+    return seen
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    print(json.dumps(main(Path(sys.argv[1]))))

@@ -1,0 +1,77 @@
+"""Synthetic data with instructlab-sdg: taxonomies, good and bad teachers, and going on after a break."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.e2e.stages import in_stages
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return dict(json.loads(in_stages("tests/e2e/run_sdg.py", str(tmp_path_factory.mktemp("sdg")))))
+
+
+def test_example_taxonomy_is_valid(seen: dict[str, Any]) -> None:
+    assert seen["taxonomies"]["example"] == 5
+
+
+def test_taxonomy_errors_are_listed_all_at_once_with_file_and_line(seen: dict[str, Any]) -> None:
+    message = seen["taxonomies"]["bad"]
+    assert "extraction/dates/qna.yaml:13: expected ',' or ']'" in message
+    assert "plain_words/qna.yaml:1: no schema for version 99" in message
+    assert "harbour_notices/qna.yaml:7: .seed_examples[1]: 'question' is a required property" in message
+
+
+def test_taxonomy_without_a_leaf_fails(seen: dict[str, Any]) -> None:
+    assert "has no leaf" in seen["taxonomies"]["empty"]
+
+
+def test_generation_goes_on_where_it_broke_off(seen: dict[str, Any]) -> None:
+    assert "out of credit" in seen["broken_off"]["failure"]
+    assert "sdg" not in seen["broken_off"]["left"]
+    resumed = seen["resumed"]
+    assert (resumed["result"]["samples"], resumed["result"]["mmlu_questions"]) == (50, 10)
+    # 25 seed examples and 10 multiple-choice questions, less the 4 that were answered before the break.
+    assert resumed["prompts"] == 31
+    assert not {"checkpoints", "preprocessed", "run.json"} & set(seen["files"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "leaves", "file"), [("knowledge", 2, "knowledge_file"), ("compositional_skills", 3, "skills_file")]
+)
+def test_taxonomy_of_one_kind_works(seen: dict[str, Any], kind: str, leaves: int, file: str) -> None:
+    result = seen[kind]["result"]
+    assert len(result["samples_by_leaf"]) == leaves
+    assert result[file].startswith("sdg/")
+    if kind == "compositional_skills":
+        assert (result["knowledge_file"], result["mmlu_tasks_dir"], result["mmlu_questions"]) == ("", "", 0)
+
+
+def test_no_valid_sample_shows_what_the_teacher_answered(seen: dict[str, Any]) -> None:
+    assert "gave no valid sample" in seen["chatty"]["failure"]
+    assert "Sure! I would love to help you" in seen["chatty"]["failure"]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "cause"),
+    [
+        ("html", "<html>login</html>"),
+        ("refusing", "refused the api_token (HTTP 401)"),
+        ("down", "no connection"),
+    ],
+)
+def test_a_bad_teacher_is_a_clear_failure(seen: dict[str, Any], teacher: str, cause: str) -> None:
+    message = seen[teacher]["failure"]
+    assert cause in message
+    assert "next: check endpoint" in message
+    assert "sdg" not in seen[teacher]["left"]
+
+
+def test_a_slow_teacher_is_a_clear_failure(seen: dict[str, Any]) -> None:
+    assert "longer than a request may take" in seen["slow"]
+
+
+def test_the_token_is_nowhere(seen: dict[str, Any]) -> None:
+    assert "canary" not in json.dumps(seen)
