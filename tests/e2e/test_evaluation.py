@@ -3,23 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-
-
-def in_stages(*arguments: str) -> str:
-    """Last line of what a program prints in the stages' interpreter ($ILAB_PYTHON, set by `make e2e`)."""
-    interpreter = os.environ["ILAB_PYTHON"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([interpreter, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return (done.stdout.splitlines() or [""])[-1]
+from tests.e2e.stages import in_stages
 
 
 @pytest.fixture(scope="module")

@@ -83,13 +83,22 @@ def write_json(path: str, value: Any) -> None:
     os.replace(path + ".part", path)
 
 
+def library_environment() -> None:
+    """Set what libraries read when they are imported: call it before them."""
+    import os
+    import tempfile
+
+    os.environ["TQDM_DISABLE"] = "1"  # bars of two threads in one log; progress lines tell the same
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads made busy cores several times slower
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # a pod with any user id
+        os.environ["HOME"] = tempfile.mkdtemp()
+
+
 def bench_settings(
     engine: str, max_workers: str, judge: dict, ca_file: str, answers: dict, judgments: dict, merge: bool
 ) -> dict:
     """What all evaluations of a stage share: engine, workers, judge, ca, and the options of both kinds of request."""
-    import os
-
-    os.environ["TQDM_DISABLE"] = "1"  # the library's bars of two threads in one log; progress lines tell the same
+    library_environment()
     return {
         "engine": engine,
         "merge": merge,
