@@ -112,6 +112,8 @@ def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]
     Teacher.fail_after, Teacher.prompts = 10**9, 0
     seen["resumed"] = run(broken, secret)
     seen["files"] = sorted(p.name for p in (broken / "sdg").iterdir())
+    questions = [json.loads(line) for file in (broken / "sdg").glob("*/mmlubench_*.jsonl") for line in file.open()]
+    seen["right_answers"] = sorted({row["answer"] for row in questions})
     for kind in ("knowledge", "compositional_skills"):
         seen[kind] = run(make_volume(work / kind, model, (kind,)), secret)
     for behaviour in ("chatty", "html", "refusing"):

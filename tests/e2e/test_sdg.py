@@ -35,6 +35,7 @@ def test_generation_goes_on_where_it_broke_off(seen: dict[str, Any]) -> None:
     assert (resumed["result"]["samples"], resumed["result"]["mmlu_questions"]) == (50, 10)
     # 25 seed examples and 10 multiple-choice questions, less the 4 that were answered before the break.
     assert resumed["prompts"] == 31
+    assert seen["right_answers"] == [1]  # the teacher always says B
     assert not {"checkpoints", "preprocessed", "run.json"} & set(seen["files"])
 
 

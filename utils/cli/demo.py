@@ -162,7 +162,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         digits = score["digits"]
         shown = ["-" if score[n] is None else f"{score[n]:.{digits}f}" for n in ("base", "candidate")]
         change = "-" if score["change"] is None else f"{score['change']:+.{digits}f}"
-        verdict = {True: "better", False: "worse", None: score["reason"]}[score["better"]]
+        verdict = {True: "better", False: "worse", None: "same"}[score["better"]]
+        verdict = score["reason"] if score["change"] is None else verdict
         table.add_row(score["name"], *shown, change, verdict)
     console = Console()
     console.print(table)

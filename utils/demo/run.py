@@ -1,13 +1,14 @@
 """The demo: everything a run needs, made on this machine, and the run itself."""
 
+import contextlib
 import hashlib
+import io
 import json
 import secrets
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -101,7 +102,7 @@ def packaged_model(python: str) -> str:
     return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@contextmanager
+@contextlib.contextmanager
 def servers(demo: Demo) -> Iterator[dict[str, str]]:
     """Object store and model server while the block runs, with the Secrets that lead to them.
 
@@ -109,7 +110,7 @@ def servers(demo: Demo) -> Iterator[dict[str, str]]:
         the object store's Secret, as written.
     """
     demo.folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.enter_context(_sigterm_unwinds())
         keys = demo.secrets / "sdg-object-store-credentials"
         access, secret = (
@@ -153,7 +154,9 @@ def upload_input(demo: Demo, model: Path, credentials: dict[str, str]) -> int:
     archive = demo.folder / ARCHIVE
     pack_archive(str(model), str(taxonomy), "", str(archive))
     try:
-        uploaded = upload_archive({**credentials, "verify_tls": True}, "", str(archive), ARCHIVE)
+        # It prints progress for a stage's log; standard output is the command's.
+        with contextlib.redirect_stdout(io.StringIO()):
+            uploaded = upload_archive({**credentials, "verify_tls": True}, "", str(archive), ARCHIVE)
     finally:
         archive.unlink(missing_ok=True)
     return int(uploaded["size"])
@@ -196,7 +199,7 @@ def remove_earlier(demo: Demo) -> None:
             shutil.rmtree(folder.parent)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
     """SIGTERM leaves the block as Ctrl-C does, so that the servers are stopped."""
 

@@ -211,12 +211,28 @@ def leaf_questions(
         with open(seeds) as file:
             records = Dataset.from_list([json.loads(line) for line in file])
         generate_eval_task_data(pipe, name, records, part, suffix)
+        correct_answers(data)
     if not count_lines(data):
         os.remove(data)
         os.remove(task)
         print(f"warning: no valid multiple-choice question for {name}", flush=True)
         return 0
     return count_lines(data)
+
+
+def correct_answers(data: str) -> None:
+    """Number the right answers A to D as 0 to 3.
+
+    The library (0.8.3) numbers the letters that occur: with no answer B in the file, C becomes 1, and the evaluation
+    takes B for right.
+    """
+    import json
+
+    with open(data) as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    with open(data, "w") as file:
+        for row in rows:
+            file.write(json.dumps({**row, "answer": "ABCD".index(row["mmlubench_answer"].strip()[0])}) + "\n")
 
 
 def mix_samples(part: str, suffix: str, pipeline: str, prompt: str) -> None:
