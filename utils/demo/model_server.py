@@ -1,17 +1,14 @@
 """A real model server (llama.cpp) on loopback: the demo's teacher and judge."""
 
-import ctypes
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.demo.child import end_with_parent
 from utils.errors import TaskFailed
 from utils.stages.serving import free_port, llama_cpp_command, stop_group, wait_ready
-
-PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -37,7 +34,7 @@ def model_server(python: str, gguf: str, name: str, folder: Path, slots: int = 4
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent(signal.SIGTERM),
         )
     try:
         try:
@@ -47,8 +44,3 @@ def model_server(python: str, gguf: str, name: str, folder: Path, slots: int = 4
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         stop_group(process)
-
-
-def _end_with_parent() -> None:
-    """In the child: end when the demo's process ends, however it ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.demo.child import end_with_parent
 from utils.errors import PrerequisiteError, TaskFailed
 
 
@@ -61,6 +63,7 @@ def start_s3_server(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=end_with_parent(signal.SIGKILL),
         )
     server = S3Server(f"http://127.0.0.1:{ports[0]}", process)
     try:

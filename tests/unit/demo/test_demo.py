@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -105,3 +106,19 @@ def test_summary_has_scores_report_and_key() -> None:
     assert summary["report"] == "/r/report.html"
     assert summary["seconds"] == 61.2
     assert [score["reason"] for score in summary["scores"]] == ["", "not run"]
+
+
+def test_servers_end_when_the_demo_is_killed(tmp_path: Path) -> None:
+    """A killed demo that goes on must not meet its old object store on the same files."""
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom utils.demo.s3_server import start_s3_server\n"
+        "server = start_s3_server(Path(sys.argv[1]), 'key', 'secret')\n"
+        "print(server.process.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True, cwd=EXAMPLES.parent
+    ) as demo:
+        assert demo.stdout
+        server = psutil.Process(int(demo.stdout.readline()))
+        demo.kill()
+    server.wait(10)
