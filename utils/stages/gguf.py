@@ -112,13 +112,16 @@ def float32_tensors(model_dir: str) -> Iterator:
 
     for path in sorted(glob.glob(os.path.join(model_dir, "*.safetensors"))):
         with open(path, "rb") as file:
-            start = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(start))
-        data = numpy.memmap(path, dtype="u1", mode="r", offset=8 + start)
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        data = numpy.memmap(path, dtype="u1", mode="r", offset=8 + size)
         for name, tensor in header.items():
             if name == "__metadata__":
                 continue
-            raw = data[slice(*tensor["data_offsets"])]
+            start, end = tensor["data_offsets"]
+            if end > len(data):
+                raise failure(f"{path} is damaged", f"it ends inside {name}", "train again, or import the model again")
+            raw = data[start:end]
             if tensor["dtype"] == "BF16":  # the upper half of a float32
                 array = (raw.view("<u2").astype("<u4") << 16).view("<f4")
             else:
