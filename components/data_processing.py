@@ -17,7 +17,7 @@ def data_processing(
     seed: int,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
-):
+) -> None:
     """Turn the generated samples into token ids with the model's chat template.
 
     Before that, a part of the questions is set aside for evaluation. No copy of them is trained on.

@@ -37,7 +37,7 @@ def train(
     force: bool,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-):
+) -> None:
     """Train one phase with instructlab.training. A phase without data returns at once.
 
     A phase that was interrupted goes on after its last whole epoch when started again.
