@@ -14,8 +14,8 @@ def read_samples(path: str) -> Iterator[dict]:
     """The rows of a training file, taken apart.
 
     Yields:
-        id; leaf (as the row itself names it, "" if not); messages and unmask (what tokenizing needs); system, question
-        (without its document) and answer: texts; whole: every turn has text.
+        id; leaf (as the row itself names it, "" if not); document (whether it is about one); messages and unmask (what
+        tokenizing needs); system, question (without its document) and answer: texts; whole: every turn has text.
         question is "" when the row is not one question with one answer, or when it asks for something else than an
         answer (rows that summarise a document).
     """
@@ -47,6 +47,7 @@ def read_samples(path: str) -> Iterator[dict]:
             yield {
                 "id": row.get("id", ""),
                 "leaf": metadata.get("leaf_node_path", ""),
+                "document": bool(metadata.get("sdg_document")),
                 "messages": messages,
                 "unmask": bool(row.get("unmask")),
                 "system": "".join(texts["system"][:1]),
@@ -90,7 +91,8 @@ def leaf_paths(taxonomy: str) -> dict:
 def find_questions(data_dir: str, files: list) -> dict:
     """All questions that may be held out, by question_key: question, answer, messages (no document), leaf, kind.
 
-    A row without a leaf counts only where no row has one: beside generated samples, precomputed ones are mixed in.
+    A row that has neither a leaf nor a document counts only where all are so: else it is one of the precomputed samples
+    that are mixed in.
 
     Args:
         files: the knowledge and the skills file relative to data_dir, "" for none.
@@ -99,21 +101,23 @@ def find_questions(data_dir: str, files: list) -> dict:
 
     ids, paths = leaves_by_id(data_dir, files), leaf_paths(os.path.join(data_dir, "taxonomy"))
     found: dict = {}
+    generated = set()
     for kind, file in zip(("knowledge", "skills"), files, strict=True):
         for sample in read_samples(os.path.join(data_dir, file)) if file else ():
             name = ids.get(sample["id"]) or sample["leaf"]
             leaf, key = paths.get(name, name), question_key(sample["question"])
             if key and sample["answer"] and key not in found:
+                if leaf or sample["document"]:
+                    generated.add(key)
                 turns = [("system", sample["system"]), ("user", sample["question"]), ("assistant", sample["answer"])]
                 found[key] = {
                     "question": sample["question"],
                     "answer": sample["answer"],
                     "messages": [{"role": role, "content": text} for role, text in turns if text],
                     "leaf": leaf,
-                    "kind": "knowledge" if leaf.startswith("knowledge") else kind,
+                    "kind": "knowledge" if sample["document"] or leaf.startswith("knowledge") else kind,
                 }
-    named = any(entry["leaf"] for entry in found.values())
-    return {key: entry for key, entry in found.items() if entry["leaf"] or not named}
+    return {key: entry for key, entry in found.items() if key in generated or not generated}
 
 
 def choose_held_out(questions: dict, fraction: float, seed: int) -> dict:

@@ -1,6 +1,7 @@
 """Held-out questions: chosen evenly, and no copy of them stays among the rows that are trained on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ def test_leaves_come_from_the_node_datasets_and_precomputed_rows_are_not_held_ou
     assert leaves["How high is tide 3?"] == ("knowledge/lore/tides", "knowledge")
     assert leaves["Rhyme word 3."] == ("compositional_skills/rhyme_it", "skills")
     assert not [question for question in leaves if question.startswith("Old")]
+
+
+def test_knowledge_rows_need_no_leaf(data_dir: Path) -> None:
+    shutil.rmtree(data_dir / "sdg" / "node_datasets_X")
+    questions = find_questions(str(data_dir), FILES).values()
+    assert sorted({(q["leaf"], q["kind"]) for q in questions}) == [
+        ("", "knowledge"),
+        ("compositional_skills/rhyme_it", "skills"),
+    ]
+    assert not [q for q in questions if q["question"].startswith("Old")]
 
 
 def test_rows_without_any_leaf_can_be_held_out(tmp_path: Path) -> None:
