@@ -211,7 +211,7 @@ def leaf_questions(
         with open(seeds) as file:
             records = Dataset.from_list([json.loads(line) for line in file])
         generate_eval_task_data(pipe, name, records, part, suffix)
-        correct_answers(data)
+        correct_questions(data)
     if not count_lines(data):
         os.remove(data)
         os.remove(task)
@@ -220,8 +220,8 @@ def leaf_questions(
     return count_lines(data)
 
 
-def correct_answers(data: str) -> None:
-    """Number the right answers A to D as 0 to 3.
+def correct_questions(data: str) -> None:
+    """Leave out questions whose options repeat, and number the right answers A to D as 0 to 3.
 
     The library (0.8.3) numbers the letters that occur: with no answer B in the file, C becomes 1, and the evaluation
     takes B for right.
@@ -232,7 +232,8 @@ def correct_answers(data: str) -> None:
         rows = [json.loads(line) for line in file if line.strip()]
     with open(data, "w") as file:
         for row in rows:
-            file.write(json.dumps({**row, "answer": "ABCD".index(row["mmlubench_answer"].strip()[0])}) + "\n")
+            if len({choice.strip().lower() for choice in row["choices"]}) == len(row["choices"]):
+                file.write(json.dumps({**row, "answer": "ABCD".index(row["mmlubench_answer"].strip()[0])}) + "\n")
 
 
 def mix_samples(part: str, suffix: str, pipeline: str, prompt: str) -> None:

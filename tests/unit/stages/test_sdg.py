@@ -10,7 +10,7 @@ import yaml
 
 from components.sdg import sdg
 from utils.stages.marker import read_marker, write_marker
-from utils.stages.sdg import correct_answers, imported_samples, pipeline_hash, sdg_part, system_prompt
+from utils.stages.sdg import correct_questions, imported_samples, pipeline_hash, sdg_part, system_prompt
 from utils.stages.sdg_taxonomy import scaled_datasets, sdg_environment, yaml_line
 
 OLD, NEW = "2025-01-01T00_00_00", "2025-02-02T00_00_00"
@@ -180,9 +180,14 @@ def test_system_prompt_is_neutral_for_other_models(model_type: str, start: str, 
 
 
 def test_right_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
-    """The library numbers the letters that occur: of B and D it makes 0 and 1."""
+    """The library numbers the letters that occur: of B and D it makes 0 and 1. Options that repeat have no answer."""
     data = tmp_path / "mmlubench_leaf.jsonl"
-    rows = [{"answer": 0, "mmlubench_answer": "B) two"}, {"answer": 1, "mmlubench_answer": "D) four"}]
+    four = ["one", "two", "three", "four"]
+    rows = [
+        {"answer": 0, "mmlubench_answer": "B) two", "choices": four},
+        {"answer": 0, "mmlubench_answer": "B) one", "choices": ["one", "One ", "three", "four"]},
+        {"answer": 1, "mmlubench_answer": "D) four", "choices": four},
+    ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    correct_answers(str(data))
+    correct_questions(str(data))
     assert [json.loads(line)["answer"] for line in data.read_text().splitlines()] == [1, 3]
