@@ -32,8 +32,11 @@ def test_generation_goes_on_where_it_broke_off(seen: dict[str, Any]) -> None:
     assert "out of credit" in seen["broken_off"]["failure"]
     assert "sdg" not in seen["broken_off"]["left"]
     resumed = seen["resumed"]
-    assert (resumed["result"]["samples"], resumed["result"]["mmlu_questions"]) == (50, 10)
-    # 25 seed examples and 10 multiple-choice questions, less the 4 that were answered before the break.
+    assert (resumed["result"]["samples"], resumed["result"]["mmlu_questions"]) == (
+        50,
+        20,
+    )  # two questions a seed example
+    # 25 seed examples and the 10 of knowledge again for questions, less the 4 that were answered before the break.
     assert resumed["prompts"] == 31
     assert seen["right_answers"] == [1]  # the teacher always says B
     assert not {"checkpoints", "preprocessed", "run.json"} & set(seen["files"])
