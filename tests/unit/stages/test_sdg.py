@@ -190,4 +190,6 @@ def test_right_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     correct_questions(str(data))
-    assert [json.loads(line)["answer"] for line in data.read_text().splitlines()] == [1, 3]
+    kept = [json.loads(line) for line in data.read_text().splitlines()]
+    # The second question's options are turned by one place, its right answer D with them.
+    assert [(row["answer"], row["choices"][row["answer"]]) for row in kept] == [(1, "two"), (0, "four")]
