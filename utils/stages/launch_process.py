@@ -28,9 +28,12 @@ def cpu_main_ds() -> None:
         SystemExit: another version of the library than those this was made for.
     """
     import importlib.metadata
+    import os
     import runpy
     from typing import Any
 
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while others compute cost a factor of 2 to 5
+    os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling takes longer than packing a few rows
     version = importlib.metadata.version("instructlab-training")
     if not version.startswith("0.16."):
         raise SystemExit(f"training on CPU was made for instructlab-training 0.16, this is {version}: use a GPU")
@@ -84,28 +87,31 @@ def write_cpu_main_ds(output: str) -> None:
 
 
 def stop_earlier(output: str) -> None:
-    """End a trainer of this phase that outlived its launcher: two must never write to one folder."""
+    """End a trainer of this phase that outlived its launcher: two must never write to one folder.
+
+    Raises:
+        SystemExit: it could not be ended.
+    """
     import glob
     import os
     import signal
     import time
 
-    wanted = f"--output_dir={output}".encode()
-    deadline = time.time() + 60
-    while time.time() < deadline:
-        left = []
+    wanted, deadline = f"--output_dir={output}".encode(), time.monotonic() + 60
+    left = True
+    while left:
+        left = False
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
                 with open(path, "rb") as file:
                     if wanted in file.read().split(b"\0"):
-                        left.append(int(path.split("/")[2]))
-            except OSError:
+                        left = True
+                        os.kill(int(path.split("/")[2]), signal.SIGKILL)
+            except OSError:  # it ended just now, or is another user's
                 continue
-        if not left:
-            return
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.2)
+        if left and time.monotonic() > deadline:
+            raise failure(f"another trainer writes to {output}", "it could not be ended", "end it, and run again")
+        time.sleep(0.1 if left else 0)
 
 
 def launch_process(training: dict, arguments: list, timeout: int, tick: Callable) -> None:
@@ -138,12 +144,9 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
     output, ended = training["output"], False
     stop_earlier(output)
     environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
-    if not training["gpus"]:
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while others compute cost a factor of 2 to 5
-        environment["NUMBA_DISABLE_JIT"] = "1"  # compiling takes longer than packing a few rows
     command = [sys.executable, "-m", "torch.distributed.run", *arguments]
     last: collections.deque = collections.deque(maxlen=15)
-    signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, end)
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         start_new_session=True, preexec_fn=follow_parent,
@@ -167,7 +170,7 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
                 process.wait(40)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
     free, text = shutil.disk_usage(output).free, "".join(last).strip()
     full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
     if free < 1 << 24 or any(sign in text for sign in full):
