@@ -32,6 +32,12 @@ CA = "/mnt/ca"
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 
+def mount_secret(name: str, folder: str, *tasks: dsl.PipelineTask) -> None:
+    """Mount a Secret, by name, into tasks; a Secret that is missing becomes a finding, not a pod that hangs."""
+    for task in tasks:
+        kubernetes.use_secret_as_volume(task, secret_name=name, mount_path=folder, optional=True)
+
+
 @dsl.pipeline(
     name="ilab",
     description="InstructLab: synthetic data from a taxonomy, two training phases, scores by a judge, a better model.",
@@ -337,41 +343,34 @@ def ilab_pipeline(
         ).after(compared)
         reported = report(data_dir=DATA, run_id=RUN_ID, notes=report_notes).after(published)
 
+        titles = {
+            "prerequisites": checked,
+            "create volume": volume,
+            "data import": imported,
+            "synthetic data": generated,
+            "data processing": processed,
+            "train phase 1: knowledge": phase_1,
+            "train phase 2: skills": phase_2,
+            "MT-Bench": scored,
+            "final evaluation": compared,
+            "publish": published,
+            "report": reported,
+        }
+        for title, task in titles.items():
+            # Never cached: each has an effect on the volume, the cluster or the object store.
+            task.set_display_name(title).set_caching_options(False)
         for task in (imported, generated, processed, phase_1, phase_2, scored, compared, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
-        for task in (checked, volume, imported, generated, processed, phase_1, phase_2, scored, compared, published,
-                     reported):  # fmt: skip
-            task.set_caching_options(False)
-        # Optional, so that a Secret that is missing becomes a finding of the prerequisites and not a pod that hangs.
-        for name, folder, tasks in (
-            (sdg_object_store_secret, OBJECT_STORE, (checked, imported, published)),
-            (sdg_repo_secret, TAXONOMY_REPO, (checked, imported)),
-            (sdg_teacher_secret, TEACHER, (checked, generated)),
-            (eval_judge_secret, JUDGE, (checked, scored, compared)),
-        ):
-            for task in tasks:
-                kubernetes.use_secret_as_volume(task, secret_name=name, mount_path=folder, optional=True)
+        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published)
+        mount_secret(sdg_repo_secret, TAXONOMY_REPO, checked, imported)
+        mount_secret(sdg_teacher_secret, TEACHER, checked, generated)
+        mount_secret(eval_judge_secret, JUDGE, checked, scored, compared)
         for task in (checked, imported, generated, scored, compared, published):
             kubernetes.use_config_map_as_volume(task, config_map_name=k8s_ca_configmap, mount_path=CA, optional=True)
         for task in (scored, compared):
             task.set_accelerator_type(eval_gpu_identifier).set_accelerator_limit(1)
             kubernetes.add_toleration_json(task, train_tolerations)
             kubernetes.add_node_selector_json(task, train_node_selectors)
-
-        for task, title in (
-            (checked, "prerequisites"),
-            (volume, "create volume"),
-            (imported, "data import"),
-            (generated, "synthetic data"),
-            (processed, "data processing"),
-            (phase_1, "train phase 1: knowledge"),
-            (phase_2, "train phase 2: skills"),
-            (scored, "MT-Bench"),
-            (compared, "final evaluation"),
-            (published, "publish"),
-            (reported, "report"),
-        ):
-            task.set_display_name(title)
 
 
 if __name__ == "__main__":
