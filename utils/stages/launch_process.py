@@ -114,6 +114,18 @@ def stop_earlier(output: str) -> None:
         time.sleep(0.1 if left else 0)
 
 
+def training_failure(output: str, code: int, log: str) -> SystemExit:
+    """The error of a torchrun that ended with this exit code and these last lines."""
+    import shutil
+
+    cause, remedy = log, "correct that and run again: it goes on after the last whole epoch"
+    free = shutil.disk_usage(output).free
+    full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
+    if free < 1 << 24 or any(sign in log for sign in full):
+        cause, remedy = f"the disk is full: {free >> 20} MiB are free at {output}", "make room, or a larger volume"
+    return failure(f"training in {output} failed with exit code {code}", cause, remedy)
+
+
 def launch_process(training: dict, arguments: list, timeout: int, tick: Callable) -> None:
     """Train in processes of this machine. They end with this process, however it ends.
 
@@ -128,7 +140,6 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
     import collections
     import ctypes
     import os
-    import shutil
     import signal
     import subprocess
     import sys
@@ -171,12 +182,5 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
         signal.signal(signal.SIGTERM, before)
-    free, text = shutil.disk_usage(output).free, "".join(last).strip()
-    full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
-    if free < 1 << 24 or any(sign in text for sign in full):
-        cause, remedy = f"the disk is full: {free >> 20} MiB are free at {output}", "make room, or a larger volume"
-    else:
-        cause = f"it ran longer than {timeout} s" if expired else text
-        remedy = "correct that and run again: it goes on after the last whole epoch"
     if code:
-        raise failure(f"training in {output} failed with exit code {code}", cause, remedy)
+        raise training_failure(output, code, f"it ran longer than {timeout} s" if expired else "".join(last).strip())
