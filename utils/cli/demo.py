@@ -100,10 +100,12 @@ def demo(
                 say(f"uploaded {credentials['data_key']}, {size / 2**20:.0f} MiB: base model and taxonomy")
             code = _run(it, quick, bool(resume_id), output)
     except KeyboardInterrupt:
-        click.echo(f"interrupted; the servers are stopped. Go on: ilab-pipeline demo --resume {it.run_id}", err=True)
-        sys.exit(130)
+        click.echo("interrupted; the servers are stopped", err=True)
+        code = 130
     if code:
-        click.echo(f"  with the demo's servers: ilab-pipeline demo --resume {it.run_id}", err=True)
+        if RunFolder(home, it.run_id).path.exists():
+            command = f"ilab-pipeline demo --resume {it.run_id} --home {home}"
+            click.echo(f"  resume, with the demo's servers started again: {command}", err=True)
         sys.exit(code)
     page, facts = collect_report(RunFolder(home, it.run_id))
     summary = summarise(it.run_id, page, facts, time.time() - started)
