@@ -164,14 +164,19 @@ def seed_records(data_dir: str, qna: str, folder: str) -> str:
 
 def leaf_samples(part: str, name: str, seeds: str, pipeline: str, options: dict, num_workers: int) -> int:
     """Generate the leaf's samples into `generated/<name>.jsonl`, unless they are there; returns their number."""
+    import functools
+    import importlib
     import os
 
-    from instructlab.sdg.generate_data import generate_taxonomy
+    from instructlab.sdg.pipeline import PipelineContext
 
+    generate_data: Any = importlib.import_module("instructlab.sdg.generate_data")  # a function has its name, too
+    # Rows are mapped in this process: a worker forked beside threads (they ask the teacher) may wait for ever.
+    generate_data.PipelineContext = functools.partial(PipelineContext, dataset_num_procs=None)
     output = os.path.join(part, "generated", name + ".jsonl")
     if not os.path.exists(output):
         temporary = os.path.join(part, "generated.new")
-        generate_taxonomy(
+        generate_data.generate_taxonomy(
             input_dir=os.path.dirname(seeds),
             output_dir=temporary,
             pipeline=pipeline,
@@ -205,7 +210,7 @@ def leaf_questions(
     task, data = (os.path.join(folder, file) for file in (f"{name}_task.yaml", f"mmlubench_{name}.jsonl"))
     if not os.path.exists(task):
         os.makedirs(folder, exist_ok=True)
-        context = PipelineContext(batch_num_workers=num_workers, **options)
+        context = PipelineContext(batch_num_workers=num_workers, dataset_num_procs=None, **options)
         own = os.path.join(pipeline, "mmlu_bench.yaml")
         pipe = Pipeline.from_file(context, own) if os.path.exists(own) else mmlubench_pipe_init(context)
         with open(seeds) as file:
@@ -251,13 +256,13 @@ def mix_samples(part: str, suffix: str, pipeline: str, prompt: str) -> None:
         part,
         suffix,
         pipeline=pipeline,
-        num_procs=1,
+        num_procs=None,
         system_prompt=prompt,
         use_legacy_pretraining_format=False,
     )
     for kind in ("knowledge", "skills"):
-        recipe = os.path.join(part, f"{kind}_recipe_{suffix}.yaml")
-        mix_datasets(recipe, os.path.join(part, f"{kind}_train_msgs_{suffix}.jsonl"), num_proc=1, system_prompt=prompt)
+        recipe, mixed = (os.path.join(part, f"{kind}_{file}_{suffix}") for file in ("recipe", "train_msgs"))
+        mix_datasets(recipe + ".yaml", mixed + ".jsonl", num_proc=None, system_prompt=prompt)
 
 
 def system_prompt(model_dir: str) -> str:
