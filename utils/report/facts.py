@@ -1,5 +1,7 @@
 """What the volume knows about a run, and what that says about the candidate: plain data, no page yet."""
 
+from typing import Iterable
+
 from utils.report.text import listed
 
 
@@ -19,7 +21,7 @@ def report_facts(data_dir: str, run_id: str, notes: list) -> dict:
         # What JSON cannot hold (NaN) is None from here on.
         found[folder] = {f.stem: json.loads(f.read_text(), parse_constant=lambda _: None) for f in files}
     done = dict(sorted(found["done"].items(), key=lambda marker: marker[1]["finished"]))
-    compared = comparisons(found["scores"])
+    compared = comparisons(found["scores"], done.get("sdg", {}).get("result", {}).get("samples_by_leaf", {}))
     headline, fate = verdict(compared, done.get("publish", {}).get("result", {}))
     return {
         "run_id": run_id,
@@ -33,7 +35,7 @@ def report_facts(data_dir: str, run_id: str, notes: list) -> dict:
     }
 
 
-def comparisons(scores: dict) -> list:
+def comparisons(scores: dict, leaves: Iterable = ()) -> list:
     """Candidate against base by each measure, the one that needs no judge first.
 
     Each: key, name, what (a line that says what is measured), digits (to show), base, candidate, change (None when one
@@ -69,17 +71,23 @@ def comparisons(scores: dict) -> list:
                 "reason": score.get("reason", "not run") if candidate is None else "",
                 "questions": score.get("questions"),
                 "error_rate": score.get("error_rate"),
-                "rows": leaf_rows(score),
+                "rows": leaf_rows(score, leaves),
             }
         )
     return found
 
 
-def leaf_rows(score: dict) -> list:
-    """(leaf, base, candidate) of a score file: from its `by_leaf`, or its `summary` of branch scores."""
+def leaf_rows(score: dict, leaves: Iterable) -> list:
+    """(leaf, base, candidate) of a score file: from its `by_leaf`, or its `summary` of branch scores.
+
+    MMLU-branch names a task after its leaf, with `_` for `/`: leaves, the paths of the taxonomy, give it back.
+    """
+    leaf_of = {leaf.replace("/", "_"): leaf for leaf in leaves}
     rows = [(entry["leaf"], entry["base_nll"], entry["nll"]) for entry in score.get("by_leaf", [])]
     for entries in score.get("summary", {}).values():
-        rows += [(e.get("qna") or e.get("task"), e.get("base_score"), e.get("new_score")) for e in entries]
+        for entry in entries:
+            name = entry.get("qna") or entry.get("task")
+            rows.append((leaf_of.get(name, name), entry.get("base_score"), entry.get("new_score")))
     return rows
 
 

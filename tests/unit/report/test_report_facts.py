@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from example_run import full_run
 
-from utils.report.facts import comparisons, report_facts, verdict, versions_of
+from utils.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
 from utils.report.text import duration, flat, leaf_label, listed, number, plain
 
 
@@ -174,3 +174,8 @@ def test_versions_that_differ_between_images_are_all_named() -> None:
 )
 def test_leaf_label(leaf: Any, label: str) -> None:
     assert leaf_label(leaf) == label
+
+
+def test_multiple_choice_tasks_go_by_the_name_of_their_leaf():
+    score = {"summary": {"new": [{"task": "knowledge_arts_tidehorn", "new_score": 1.0}]}}
+    assert leaf_rows(score, ["knowledge/arts/tidehorn"]) == [("knowledge/arts/tidehorn", None, 1.0)]
