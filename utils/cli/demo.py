@@ -96,7 +96,7 @@ def demo(
             say(f"object store {credentials['endpoint']} and model server are up")
             if not resume_id:
                 model = base_model(it)
-                size = upload_input(it, model, credentials)
+                size = upload_input(it, model, credentials, quick)
                 say(f"uploaded {credentials['data_key']}, {size / 2**20:.0f} MiB: base model and taxonomy")
             code = _run(it, quick, bool(resume_id), output)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from typing import Any
 
 from utils.demo.model_server import model_server
 from utils.demo.s3_server import start_s3_server
-from utils.demo.taxonomy import EXAMPLES, make_taxonomy
+from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
 from utils.errors import PrerequisiteError, TaskFailed
 from utils.runners.runs import RunFolder
 from utils.stages.archive import pack_archive
@@ -148,9 +148,9 @@ def write_secret(folder: Path, values: dict[str, str]) -> None:
         (folder / name).write_text(value)
 
 
-def upload_input(demo: Demo, model: Path, credentials: dict[str, str]) -> int:
+def upload_input(demo: Demo, model: Path, credentials: dict[str, str], quick: bool) -> int:
     """Pack model and taxonomy and upload them; returns the archive's size in bytes."""
-    taxonomy = make_taxonomy(demo.folder)
+    taxonomy = make_taxonomy(demo.folder, left_out=LEFT_OUT_QUICK if quick else ())
     archive = demo.folder / ARCHIVE
     pack_archive(str(model), str(taxonomy), "", str(archive))
     try:

@@ -3,9 +3,13 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+# What the quick demo does without: one knowledge leaf, a freeform and a grounded skill are left.
+LEFT_OUT_QUICK = ("knowledge/geography", "compositional_skills/writing")
 
 # What the qna.yaml files of the example name as their document repository.
 PLACEHOLDER = "repo: examples/documents"
@@ -28,8 +32,11 @@ def make_document_repo(documents: Path, folder: Path) -> str:
     return _git(folder, "rev-parse", "HEAD")
 
 
-def make_taxonomy(folder: Path, examples: Path = EXAMPLES) -> Path:
+def make_taxonomy(folder: Path, examples: Path = EXAMPLES, left_out: Sequence[str] = ()) -> Path:
     """Write the example taxonomy to folder/taxonomy, with its documents' repository at folder/documents.
+
+    Args:
+        left_out: folders of the taxonomy to leave out.
 
     Returns:
         The taxonomy's folder.
@@ -38,6 +45,8 @@ def make_taxonomy(folder: Path, examples: Path = EXAMPLES) -> Path:
     make_document_repo(examples / "documents", repo)
     taxonomy = folder / "taxonomy"
     shutil.copytree(examples / "taxonomy", taxonomy)
+    for name in left_out:
+        shutil.rmtree(taxonomy / name)
     for qna in taxonomy.rglob("qna.yaml"):
         qna.write_text(qna.read_text().replace(PLACEHOLDER, f"repo: {repo}"))
     return taxonomy
