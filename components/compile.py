@@ -1,15 +1,18 @@
-"""Compile the DAG to pipeline.yaml: KFP's own compiler, then steps that keep the file small and legible.
+"""Compile the DAG to pipeline.yaml: KFP's own compiler, then steps that keep the file small.
 
-Stages carry much shared code, most of it in several executors. Components that are equal become one (`train` is used
-twice), and each executor's helpers become one compressed line. The component's own function stays plain text;
-`helpers_source` gives the rest back. bzip2 because its output is the same in every version of the library.
+A run's database row, its Argo workflow and each pod's manifest carry this file or parts of it, and stages carry much
+code, some of it in several executors. So: components that are equal become one (`train` is used twice); the stages'
+functions are compressed in parts, one for each set of executors that use the same ones, and executors refer to the
+parts they need by YAML alias; what no user interface shows is left out. `stage_source` gives the code back.
 """
 
 import ast
 import base64
 import bz2
+import json
 import tempfile
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +21,22 @@ from kfp import compiler
 
 from components.stage import slim_source
 
-_UNPACK = """
-import base64, bz2, pathlib, sys
-# The helpers of this component, compressed; `ilab-pipeline compile --source COMPONENT` prints them.
-HELPERS = "{packed}"
-_folder = pathlib.Path(__file__).parent
-(_folder / "stage_helpers.py").write_bytes(bz2.decompress(base64.b64decode(HELPERS)))
-sys.path.insert(0, str(_folder))
-from stage_helpers import {names}
+CODE = "ILAB_CODE_"
+"""Environment variables of an executor that hold its code begin so."""
 
+_LOADER = """
+import base64, bz2, os, pathlib, sys
+# The code of this stage; `ilab-pipeline compile --source COMPONENT` prints it.
+parts = [os.environ.pop(name) for name in sorted(os.environ) if name.startswith("ILAB_CODE_")]
+parts = [bz2.decompress(base64.b85decode(part.translate({46: 123, 44: 36}))) for part in parts]
+folder = pathlib.Path(__file__).parent
+(folder / "stage_code.py").write_bytes(b"\\n".join([b"from kfp import dsl", b"from typing import *", *parts]))
+sys.path.insert(0, str(folder))
+from stage_code import *
 """
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
+_LONG = 80  # characters of a part of the file that is written once
+_SMALL = 4000  # characters; shared code shorter than that compresses badly alone and goes with other such code
 
 
 def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
@@ -41,17 +49,17 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
         plain = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(pipeline, str(plain))
         text = plain.read_text()
+    # A prefix that KFP gives to inputs that come from elsewhere: 17 letters, 300 times.
+    text = text.replace("pipelinechannel--", "")
     spec, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)  # two: every stage mounts something
     merge_equal_components(spec, platform)
-    for executor in spec["deploymentSpec"]["executors"].values():
-        command = executor["container"]["command"]
-        command[_SOURCE] = pack_helpers(command[_SOURCE], executor["container"]["args"][-1])
-    # KFP's comment block on top: name, description, inputs.
-    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    # Innermost mappings on one line each: half as many lines to read.
+    for component in spec["components"].values():
+        for argument in component.get("inputDefinitions", {}).get("parameters", {}).values():
+            argument.pop("description", None)  # those of the pipeline's own parameters are shown, these are not
+    pack_code(spec["deploymentSpec"]["executors"])
     style: dict[str, Any] = {"default_flow_style": None, "width": 10**9, "sort_keys": True, "allow_unicode": True}
-    documents = yaml.dump_all([spec, platform], Dumper=_Dumper, **style)
-    path.write_text(header + documents)
+    documents = [_written_once(document, {}) for document in (spec, platform)]
+    path.write_text(yaml.dump_all(documents, Dumper=_Dumper, **style))
 
 
 def merge_equal_components(spec: dict[str, Any], platform: dict[str, Any]) -> None:
@@ -64,7 +72,7 @@ def merge_equal_components(spec: dict[str, Any], platform: dict[str, Any]) -> No
         if label is None:
             continue
         rest = {key: value for key, value in components[name].items() if key != "executorLabel"}
-        kept = first.setdefault(yaml.dump([rest, executors[label], settings.get(label)]), name)
+        kept = first.setdefault(json.dumps([rest, executors[label], settings.get(label)], sort_keys=True), name)
         if kept != name:
             del components[name], executors[label]
             settings.pop(label, None)
@@ -78,37 +86,68 @@ def _refer(spec: dict[str, Any], name: str, kept: str) -> None:
             task["componentRef"]["name"] = kept
 
 
-def pack_helpers(source: str, function: str) -> str:
-    """source of a lightweight component with every function but the component's own compressed into one line."""
-    top = ast.parse(source).body
-    own = next(node for node in top if isinstance(node, ast.FunctionDef) and node.name == function)
-    helpers = [node for node in top if isinstance(node, ast.FunctionDef) and node is not own]
-    if not helpers:
-        return source
-    lines = source.splitlines(keepends=True)
-    cut = helpers[0].lineno - 1
-    if any(isinstance(node, ast.FunctionDef) != (node.lineno > cut) for node in top) or own is not top[-1]:
-        raise ValueError(f"the source of {function} is not imports, helpers, component: KFP writes it another way now")
-    module = "from typing import *\n\n\n" + "".join(lines[cut : own.lineno - 1])
-    used = {node.id for node in ast.walk(own) if isinstance(node, ast.Name)}
-    unpack = _UNPACK.format(
-        packed=base64.b64encode(bz2.compress(module.encode())).decode(),
-        names=", ".join(node.name for node in helpers if node.name in used),
-    )
-    # Its docstring stands in the component's input definitions.
-    return "".join(lines[:cut]).rstrip("\n") + "\n" + unpack + slim_source("".join(lines[own.lineno - 1 :]))
+def pack_code(executors: dict[str, Any]) -> None:
+    """Move the functions of each executor's source into compressed parts in its environment (in place)."""
+    used: dict[str, set[str]] = defaultdict(set)
+    sources: dict[str, str] = {}
+    for label, executor in executors.items():
+        container = executor["container"]
+        for name, text in _functions(container["command"][_SOURCE], container["args"][-1]).items():
+            if sources.setdefault(name, text) != text:
+                raise ValueError(f"two functions are called {name}: one name, one function")
+            used[name].add(label)
+    parts: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in sorted(used):
+        parts[tuple(sorted(used[name]))].append(name)
+    for users in [users for users in parts if len(users) > 1]:
+        if sum(len(sources[name]) for name in parts[users]) < _SMALL:
+            parts[()] += parts.pop(users)
+    command = next(iter(executors.values()))["container"]["command"][:_SOURCE] + [_LOADER]
+    for number, (users, names) in enumerate(sorted(parts.items())):
+        variable = {"name": f"{CODE}{number}", "value": _pack("".join(sources[name] for name in names))}
+        for label in users or sorted({label for name in names for label in used[name]}):
+            executors[label]["container"].setdefault("env", []).append(variable)
+            executors[label]["container"]["command"] = command
 
 
-def helpers_source(source: str) -> str:
-    """The helpers packed in a component's source, as Python text; "" when there are none."""
-    for line in source.splitlines():
-        if line.startswith("HELPERS = "):
-            return bz2.decompress(base64.b64decode(ast.literal_eval(line.removeprefix("HELPERS = ")))).decode()
-    return ""
+def _functions(source: str, own: str) -> dict[str, str]:
+    """The text of each function of a lightweight component's source by name; helpers come short from `stage`."""
+    lines, found = source.splitlines(keepends=True), {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            text = "".join(lines[node.lineno - 1 : node.end_lineno])
+            found[node.name] = slim_source(text) if node.name == own else text
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            raise ValueError(f"a component's source has a {type(node).__name__} at its top: KFP has changed")
+    return found
+
+
+def _pack(code: str) -> str:
+    # No { and no $: KFP, Argo and Kubernetes would look for {{placeholders}} and $(VARIABLES).
+    return base64.b85encode(bz2.compress(code.encode())).decode().translate({ord("{"): ".", ord("$"): ","})
+
+
+def stage_source(env: Mapping[str, str]) -> str:
+    """The code packed in an executor's environment, as Python text; "" when there is none."""
+    parts = [env[name].translate({ord("."): "{", ord(","): "$"}) for name in sorted(env) if name.startswith(CODE)]
+    return "\n".join(bz2.decompress(base64.b85decode(part)).decode() for part in parts)
+
+
+def _written_once(node: Any, seen: dict[str, Any]) -> Any:
+    """node with one object for all its equal parts of some length, so that they are dumped once, then as aliases."""
+    if isinstance(node, dict):
+        node = {key: _written_once(value, seen) for key, value in node.items()}
+    elif isinstance(node, list):
+        node = [_written_once(value, seen) for value in node]
+    text = str(node)
+    return seen.setdefault(text, node) if len(text) > _LONG else node
 
 
 class _Dumper(yaml.CSafeDumper):
-    """Sources as literal blocks, so that a reader of pipeline.yaml can read them."""
+    """Sources as literal blocks, and long texts written once."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return not isinstance(data, dict | list) and not (isinstance(data, str) and len(data) > _LONG)
 
 
 def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:

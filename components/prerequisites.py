@@ -9,7 +9,7 @@ from utils.stages.checks import (
     check_model_server,
     check_object_store,
     check_parameters,
-    check_taxonomy,
+    check_taxonomy_repo,
     check_teacher,
     findings_table,
     outcome_of_checks,
@@ -74,7 +74,7 @@ def prerequisites(
     checks = {
         "parameters": lambda: check_parameters(given),
         "base model": lambda: check_base_model(base_model),
-        "taxonomy": lambda: check_taxonomy(*source),
+        "taxonomy": lambda: check_taxonomy_repo(*source),
         "object store": lambda: check_object_store(object_store_secret_dir, ca, base_model, taxonomy_url),
         "teacher": lambda: check_teacher(teacher_secret_dir, ca, retry_seconds, archive),
         "judge": lambda: check_model_server("judge", "chat/completions", judge_secret_dir, ca, retry_seconds),

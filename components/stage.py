@@ -66,8 +66,8 @@ def _global_names(code: CodeType) -> Iterator[str]:
 
 
 def _slim(func: FunctionType) -> FunctionType:
-    """func again, its source without docstring and comments: pipeline.yaml must stay small."""
-    source = slim_source(textwrap.dedent(inspect.getsource(func)))
+    """func again, its source without docstring, comments and annotations: pipeline.yaml must stay small."""
+    source = _without_annotations(slim_source(textwrap.dedent(inspect.getsource(func))))
     filename = f"<embedded {func.__module__}.{func.__name__}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, typing.Any] = {**vars(typing)}
@@ -86,3 +86,25 @@ def slim_source(source: str) -> str:
         if blank or (token.type == tokenize.COMMENT and token.line.strip() == token.string):
             drop.add(token.start[0])
     return "".join(line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in drop)
+
+
+def _without_annotations(source: str) -> str:
+    """source of functions without the types of arguments, results and variables; the line breaks stay."""
+    text = source.encode()  # ast counts bytes
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    cuts = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arg) and node.annotation:
+            cuts.append((starts[node.lineno - 1] + node.col_offset + len(node.arg.encode()), node.annotation))
+        elif isinstance(node, ast.AnnAssign) and node.value:
+            cuts.append(
+                (starts[(node.target.end_lineno or 0) - 1] + (node.target.end_col_offset or 0), node.annotation)
+            )
+        elif isinstance(node, ast.FunctionDef) and node.returns:
+            arrow = text.rindex(b" ->", 0, starts[node.returns.lineno - 1] + node.returns.col_offset)
+            cuts.append((arrow, node.returns))
+    for start, annotation in sorted(cuts, key=lambda cut: -cut[0]):
+        text = text[:start] + text[starts[(annotation.end_lineno or 0) - 1] + (annotation.end_col_offset or 0) :]
+    return text.decode()

@@ -426,7 +426,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_taxonomy_repository_has_what_is_asked_for(
     repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
 ) -> None:
-    findings = checks.check_taxonomy(repository, branch, pr, commit, str(tmp_path), "")
+    findings = checks.check_taxonomy_repo(repository, branch, pr, commit, str(tmp_path), "")
     assert [problem in f["problem"] for f in findings] == ([True] if problem else [])
 
 
@@ -444,12 +444,12 @@ def test_branch_pull_request_and_commit_exclude_each_other(
 ) -> None:
     """Trap 35: a default branch made the pull request dead, silently."""
     with pytest.raises(SystemExit, match=message):
-        checks.check_taxonomy(url, branch, pr, commit, str(tmp_path), "")
+        checks.check_taxonomy_repo(url, branch, pr, commit, str(tmp_path), "")
 
 
 def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="can't be fetched"):
-        checks.check_taxonomy(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
+        checks.check_taxonomy_repo(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
 
 
 # --- what trains and serves

@@ -33,13 +33,13 @@ def our_pipeline() -> Any:
 
 
 def executor_source(package: Path, component: str) -> str:
-    """The Python source that the executor of a component runs, its packed helpers before its own function.
+    """The Python source that the executor of a component runs, unpacked.
 
     Raises:
         UsageError: the package has no such component.
         PipelineError: the package is no compiled pipeline.
     """
-    from components.compile import helpers_source
+    from components.compile import stage_source
     from utils.ir.load import load
 
     if component.removeprefix("comp-") not in names_of(package):
@@ -51,10 +51,7 @@ def executor_source(package: Path, component: str) -> str:
     container = load(package).components["comp-" + component.removeprefix("comp-")].container
     if container is None or not container.command:
         raise PipelineError(f"the component {component} carries no Python source", "it is no lightweight component")
-    source = str(container.command[-1])
-    helpers = helpers_source(source)
-    own = "\n".join(line for line in source.splitlines() if not line.startswith("HELPERS = "))
-    return f"{helpers}\n# --- the component itself\n{own}\n" if helpers else source
+    return stage_source(container.env) or str(container.command[-1])
 
 
 def names_of(package: Path) -> list[str]:
@@ -80,7 +77,7 @@ def names_of(package: Path) -> list[str]:
     metavar="COMPONENT",
     envvar="ILAB_COMPILE_SOURCE",
     show_envvar=True,
-    help="Write nothing; print the Python source that this component of the compiled file runs, helpers unpacked.",
+    help="Write nothing; print the Python source that this component of the compiled file runs.",
 )
 def compile(output: Path, source: str | None) -> None:
     """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.cpu import PROGRAMS
 from utils.demo.child import end_with_parent
 from utils.errors import TaskFailed
-from utils.stages.serving import free_port, llama_cpp_command, stop_group, wait_ready
+from utils.stages.serving import free_port, stop_group, wait_ready
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def model_server(python: str, gguf: str, name: str, folder: Path, slots: int = 4
         TaskFailed: the server ended while it loaded the model.
     """
     port = free_port()
-    command = [python, *llama_cpp_command(gguf, name, port, slots)[1:]]
+    command = [python, str(PROGRAMS / "llama_cpp.py"), gguf, name, str(port), str(slots), ""]
     log = folder / "model-server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

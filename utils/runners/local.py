@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from utils.cpu import PROGRAMS
 from utils.errors import TaskFailed
 from utils.ir.command import executor_input, read_outputs, resolve_command
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, Task, TaskState
@@ -182,6 +183,7 @@ class LocalRunner(Runner):
         return {
             **variables,
             "ILAB_CLAIMS_DIR": str(self._folder.claims),
+            "ILAB_CPU_PROGRAMS": str(PROGRAMS),
             keeper.RUN_MARK: str(self._folder.path),
             keeper.TASK_MARK: task.id,
         }

@@ -213,7 +213,7 @@ def check_object_store(secret_dir: str, ca: str, base_model: str, taxonomy_url: 
     return []
 
 
-def check_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str, ca: str) -> list:
+def check_taxonomy_repo(url: str, branch: str, pr: int, commit: str, secret_dir: str, ca: str) -> list:
     """The taxonomy's repository answers and has the branch or pull request."""
     import os
     import shutil

@@ -1,6 +1,6 @@
 """One training phase from its parameters to its marker; which launcher runs it is decided here."""
 
-from utils.stages.launch_process import launch_process, local_gpus, write_cpu_main_ds
+from utils.stages.launch_process import copy_cpu_main_ds, launch_process, local_gpus
 from utils.stages.launch_pytorchjob import job_name, launch_pytorchjob, pytorchjob_manifest
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.outcome import failure, progress
@@ -69,7 +69,7 @@ def launch_training(training: dict, options: dict) -> None:
     arguments = torchrun_arguments(training)
     seconds = {name: seconds_of(options[f"{name}timeout"]) for name in ("", "pending_")}
     if not training["gpus"]:
-        write_cpu_main_ds(training["output"])
+        copy_cpu_main_ds(training["output"])
     job = {}
     if options["launcher"] == "pytorchjob":
         job = pytorchjob_manifest(

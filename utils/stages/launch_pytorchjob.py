@@ -111,7 +111,7 @@ def pod_news(namespace: str, name: str) -> tuple:
     return started, "\n".join(dict.fromkeys(filter(None, news)))
 
 
-def last_lines(namespace: str, name: str) -> str:
+def last_pod_lines(namespace: str, name: str) -> str:
     """The end of the logs of a job's failed pods, or of all when none has failed."""
     from kubernetes import client
 
@@ -187,7 +187,7 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
             started, news = pod_news(jobs[2], name) if state == "Failed" or not running else (True, "")
             if state == "Failed":
                 reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
-                cause = "\n".join([*reasons, news, last_lines(jobs[2], name)])
+                cause = "\n".join([*reasons, news, last_pod_lines(jobs[2], name)])
                 raise failure(
                     f"the PyTorchJob {name} failed", cause, "correct that and run again: it goes on from there"
                 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from utils.stages.gguf import to_gguf
+from utils.stages.cpu_program import cpu_program
 from utils.stages.outcome import failure
 
 
@@ -31,8 +31,7 @@ def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, tim
         port = free_port()
         converted = os.path.join(work_dir, "served.gguf")
         if engine == "llama.cpp":
-            to_gguf(model_dir, converted)
-            command = llama_cpp_command(converted, name, port, slots)
+            command = llama_cpp_command(model_dir, name, port, slots, converted)
         else:
             command = vllm_command(model_dir, name, port)
         try:
@@ -176,38 +175,11 @@ def vllm_command(model_dir: str, name: str, port: int) -> list:
     ]
 
 
-def llama_cpp_command(path: str, name: str, port: int, slots: int) -> list:
-    """argv of a child Python that runs llama.cpp's server out of xllamacpp."""
-    import inspect
+def llama_cpp_command(model: str, name: str, port: int, slots: int, converted: str = "") -> list:
+    """argv of llama.cpp's server; a model in Hugging Face layout is first converted to the file `converted`."""
     import sys
 
-    program = inspect.getsource(llama_cpp_main) + "\nllama_cpp_main()\n"
-    return [sys.executable, "-c", program, path, name, str(port), str(slots)]
-
-
-def llama_cpp_main() -> None:
-    """The program of the llama.cpp child: argv is GGUF path, model name, port, slots (of 4096 tokens)."""
-    import os
-    import signal
-    import sys
-
-    import xllamacpp
-
-    path, name, port, slots = sys.argv[1:]
-    params = xllamacpp.CommonParams()
-    params.model.path = path
-    params.model_alias = {name}
-    params.hostnames = ["127.0.0.1"]
-    params.port = int(port)
-    params.n_parallel = int(slots)
-    params.n_ctx = 4096 * int(slots)
-    # Half of the cores: the judge may run on the others, and llama.cpp's threads spin while they wait for each
-    # other, so that on busy cores two of them were seen to be ten times slower than one.
-    threads = max(1, len(os.sched_getaffinity(0)) // 2)
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    server = xllamacpp.Server(params)
-    print("listening on", server.listening_address, flush=True)
-    signal.pause()
+    return [sys.executable, cpu_program("llama_cpp.py"), model, name, str(port), str(slots), converted]
 
 
 def visible_gpus(engine: str) -> int:

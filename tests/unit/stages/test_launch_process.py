@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.launch_process import cpu_main_ds, launch_process, write_cpu_main_ds
+from utils.cpu import PROGRAMS, main_ds
+from utils.stages.launch_process import copy_cpu_main_ds, launch_process
 
 ROOT = Path(__file__).parents[3]
 # Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
@@ -145,12 +146,20 @@ def test_cpu_training_refuses_other_versions_of_the_library(tmp_path: Path, monk
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: instructlab-training\nVersion: 0.17.1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SystemExit, match=r"made for instructlab-training 0\.16, this is 0\.17\.1: use a GPU"):
-        cpu_main_ds()
+        main_ds.main()
 
 
-def test_cpu_script_stands_alone(tmp_path: Path) -> None:
-    write_cpu_main_ds(str(tmp_path))
+def test_cpu_script_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ILAB_CPU_PROGRAMS", str(PROGRAMS))
+    copy_cpu_main_ds(str(tmp_path))
     result = subprocess.run(
         [sys.executable, "-I", tmp_path / "cpu_main_ds.py"], capture_output=True, text=True, check=False
     )
     assert "PackageNotFoundError: No package metadata was found for instructlab-training" in result.stderr
+
+
+def test_without_gpu_and_cpu_programs_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ILAB_CPU_PROGRAMS", raising=False)
+    with pytest.raises(SystemExit, match=r"no GPU here(.|\n)*ask for a GPU"):
+        copy_cpu_main_ds(str(tmp_path))
+    assert not list(tmp_path.iterdir())

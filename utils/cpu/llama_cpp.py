@@ -1,8 +1,45 @@
-"""A Hugging Face directory becomes the GGUF file that llama.cpp serves (llama architecture, byte-level BPE)."""
+"""llama.cpp's OpenAI server on loopback: `llama_cpp.py MODEL NAME PORT SLOTS CONVERTED`.
 
+A model in Hugging Face layout becomes the GGUF file that llama.cpp serves (llama architecture, byte-level BPE).
+"""
+
+import glob
+import json
+import os
+import signal
+import sys
 from collections.abc import Iterator
+from typing import Any
 
-from utils.stages.outcome import failure
+
+def main(model: str, name: str, port: str, slots: str, converted: str) -> None:
+    """Serve until a signal ends the process.
+
+    Args:
+        model: a GGUF file, or a folder in Hugging Face layout, which is converted first.
+        name: the model's name in requests.
+        slots: requests answered at a time, each of at most 4096 tokens.
+        converted: the file that gets the converted model.
+    """
+    import xllamacpp
+
+    if os.path.isdir(model):
+        to_gguf(model, converted)
+        model = converted
+    params = xllamacpp.CommonParams()
+    params.model.path = model
+    params.model_alias = {name}
+    params.hostnames = ["127.0.0.1"]
+    params.port = int(port)
+    params.n_parallel = int(slots)
+    params.n_ctx = 4096 * int(slots)
+    # Half of the cores: the judge may run on the others, and llama.cpp's threads spin while they wait for each
+    # other, so that on busy cores two of them were seen to be ten times slower than one.
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    server = xllamacpp.Server(params)
+    print("listening on", server.listening_address, flush=True)
+    signal.pause()
 
 
 def to_gguf(model_dir: str, target: str) -> None:
@@ -13,21 +50,17 @@ def to_gguf(model_dir: str, target: str) -> None:
     Raises:
         SystemExit: another architecture or tokenizer than llama with byte-level BPE.
     """
-    import json
-    import os
-
     import gguf
 
-    def read(name: str) -> dict:
+    def read(name: str) -> dict[str, Any]:
         with open(os.path.join(model_dir, name), encoding="utf-8") as file:
             return json.load(file)
 
     config, tokenizer = read("config.json"), read("tokenizer.json")
     if config["model_type"] != "llama":
-        raise failure(
-            f"the llama.cpp engine cannot serve {model_dir}",
-            f"it is a {config['model_type']} model, and only llama models can be converted",
-            "use -p eval_engine=vllm",
+        raise SystemExit(
+            f"the llama.cpp engine cannot serve {model_dir}: it is a {config['model_type']} model, and only llama "
+            "models can be converted; use -p eval_engine=vllm"
         )
     rope = config.get("rope_parameters") or {}
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
@@ -71,7 +104,7 @@ def to_gguf(model_dir: str, target: str) -> None:
     os.replace(target + ".part", target)
 
 
-def pre_tokenizer_name(tokenizer: dict) -> str:
+def pre_tokenizer_name(tokenizer: dict[str, Any]) -> str:
     """llama.cpp's name (`tokenizer.ggml.pre`) for the way a tokenizer.json splits text before BPE.
 
     Raises:
@@ -84,14 +117,13 @@ def pre_tokenizer_name(tokenizer: dict) -> str:
         return "gpt-2"
     if tokenizer["model"]["type"] == "BPE" and kinds == ["Digits", "ByteLevel"] and steps[0].get("individual_digits"):
         return "smollm"
-    raise failure(
-        "the llama.cpp engine cannot serve this model",
-        f"its tokenizer ({tokenizer['model']['type']} after {kinds}) is not known to the converter",
-        "use -p eval_engine=vllm",
+    raise SystemExit(
+        f"the llama.cpp engine cannot serve this model: its tokenizer ({tokenizer['model']['type']} after {kinds}) is "
+        "not known to the converter; use -p eval_engine=vllm"
     )
 
 
-def vocabulary(tokenizer: dict, size: int) -> tuple:
+def vocabulary(tokenizer: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
     """Tokens by id and their GGUF types (1 normal, 3 control, 4 user-defined, 5 unused), both of length size."""
     tokens = [f"[PAD{i}]" for i in range(size)]
     types = [5] * size
@@ -102,12 +134,8 @@ def vocabulary(tokenizer: dict, size: int) -> tuple:
     return tokens, types
 
 
-def float32_tensors(model_dir: str) -> Iterator:
+def float32_tensors(model_dir: str) -> Iterator[tuple[str, Any]]:
     """Name and float32 array of each tensor in a directory's safetensors files (numpy alone reads no bfloat16)."""
-    import glob
-    import json
-    import os
-
     import numpy
 
     for path in sorted(glob.glob(os.path.join(model_dir, "*.safetensors"))):
@@ -120,10 +148,14 @@ def float32_tensors(model_dir: str) -> Iterator:
                 continue
             start, end = tensor["data_offsets"]
             if end > len(data):
-                raise failure(f"{path} is damaged", f"it ends inside {name}", "train again, or import the model again")
+                raise SystemExit(f"{path} is damaged, it ends inside {name}: train again, or import the model again")
             raw = data[start:end]
             if tensor["dtype"] == "BF16":  # the upper half of a float32
                 array = (raw.view("<u2").astype("<u4") << 16).view("<f4")
             else:
                 array = raw.view({"F32": "<f4", "F16": "<f2"}[tensor["dtype"]]).astype("<f4")
             yield name, array.reshape(tensor["shape"])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,22 @@
+"""Where the programs are that take the place of CUDA ones on a machine without a GPU."""
+
+from utils.stages.outcome import failure
+
+
+def cpu_program(name: str) -> str:
+    """Path of a program that stands in where there is no GPU; they come with the machine, not with pipeline.yaml.
+
+    Raises:
+        SystemExit: this machine has none.
+    """
+    import os
+
+    folder = os.environ.get("ILAB_CPU_PROGRAMS", "")
+    path = os.path.join(folder, name)
+    if not folder or not os.path.exists(path):
+        raise failure(
+            f"there is no GPU here, and no {name} to do without one",
+            f"ILAB_CPU_PROGRAMS, the folder with such programs, is {folder!r}",
+            "ask for a GPU (train_gpu_per_worker, eval_engine=vllm), or run on one machine, where it is set",
+        )
+    return path
