@@ -359,6 +359,9 @@ def ilab_pipeline(
         for title, task in titles.items():
             # Never cached: each has an effect on the volume, the cluster or the object store.
             task.set_display_name(title).set_caching_options(False)
+        for task in (exit_task, checked, volume, phase_1, phase_2):
+            # On plain Kubernetes only the pods with this label get the service account's token.
+            kubernetes.add_pod_label(task, "ilab-pipeline/api-access", "true")
         for task in (imported, generated, processed, phase_1, phase_2, scored, compared, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
         mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published)

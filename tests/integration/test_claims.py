@@ -1,5 +1,6 @@
 """The run's volume claim: made once, deleted at the end, a directory on one machine."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,15 @@ def test_claim_belongs_to_the_runs_workflow(api: KubernetesApi) -> None:
     claim = api.objects[CLAIMS]["ilab-r"]
     assert claim["metadata"]["ownerReferences"] == [owner]
     assert "storageClassName" not in claim["spec"]
+
+
+def test_claim_belongs_to_the_run_object_where_the_runner_names_one(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:  # trap 24: the claim must outlive the task's Job, and go with the run
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "1"}
+    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    assert api.objects[CLAIMS]["ilab-r"]["metadata"]["ownerReferences"] == [owner]
 
 
 def test_claim_of_this_run_is_used_again(api: KubernetesApi) -> None:

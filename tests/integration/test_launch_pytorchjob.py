@@ -27,14 +27,14 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
     server.stop()
 
 
-def manifest(**changes: object) -> dict:
+def manifest(overlay: dict | None = None, **changes: object) -> dict:
     job = {
         "name": NAME, "run_id": "run-1", "image": "registry/image@sha256:0", "claim": "ilab-run-1",
         "data_dir": "/data", "nodes": 2, "gpus": 4, "gpu_identifier": "nvidia.com/gpu", "cpu": "2", "memory": "250Gi",
         "tolerations": [{"key": "gpu", "operator": "Exists"}], "node_selectors": {"zone": "a"}, "pending": 3600,
         "timeout": 7200,
     }  # fmt: skip
-    return pytorchjob_manifest({**job, **changes}, ["--nnodes=2", "--node_rank=$(RANK)", "-m", "main"])
+    return pytorchjob_manifest({**job, **changes}, ["--nnodes=2", "--node_rank=$(RANK)", "-m", "main"], overlay or {})
 
 
 def add_pod(api: KubernetesApi, role: str, phase: str, **status: object) -> None:
@@ -83,6 +83,25 @@ def test_pods_are_admitted_under_the_restricted_standard_and_have_shared_memory(
     assert {"name": "shm", "mountPath": "/dev/shm"} in pod["containers"][0]["volumeMounts"]
     assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in pod["volumes"]
     assert {"name": "data", "persistentVolumeClaim": {"claimName": "ilab-run-1"}} in pod["volumes"]
+
+
+def test_overlay_goes_into_every_training_pod_and_counts_as_a_change() -> None:
+    overlay = {
+        "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}},
+        "spec": {
+            "imagePullSecrets": [{"name": "pull"}],
+            "containers": [{"name": "*", "env": [{"name": "A", "value": "1"}]}],
+        },
+    }
+    made = manifest(overlay)
+    for replica in made["spec"]["pytorchReplicaSpecs"].values():
+        template, (container,) = replica["template"], replica["template"]["spec"]["containers"]
+        assert template["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+        assert template["metadata"]["labels"]["ilab-pipeline/run"] == "run-1"
+        assert template["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+        assert {"name": "A", "value": "1"} in container["env"]
+        assert container["name"] == "pytorch"
+    assert made["metadata"]["labels"] != manifest()["metadata"]["labels"]
 
 
 def test_one_cpu_pod_needs_no_worker_and_no_gpu() -> None:

@@ -39,6 +39,21 @@ def test_every_supported_backend_understands_our_pipeline(package: Path) -> None
     assert lint_text(package.read_text()) == []
 
 
+def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path) -> None:
+    """Trap 28: no other task's pod needs the service account's token."""
+    _, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    labels = {name.removeprefix("exec-"): e.get("podMetadata", {}).get("labels") for name, e in executors.items()}
+    marked = {name for name, found in labels.items() if found == {"ilab-pipeline/api-access": "true"}}
+    assert marked == {"prerequisites", "create-volume", "clean-up", "train"}
+    assert {name for name, found in labels.items() if found} == marked
+
+
+def test_both_phases_share_one_component(spec: dict[str, Any]) -> None:
+    """Its code is the longest there is."""
+    assert [name for name in spec["components"] if "train" in name] == ["comp-train"]
+
+
 def test_no_task_is_cached(spec: dict[str, Any]) -> None:
     """Trap 41: a cached step hands over a volume that is deleted."""
     found = dict(tasks(spec))

@@ -36,6 +36,8 @@ def pod_owners(namespace: str) -> list:
 def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
     """Make the claim `ilab-<run_id>`; one that this run made before is used again when it is the same.
 
+    It belongs to the objects in ILAB_RUN_OWNER (JSON, ownerReferences), else to the owner of the pod this runs in.
+
     Args:
         size: like 100Gi.
         storage_class: "" for the cluster's default.
@@ -47,6 +49,7 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
     Raises:
         SystemExit: a claim of this name is another run's, or has another size, class or access mode.
     """
+    import json
     import os
 
     name = f"ilab-{run_id}"
@@ -61,7 +64,8 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
     if storage_class:
         spec["storageClassName"] = storage_class
     labels = {"ilab-pipeline/run": run_id}
-    metadata = {"name": name, "labels": labels, "ownerReferences": pod_owners(namespace)}
+    owners = json.loads(os.environ.get("ILAB_RUN_OWNER", "[]")) or pod_owners(namespace)
+    metadata = {"name": name, "labels": labels, "ownerReferences": owners}
     api = client.CoreV1Api()
     try:
         api.create_namespaced_persistent_volume_claim(namespace, {"metadata": metadata, "spec": spec})

@@ -48,8 +48,12 @@ def describe_training(options: dict, data: dict, base: dict, gpus: int) -> dict:
 
 
 def launch_training(training: dict, options: dict) -> None:
-    """Run the training with the launcher that was asked for, and leave the manifest or command as artifact."""
+    """Run the training with the launcher that was asked for, and leave the manifest or command as artifact.
+
+    The runner on plain Kubernetes names in ILAB_POD_OVERLAY (JSON) what training pods get as every other pod does.
+    """
     import json
+    import os
     import time
 
     steps = training["epochs"] * -(-training["rows"] // training["batch"])
@@ -88,6 +92,7 @@ def launch_training(training: dict, options: dict) -> None:
                 },  # fmt: skip
             },
             arguments,
+            json.loads(os.environ.get("ILAB_POD_OVERLAY", "{}")),
         )
     with open(options["manifest"].path, "w") as file:
         json.dump(job or {"command": ["torchrun", *arguments]}, file, indent=1)

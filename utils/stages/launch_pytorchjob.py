@@ -10,6 +10,7 @@ from collections.abc import Callable
 from utils.stages.claims import kube_namespace, pod_owners
 from utils.stages.marker import inputs_hash
 from utils.stages.outcome import failure
+from utils.stages.pod_overlay import merge_overlay
 
 
 def job_name(run_id: str, phase: int) -> str:
@@ -20,12 +21,15 @@ def job_name(run_id: str, phase: int) -> str:
     return f"train-phase-{phase}-" + (run_id if len(run_id) <= 38 else f"{run_id[:29]}-{digest}")
 
 
-def pytorchjob_manifest(job: dict, arguments: list) -> dict:
+def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
     """The PyTorchJob that runs torchrun with these arguments on job["nodes"] pods.
 
     Pods run under the `restricted` pod security standard, without an Istio sidecar (it would block the ranks), with a
     memory-backed /dev/shm for NCCL. A failed pod fails the job. Labels: the run, and a hash of everything that decides
     what the job does.
+
+    Args:
+        overlay: changes to the pod template, for `merge_overlay`; {} for none.
     """
     amounts = {"cpu": job["cpu"], "memory": job["memory"]}
     if job["gpus"]:
@@ -53,6 +57,7 @@ def pytorchjob_manifest(job: dict, arguments: list) -> dict:
     run = {"ilab-pipeline/run": job["run_id"]}
     sidecar = {"sidecar.istio.io/inject": "false"}
     template = {"metadata": {"labels": {**run, **sidecar}, "annotations": sidecar}, "spec": pod}
+    template = merge_overlay(template, overlay)
     counts = {"Master": 1, "Worker": job["nodes"] - 1}
     spec = {
         "nprocPerNode": str(job["gpus"] or 1),
