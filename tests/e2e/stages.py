@@ -4,13 +4,19 @@ import os
 import subprocess
 from pathlib import Path
 
+from utils.cpu import PROGRAMS
+
 ROOT = Path(__file__).parents[2]
+
+
+def environment() -> dict[str, str]:
+    """What the local runner gives the processes of stages."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "ILAB_CPU_PROGRAMS": str(PROGRAMS)}
 
 
 def in_stages(*arguments: str) -> str:
     """Last line of what a program prints in the stages' interpreter ($ILAB_PYTHON, set by `make e2e`)."""
     interpreter = os.environ["ILAB_PYTHON"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ILAB_CPU_PROGRAMS": str(ROOT / "utils/cpu")}
-    done = subprocess.run([interpreter, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run([interpreter, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return (done.stdout.splitlines() or [""])[-1]

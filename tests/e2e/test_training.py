@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stages import ROOT, in_stages
+from tests.e2e.stages import ROOT, environment, in_stages
 from utils.stages.training import checkpoints_of, model_tensors, training_steps
 
 PROGRAM = "tests/e2e/run_training.py"
@@ -23,9 +23,8 @@ def run(*arguments: object) -> dict[str, Any]:
 
 def start(log: Path, *arguments: object) -> subprocess.Popen[bytes]:
     command = [os.environ["ILAB_PYTHON"], PROGRAM, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with log.open("wb") as file:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT)
 
 
 def wait_for_epoch(process: subprocess.Popen[bytes], data_dir: Path, phase: int, epoch: int, log: Path) -> None:
