@@ -1,0 +1,31 @@
+"""What can go wrong with a cluster, told to the person who runs."""
+
+from utils.errors import IlabError
+
+
+class ClusterError(IlabError):
+    """The cluster refuses a request, or did not answer in time.
+
+    Attributes:
+        status: the HTTP status of the last answer, 0 when there was none.
+    """
+
+    def __init__(self, what: str, cause: str = "", remedy: str = "", status: int = 0) -> None:
+        super().__init__(what, cause, remedy)
+        self.status = status
+
+
+class ForbiddenError(ClusterError):
+    """403: the account lacks a right. The message names verb, resource, namespace and the Role that gives it."""
+
+
+class ConflictError(ClusterError):
+    """409: an object of that name is there already and is not the one wanted."""
+
+
+class GoneError(ClusterError):
+    """410: the point in time to go on from is no longer known; list again."""
+
+
+class MissingKindError(ClusterError):
+    """The cluster does not know this kind of object: its operator is not installed."""
