@@ -36,7 +36,7 @@ from stage_code import *
 """
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
 _LONG = 80  # characters of a part of the file that is written once
-_SMALL = 4000  # characters; shared code shorter than that compresses badly alone and goes with other such code
+_SMALL = 5000  # characters; shared code shorter than that compresses badly alone and goes with other such code
 
 
 def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
@@ -144,10 +144,13 @@ def _written_once(node: Any, seen: dict[str, Any]) -> Any:
 
 
 class _Dumper(yaml.CSafeDumper):
-    """Sources as literal blocks, and long texts written once."""
+    """Sources as literal blocks, long texts written once, short mappings on one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return not isinstance(data, dict | list) and not (isinstance(data, str) and len(data) > _LONG)
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        return super().represent_mapping(tag, mapping, flow_style or len(str(mapping)) <= _LONG or None)
 
 
 def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:

@@ -10,6 +10,7 @@ import textwrap
 import tokenize
 import typing
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import CodeType, FunctionType
 
 from kfp import dsl
@@ -65,9 +66,10 @@ def _global_names(code: CodeType) -> Iterator[str]:
             yield from _global_names(constant)
 
 
+@cache
 def _slim(func: FunctionType) -> FunctionType:
-    """func again, its source without docstring, comments and annotations: pipeline.yaml must stay small."""
-    source = _without_annotations(slim_source(textwrap.dedent(inspect.getsource(func))))
+    """func again with a short source, no docstring, comments, annotations: pipeline.yaml must stay small."""
+    source = _joined(_without_annotations(slim_source(textwrap.dedent(inspect.getsource(func)))))
     filename = f"<embedded {func.__module__}.{func.__name__}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, typing.Any] = {**vars(typing)}
@@ -86,6 +88,20 @@ def slim_source(source: str) -> str:
         if blank or (token.type == tokenize.COMMENT and token.line.strip() == token.string):
             drop.add(token.start[0])
     return "".join(line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in drop)
+
+
+def _joined(source: str) -> str:
+    """source with what stands in brackets on one line, and without the comments behind code."""
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    comments = {token.start[0]: token.start[1] for token in tokens if token.type == tokenize.COMMENT}
+    open_ends = {token.start[0] for token in tokens if token.type == tokenize.NL}
+    text, inside = "", False
+    for number, line in enumerate(source.splitlines(), 1):
+        line = line[: comments.get(number)]
+        text += line.strip() if inside else line
+        inside = number in open_ends
+        text = text.rstrip() + " " if inside else text + "\n"
+    return text
 
 
 def _without_annotations(source: str) -> str:

@@ -1,5 +1,6 @@
 """Our own DAG: what earlier systems got wrong in theirs stays right in the compiled file."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import components.stage
 from components.compile import compile_pipeline
 from utils.cli.compile import executor_source, our_pipeline
 from utils.errors import UsageError
@@ -83,6 +85,35 @@ def test_the_source_of_a_component_can_be_read_in_full(package: Path) -> None:
     compile(source, "prerequisites", "exec")
     with pytest.raises(UsageError, match="no component 'nothing'"):
         executor_source(package, "nothing")
+
+
+CODE = '''
+def example(first, second="# kept"):
+    values = [
+        first,  # a comment (with a bracket
+        "#",
+    ]  # a comment
+    text = (
+        f"{first} of "  # a comment
+        "two"
+    )
+    if values and (first or
+                   second):
+        second = """
+    kept as it is  # this too,
+        and this
+    """.format(
+            first
+        )
+    return text + second
+'''
+
+
+def test_code_without_its_line_breaks_and_comments_means_the_same() -> None:
+    joined = components.stage._joined(CODE)
+    assert ast.dump(ast.parse(joined)) == ast.dump(ast.parse(CODE))
+    assert len(joined.strip().splitlines()) == 9
+    assert "comment" not in joined
 
 
 def test_packed_code_holds_nothing_that_a_server_would_expand(spec: dict[str, Any]) -> None:
