@@ -341,7 +341,14 @@ def ilab_pipeline(
             require_improvement=gate_require_improvement,
             force=force_pull,
         ).after(compared)
-        reported = report(data_dir=DATA, run_id=RUN_ID, notes=report_notes).after(published)
+        reported = report(
+            data_dir=DATA,
+            run_id=RUN_ID,
+            notes=report_notes,
+            object_store_secret_dir=OBJECT_STORE,
+            ca_file=ca_file,
+            name=output_data_key,
+        ).after(published)
 
         titles = {
             "prerequisites": checked,
@@ -364,11 +371,11 @@ def ilab_pipeline(
             kubernetes.add_pod_label(task, "ilab-pipeline/api-access", "true")
         for task in (imported, generated, processed, phase_1, phase_2, scored, compared, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
-        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published)
+        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published, reported)
         mount_secret(sdg_repo_secret, TAXONOMY_REPO, checked, imported)
         mount_secret(sdg_teacher_secret, TEACHER, checked, generated)
         mount_secret(eval_judge_secret, JUDGE, checked, scored, compared)
-        for task in (checked, imported, generated, scored, compared, published):
+        for task in (checked, imported, generated, scored, compared, published, reported):
             kubernetes.use_config_map_as_volume(task, config_map_name=k8s_ca_configmap, mount_path=CA, optional=True)
         for task in (scored, compared):
             task.set_accelerator_type(eval_gpu_identifier).set_accelerator_limit(1)

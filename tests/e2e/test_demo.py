@@ -99,6 +99,8 @@ def test_published_archive_holds_candidate_scores_and_provenance(finished: Any, 
         client = s3_client({**credentials, "verify_tls": True}, "")
         archive = tmp_path / "published.tar.gz"
         client.download_file(credentials["bucket"], summary["archive"], str(archive))
+        stored = client.get_object(Bucket=credentials["bucket"], Key=summary["archive"] + ".report.html")
+        assert stored["Body"].read() == (home / "runs" / RUN_ID / "report.html").read_bytes()
     with archive.open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == summary["sha256"]
     with tarfile.open(archive) as tar:
