@@ -15,3 +15,16 @@ NOTEBOOK = (
     "quay.io/modh/odh-generic-data-science-notebook"
     "@sha256:72c1d095adbda216a1f1b4b6935e3e2c717cbc58964009464ccd36c0b98312b2"
 )
+
+# Below: what manifests/ deploys. The pipeline itself names none of these.
+# Teacher and judge: vLLM behind KServe.
+SERVING = "quay.io/modh/vllm@sha256:3c56d4c2a5a9565e8b07ba17a6624290c4fb39ac9097b99b946326c09a8b40c8"
+# The pod that runs standalone.py: Python 3.11, kubernetes, click, PyYAML, boto3 (data-science notebook).
+WORKBENCH = (
+    "quay.io/modh/odh-generic-data-science-notebook"
+    "@sha256:7c1a4ca213b71d342a2d1366171304e469da06d5f15710fab5dd3ce013aa1b73"
+)
+# The NFS server of manifests/nfs (version 12). For tests only.
+NFS_SERVER = (
+    "docker.io/itsthenetwork/nfs-server-alpine@sha256:7fa99ae65c23c5af87dd4300e543a86b119ed15ba61422444207efc7abd0ba20"
+)
