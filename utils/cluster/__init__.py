@@ -1,6 +1,6 @@
 """The cluster: a small client for the few kinds of objects a run deals with. No pipeline, no run in here."""
 
-from utils.cluster.client import Cluster, connect, request
+from utils.cluster.client import Cluster, connect
 from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError, MissingKindError
 from utils.cluster.kinds import KINDS, Kind
 from utils.cluster.logs import follow_log, tail_log
@@ -18,6 +18,7 @@ from utils.cluster.objects import (
     wait_gone,
 )
 from utils.cluster.pods import PodState, job_pending_reason, pod_state
+from utils.cluster.request import request
 from utils.cluster.watch import watch
 
 __all__ = [

@@ -1,17 +1,34 @@
 """The connection to a cluster: who we are, where, and one request with patience."""
 
+import base64
+import json
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from utils.errors import PrerequisiteError
+
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 @dataclass
-class Trouble:
-    """What is known of the API server's health, shared by all threads. Times are the cluster's clock's, seconds."""
+class Health:
+    """What is known of the API server, shared by all threads.
+
+    Attributes:
+        answered: it has answered at least once.
+        trouble: when it was last away or failing, by the cluster's clock.
+        away: its absence has been told.
+    """
 
     answered: bool = False
-    last: float = float("-inf")
+    trouble: float = float("-inf")
+    away: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,6 +39,7 @@ class Cluster:
         namespace: where all namespaced objects lie.
         api: the `kubernetes` package's ApiClient; it holds address, certificates and credentials.
         user: for messages: `in-cluster` or the kubeconfig's context.
+        account: name of the service account of the pod this runs in; "" outside a pod.
         patience: seconds that a request is tried again while the API server is away, overloaded or failing.
         watch_seconds: length of one watch request; `stop` and deadlines are looked at least that often.
         log_seconds: a log without a new line for so long is opened again.
@@ -33,13 +51,19 @@ class Cluster:
     namespace: str
     api: Any = field(repr=False)
     user: str = ""
+    account: str = ""
     patience: float = 300.0
     watch_seconds: int = 5
     log_seconds: float = 30.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     notify: Callable[[str], None] = field(default=lambda text: None, repr=False)
-    trouble: Trouble = field(default_factory=Trouble, repr=False)
+    health: Health = field(default_factory=Health, repr=False)
+
+    @property
+    def address(self) -> str:
+        """URL of the API server."""
+        return self.api.configuration.host
 
 
 def connect(namespace: str = "", kubeconfig: str = "", context: str = "", **settings: Any) -> Cluster:
@@ -54,29 +78,68 @@ def connect(namespace: str = "", kubeconfig: str = "", context: str = "", **sett
     Raises:
         PrerequisiteError: no cluster to connect to, or a kubeconfig that can't be used.
     """
-    raise NotImplementedError
+    from kubernetes import client
+
+    configuration = client.Configuration()
+    in_cluster = not kubeconfig and not context and (_ACCOUNT / "token").exists()
+    user, current = _from_pod(configuration) if in_cluster else _from_file(configuration, kubeconfig, context)
+    api = client.ApiClient(configuration)
+    account = token_account((_ACCOUNT / "token").read_text()) if in_cluster else ""
+    return Cluster(namespace or current or "default", api, user, account, **settings)
 
 
-def request(
-    cluster: Cluster,
-    verb: str,
-    kind: str,
-    name: str = "",
-    subresource: str = "",
-    query: Mapping[str, str] | None = None,
-    body: Any = None,
-) -> dict[str, Any]:
-    """One request, tried again while the API server is away or overloaded, up to `cluster.patience` seconds.
+def token_account(token: str) -> str:
+    """The service account's name in a pod's token (its claim `sub`); "" when the token is not of that kind."""
+    parts = token.strip().split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, ValueError):
+        return ""
+    subject = str(claims.get("sub", "")).split(":")
+    return subject[3] if subject[:2] == ["system", "serviceaccount"] and len(subject) == 4 else ""
 
-    Tried again with growing pauses: lost connections, 429 (Retry-After is kept), 500, 502, 503, 504, a 409 that only
-    means that someone else wrote at the same time, and for some seconds after trouble also 401, 403 and unknown kinds,
-    since a server that has just started does not know its roles and kinds yet.
 
-    Args:
-        verb: create, get, list, patch or delete.
+def _from_pod(configuration: Any) -> tuple[str, str]:
+    """Fill in the pod's own account; returns who we are and the namespace."""
+    from kubernetes import config
 
-    Raises:
-        ForbiddenError, ConflictError, GoneError, MissingKindError, ClusterError: with `status`; 404 for what is not
-            there.
-    """
-    raise NotImplementedError
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException as error:
+        raise PrerequisiteError(
+            "the pod's service account can't be used", str(error), "give --kubeconfig FILE, or mend the pod's account"
+        ) from None
+    return "in-cluster", (_ACCOUNT / "namespace").read_text().strip()
+
+
+def _from_file(configuration: Any, kubeconfig: str, context: str) -> tuple[str, str]:
+    """Fill in what a kubeconfig says; returns the context and its namespace ("" when it has none)."""
+    from kubernetes import config
+    from yaml import YAMLError
+
+    file = kubeconfig or os.environ.get("KUBECONFIG") or None
+    place = file or "~/.kube/config"
+    try:
+        config.load_kube_config(config_file=file, context=context or None, client_configuration=configuration)
+        contexts, active = config.list_kube_config_contexts(config_file=file)
+    except (config.ConfigException, OSError) as error:
+        raise PrerequisiteError(
+            "there is no cluster to connect to",
+            f"{place}: {error}",
+            "log in (oc login, or kubectl config use-context NAME), or name a file with --kubeconfig",
+        ) from None
+    except (YAMLError, KeyError, TypeError, ValueError) as error:
+        # Their texts may quote the file, which holds credentials.
+        raise PrerequisiteError(
+            f"the kubeconfig {place} can't be read", type(error).__name__, "kubectl config view shows what is wrong"
+        ) from None
+    chosen = next((c for c in contexts if c["name"] == context), active) if context else active
+    _set_proxy(configuration)
+    return chosen["name"], chosen["context"].get("namespace", "")
+
+
+def _set_proxy(configuration: Any) -> None:
+    """HTTPS_PROXY and NO_PROXY count as they do for kubectl; a kubeconfig's own proxy-url comes first."""
+    url = urlsplit(configuration.host)
+    if not configuration.proxy and not proxy_bypass(url.hostname or ""):
+        configuration.proxy = getproxies().get(url.scheme)

@@ -8,11 +8,13 @@ class ClusterError(IlabError):
 
     Attributes:
         status: the HTTP status of the last answer, 0 when there was none.
+        retried: the request was sent more than once; an earlier one may have done its work unseen.
     """
 
     def __init__(self, what: str, cause: str = "", remedy: str = "", status: int = 0) -> None:
         super().__init__(what, cause, remedy)
         self.status = status
+        self.retried = False
 
 
 class ForbiddenError(ClusterError):

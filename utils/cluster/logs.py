@@ -1,9 +1,67 @@
 """The lines a container writes: followed through lost connections, or the last ones of one that failed."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from utils.cluster.client import Cluster
-from utils.cluster.watch import never
+from utils.cluster.errors import ClusterError
+from utils.cluster.kinds import KINDS
+from utils.cluster.objects import get
+from utils.cluster.pods import container_ended
+from utils.cluster.refusal import refusal
+from utils.cluster.request import (
+    TRANSIENT,
+    Patience,
+    connection_problem,
+    request,
+    send,
+    settling,
+    status_object,
+)
+from utils.cluster.watch import lines_of, never
+
+_POLL_SECONDS = 1.0
+_ENDED_PATIENCE = 30.0
+_STAMP = re.compile(r"(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d) ?")
+_RESOURCE = "pods/log"
+# The container has not started (400), or the kubelet does not know its log yet (404, 500).
+_NOT_YET = {400, 404}
+
+
+class _Again(Exception):
+    """The request is to be sent once more; the pause before that is over."""
+
+
+class _Position:
+    """How far a log has been read: the newest second, and the lines of it that were given already.
+
+    The API goes on from a second, not from a line, so lines of the newest second come again and are left out.
+    """
+
+    def __init__(self) -> None:
+        self.second = ""
+        self.since = ""
+        self.given: Counter[str] = Counter()
+        self.repeated: Counter[str] = Counter()
+
+    def reopened(self) -> None:
+        self.repeated = self.given.copy()
+
+    def new_text(self, line: str) -> str | None:
+        """The text of a line (`2026-01-02T03:04:05.678Z text`), None when it was given before."""
+        if self.repeated[line]:
+            self.repeated[line] -= 1
+            return None
+        stamp = _STAMP.match(line)
+        if stamp and stamp["second"] > self.second:
+            self.second, self.since = stamp["second"], stamp["second"] + stamp["zone"]
+            self.given.clear()
+        self.given[line] += 1
+        return line[stamp.end() :] if stamp else line
 
 
 def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[], bool] = never) -> Iterator[str]:
@@ -20,10 +78,74 @@ def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[
         ForbiddenError: pods or their logs may not be read.
         ClusterError: no answer in `cluster.patience` seconds.
     """
-    raise NotImplementedError
-    yield
+    position, patience, ended = _Position(), Patience(cluster, "get", f"{_RESOURCE} {pod}"), False
+    while not stop():
+        found = get(cluster, "Pod", pod)
+        if found is None:
+            return
+        container = container or found["spec"]["containers"][0]["name"]
+        # Looked at before the log is opened: only then is the end of the stream the end of the log.
+        if not ended and container_ended(found, container):
+            ended, patience = True, Patience(_hasty(cluster), "get", f"{_RESOURCE} {pod}")
+        position.reopened()
+        try:
+            for line in _stream(cluster, pod, container, position.since, ended, patience):
+                text = position.new_text(line)
+                if text is not None:
+                    yield text
+                if stop():
+                    return
+        except ReadTimeoutError:
+            continue
+        except HTTPError as error:
+            patience.trouble(connection_problem(cluster, error))
+            continue
+        except _Again:
+            continue
+        if ended:
+            return
+        cluster.sleep(_POLL_SECONDS)
+
+
+def _hasty(cluster: Cluster) -> Cluster:
+    """The cluster for reading what has ended: a node that is gone does not come back with the log."""
+    return replace(cluster, patience=min(cluster.patience, _ENDED_PATIENCE))
+
+
+def _stream(cluster: Cluster, pod: str, container: str, since: str, ended: bool, patience: Patience) -> Iterator[str]:
+    """The lines of one request, with their times.
+
+    Raises:
+        _Again: the server was in trouble.
+    """
+    query = {"container": container, "follow": "true", "timestamps": "true", **({"sinceTime": since} if since else {})}
+    path = KINDS["Pod"].path(cluster.namespace, pod) + "/log"
+    response = send(cluster, "get", path, query, read_seconds=cluster.log_seconds)
+    try:
+        if response.status < 300:
+            patience.fine()
+            for line in lines_of(response, rest_too=ended):
+                yield line.decode(errors="replace")
+            return
+        answer = status_object(response.read().decode(errors="replace"), response.status)
+    finally:
+        response.close()
+    status = answer["code"]
+    if status in TRANSIENT or settling(cluster, status, answer):
+        patience.trouble(f"{status} {answer['message'][:300]}", response.headers.get("Retry-After"), status)
+        raise _Again
+    if status not in _NOT_YET:
+        raise refusal(cluster.namespace, "get", _RESOURCE, pod, answer)
 
 
 def tail_log(cluster: Cluster, pod: str, container: str = "", lines: int = 25) -> list[str]:
-    """The last lines of a container; [] when it wrote none, never started, or its pod is gone."""
-    raise NotImplementedError
+    """The last lines of a container; [] when it wrote none, never started, or its pod is gone.
+
+    A log that can't be read (its node is gone, no right) gives one line that says so: this is asked for to explain a
+    failure, and must not hide it.
+    """
+    query = {"tailLines": str(lines), **({"container": container} if container else {})}
+    try:
+        return request(_hasty(cluster), "get", "Pod", pod, "log", query).splitlines()
+    except ClusterError as error:
+        return [] if error.status in _NOT_YET else [f"(the log can't be read: {error})"]

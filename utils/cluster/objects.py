@@ -1,11 +1,20 @@
 """Make, read, change and delete objects. Objects are plain dicts, as in YAML."""
 
+import base64
+from collections.abc import Iterator
 from typing import Any
 
 from utils.cluster.client import Cluster
+from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError, MissingKindError
+from utils.cluster.kinds import KINDS
+from utils.cluster.request import request
 
 HASH_LABEL = "ilab-pipeline/hash"
 """Label with a hash of all that decides what an object does; two objects with one hash are the same."""
+
+_PAGE = "500"
+_POLL_SECONDS = 1.0
+_SHOWN_CHARACTERS = 120
 
 Object = dict[str, Any]
 
@@ -18,12 +27,26 @@ def create(cluster: Cluster, manifest: Object) -> Object:
     Raises:
         ConflictError: the name is taken.
     """
-    raise NotImplementedError
+    kind, name = manifest["kind"], manifest["metadata"].get("name", "")
+    try:
+        return request(cluster, "create", kind, name, body=manifest)
+    except ConflictError as error:
+        found = get(cluster, kind, name) if error.retried else None
+        if found is None or differences(manifest, found):
+            raise
+        return found
 
 
 def get(cluster: Cluster, kind: str, name: str) -> Object | None:
     """The object, or None when there is none of that name."""
-    raise NotImplementedError
+    try:
+        return request(cluster, "get", kind, name)
+    except MissingKindError:
+        raise
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 def list_objects(cluster: Cluster, kind: str, labels: str = "", fields: str = "") -> list[Object]:
@@ -33,7 +56,29 @@ def list_objects(cluster: Cluster, kind: str, labels: str = "", fields: str = ""
         labels: a label selector, like `ilab-pipeline/run=r1,ilab-pipeline/task=train`.
         fields: a field selector, like `involvedObject.name=x`.
     """
-    raise NotImplementedError
+    return list_page(cluster, kind, labels, fields)[0]
+
+
+def list_page(cluster: Cluster, kind: str, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
+    """All objects of a kind, and the resourceVersion from which a watch goes on."""
+    items: list[Object] = []
+    query = {**selectors(labels, fields), "limit": _PAGE}
+    while True:
+        try:
+            answer = request(cluster, "list", kind, query=query)
+        except GoneError:  # the list took too long: its next pages are no longer known
+            items, query = [], {**selectors(labels, fields)}
+            continue
+        items += answer["items"]
+        metadata = answer.get("metadata") or {}
+        if not metadata.get("continue"):
+            return items, metadata.get("resourceVersion", "")
+        query = {**query, "continue": metadata["continue"]}
+
+
+def selectors(labels: str, fields: str) -> dict[str, str]:
+    """The query of a list or a watch."""
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
 
 
 def patch(cluster: Cluster, kind: str, name: str, change: Object) -> Object:
@@ -42,7 +87,7 @@ def patch(cluster: Cluster, kind: str, name: str, change: Object) -> Object:
     Raises:
         ClusterError: with status 404 when it is not there.
     """
-    raise NotImplementedError
+    return request(cluster, "patch", kind, name, body=change)
 
 
 def delete(cluster: Cluster, kind: str, name: str, propagation: str = "Foreground") -> bool:
@@ -51,17 +96,34 @@ def delete(cluster: Cluster, kind: str, name: str, propagation: str = "Foregroun
     Args:
         propagation: Foreground (what it owns goes first), Background or Orphan.
     """
-    raise NotImplementedError
+    try:
+        request(cluster, "delete", kind, name, body={"propagationPolicy": propagation})
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return error.retried and not isinstance(error, MissingKindError)
+    return True
 
 
 def delete_all(cluster: Cluster, kind: str, labels: str) -> int:
     """Ask for the deletion of all objects with these labels (a selector, never ""); returns how many there were."""
-    raise NotImplementedError
+    if not labels:
+        raise ValueError("delete_all without labels would delete everything")
+    try:
+        found = list_objects(cluster, kind, labels)
+    except MissingKindError:
+        return 0
+    return sum(delete(cluster, kind, item["metadata"]["name"]) for item in found)
 
 
 def wait_gone(cluster: Cluster, kind: str, name: str, seconds: float) -> bool:
     """Wait until an object that is being deleted is gone; False when it still is there after so many seconds."""
-    raise NotImplementedError
+    until = cluster.clock() + seconds
+    while get(cluster, kind, name) is not None:
+        if cluster.clock() >= until:
+            return False
+        cluster.sleep(_POLL_SECONDS)
+    return True
 
 
 def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
@@ -76,7 +138,42 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
     Raises:
         ConflictError: the name is taken by another one; the message names what differs, no values of Secrets.
     """
-    raise NotImplementedError
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    until = cluster.clock() + cluster.patience
+    while True:
+        try:
+            return request(cluster, "create", kind, name, body=manifest), True
+        except ConflictError as error:
+            retried = error.retried
+        found = get(cluster, kind, name)
+        if found is None:
+            continue
+        if "deletionTimestamp" not in found["metadata"]:
+            break
+        if cluster.clock() >= until:
+            raise ConflictError(
+                f"{KINDS[kind].resource} {name} in {cluster.namespace} is being deleted and does not go",
+                f"finalizers: {', '.join(found['metadata'].get('finalizers', [])) or 'none'}",
+                f"kubectl -n {cluster.namespace} get {KINDS[kind].resource} {name} -o yaml",
+                409,
+            )
+        cluster.sleep(_POLL_SECONDS)
+    if same_hash(manifest, found):
+        return found, retried
+    differing = differences(manifest, found)
+    raise ConflictError(
+        f"{KINDS[kind].resource} {name} is there already in {cluster.namespace} and is not the one wanted",
+        "\n".join([line for line in differing if HASH_LABEL not in line] or differing)
+        or "it has no hash label: something else made it",
+        f"look at it, then: kubectl -n {cluster.namespace} delete {KINDS[kind].resource} {name}; or use another run id",
+        409,
+    )
+
+
+def same_hash(wanted: Object, found: Object) -> bool:
+    """Whether both carry the same hash label."""
+    one, other = ((o["metadata"].get("labels") or {}).get(HASH_LABEL) for o in (wanted, found))
+    return one is not None and one == other
 
 
 def differences(wanted: Object, found: Object) -> list[str]:
@@ -84,9 +181,54 @@ def differences(wanted: Object, found: Object) -> list[str]:
 
     Values of Secrets are never named.
     """
-    raise NotImplementedError
+    if wanted.get("kind") == "Secret":
+        there = found.get("data") or {}
+        ours = dict(wanted.get("data") or {})
+        ours |= {key: base64.b64encode(v.encode()).decode() for key, v in (wanted.get("stringData") or {}).items()}
+        keys = sorted(ours.keys() | there.keys())
+        secret = [f"data.{key}: another value" for key in keys if ours.get(key) != there.get(key)]
+        rest = {key: value for key, value in wanted.items() if key not in ("data", "stringData")}
+        return [*_differences("", rest, found), *secret]
+    return list(_differences("", wanted, found))
+
+
+def _differences(path: str, wanted: Any, found: Any) -> Iterator[str]:
+    if isinstance(wanted, list) and isinstance(found, list):
+        wanted, found = _by_name(wanted), _by_name(found)
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key, value in wanted.items():
+            step = key if key.startswith("[") or not path else f".{key}"
+            yield from _differences(path + step, value, found.get(key))
+    elif wanted != found and (wanted or found):
+        # An environment variable's value is not for every eye (a proxy's password), a long one for none.
+        hidden = ".env[" in path or len(f"{found}{wanted}") > _SHOWN_CHARACTERS
+        yield f"{path}: another value" if hidden else f"{path}: {found}, wanted {wanted}"
+
+
+def _by_name(items: list[Any]) -> dict[str, Any]:
+    """A list as a dict: by `name` where every item has one (containers, env, volumes), else by place."""
+    if all(isinstance(item, dict) and "name" in item for item in items):
+        return {f"[{item['name']}]": item for item in items}
+    return {**{f"[{place}]": item for place, item in enumerate(items)}, "length": len(items)}
 
 
 def events_of(cluster: Cluster, kind: str, name: str) -> list[Object]:
     """The events about one object, oldest first; [] when events may not be read."""
-    raise NotImplementedError
+    fields = f"involvedObject.kind={kind},involvedObject.name={name}"
+    try:
+        found = list_objects(cluster, "Event", fields=fields)
+    except ForbiddenError:
+        return []
+    return sorted(found, key=event_time)
+
+
+def event_time(event: Object) -> str:
+    """When it was last seen: RFC 3339, as text."""
+    series = event.get("series") or {}
+    return (
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )

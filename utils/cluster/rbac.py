@@ -9,6 +9,24 @@ from typing import Any
 ROLE = "ilab-pipeline"
 """Name of the ServiceAccount, the Role and the RoleBinding in manifests/."""
 
+_LABELS = {"app.kubernetes.io/name": ROLE}
+
+# API group, resource, verbs; all in the run's namespace.
+_RULES = (
+    # The run object, which is the journal; CA bundles from flags.
+    ("", "configmaps", ("create", "get", "patch", "delete")),
+    # A Job a task.
+    ("batch", "jobs", ("create", "get", "list", "watch", "delete")),
+    # What the tasks' and the training pods do and say, and what they wait for.
+    ("", "pods", ("get", "list", "watch")),
+    ("", "pods/log", ("get",)),
+    ("", "events", ("list",)),
+    # The run's volume.
+    ("", "persistentvolumeclaims", ("create", "get", "delete")),
+    # Training in several pods.
+    ("kubeflow.org", "pytorchjobs", ("create", "get", "list", "delete")),
+)
+
 
 def rules(secret_names: Sequence[str] = (), own_secrets: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The Role's rules: exactly what the runner and the components ask for.
@@ -17,11 +35,42 @@ def rules(secret_names: Sequence[str] = (), own_secrets: Sequence[str] = ()) -> 
         secret_names: Secrets that may be read (`get`), each by name.
         own_secrets: Secrets that the run makes from flags: `create`, and `get` and `delete` of these names.
     """
-    raise NotImplementedError
+    # The Secrets come first and in this order: manifests/ puts other names in their place.
+    found = [_rule("", "secrets", ("get",), secret_names)] if secret_names else []
+    found += [_rule(group, resource, verbs) for group, resource, verbs in _RULES]
+    if own_secrets:
+        # A Role can't limit `create` to names: the API server does not know the name yet when it asks.
+        found += [_rule("", "secrets", ("create",)), _rule("", "secrets", ("get", "delete"), own_secrets)]
+    return found
+
+
+def _rule(group: str, resource: str, verbs: Sequence[str], names: Sequence[str] = ()) -> dict[str, Any]:
+    rule = {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+    return {**rule, "resourceNames": list(names)} if names else rule
 
 
 def role(
     namespace: str, service_account: str = ROLE, secret_names: Sequence[str] = (), own_secrets: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Manifests of the ServiceAccount, the Role and the RoleBinding, in the order to apply them."""
-    raise NotImplementedError
+    rbac = "rbac.authorization.k8s.io"
+
+    def metadata(name: str) -> dict[str, Any]:
+        return {"name": name, "namespace": namespace, "labels": dict(_LABELS)}
+
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(service_account)},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "Role",
+            "metadata": metadata(ROLE),
+            "rules": rules(secret_names, own_secrets),
+        },
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata(ROLE),
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": ROLE},
+            "subjects": [{"kind": "ServiceAccount", "name": service_account, "namespace": namespace}],
+        },
+    ]

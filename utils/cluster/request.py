@@ -1,0 +1,199 @@
+"""One request to the API server, with patience."""
+
+import json
+import ssl
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from urllib3 import HTTPResponse, Timeout
+from urllib3.exceptions import HTTPError, SSLError
+
+from utils.cluster.client import Cluster
+from utils.cluster.errors import ClusterError
+from utils.cluster.kinds import KINDS
+from utils.cluster.refusal import missing_kind, refusal
+
+# Seconds. The kubelet and etcd answer within a minute or not at all.
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+# A server that has never answered is more likely the wrong one than one that restarts.
+FIRST_PATIENCE = 20.0
+# How long a server that has just started may deny what it granted before: its roles and kinds are still being loaded.
+SETTLING_SECONDS = 30.0
+LONGEST_PAUSE = 15.0
+DENIALS = {401, 403, 404}
+TRANSIENT = {429, 500, 502, 503, 504}
+METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "patch": "PATCH", "delete": "DELETE"}
+
+
+def send(
+    cluster: Cluster,
+    verb: str,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    body: Any = None,
+    read_seconds: float = READ_SECONDS,
+) -> HTTPResponse:
+    """One HTTP request, tried once; the response's body is still to be read.
+
+    Raises:
+        urllib3.exceptions.HTTPError: no connection, or it was lost.
+    """
+    content = "application/merge-patch+json" if verb == "patch" else "application/json"
+    headers = {"Accept": "application/json, */*", "Content-Type": content, "User-Agent": "ilab-pipeline"}
+    cluster.api.update_params_for_auth(headers, [], ["BearerToken"])
+    return cluster.api.rest_client.pool_manager.request(
+        METHODS[verb],
+        cluster.address + path + ("?" + urlencode(query) if query else ""),
+        headers=headers,
+        body=None if body is None else json.dumps(body).encode(),
+        timeout=Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+        retries=False,
+        redirect=False,
+        preload_content=False,
+    )
+
+
+class Patience:
+    """Decides how long one undertaking goes on in spite of trouble: sleeps before the next try, or raises."""
+
+    def __init__(self, cluster: Cluster, verb: str, resource: str) -> None:
+        self.cluster = cluster
+        self.what = f"{verb} {resource}"
+        self.since: float | None = None
+        self.pause = 0.5
+
+    def trouble(self, problem: str, retry_after: str | None = None, status: int = 0) -> None:
+        """Wait before the next try.
+
+        Args:
+            problem: for people, without secrets.
+            retry_after: the header's value: seconds (a date counts as unset).
+            status: of the answer; 0 without one.
+
+        Raises:
+            ClusterError: it has gone on for too long.
+        """
+        cluster, now = self.cluster, self.cluster.clock()
+        self.since = now if self.since is None else self.since
+        away = status == 0 or status >= 500
+        if away:
+            cluster.health.trouble = now
+        limit = cluster.patience if cluster.health.answered else min(cluster.patience, FIRST_PATIENCE)
+        pause = float(retry_after) if retry_after and retry_after.isdigit() else self.pause
+        if now - self.since + pause > limit:
+            raise ClusterError(
+                f"the cluster did not {self.what} within {limit:.0f} s",
+                f"{cluster.address}: {problem}",
+                "look whether it is up: kubectl cluster-info; then start again with the same run id: it goes on",
+                status,
+            )
+        if away and not cluster.health.away:
+            cluster.health.away = True
+            cluster.notify(f"the API server is away ({problem}); waiting")
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
+        cluster.sleep(pause)
+
+    def fine(self) -> None:
+        """The server has answered as it should."""
+        health = self.cluster.health
+        health.answered, self.since, self.pause = True, None, 0.5
+        if health.away:
+            health.away = False
+            self.cluster.notify("the API server is back")
+
+
+def connection_problem(cluster: Cluster, error: HTTPError) -> str:
+    """A lost connection in words.
+
+    Raises:
+        ClusterError: waiting does not help: the server's certificate is not trusted.
+    """
+    if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
+        raise ClusterError(
+            "the API server's certificate is not trusted",
+            f"{cluster.address}: {error.args[0].verify_message}",
+            "put the cluster's CA into the kubeconfig (certificate-authority), or log in again",
+        ) from None
+    return f"{type(error).__name__}: {str(error).rpartition(': ')[2]}"
+
+
+def settling(cluster: Cluster, status: int, answer: Mapping[str, Any]) -> bool:
+    """Whether a denial may come from a server that has just started and has not loaded its roles and kinds yet."""
+    recent = cluster.clock() - cluster.health.trouble < SETTLING_SECONDS
+    return recent and status in DENIALS and (status != 404 or missing_kind(answer))
+
+
+def request(
+    cluster: Cluster,
+    verb: str,
+    kind: str,
+    name: str = "",
+    subresource: str = "",
+    query: Mapping[str, str] | None = None,
+    body: Any = None,
+) -> Any:
+    """One request, tried again while the API server is away or overloaded, up to `cluster.patience` seconds.
+
+    Tried again with growing pauses: lost connections, 429 (Retry-After is kept), 500, 502, 503, 504, a 409 that only
+    means that someone else wrote at the same time, and for some seconds after trouble also 401, 403 and unknown kinds,
+    since a server that has just started does not know its roles and kinds yet.
+
+    Args:
+        verb: create, get, list, patch or delete.
+
+    Returns:
+        the answer's JSON, or text where the server sends text (logs).
+
+    Raises:
+        ForbiddenError, ConflictError, GoneError, MissingKindError, ClusterError: with `status`; 404 for what is not
+            there.
+    """
+    known = KINDS[kind]
+    path = known.path(cluster.namespace, "" if verb == "create" else name) + (f"/{subresource}" if subresource else "")
+    resource = known.resource + (f"/{subresource}" if subresource else "")
+    patience, retried = Patience(cluster, verb, f"{resource} {name}".strip()), False
+    while True:
+        try:
+            response = send(cluster, verb, path, query, body)
+            status, text = response.status, response.read().decode(errors="replace")
+        except HTTPError as error:
+            patience.trouble(connection_problem(cluster, error))
+            retried = True
+            continue
+        if status < 300:
+            patience.fine()
+            return text if subresource == "log" else _parsed(cluster, text)
+        answer = status_object(text, status)
+        busy = status == 409 and answer.get("reason") == "Conflict"
+        if status not in TRANSIENT and not busy and not settling(cluster, status, answer):
+            patience.fine()
+            refused = refusal(cluster.namespace, verb, resource, name, answer, body)
+            refused.retried = retried
+            raise refused
+        retried = True
+        patience.trouble(f"{status} {answer['message'][:300]}", response.headers.get("Retry-After"), status)
+
+
+def _parsed(cluster: Cluster, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ClusterError(
+            "what answers is no API server",
+            f"{cluster.address} sends something else than JSON, perhaps a login page",
+            "correct the server's address in the kubeconfig",
+        ) from None
+
+
+def status_object(text: str, status: int) -> dict[str, Any]:
+    """The server's Status object; a plain text answer (a proxy's, `404 page not found`) becomes one."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    found = answer if isinstance(answer, dict) else {"message": text.strip()[:300]}
+    reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    return {**found, "code": status, "message": found.get("message") or found.get("reason") or reason}
