@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from utils.arguments import load_arguments
 from utils.cli.board import Board
+from utils.cli.cluster_options import cluster_options, read_overlay
 from utils.cli.settings import (
     default_home,
     default_python,
@@ -86,6 +87,7 @@ def default_package() -> Path:
 )
 @local_options
 @kfp_options
+@cluster_options
 @home_option
 @output_option
 @click.pass_context
@@ -103,20 +105,18 @@ def run(
     """Run the pipeline.
 
     On this machine (--on local) each task is a process, the run's volume a folder, and Secrets come from --secrets.
+    On a cluster without Kubeflow Pipelines (--on kubernetes) each task is a Job; this command follows the run to its
+    end, and started again with the same --run-id it goes on where the run is.
     On a Kubeflow Pipelines server (--on kfp) the run goes on without this command; --wait follows it.
     """
     _refuse_foreign_options(context, place)
-    if place == "kubernetes":
-        raise UsageError(
-            "--on kubernetes is not there yet",
-            "running on a cluster without Kubeflow Pipelines is still being built",
-            "use --on kfp for a Kubeflow Pipelines server, or --on local for this machine",
-        )
     pipeline = load(package)
     arguments = load_arguments(pipeline.parameters, files, pairs)
     if place == "kfp":
         of_server = {name: options[name] for name in _option_names(kfp_options)}
         sys.exit(submit_run(package, arguments, run_id=run_id, output=output, **of_server))
+    if place == "kubernetes":
+        sys.exit(start_on_kubernetes(pipeline, arguments, options, home, run_id, output))
     settings = Settings(**{"python": default_python(), **_given_settings(options)})
     sys.exit(start_local(pipeline, arguments, settings, home, run_id, output))
 
@@ -162,12 +162,41 @@ def _refuse_foreign_options(context: click.Context, place: str) -> None:
     Raises:
         UsageError: names them.
     """
-    foreign = {"local": kfp_options, "kfp": local_options}.get(place)
-    names = _option_names(foreign) if foreign else []
-    given = [n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    own = {"local": local_options, "kfp": kfp_options, "kubernetes": cluster_options}
+    allowed = {*_option_names(own[place]), *(("namespace",) if place == "kubernetes" else ())}
+    names = [n for other in own.values() for n in _option_names(other) if n not in allowed]
+    given = {n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE}
     if given:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        flags = ", ".join(option.opts[-1] for option in context.command.params if option.name in given)
         raise UsageError(f"{flags}: not for --on {place}", "", "leave it out, or choose another --on")
+
+
+def start_on_kubernetes(
+    pipeline: Pipeline, arguments: dict[str, Any], options: dict[str, Any], home: Path, run_id: str | None, output: str
+) -> int:
+    """Run on a cluster without Kubeflow Pipelines, or print what that would make. Returns the exit code.
+
+    Raises:
+        IlabError: it can't run there.
+    """
+    from utils.cli.cluster_run import print_dry_run
+    from utils.runners.cluster_session import ClusterSettings, default_run_id
+
+    settings = ClusterSettings(
+        namespace=options["namespace"] or "",
+        kubeconfig=options["kubeconfig"] or "",
+        context=options["kube_context"] or "",
+        service_account=options["service_account"] or "",
+        overlay=read_overlay(options["pod_overlay"]),
+        pending_seconds=options["pending_timeout"],
+        home=home,
+        resume=options["resume_failed"],
+        keep_jobs=options["keep_jobs"],
+    )
+    run_id = run_id or default_run_id(pipeline.name, arguments)
+    if options["dry_run"]:
+        return print_dry_run(pipeline, arguments, settings, run_id)
+    raise UsageError("--on kubernetes can only --dry-run yet", "", "use --on kfp or --on local")
 
 
 def start_local(

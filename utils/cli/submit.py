@@ -49,7 +49,8 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--namespace",
             envvar="ILAB_NAMESPACE",
             show_envvar=True,
-            help="Project to find the server in, and the user's namespace on a multi-user server.",
+            help="Project to find the server in, and the user's namespace on a multi-user server; on plain Kubernetes "
+            "where everything is made.  [default: that of the pod or of the kubeconfig]",
         ),
         click.option(
             "-e",

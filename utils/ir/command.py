@@ -22,13 +22,16 @@ _OUTPUT_FILE = "executor_output.json"
 _REMOTE = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
 
 
-def executor_input(task: Task, root: str, inputs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def executor_input(
+    task: Task, root: str, inputs: Mapping[str, Any] | None = None, output_file: str = ""
+) -> dict[str, Any]:
     """KFP's ExecutorInput message as JSON values: what a task is given and where its outputs go.
 
     Args:
         task: the task.
         root: directory (or URI) under which the outputs go; each parameter's file and each artifact takes its name.
         inputs: parameter values in place of the task's own, where a runner rewrote paths.
+        output_file: where KFP's executor writes what it knows of the outputs; "" for a file under root.
     """
     outputs = {
         "parameters": {name: {"outputFile": f"{root}/{name}"} for name in task.output_parameters},
@@ -36,7 +39,7 @@ def executor_input(task: Task, root: str, inputs: Mapping[str, Any] | None = Non
             name: {"artifacts": [_runtime_artifact(Artifact(name, kind, f"{root}/{name}"))]}
             for name, kind in task.output_artifacts.items()
         },
-        "outputFile": f"{root}/{_OUTPUT_FILE}",
+        "outputFile": output_file or f"{root}/{_OUTPUT_FILE}",
     }
     given = dict(task.inputs if inputs is None else inputs)
     artifacts = {name: {"artifacts": [_runtime_artifact(one) for one in many]} for name, many in task.artifacts.items()}
@@ -69,23 +72,54 @@ def read_outputs(task: Task, root: str | Path) -> Outputs:
     """
     folder = Path(root)
     report = folder / _OUTPUT_FILE
+    content = _report(task, report.read_text() if report.is_file() else "")
+    files = {name: (folder / name).read_text() for name in task.output_parameters if (folder / name).is_file()}
+    return _outputs(task, str(root), content, files)
+
+
+def message_outputs(task: Task, root: str, message: str) -> Outputs:
+    """What a task that ended well reported in `message`, the text of its executor_output.json.
+
+    Args:
+        root: directory under which its artifacts are, in the container's eyes.
+
+    Raises:
+        TaskFailed: the text is no JSON, or a value is not of the declared type.
+    """
+    return _outputs(task, root, _report(task, message), {})
+
+
+def value_outputs(task: Task, root: str, value: str) -> Outputs:
+    """What a task with one output parameter made, `value` being the content of that parameter's file.
+
+    Raises:
+        TaskFailed: the value is not of the declared type.
+    """
+    return _outputs(task, root, {}, {name: value for name in task.output_parameters})
+
+
+def _report(task: Task, content: str) -> dict[str, Any]:
     try:
-        content = json.loads(report.read_text()) if report.is_file() else {}
-    except ValueError as error:
+        return dict(json.loads(content)) if content.strip() else {}
+    except (ValueError, TypeError) as error:
         raise TaskFailed(f"task {task.id} wrote no valid {_OUTPUT_FILE}", str(error)) from error
-    values = dict(content.get("parameterValues", {}))
+
+
+def _outputs(task: Task, root: str, content: Mapping[str, Any], files: Mapping[str, str]) -> Outputs:
+    """Outputs from executor_output.json and, where that names none, from the files of output parameters."""
+    values = dict(content.get("parameterValues") or {})
     for name, kind in task.output_parameters.items():
-        if name not in values and (folder / name).is_file():
-            values[name] = _from_file((folder / name).read_text(), kind, name, task)
+        if name not in values and name in files:
+            values[name] = _from_file(files[name], kind, name, task)
     for name in values.keys() & task.output_parameters.keys():
         try:
             values[name] = typed(values[name], task.output_parameters[name])
         except ValueError as error:
             raise TaskFailed(f"task {task.id} returned a wrong type for its output {name}", str(error)) from error
-    written = content.get("artifacts", {})
+    written = content.get("artifacts") or {}
     artifacts = {
         name: [
-            _merged(Artifact(name, kind, f"{folder}/{name}"), one)
+            _merged(Artifact(name, kind, f"{root}/{name}"), one)
             for one in written.get(name, {}).get("artifacts") or [{}]
         ]
         for name, kind in task.output_artifacts.items()

@@ -1,14 +1,11 @@
 """A run on this machine from its start, or its resumption, to its end."""
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 
 from utils.errors import UsageError
 from utils.ir.model import Event, Pipeline, RunIds, RunResult, TaskState
 from utils.ir.walk import Walker
+from utils.runners.interrupt import interruptible
 from utils.runners.journal import History, Journal
 from utils.runners.local import LocalRunner
 from utils.runners.runs import RunFolder
@@ -46,7 +43,7 @@ def work_on(
                 on_event(event)
 
             walker = Walker(pipeline, arguments, runner, ids, on_event=tell, finished=history.finished)
-            with _interruptible(walker, runner, on_interrupt) as interrupted:
+            with interruptible(walker, runner.kill, on_interrupt) as interrupted:
                 result = walker.run()
             if interrupted.is_set():
                 result = RunResult(TaskState.CANCELED, "interrupted", result.outputs)
@@ -73,29 +70,3 @@ def refuse_lost_volumes(folder: RunFolder, history: History) -> None:
             "the pipeline's exit task deletes the volume when a run ends",
             "start a new run; -p k8s_keep_volume=on_failure keeps the volume of a failed one",
         )
-
-
-@contextmanager
-def _interruptible(walker: Walker, runner: LocalRunner, on_interrupt: Callable[[], None]) -> Iterator[threading.Event]:
-    """For the time of the block, the first Ctrl-C or SIGTERM stops all tasks in order, a second one kills them.
-
-    No exit task runs then: it would delete the volume that a resume goes on with.
-    """
-    interrupted = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        again = interrupted.is_set()
-        interrupted.set()
-        if again:  # in a thread: a signal handler must not wait
-            threading.Thread(target=runner.kill, daemon=True).start()
-        else:
-            walker.cancel()
-            walker.cancel()  # the second call is for exit tasks
-            on_interrupt()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

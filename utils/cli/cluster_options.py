@@ -1,0 +1,136 @@
+"""Options of a run on a cluster without Kubeflow Pipelines."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utils.errors import UsageError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_POD_KEYS = {"metadata", "spec"}
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `60m`, `2h` or `1d` as seconds.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is no time such as 90s, 60m or 2h")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+class Duration(click.ParamType):
+    """A time such as 60m, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return seconds(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say which cluster, and what its pods are like. (`--namespace` comes with the server's options.)"""
+    options = [
+        click.option(
+            "--kubeconfig",
+            envvar="ILAB_KUBECONFIG",
+            show_envvar=True,
+            type=click.Path(exists=True, dir_okay=False),
+            help="File that says which cluster.  [default: in a pod its own account, else KUBECONFIG, ~/.kube/config]",
+        ),
+        click.option(
+            "--context",
+            "kube_context",
+            envvar="ILAB_CONTEXT",
+            show_envvar=True,
+            metavar="NAME",
+            help="Context of the kubeconfig.  [default: its current one]",
+        ),
+        click.option(
+            "--service-account",
+            envvar="ILAB_SERVICE_ACCOUNT",
+            show_envvar=True,
+            metavar="NAME",
+            help="Service account of the pods; a few stages ask the API with it.  [default: the namespace's]",
+        ),
+        click.option(
+            "--pod-overlay",
+            envvar="ILAB_POD_OVERLAY_FILE",
+            show_envvar=True,
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="YAML with metadata and spec of a pod, merged into every pod: pull secrets, queue labels, proxies. "
+            "A container named * stands for every one.",
+        ),
+        click.option(
+            "--pending-timeout",
+            envvar="ILAB_PENDING_TIMEOUT",
+            show_envvar=True,
+            type=Duration(),
+            default="60m",
+            show_default=True,
+            help="Longest wait for a task's pod to start. (Training pods: train_pending_timeout.)",
+        ),
+        click.option(
+            "--resume",
+            "resume_failed",
+            is_flag=True,
+            envvar="ILAB_RESUME",
+            show_envvar=True,
+            help="With --run-id of a run that failed: repeat what failed, keep what finished.",
+        ),
+        click.option(
+            "--keep-jobs",
+            is_flag=True,
+            envvar="ILAB_KEEP_JOBS",
+            show_envvar=True,
+            help="Leave the Jobs, with pods and logs, when the run has ended.",
+        ),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            envvar="ILAB_DRY_RUN",
+            show_envvar=True,
+            help="Print what would be made, as YAML for kubectl apply, without asking any cluster.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_overlay(path: Path | None) -> Mapping[str, Any]:
+    """The patch for every pod from a YAML file; {} without one.
+
+    Raises:
+        UsageError: it is no YAML, or holds something else than metadata and spec.
+    """
+    import yaml
+
+    if path is None:
+        return {}
+    try:
+        overlay = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--pod-overlay {path} is no valid YAML", str(error), "correct the file") from None
+    if overlay is None:
+        return {}
+    if not isinstance(overlay, dict) or set(overlay) - _POD_KEYS or not all(map(_mapping, overlay.values())):
+        raise UsageError(
+            f"--pod-overlay {path} is no patch for a pod",
+            "it holds metadata and spec, each a mapping, and nothing else",
+            "start it with spec: or metadata:",
+        )
+    return overlay
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, dict)
