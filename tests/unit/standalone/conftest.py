@@ -1,0 +1,33 @@
+"""Command lines of standalone.py, read as the command reads them."""
+
+from collections.abc import Callable, Iterator
+
+import click
+import pytest
+
+from utils.standalone.flags import FLAGS
+from utils.standalone.options import Given, all_options, given
+
+Read = Callable[..., Given]
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flag in FLAGS.values():
+        monkeypatch.delenv(flag.envvar, raising=False)
+
+
+@pytest.fixture
+def read() -> Iterator[Read]:
+    """Reads arguments of `run` to what a user gave."""
+
+    @click.command()
+    @all_options
+    @click.pass_context
+    def command(context: click.Context, /, **values: object) -> Given:
+        return given(context, **values)
+
+    def read(*args: str) -> Given:
+        return command.main(list(args), standalone_mode=False)
+
+    yield read

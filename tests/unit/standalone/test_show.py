@@ -1,0 +1,71 @@
+"""`show`: a Job that the first generation's users would know."""
+
+import yaml
+from click.testing import CliRunner
+
+from utils.standalone.commands import main
+from utils.standalone.show import secrets_of
+
+NEEDED = ["show", "--image", "img", "--script-configmap", "standalone-script"]
+
+
+def shown(*args: str) -> list[dict]:
+    done = CliRunner().invoke(main, [*NEEDED, *args])
+    assert done.exit_code == 0, done.output
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_the_job_runs_the_script_of_the_config_map() -> None:
+    (job,) = shown("--args", "--namespace", "--args", "ns")
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    assert job["metadata"] == {"name": "distributed-ilab", "namespace": "default"}
+    pod = job["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["image"] == "img"
+    assert container["command"][:3] == ["python3", "/config/standalone", "run"]
+    assert container["args"] == ["--namespace", "ns"]
+    assert pod["volumes"][0]["configMap"]["name"] == "standalone-script"
+    assert "serviceAccountName" not in pod
+
+
+def test_flags_change_the_job() -> None:
+    flags = ["--namespace", "lab", "--name", "night", "--service-account", "sa", "--script-name", "standalone.py"]
+    (job,) = shown(*flags, "--args", "--force-pull")
+    pod = job["spec"]["template"]["spec"]
+    assert job["metadata"] == {"name": "night", "namespace": "lab"} and pod["serviceAccountName"] == "sa"
+    assert pod["containers"][0]["command"][1] == "/config/standalone.py"
+
+
+def test_a_replaced_pod_goes_on_with_the_run_of_its_job() -> None:
+    (job,) = shown("--name", "night", "--args", "--force-pull")
+    assert job["spec"]["template"]["spec"]["containers"][0]["command"][-2:] == ["--run-id", "night"]
+    for own in (["--args", "--run-id=mine"], ["--args", "train"]):
+        (job,) = shown("--name", "night", *own)
+        assert job["spec"]["template"]["spec"]["containers"][0]["command"][-1] == "run"
+
+
+def test_the_pod_is_what_restricted_namespaces_take() -> None:
+    (job,) = shown("--args", "--force-pull")
+    pod = job["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_credentials_do_not_stand_in_a_job() -> None:
+    done = CliRunner().invoke(main, [*NEEDED, "--args", "--judge-serving-model-api-key=hunter2"])
+    assert done.exit_code == 2 and "hunter2" not in done.output
+    assert "--judge-serving-model-api-key would stand in the Job" in done.output
+
+
+def test_what_is_required_is_required() -> None:
+    done = CliRunner().invoke(main, ["show", "--image", "i", "--script-configmap", "c"])
+    assert done.exit_code == 2 and "--args" in done.output
+
+
+def test_secrets_are_found_among_the_arguments() -> None:
+    args = ["--judge-serving-model-secret", "j", "--sdg-object-store-secret=s", "--sdg-serving-model-endpoint", "u"]
+    assert secrets_of("job", args) == (["s", "j"], ["ilab-job-teacher"])
+    assert secrets_of("job", ["--sdg-object-store-bucket=b", "--run-id", "r"])[1] == ["ilab-r-object-store"]

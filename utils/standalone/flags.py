@@ -1,0 +1,366 @@
+"""The flags of `standalone.py run` as data: name, default, environment variable, meaning, and what each one sets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag.
+
+    Attributes:
+        name: as it is typed, like `--nproc-per-node`.
+        help: what it means, for a person.
+        default: None means unset; "" never is one: a blank value counts as unset.
+        kind: text, integer, number, boolean (takes true or false), switch, on_off (--x/--no-x), choice, file, many.
+        variable: its environment variable; "" for ILAB_ and the name.
+        sets: pipeline parameters that get the value as it is.
+        choices: of the kind choice.
+        metavar: what help shows for the value.
+        secret: the value never appears in output, and `show` does not take it.
+    """
+
+    name: str
+    help: str
+    default: Any = None
+    kind: str = "text"
+    variable: str = ""
+    sets: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    metavar: str = ""
+    secret: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name in Python: nproc_per_node."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+    @property
+    def envvar(self) -> str:
+        return self.variable or f"ILAB_{self.key.upper()}"
+
+
+_CA_KEY = "ca-bundle.crt"
+
+_OBJECT_STORE = (
+    Flag(
+        "--sdg-object-store-secret",
+        "Secret of the object store: bucket, access_key, secret_key, data_key; optional endpoint, region, verify_tls. "
+        "Flags on the command line replace single keys; environment variables do not.",
+        variable="SDG_OBJECT_STORE_SECRET",
+    ),
+    Flag(
+        "--sdg-object-store-endpoint",
+        "Address of the object store, with http:// or https://. Unset: AWS S3.",
+        variable="SDG_OBJECT_STORE_ENDPOINT",
+    ),
+    Flag(
+        "--sdg-object-store-bucket",
+        "Bucket with the archive; the result goes there too.",
+        variable="SDG_OBJECT_STORE_BUCKET",
+    ),
+    Flag(
+        "--sdg-object-store-access-key",
+        "Access key. Better given by its variable than on the command line.",
+        variable="SDG_OBJECT_STORE_ACCESS_KEY",
+        secret=True,
+    ),
+    Flag(
+        "--sdg-object-store-secret-key",
+        "Secret key. Better given by its variable than on the command line.",
+        variable="SDG_OBJECT_STORE_SECRET_KEY",
+        secret=True,
+    ),
+    Flag("--sdg-object-store-region", "Region of the bucket.", variable="SDG_OBJECT_STORE_REGION"),
+    Flag(
+        "--sdg-object-store-data-key",
+        "Key of the archive in the bucket: a gzip tar with model/, taxonomy/ and, without --sdg-in-cluster, data/.",
+        variable="SDG_OBJECT_STORE_DATA_KEY",
+    ),
+    Flag(
+        "--sdg-object-store-verify-tls",
+        "Verify the store's certificate. Blank means the default; an unknown word is refused.",
+        True,
+        "boolean",
+        "SDG_OBJECT_STORE_VERIFY_TLS",
+    ),
+)
+
+_JUDGE = (
+    Flag(
+        "--judge-serving-model-secret",
+        "Secret of the judge: JUDGE_ENDPOINT, JUDGE_NAME, JUDGE_API_KEY (or endpoint, model_name, api_token); "
+        "optional JUDGE_CA_CERT, JUDGE_CA_CERT_CM_KEY. Flags on the command line replace single keys.",
+        variable="JUDGE_SERVING_MODEL_SECRET",
+    ),
+    Flag("--judge-serving-model-endpoint", "Address of the judge's OpenAI API, like http://HOST:8080/v1."),
+    Flag("--judge-serving-model-name", "Name of the judge's model there."),
+    Flag(
+        "--judge-serving-model-api-key",
+        "API key of the judge. Better given by its variable than on the command line.",
+        variable="JUDGE_SERVING_MODEL_API_KEY",
+        secret=True,
+    ),
+    Flag("--judge-serving-model-ca-cert", "ConfigMap with the authority that signed the judge's certificate."),
+    Flag("--judge-serving-model-ca-cert-cm-key", "Key of the certificate in that ConfigMap.", _CA_KEY),
+)
+
+_DATA = (
+    Flag(
+        "--sdg-in-cluster",
+        "Generate synthetic data here, with the teacher. Without it the archive must bring data/.",
+        False,
+        "switch",
+    ),
+    Flag(
+        "--sdg-serving-model-secret",
+        "Secret of the teacher: endpoint, model, api_key (or endpoint, model_name, api_token); optional SDG_CA_CERT, "
+        "SDG_CA_CERT_CM_KEY. Flags on the command line replace single keys.",
+        variable="SDG_SERVING_MODEL_SECRET",
+    ),
+    Flag("--sdg-serving-model-endpoint", "Address of the teacher's OpenAI API, like http://HOST:8080/v1."),
+    Flag("--sdg-serving-model-name", "Name of the teacher's model there."),
+    Flag(
+        "--sdg-serving-model-api-key",
+        "API key of the teacher. Better given by its variable than on the command line.",
+        variable="SDG_SERVING_MODEL_API_KEY",
+        secret=True,
+    ),
+    Flag(
+        "--sdg-serving-model-ca-cert",
+        "ConfigMap with the authority that signed the teacher's certificate.",
+        variable="SDG_SERVING_MODEL_CA_CERT",
+    ),
+    Flag(
+        "--sdg-serving-model-ca-cert-cm-key",
+        "Key of the certificate in that ConfigMap.",
+        _CA_KEY,
+        variable="SDG_SERVING_MODEL_CA_CERT_CM_KEY",
+    ),
+    Flag(
+        "--sdg-pipeline",
+        "How samples are generated: simple, full, or a folder of the image with SDG pipeline YAML.",
+        "simple",
+        sets=("sdg_pipeline",),
+    ),
+    Flag(
+        "--sdg-sampling-size",
+        "Fraction of the precomputed skills data that is mixed in, over 0 to 1.",
+        1.0,
+        "number",
+        "SDG_SERVING_MODEL_SAMPLING_SIZE",
+        ("sdg_sample_size",),
+    ),
+    Flag(
+        "--num-instructions-to-generate",
+        "Samples to generate for each seed example.",
+        30,
+        "integer",
+        sets=("sdg_scale_factor",),
+    ),
+    Flag(
+        "--taxonomy-repo-url",
+        "Git repository of the taxonomy, https or ssh. Unset: taxonomy/ of the archive.",
+        sets=("sdg_repo_url",),
+    ),
+    Flag(
+        "--taxonomy-repo-branch",
+        "Branch of the taxonomy. With --taxonomy-repo-url it is what is cloned; without, only the report names it: "
+        "the archive's taxonomy is used as it is, all its leaves.",
+    ),
+    Flag(
+        "--taxonomy-repo-pr",
+        "Pull request of the taxonomy, by number, likewise; -1, 0 or blank: none. With a URL, give it or a branch.",
+    ),
+    Flag(
+        "--taxonomy-repo-secret",
+        "Secret of a private taxonomy repository: username and password, or ssh-privatekey and known_hosts.",
+        sets=("sdg_repo_secret",),
+    ),
+    Flag(
+        "--force-pull",
+        "Import and work through everything again where inputs changed since this volume was filled.",
+        False,
+        "switch",
+        sets=("force_pull",),
+    ),
+)
+
+_TRAINING = (
+    Flag(
+        "--nproc-per-node",
+        "GPUs of each training pod, a process for each. 0: train on CPU.",
+        1,
+        "integer",
+        sets=("train_gpu_per_worker",),
+    ),
+    Flag("--training-nodes", "Training pods.", 2, "integer", sets=("train_num_workers",)),
+    Flag("--training-phase", "Phase that `train` runs.", kind="choice", choices=("1", "2")),
+    Flag(
+        "--model-to-train",
+        "For `train`: folder on the volume that the phase starts from, such as a checkpoint. Unset: model/ in phase 1, "
+        "the last checkpoint of phase 1 in phase 2.",
+        metavar="PATH",
+    ),
+    *(
+        flag
+        for n, epochs, data in ((1, 7, "knowledge"), (2, 10, "skills"))
+        for flag in (
+            Flag(
+                f"--training-{n}-epoch-num",
+                f"Passes over the {data} data in phase {n}; each leaves a checkpoint.",
+                epochs,
+                "integer",
+                sets=(f"train_num_epochs_phase_{n}",),
+            ),
+            Flag(
+                f"--training-{n}-effective-batch-size",
+                f"Samples an optimizer step in phase {n}, over all GPUs.",
+                3840,
+                "integer",
+                sets=(f"train_effective_batch_size_phase_{n}",),
+            ),
+            Flag(
+                f"--training-{n}-learning-rate",
+                f"Peak learning rate of phase {n}.",
+                1e-4,
+                "number",
+                sets=(f"train_learning_rate_phase_{n}",),
+            ),
+            Flag(
+                f"--training-{n}-warmup-steps",
+                f"Steps until phase {n} reaches its peak learning rate.",
+                800,
+                "integer",
+                sets=(f"train_num_warmup_steps_phase_{n}",),
+            ),
+        )
+    ),
+    Flag("--training-seed", "Seed of training and of the held-out split.", 42, "integer", sets=("train_seed",)),
+    Flag(
+        "--training-save-samples",
+        "Samples between checkpoints inside an epoch. 0: one after each epoch alone.",
+        0,
+        "integer",
+        sets=("train_save_samples",),
+    ),
+    Flag(
+        "--training-keep-checkpoints",
+        "Checkpoints of phase 2 that are kept, the newest. 0: all.",
+        0,
+        "integer",
+        sets=("train_keep_checkpoints",),
+    ),
+    Flag(
+        "--max-batch-len",
+        "Tokens of a micro-batch on one GPU; not below --max-seq-len.",
+        20000,
+        "integer",
+        sets=("train_max_batch_len", "sdg_max_batch_len"),
+    ),
+    Flag("--max-seq-len", "Longest sequence, in tokens.", 4096, "integer", sets=("train_max_seq_len",)),
+    Flag(
+        "--cpu-offload",
+        "FSDP keeps optimizer and parameters in CPU memory: slower, needs less GPU memory.",
+        True,
+        "on_off",
+        sets=("train_cpu_offload",),
+    ),
+    Flag("--training-cpu", "CPUs of each training pod.", "2", sets=("train_cpu_per_worker",)),
+    Flag("--training-memory", "Memory of each training pod.", "250Gi", sets=("train_memory_per_worker",)),
+    Flag("--training-timeout", "Longest time a phase may train, like 72h.", "168h", sets=("train_timeout",)),
+    Flag(
+        "--gpu-identifier",
+        "Resource name of the GPUs.",
+        "nvidia.com/gpu",
+        sets=("train_gpu_identifier", "eval_gpu_identifier"),
+    ),
+    Flag(
+        "--node-selector",
+        "Label of the nodes that GPU pods may run on; may come more than once.",
+        (),
+        "many",
+        metavar="KEY=VALUE",
+    ),
+    Flag(
+        "--toleration",
+        "Taint that GPU pods tolerate; may come more than once. Without =VALUE any value, without :EFFECT any effect.",
+        (),
+        "many",
+        metavar="KEY[=VALUE][:EFFECT]",
+    ),
+)
+
+_EVALUATION = (Flag("--eval-type", "What `evaluation` runs.", kind="choice", choices=("mt-bench", "final")),)
+
+_VOLUME = (
+    Flag(
+        "--storage-class",
+        "Storage class of the run's volume; it must allow ReadWriteMany. Unset: the cluster's default.",
+    ),
+    Flag("--storage-size", "Size of the run's volume.", "200Gi", sets=("k8s_storage_size",)),
+    Flag(
+        "--keep-volume",
+        "Keep the run's volume at the end. Unset: never for a whole run, always when a subcommand runs a part.",
+        kind="choice",
+        choices=("never", "on_failure", "always"),
+    ),
+)
+
+_CLUSTER = (
+    Flag("--namespace", "Namespace of the run. Unset: the pod's own, or that of the kubeconfig's context."),
+    Flag("--kubeconfig", "Kubeconfig file. Unset: the pod's own account, else $KUBECONFIG, ~/.kube/config."),
+    Flag("--context", "Context of the kubeconfig. Unset: the current one."),
+    Flag(
+        "--service-account", "Service account of the tasks' pods. Unset: this pod's own, else the namespace's default."
+    ),
+    Flag(
+        "--pod-overlay",
+        "YAML file with `metadata` and `spec` of a pod template, merged into every pod: pull secrets, queue labels, "
+        "proxies. A container named * stands for every one.",
+        kind="file",
+        variable="ILAB_POD_OVERLAY_FILE",
+    ),
+    Flag(
+        "--pending-timeout",
+        "Longest wait for a task's pod, and for the training pods, to start, like 60m or 2h.",
+        "60m",
+        sets=("train_pending_timeout",),
+    ),
+)
+
+_RUN = (
+    Flag("--dry-run", "Print what would be made as YAML, without Secret values, and ask no cluster.", False, "switch"),
+    Flag(
+        "--run-id",
+        "Name of the run; its volume is ilab-ID. Unset: in a pod its host name and a hash of the flags, so that a pod "
+        "that is restarted goes on with its run; for subcommands `standalone`; else a new name.",
+        metavar="ID",
+    ),
+    Flag("--resume", "Go on with a run that failed: what finished is kept.", False, "switch"),
+    Flag("--keep-jobs", "Leave the Jobs, with pods and logs, when the run has ended.", False, "switch"),
+    Flag("--home", "Folder for the logs of the run.", kind="folder"),
+    Flag("--output", "json prints one JSON document at the end.", "text", "choice", choices=("text", "json")),
+    Flag(
+        "--param",
+        "Any other pipeline parameter (docs/parameters.md); wins over flags. May come more than once.",
+        (),
+        "many",
+        metavar="NAME=VALUE",
+    ),
+    Flag("--params", "YAML file with pipeline parameters; wins over flags.", (), "files"),
+)
+
+SECTIONS: dict[str, tuple[Flag, ...]] = {
+    "Object store": _OBJECT_STORE,
+    "Judge": _JUDGE,
+    "Data": _DATA,
+    "Training": _TRAINING,
+    "Evaluation": _EVALUATION,
+    "Volume": _VOLUME,
+    "Cluster": _CLUSTER,
+    "Run": _RUN,
+}
+"""Every flag of `run` under the heading that help shows it with."""
+
+FLAGS: dict[str, Flag] = {flag.key: flag for flags in SECTIONS.values() for flag in flags}

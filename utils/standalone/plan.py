@@ -1,0 +1,130 @@
+"""What a command line amounts to: pipeline, arguments, run id, and the objects that belong to the run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from utils.arguments import load_arguments
+from utils.cli.board import leaf_ids
+from utils.errors import PrerequisiteError, UsageError
+from utils.ir.load import parse
+from utils.ir.model import Pipeline
+from utils.runners.cluster_session import default_run_id
+from utils.standalone.ca import Authority, authorities, ca_arguments, ca_manifest, read_authorities
+from utils.standalone.mapping import pipeline_arguments
+from utils.standalone.options import Given
+from utils.standalone.parts import Part, part_of, skipped
+from utils.standalone.secrets import (
+    NO_SECRET,
+    ROLES,
+    Credentials,
+    Read,
+    credentials_of,
+    read_credentials,
+    secret_manifest,
+)
+
+_PART_RUN_ID = "standalone"
+"""Run id of subcommands: each runs its part on the volume of the one before."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, or a part of one, before it touches a cluster.
+
+    `extra` are the pipeline parameters that the user gave as such: they win.
+    """
+
+    pipeline: Pipeline
+    part: Part
+    run_id: str
+    arguments: Mapping[str, Any]
+    skip: frozenset[str]
+    given: Given
+    extra: Mapping[str, Any]
+    credentials: tuple[Credentials, ...] = ()
+    authorities: tuple[Authority, ...] = ()
+    certificates: tuple[str, ...] = field(default=(), repr=False)
+
+    def own_objects(self, owner: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Secrets and ConfigMap that the run makes from flags, owned by the run."""
+        where = (self.run_id, self.given["namespace"] or "", owner)
+        made = [secret_manifest(one, *where) for one in self.credentials if one.values]
+        return made + ca_manifest(self.authorities, self.certificates, *where)
+
+
+def our_pipeline() -> Pipeline:
+    """pipeline.yaml of the checkout, or of the zip application that this runs from."""
+    root = Path(__file__).parents[2]
+    # The loader knows how to read beside its modules, be they files or members of a zip.
+    return parse(__loader__.get_data(str(root / "pipeline.yaml")).decode(), "pipeline.yaml")  # type: ignore[name-defined]
+
+
+def make_plan(given: Given, command: str = "") -> Plan:
+    """The plan for `run`, or for its subcommand `command`.
+
+    Raises:
+        UsageError: flags are missing or wrong, all named at once.
+    """
+    pipeline = our_pipeline()
+    extra = load_arguments(pipeline.parameters, given["params"], given["param"])
+    given = _with_secrets(given, extra)
+    part = part_of(command, given["training_phase"], given["eval_type"], given["sdg_in_cluster"])
+    findings = _missing(given, command)
+    credentials, wrong = credentials_of(given, part.needs)
+    arguments, more = pipeline_arguments(given, part)
+    findings += wrong + more
+    if findings:
+        raise UsageError(
+            f"{len(findings)} flag{'s are' if len(findings) > 1 else ' is'} missing or wrong",
+            "\n".join(findings),
+            f"correct them; {' '.join(('run', command)).strip()} --help explains every flag",
+        )
+    arguments |= {role.parameter: NO_SECRET for role in ROLES.values()}
+    arguments |= {one.role.parameter: one.secret or one.role.name for one in credentials} | extra
+    run_id = given["run_id"] or (_PART_RUN_ID if command else default_run_id(pipeline.name, arguments))
+    skip = skipped(part, leaf_ids(pipeline))
+    return _with_names(Plan(pipeline, part, run_id, arguments, skip, given, extra, tuple(credentials)), {})
+
+
+def resolve(plan: Plan, read: Read) -> Plan:
+    """The plan with what the user's Secrets and ConfigMaps say.
+
+    Raises:
+        PrerequisiteError: something is not there, or lacks a key; all is named at once.
+    """
+    credentials, secrets, findings = read_credentials(plan.credentials, read)
+    plan = _with_names(replace(plan, credentials=tuple(credentials)), secrets)
+    texts, missing = read_authorities(plan.authorities, read)
+    findings += missing
+    if findings:
+        raise PrerequisiteError(
+            f"{len(findings)} thing{'s are' if len(findings) > 1 else ' is'} missing in the namespace",
+            "\n".join(findings),
+            "create them, or correct the flags that name them; nothing has been started",
+        )
+    return replace(plan, certificates=tuple(texts))
+
+
+def _with_names(plan: Plan, secrets: Mapping[str, Mapping[str, str]]) -> Plan:
+    """The plan with the names of Secrets and of the CA among its arguments."""
+    found = authorities(plan.given, plan.credentials, secrets)
+    names = {one.role.parameter: one.name(plan.run_id) for one in plan.credentials}
+    arguments = {**plan.arguments, **names, **ca_arguments(found, plan.run_id), **plan.extra}
+    return replace(plan, authorities=tuple(found), arguments=arguments)
+
+
+def _with_secrets(given: Given, extra: dict[str, Any]) -> Given:
+    """Secrets that are named by pipeline parameters count as named by their flags."""
+    named = {role.flag: extra.pop(role.parameter) for role in ROLES.values() if role.parameter in extra}
+    return Given({**given.values, **named}, given.typed)
+
+
+def _missing(given: Given, command: str) -> list[str]:
+    findings = []
+    if command == "train" and not given["training_phase"]:
+        findings.append("train: --training-phase 1 or 2")
+    if command == "evaluation" and not given["eval_type"]:
+        findings.append("evaluation: --eval-type mt-bench or final")
+    return findings

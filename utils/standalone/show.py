@@ -1,0 +1,89 @@
+"""`standalone.py show`: the Job that runs the script in the cluster, and the rights it needs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from utils.errors import UsageError
+from utils.standalone.flags import FLAGS
+from utils.standalone.parts import PARTS
+from utils.standalone.secrets import ROLES, flag_name, own_name
+
+_CONFIG = "/config"
+
+
+def job_manifest(
+    namespace: str,
+    name: str,
+    image: str,
+    service_account: str,
+    script_configmap: str,
+    script_name: str,
+    args: Sequence[str],
+) -> dict[str, Any]:
+    """The Job. A pod of it that is restarted, or replaced, goes on with the run: it is named after the Job.
+
+    Args:
+        args: of `run`, one after the other.
+
+    Raises:
+        UsageError: a flag among args holds a credential, which everybody would see who sees the Job.
+    """
+    secret = sorted({flag.name for flag in FLAGS.values() if flag.secret and _value(args, flag.name) is not None})
+    if secret:
+        raise UsageError(
+            f"{', '.join(secret)} would stand in the Job for everybody to see",
+            "",
+            "put the credentials into a Secret and name it, as with --judge-serving-model-secret",
+        )
+    container = {
+        "name": "ilab-workflow",
+        "image": image,
+        "command": ["python3", f"{_CONFIG}/{script_name}", "run", *_run_id(name, args)],
+        "args": list(args),
+        "env": [{"name": "HOME", "value": "/tmp"}],
+        "volumeMounts": [{"name": "script-config", "mountPath": _CONFIG, "readOnly": True}],
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    pod = {
+        "restartPolicy": "OnFailure",
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "script-config", "configMap": {"name": script_configmap}}],
+    }
+    if service_account:
+        pod["serviceAccountName"] = service_account
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace},
+        # A failed run is not repeated: started again the script says what failed.
+        "spec": {"backoffLimit": 3, "template": {"spec": pod}},
+    }
+
+
+def secrets_of(name: str, args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of the Secrets that args name, and of those that a run with such args makes."""
+    named = [value for role in ROLES.values() if (value := _value(args, flag_name(role.flag)))]
+    run_id = _value(args, "--run-id") or name
+    made = [
+        own_name(run_id, role.name)
+        for role in ROLES.values()
+        if any(_value(args, flag_name(flag)) is not None for flag in role.keys)
+    ]
+    return named, made
+
+
+def _run_id(name: str, args: Sequence[str]) -> list[str]:
+    """Parts of a run share a name that the script gives."""
+    return [] if _value(args, "--run-id") or any(arg in PARTS for arg in args) else ["--run-id", name]
+
+
+def _value(args: Sequence[str], flag: str) -> str | None:
+    """The value of a flag among args, None when it is not there."""
+    for index, arg in enumerate(args):
+        if arg == flag:
+            return args[index + 1] if index + 1 < len(args) else ""
+        if arg.startswith(f"{flag}="):
+            return arg.partition("=")[2]
+    return None
