@@ -5,24 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from urllib3.exceptions import HTTPError, ReadTimeoutError
-
 from utils.cluster.client import Cluster
 from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import KINDS
 from utils.cluster.objects import get
 from utils.cluster.pods import container_ended
-from utils.cluster.refusal import refusal
-from utils.cluster.request import (
-    TRANSIENT,
-    Patience,
-    connection_problem,
-    request,
-    send,
-    settling,
-    status_object,
-)
-from utils.cluster.watch import lines_of, never
+from utils.cluster.request import Patience, request
+from utils.cluster.streams import TryAgain, never, stream
 
 _POLL_SECONDS = 1.0
 _ENDED_PATIENCE = 30.0
@@ -30,10 +19,6 @@ _STAMP = re.compile(r"(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?P<zo
 _RESOURCE = "pods/log"
 # The container has not started (400), or the kubelet does not know its log yet (404, 500).
 _NOT_YET = {400, 404}
-
-
-class _Again(Exception):
-    """The request is to be sent once more; the pause before that is over."""
 
 
 class _Position:
@@ -48,8 +33,10 @@ class _Position:
         self.given: Counter[str] = Counter()
         self.repeated: Counter[str] = Counter()
 
-    def reopened(self) -> None:
+    def reopened(self) -> dict[str, str]:
+        """The query that goes on from here."""
         self.repeated = self.given.copy()
+        return {"sinceTime": self.since} if self.since else {}
 
     def new_text(self, line: str) -> str | None:
         """The text of a line (`2026-01-02T03:04:05.678Z text`), None when it was given before."""
@@ -78,7 +65,8 @@ def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[
         ForbiddenError: pods or their logs may not be read.
         ClusterError: no answer in `cluster.patience` seconds.
     """
-    position, patience, ended = _Position(), Patience(cluster, "get", f"{_RESOURCE} {pod}"), False
+    position, patience, ended = _Position(), Patience(cluster, "get", _RESOURCE, pod), False
+    path = KINDS["Pod"].path(cluster.namespace, pod) + "/log"
     while not stop():
         found = get(cluster, "Pod", pod)
         if found is None:
@@ -86,22 +74,20 @@ def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[
         container = container or found["spec"]["containers"][0]["name"]
         # Looked at before the log is opened: only then is the end of the stream the end of the log.
         if not ended and container_ended(found, container):
-            ended, patience = True, Patience(_hasty(cluster), "get", f"{_RESOURCE} {pod}")
-        position.reopened()
+            ended, patience = True, Patience(_hasty(cluster), "get", _RESOURCE, pod)
+        query = {"container": container, "follow": "true", "timestamps": "true", **position.reopened()}
         try:
-            for line in _stream(cluster, pod, container, position.since, ended, patience):
+            for line in stream(patience, path, query, cluster.log_seconds, ended):
                 text = position.new_text(line)
                 if text is not None:
                     yield text
                 if stop():
                     return
-        except ReadTimeoutError:
+        except TryAgain:
             continue
-        except HTTPError as error:
-            patience.trouble(connection_problem(cluster, error))
-            continue
-        except _Again:
-            continue
+        except ClusterError as error:
+            if error.status not in _NOT_YET:
+                raise
         if ended:
             return
         cluster.sleep(_POLL_SECONDS)
@@ -110,32 +96,6 @@ def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[
 def _hasty(cluster: Cluster) -> Cluster:
     """The cluster for reading what has ended: a node that is gone does not come back with the log."""
     return replace(cluster, patience=min(cluster.patience, _ENDED_PATIENCE))
-
-
-def _stream(cluster: Cluster, pod: str, container: str, since: str, ended: bool, patience: Patience) -> Iterator[str]:
-    """The lines of one request, with their times.
-
-    Raises:
-        _Again: the server was in trouble.
-    """
-    query = {"container": container, "follow": "true", "timestamps": "true", **({"sinceTime": since} if since else {})}
-    path = KINDS["Pod"].path(cluster.namespace, pod) + "/log"
-    response = send(cluster, "get", path, query, read_seconds=cluster.log_seconds)
-    try:
-        if response.status < 300:
-            patience.fine()
-            for line in lines_of(response, rest_too=ended):
-                yield line.decode(errors="replace")
-            return
-        answer = status_object(response.read().decode(errors="replace"), response.status)
-    finally:
-        response.close()
-    status = answer["code"]
-    if status in TRANSIENT or settling(cluster, status, answer):
-        patience.trouble(f"{status} {answer['message'][:300]}", response.headers.get("Retry-After"), status)
-        raise _Again
-    if status not in _NOT_YET:
-        raise refusal(cluster.namespace, "get", _RESOURCE, pod, answer)
 
 
 def tail_log(cluster: Cluster, pod: str, container: str = "", lines: int = 25) -> list[str]:

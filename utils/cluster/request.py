@@ -13,18 +13,21 @@ from urllib3.exceptions import HTTPError, SSLError
 from utils.cluster.client import Cluster
 from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import KINDS
-from utils.cluster.refusal import missing_kind, refusal
+from utils.cluster.refusal import missing_kind, redacted, refusal
 
 # Seconds. The kubelet and etcd answer within a minute or not at all.
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 # A server that has never answered is more likely the wrong one than one that restarts.
 FIRST_PATIENCE = 20.0
-# How long a server that has just started may deny what it granted before: its roles and kinds are still being loaded.
+# A server that has just started answers 403 and 404 while it loads roles and kinds: some 50 ms were seen, with big
+# clusters it takes longer. So what was granted before, or follows trouble, counts as denied only after so long.
 SETTLING_SECONDS = 30.0
+FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
 DENIALS = {401, 403, 404}
 TRANSIENT = {429, 500, 502, 503, 504}
+AWAY = {0, 502, 503, 504}
 METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "patch": "PATCH", "delete": "DELETE"}
 
 
@@ -59,11 +62,24 @@ def send(
 class Patience:
     """Decides how long one undertaking goes on in spite of trouble: sleeps before the next try, or raises."""
 
-    def __init__(self, cluster: Cluster, verb: str, resource: str) -> None:
+    def __init__(self, cluster: Cluster, verb: str, resource: str, name: str = "") -> None:
         self.cluster = cluster
-        self.what = f"{verb} {resource}"
+        self.right = (verb, resource)
+        self.name = name
         self.since: float | None = None
-        self.pause = 0.5
+        self.denied: float | None = None
+        self.pause = FIRST_PAUSE
+
+    def worth_waiting(self, status: int, answer: Mapping[str, Any]) -> bool:
+        """Whether the same request may be answered otherwise a little later."""
+        if status in TRANSIENT or (status == 409 and answer.get("reason") == "Conflict"):
+            return True
+        if status not in DENIALS or (status == 404 and not missing_kind(answer)):
+            return False
+        now, health = self.cluster.clock(), self.cluster.health
+        self.denied = now if self.denied is None else self.denied
+        started = self.right in health.granted or now - health.trouble < SETTLING_SECONDS
+        return started and now - self.denied < SETTLING_SECONDS
 
     def trouble(self, problem: str, retry_after: str | None = None, status: int = 0) -> None:
         """Wait before the next try.
@@ -77,15 +93,19 @@ class Patience:
             ClusterError: it has gone on for too long.
         """
         cluster, now = self.cluster, self.cluster.clock()
+        problem = f"{status} {problem}"[:300] if status else problem
         self.since = now if self.since is None else self.since
-        away = status == 0 or status >= 500
+        # A log comes from its node: when that is away, the API server need not be.
+        away = status in AWAY and self.right[1] != "pods/log"
         if away:
             cluster.health.trouble = now
-        limit = cluster.patience if cluster.health.answered else min(cluster.patience, FIRST_PATIENCE)
+        right_one = cluster.health.answered or status or cluster.account
+        limit = cluster.patience if right_one else min(cluster.patience, FIRST_PATIENCE)
         pause = float(retry_after) if retry_after and retry_after.isdigit() else self.pause
         if now - self.since + pause > limit:
+            what = " ".join([*self.right, self.name]).strip()
             raise ClusterError(
-                f"the cluster did not {self.what} within {limit:.0f} s",
+                f"the cluster did not {what} within {limit:.0f} s",
                 f"{cluster.address}: {problem}",
                 "look whether it is up: kubectl cluster-info; then start again with the same run id: it goes on",
                 status,
@@ -96,10 +116,12 @@ class Patience:
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
         cluster.sleep(pause)
 
-    def fine(self) -> None:
-        """The server has answered as it should."""
+    def answered(self, status: int = 200) -> None:
+        """The server has answered, be it with a refusal."""
         health = self.cluster.health
-        health.answered, self.since, self.pause = True, None, 0.5
+        health.answered, self.since, self.denied, self.pause = True, None, None, FIRST_PAUSE
+        if status not in (401, 403):
+            health.granted.add(self.right)
         if health.away:
             health.away = False
             self.cluster.notify("the API server is back")
@@ -120,12 +142,6 @@ def connection_problem(cluster: Cluster, error: HTTPError) -> str:
     return f"{type(error).__name__}: {str(error).rpartition(': ')[2]}"
 
 
-def settling(cluster: Cluster, status: int, answer: Mapping[str, Any]) -> bool:
-    """Whether a denial may come from a server that has just started and has not loaded its roles and kinds yet."""
-    recent = cluster.clock() - cluster.health.trouble < SETTLING_SECONDS
-    return recent and status in DENIALS and (status != 404 or missing_kind(answer))
-
-
 def request(
     cluster: Cluster,
     verb: str,
@@ -138,8 +154,8 @@ def request(
     """One request, tried again while the API server is away or overloaded, up to `cluster.patience` seconds.
 
     Tried again with growing pauses: lost connections, 429 (Retry-After is kept), 500, 502, 503, 504, a 409 that only
-    means that someone else wrote at the same time, and for some seconds after trouble also 401, 403 and unknown kinds,
-    since a server that has just started does not know its roles and kinds yet.
+    means that someone else wrote at the same time, and for some seconds also 401, 403 and unknown kinds where they come
+    after trouble or deny what was granted before: a server that has just started does not know its roles and kinds yet.
 
     Args:
         verb: create, get, list, patch or delete.
@@ -154,7 +170,7 @@ def request(
     known = KINDS[kind]
     path = known.path(cluster.namespace, "" if verb == "create" else name) + (f"/{subresource}" if subresource else "")
     resource = known.resource + (f"/{subresource}" if subresource else "")
-    patience, retried = Patience(cluster, verb, f"{resource} {name}".strip()), False
+    patience, retried = Patience(cluster, verb, resource, name), False
     while True:
         try:
             response = send(cluster, verb, path, query, body)
@@ -164,17 +180,16 @@ def request(
             retried = True
             continue
         if status < 300:
-            patience.fine()
+            patience.answered()
             return text if subresource == "log" else _parsed(cluster, text)
         answer = status_object(text, status)
-        busy = status == 409 and answer.get("reason") == "Conflict"
-        if status not in TRANSIENT and not busy and not settling(cluster, status, answer):
-            patience.fine()
+        if not patience.worth_waiting(status, answer):
+            patience.answered(status)
             refused = refusal(cluster.namespace, verb, resource, name, answer, body)
             refused.retried = retried
             raise refused
         retried = True
-        patience.trouble(f"{status} {answer['message'][:300]}", response.headers.get("Retry-After"), status)
+        patience.trouble(redacted(answer["message"], body), response.headers.get("Retry-After"), status)
 
 
 def _parsed(cluster: Cluster, text: str) -> Any:

@@ -4,24 +4,20 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from urllib3 import HTTPResponse
-from urllib3.exceptions import HTTPError
-
 from utils.cluster.client import Cluster
 from utils.cluster.errors import GoneError
 from utils.cluster.kinds import KINDS
 from utils.cluster.objects import list_page, selectors
 from utils.cluster.refusal import refusal
-from utils.cluster.request import TRANSIENT, Patience, connection_problem, send, settling, status_object
+from utils.cluster.request import Patience, status_object
+from utils.cluster.streams import TryAgain, never, stream
 
 # How long after its announced end a watch may still be silent before its connection counts as dead.
 _SLACK_SECONDS = 15.0
+# A watch that broke so many times in a row without a change may never get through a proxy; then a list tells.
+_BROKEN = 3
 
 Change = tuple[str, dict[str, Any]]
-
-
-def never() -> bool:
-    return False
 
 
 def watch(
@@ -43,26 +39,27 @@ def watch(
     known: dict[str, dict[str, Any]] = {}
     patience = Patience(cluster, "watch", KINDS[kind].resource)
     query = selectors(labels, fields)
-    version = ""
+    version, broken = "", 0
     while not stop():
-        if not version:
+        if not version or broken >= _BROKEN:
             items, version = list_page(cluster, kind, labels, fields)
             yield from _relisted(known, items)
             yield "SYNC", {}
+            broken = 0
             continue
         try:
-            for name, found in _window(cluster, kind, query, version, patience):
-                version = found["metadata"].get("resourceVersion") or version
-                if name != "BOOKMARK":
-                    yield from _told(known, name, found)
+            for change, found in _window(cluster, kind, query, version, patience):
+                version, broken = found["metadata"].get("resourceVersion") or version, 0
+                if change != "BOOKMARK":
+                    yield from _told(known, change, found)
                 if stop():
                     return
             yield "SYNC", {}
         except GoneError as error:
             version = ""
             patience.trouble(str(error), status=410)
-        except HTTPError as error:
-            patience.trouble(connection_problem(cluster, error))
+        except TryAgain:
+            broken += 1
 
 
 def _relisted(known: dict[str, dict[str, Any]], items: list[dict[str, Any]]) -> Iterator[Change]:
@@ -90,56 +87,29 @@ def _window(cluster: Cluster, kind: str, query: dict[str, str], version: str, pa
     """The changes of one watch request, which the server ends after `watch_seconds`.
 
     Raises:
-        GoneError, urllib3.exceptions.HTTPError: to be gone on from.
+        TryAgain: it broke off; go on from the last version.
+        GoneError: list again.
         ForbiddenError, MissingKindError, ClusterError: for good.
     """
-    path = KINDS[kind].path(cluster.namespace)
     more = {
         "watch": "true",
         "allowWatchBookmarks": "true",
         "resourceVersion": version,
         "timeoutSeconds": str(cluster.watch_seconds),
     }
-    response = send(cluster, "watch", path, {**query, **more}, read_seconds=cluster.watch_seconds + _SLACK_SECONDS)
-    try:
-        if response.status >= 300:
-            answer = status_object(response.read().decode(errors="replace"), response.status)
-            _refused(cluster, kind, answer, response.headers.get("Retry-After"), patience)
-            return
-        for line in lines_of(response):
+    seconds = cluster.watch_seconds + _SLACK_SECONDS
+    for line in stream(patience, KINDS[kind].path(cluster.namespace), {**query, **more}, seconds):
+        try:
             change = json.loads(line)
-            found = change["object"]
-            if change["type"] == "ERROR":
-                _refused(cluster, kind, status_object(json.dumps(found), found.get("code", 500)), None, patience)
-                return
-            patience.fine()
-            yield change["type"], found
-        patience.fine()
-    finally:
-        # A response left half read must not go back into the pool.
-        response.close()
-
-
-def _refused(cluster: Cluster, kind: str, answer: dict[str, Any], retry_after: str | None, patience: Patience) -> None:
-    """Wait where that helps, else raise."""
-    status = answer["code"]
-    if status not in TRANSIENT and not settling(cluster, status, answer):
-        raise refusal(cluster.namespace, "watch", KINDS[kind].resource, "", answer)
-    patience.trouble(f"{status} {answer['message'][:300]}", retry_after, status)
-
-
-def lines_of(response: HTTPResponse, rest_too: bool = False) -> Iterator[bytes]:
-    """The lines of a stream as they come, without line ends.
-
-    Args:
-        rest_too: at a clean end, what follows the last line end is a line as well.
-
-    Raises:
-        urllib3.exceptions.HTTPError: the connection was lost; what was read of a line is dropped.
-    """
-    rest = b""
-    for chunk in response.stream(2**16):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest and rest_too:
-        yield rest
+        except ValueError:
+            patience.trouble("a line of the watch is no JSON")
+            raise TryAgain from None
+        found = change["object"]
+        if change["type"] == "ERROR":
+            # The request was granted, then something went wrong: the Status comes as a change.
+            answer = status_object(json.dumps(found), found.get("code", 500))
+            if not patience.worth_waiting(answer["code"], answer):
+                raise refusal(cluster.namespace, "watch", KINDS[kind].resource, "", answer)
+            patience.trouble(answer["message"], status=answer["code"])
+            raise TryAgain
+        yield change["type"], found

@@ -1,0 +1,64 @@
+"""Answers without an end: the lines of a watch or a log as they come."""
+
+from collections.abc import Iterator, Mapping
+
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from utils.cluster.refusal import refusal
+from utils.cluster.request import Patience, connection_problem, send, status_object
+
+
+class TryAgain(Exception):
+    """The stream has broken off; what there was to wait for has been waited for."""
+
+
+def never() -> bool:
+    """The `stop` of those who want everything."""
+    return False
+
+
+def stream(
+    patience: Patience, path: str, query: Mapping[str, str], read_seconds: float, rest_too: bool = False
+) -> Iterator[str]:
+    """The lines of one request until the server ends it. A refusal that may pass is waited for.
+
+    Args:
+        read_seconds: a connection that is silent for so long is dropped.
+        rest_too: at the end, what follows the last line end is a line as well.
+
+    Raises:
+        TryAgain: it broke off, or did not begin.
+        ClusterError: it is refused for good, or trouble has outlasted the patience.
+    """
+    cluster, (verb, resource) = patience.cluster, patience.right
+    try:
+        response = send(cluster, verb, path, query, read_seconds=read_seconds)
+        try:
+            if response.status < 300:
+                patience.answered()
+                yield from _lines(response, rest_too)
+                return
+            answer = status_object(response.read().decode(errors="replace"), response.status)
+        finally:
+            # A response left half read must not go back into the pool.
+            response.close()
+    except ReadTimeoutError:
+        raise TryAgain from None
+    except HTTPError as error:
+        patience.trouble(connection_problem(cluster, error))
+        raise TryAgain from None
+    if not patience.worth_waiting(response.status, answer):
+        raise refusal(cluster.namespace, verb, resource, patience.name, answer)
+    patience.trouble(answer["message"], response.headers.get("Retry-After"), response.status)
+    raise TryAgain
+
+
+def _lines(response: HTTPResponse, rest_too: bool) -> Iterator[str]:
+    rest = b""
+    for chunk in response.stream(2**16):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    if rest and rest_too:
+        yield rest.decode(errors="replace")
