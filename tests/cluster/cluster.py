@@ -17,8 +17,8 @@ from tests.cluster import mounts
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.node import request, wait_for
+from tests.cluster.programs import KUBERNETES, program
 from tests.cluster.settings import CLAIMS, GPU, GPUS, HOST_ADDRESS, KUBECONFIG, NODE, OVERLAY, STORAGE_CLASS
-from tests.cluster.tools import program
 
 EXTERNAL = "ILAB_TEST_KUBECONFIG"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
@@ -138,7 +138,7 @@ def the_cluster() -> Cluster:
     if given := os.environ.get(EXTERNAL):
         storage_class = os.environ.get("ILAB_TEST_STORAGE_CLASS", STORAGE_CLASS)
         return Cluster(Path(given), Path("kubectl"), OVERLAY, storage_class, owned=False)
-    return Cluster(KUBECONFIG, program("kubectl"), OVERLAY, STORAGE_CLASS, owned=True)
+    return Cluster(KUBECONFIG, program(KUBERNETES, "kubectl"), OVERLAY, STORAGE_CLASS, owned=True)
 
 
 def host_address() -> str:

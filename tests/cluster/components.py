@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.image import NAME as BASE_IMAGE
+from tests.cluster.programs import DNS, KUBERNETES, program
 from tests.cluster.settings import (
     CGROUP,
     CONFIG,
@@ -19,7 +20,6 @@ from tests.cluster.settings import (
     SERVICE_RANGE,
     STATE,
 )
-from tests.cluster.tools import program
 
 COREFILE = """. {
     bind {$BIND}
@@ -45,17 +45,18 @@ class Component:
 def components(python: str) -> list[Component]:
     """Every process of the node, in the order of their start; `python` runs the provisioner."""
     kubeconfig = str(CONFIG / "admin.kubeconfig")
+    manager = program(KUBERNETES, "kube-controller-manager")
     return [
         Component("etcd", _argv("etcd", _etcd_flags()), {}),
         Component("containerd", ("containerd", "--config", str(CONFIG / "containerd.toml")), {}),
-        Component("apiserver", _argv(program("kube-apiserver"), _apiserver_flags()), {}),
-        Component("controller-manager", _argv(program("kube-controller-manager"), _controller_manager_flags()), {}),
-        Component("scheduler", _argv(program("kube-scheduler"), _scheduler_flags()), {}),
-        Component("kubelet", _argv(program("kubelet"), _kubelet_flags()), {}),
-        Component("proxy", (str(program("kube-proxy")), f"--config={CONFIG / 'kube-proxy.yaml'}"), {}),
+        Component("apiserver", _argv(program(KUBERNETES, "kube-apiserver"), _apiserver_flags()), {}),
+        Component("controller-manager", _argv(manager, _controller_manager_flags()), {}),
+        Component("scheduler", _argv(program(KUBERNETES, "kube-scheduler"), _scheduler_flags()), {}),
+        Component("kubelet", _argv(program(KUBERNETES, "kubelet"), _kubelet_flags()), {}),
+        Component("proxy", (str(program(KUBERNETES, "kube-proxy")), f"--config={CONFIG / 'kube-proxy.yaml'}"), {}),
         Component(
             "dns",
-            (str(program("coredns")), "-conf", str(CONFIG / "Corefile")),
+            (str(program(DNS, "coredns")), "-conf", str(CONFIG / "Corefile")),
             {"BIND": NODE_ADDRESS, "KUBECONFIG": kubeconfig},
         ),
         Component("provisioner", (python, "-m", "tests.cluster.provisioner"), {"KUBECONFIG": kubeconfig}),

@@ -67,6 +67,6 @@ def _build(work: Path, archive: Path) -> None:
 
 def import_image(archive: Path) -> None:
     """Hand the image to the cluster's containerd, under its own name and those it stands for."""
-    images_command = ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", "images"]
-    run([*images_command, "import", archive])
+    images_command = ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", "images"]
+    run([*images_command, "import", str(archive)])
     run([*images_command, "tag", "--force", NAME, *STANDS_FOR])

@@ -17,8 +17,8 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.image import image_archive, import_image
 from tests.cluster.node import request, start_node, stop_node, wait_for
 from tests.cluster.packages import install_packages
+from tests.cluster.programs import build_tools
 from tests.cluster.settings import CACHE, CONFIG, LOGS, NODE, OVERLAY, PROVISIONER, STORAGE_CLASS
-from tests.cluster.tools import build_tools
 
 FIRST = ("etcd", "containerd", "apiserver")
 REST = ("controller-manager", "scheduler", "kubelet", "proxy", "dns", "provisioner")
@@ -58,6 +58,8 @@ def up() -> Cluster:
         for component in REST:
             request("start", component)
         _set_up(cluster)
+        if found := problems(cluster):
+            raise ClusterError("the cluster did not come up whole", "; ".join(found), "make cluster-down cluster")
         print(f"the cluster is up after {time.monotonic() - began:.0f} s", flush=True)
     return cluster
 

@@ -60,12 +60,7 @@ def policy() -> list[dict[str, Any]]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": POLICY, "namespace": "kube-system"},
-        "data": {
-            "PATH": _path(),
-            "USER": USER,
-            "UID": str(ANY_UID),
-            **{name: str(path) for name, path in directories().items()},
-        },
+        "data": values | {name: str(path) for name, path in directories().items()},
     }
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     kind = "MutatingAdmissionPolicy"

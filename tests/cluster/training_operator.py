@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from tests.cluster.image import NAME as BASE_IMAGE
+from tests.cluster.programs import OPERATOR, module_folder, program
 from tests.cluster.settings import STATE
-from tests.cluster.tools import program, tools_folder
 
 NAMESPACE = "kubeflow"
 DEPLOYMENT = "training-operator"
@@ -18,7 +18,7 @@ WAIT_FOR_NAME = 'for try in $(seq 200); do getent hosts "$0" && exit 0; sleep 1;
 
 def write_manifests() -> None:
     """Write a kustomization over the operator's manifests to FOLDER."""
-    shutil.copytree(tools_folder() / "manifests", FOLDER / "manifests", dirs_exist_ok=True)
+    shutil.copytree(module_folder(OPERATOR) / "manifests", FOLDER / "manifests", dirs_exist_ok=True)
     init = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "init-container", "namespace": NAMESPACE}}
     init["data"] = {"initContainer.yaml": yaml.safe_dump([_init_container()])}
     (FOLDER / "init-container.yaml").write_text(yaml.safe_dump(init))
@@ -33,7 +33,7 @@ def write_manifests() -> None:
 
 
 def _deployment_patch() -> dict[str, Any]:
-    binary = program("training-operator.v1")
+    binary = program(OPERATOR, "training-operator.v1")
     probe = {"initialDelaySeconds": 1, "periodSeconds": 1}
     container = {
         "name": DEPLOYMENT,
