@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import socketserver
 import threading
@@ -18,7 +19,7 @@ from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.node import request, wait_for
 from tests.cluster.programs import KUBERNETES, program
-from tests.cluster.settings import CLAIMS, GPU, GPUS, HOST_ADDRESS, KUBECONFIG, NODE, OVERLAY, STORAGE_CLASS
+from tests.cluster.settings import CACHE, CLAIMS, GPU, GPUS, HOST_ADDRESS, KUBECONFIG, NODE, OVERLAY, STORAGE_CLASS
 
 EXTERNAL = "ILAB_TEST_KUBECONFIG"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
@@ -62,7 +63,7 @@ class Cluster:
         if self.owned and mounted:
             labels[mounts.MOUNTS_LABEL] = "true"
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-        self.apply(namespace, *(mounts.claims(name) if self.owned else []))
+        self.apply(namespace, *(mounts.namespace_objects(name) if self.owned else []))
         self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
         self.kubectl("wait", "--for=create", "configmap/kube-root-ca.crt", "-n", name, "--timeout=60s")
 
@@ -137,7 +138,8 @@ def the_cluster() -> Cluster:
     """The cluster named in ILAB_TEST_KUBECONFIG, else the one on this machine; whether it runs is not looked at."""
     if given := os.environ.get(EXTERNAL):
         storage_class = os.environ.get("ILAB_TEST_STORAGE_CLASS", STORAGE_CLASS)
-        return Cluster(Path(given), Path("kubectl"), OVERLAY, storage_class, owned=False)
+        kubectl = Path(shutil.which("kubectl") or "kubectl")
+        return Cluster(Path(given), kubectl, CACHE / "empty-overlay.yaml", storage_class, owned=False)
     return Cluster(KUBECONFIG, program(KUBERNETES, "kubectl"), OVERLAY, STORAGE_CLASS, owned=True)
 
 

@@ -113,6 +113,7 @@ def _controller_manager_flags() -> dict[str, object]:
         "bind-address": "127.0.0.1",
         "cert-dir": STATE / "controller-manager",
         "leader-elect": "false",
+        "flex-volume-plugin-dir": STATE / "volume-plugins",
         "root-ca-file": CONFIG / "ca.crt",
         "service-account-private-key-file": CONFIG / "service-accounts.key",
         "use-service-account-credentials": "true",
@@ -162,6 +163,8 @@ def _kubelet() -> dict[str, Any]:
         "clusterDNS": [NODE_ADDRESS],
         "clusterDomain": "cluster.local",
         "resolvConf": "",
+        # When a changed Secret reaches its pods: the training operator waits for its certificate.
+        "syncFrequency": "3s",
         "podLogsDir": str(STATE / "pods"),
         "volumePluginDir": str(STATE / "volume-plugins"),
         # A full disk of the machine is no business of the tests.

@@ -18,7 +18,7 @@ from tests.cluster.image import image_archive, import_image
 from tests.cluster.node import request, start_node, stop_node, wait_for
 from tests.cluster.packages import install_packages
 from tests.cluster.programs import build_tools
-from tests.cluster.settings import CACHE, CONFIG, LOGS, NODE, OVERLAY, PROVISIONER, STORAGE_CLASS
+from tests.cluster.settings import CACHE, CONFIG, LOGS, NODE, PROVISIONER, STORAGE_CLASS
 
 FIRST = ("etcd", "containerd", "apiserver")
 REST = ("controller-manager", "scheduler", "kubelet", "proxy", "dns", "provisioner")
@@ -31,8 +31,11 @@ def up() -> Cluster:
         ClusterError: a part of it can't be had or does not come up.
     """
     cluster = the_cluster()
+    CACHE.mkdir(parents=True, exist_ok=True)
     if not cluster.owned:
         _check_external(cluster)
+        # Images are pulled there, and hold what they need.
+        cluster.overlay.write_text("{}\n")
         return cluster
     if os.geteuid():
         raise ClusterError(
@@ -42,6 +45,7 @@ def up() -> Cluster:
         )
     with _lock():
         if not problems(cluster):
+            _write_overlay(cluster)
             return cluster
         stop_node()
         install_packages()
@@ -58,6 +62,7 @@ def up() -> Cluster:
         for component in REST:
             request("start", component)
         _set_up(cluster)
+        _write_overlay(cluster)
         if found := problems(cluster):
             raise ClusterError("the cluster did not come up whole", "; ".join(found), "make cluster-down cluster")
         print(f"the cluster is up after {time.monotonic() - began:.0f} s", flush=True)
@@ -89,7 +94,6 @@ def problems(cluster: Cluster) -> list[str]:
 
 def _set_up(cluster: Cluster) -> None:
     """Everything in the API of a cluster whose parts were just started."""
-    OVERLAY.write_text(yaml.safe_dump(mounts.overlay(), sort_keys=False))
     training_operator.write_manifests()
     cluster.apply(_storage_class(), *mounts.policy())
     cluster.kubectl("apply", "--server-side", "-k", str(training_operator.FOLDER))
@@ -99,6 +103,11 @@ def _set_up(cluster: Cluster) -> None:
     deployment = f"deployment/{training_operator.DEPLOYMENT}"
     namespace = training_operator.NAMESPACE
     cluster.kubectl("wait", "--for=condition=Available", deployment, "-n", namespace, "--timeout=90s")
+
+
+def _write_overlay(cluster: Cluster) -> None:
+    """Anew each time: the environment that tests run in may be another than that of the first `up`."""
+    cluster.overlay.write_text(yaml.safe_dump(mounts.overlay(), sort_keys=False))
 
 
 def _storage_class() -> dict[str, object]:

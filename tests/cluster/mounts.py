@@ -55,16 +55,8 @@ def overlay() -> dict[str, Any]:
 
 def policy() -> list[dict[str, Any]]:
     """The admission policy that does to pods in labelled namespaces what the overlay does."""
-    values = {"PATH": _path(), "USER": USER, "UID": str(ANY_UID)}
-    settings = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": POLICY, "namespace": "kube-system"},
-        "data": values | {name: str(path) for name, path in directories().items()},
-    }
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-    kind = "MutatingAdmissionPolicy"
-    version = "admissionregistration.k8s.io/v1"
+    version, kind = "admissionregistration.k8s.io/v1", "MutatingAdmissionPolicy"
     admission = {
         "apiVersion": version,
         "kind": kind,
@@ -86,11 +78,12 @@ def policy() -> list[dict[str, Any]]:
         "metadata": {"name": POLICY},
         "spec": {
             "policyName": POLICY,
-            "paramRef": {"name": POLICY, "namespace": "kube-system", "parameterNotFoundAction": "Deny"},
+            # Of the pod's own namespace.
+            "paramRef": {"name": POLICY, "parameterNotFoundAction": "Deny"},
             "matchResources": {"namespaceSelector": {"matchLabels": {MOUNTS_LABEL: "true"}}},
         },
     }
-    return [settings, admission, binding]
+    return [admission, binding]
 
 
 CLAIMS_EXPRESSION = "params.data.filter(key, key.startsWith('ilab-'))"
@@ -116,31 +109,40 @@ Object{spec: Object.spec{
 """
 
 
-def claims(namespace: str) -> list[dict[str, Any]]:
-    """The volumes and claims that a namespace needs for either way."""
-    objects: list[dict[str, Any]] = []
-    for name, path in directories().items():
-        volume = f"{namespace}-{name}"
-        common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
-        metadata = {"name": volume, "labels": {MOUNTS_LABEL: namespace}}
-        source = {
-            **common,
-            "capacity": {"storage": "10Gi"},
-            "persistentVolumeReclaimPolicy": "Retain",
-            "hostPath": {"path": str(path), "type": "Directory"},
-            "claimRef": {"namespace": namespace, "name": name},
-        }
-        wanted = {**common, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}}
-        objects += [
-            {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": source},
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": {"name": name, "namespace": namespace},
-                "spec": wanted,
-            },
-        ]
-    return objects
+def namespace_objects(namespace: str) -> list[dict[str, Any]]:
+    """What a namespace needs for either way: volumes, claims, and the values for the policy."""
+    values = {"PATH": _path(), "USER": USER, "UID": str(ANY_UID)}
+    settings = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": POLICY, "namespace": namespace},
+        "data": values | {name: str(path) for name, path in directories().items()},
+    }
+    pairs = [_volume_and_claim(namespace, name, path) for name, path in directories().items()]
+    return [settings, *(one for pair in pairs for one in pair)]
+
+
+def _volume_and_claim(namespace: str, name: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    volume = f"{namespace}-{name}"
+    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    source = {
+        **common,
+        "capacity": {"storage": "10Gi"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": str(path), "type": "Directory"},
+        "claimRef": {"namespace": namespace, "name": name},
+    }
+    wanted = {**common, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}}
+    metadata = {"name": volume, "labels": {MOUNTS_LABEL: namespace}}
+    return (
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": source},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": wanted,
+        },
+    )
 
 
 def _stages() -> Path:

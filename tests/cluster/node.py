@@ -57,6 +57,8 @@ def start_node() -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    # With this one, which the first process dies with, an interrupted start can be undone.
+    PROCESS.write_text(json.dumps([[outer.pid, _started(outer.pid)]]))
     wait_for("the node's first process", lambda: CONTROL_SOCKET.exists() and bool(request("list")), 20)
     pid = _peer()
     PROCESS.write_text(json.dumps([[outer.pid, _started(outer.pid)], [pid, _started(pid)]]))
@@ -79,7 +81,8 @@ def stop_node() -> None:
     mounted = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {STATE}" in line]
     if mounted:
         raise ClusterError(f"{STATE} was not removed", "something is mounted there: " + mounted[0], "unmount it")
-    shutil.rmtree(STATE, ignore_errors=False) if STATE.exists() else None
+    if STATE.exists():
+        shutil.rmtree(STATE)
     for folder in PRIVATE:
         with suppress(OSError):
             # Made for the node; folders that hold anything stay.

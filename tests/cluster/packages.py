@@ -15,7 +15,6 @@ PROGRAMS = {
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "debootstrap": "debootstrap",
     "iptables": "iptables",
-    "conntrack": "conntrack",
     "ip": "iproute2",
     "unshare": "util-linux",
 }
@@ -29,7 +28,7 @@ def missing_packages() -> list[str]:
 
 
 def install_packages() -> None:
-    """Install what is missing; services of the packages are not started where the machine's policy says so."""
+    """Install what is missing. Services that a package brings are not used; the machine's policy may start them."""
     packages = missing_packages()
     if not packages:
         return

@@ -18,7 +18,7 @@ from tests.cluster.settings import CONFIG, CONTROL_SOCKET, LOGS
 
 # Folders that containerd, CNI and the kubelet insist on; here they are the node's own.
 PRIVATE = ("/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet")
-STOP_SECONDS = 15.0
+STOP_SECONDS = 5.0
 
 
 class Supervisor:
@@ -49,7 +49,7 @@ class Supervisor:
         process.returncode = 0
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
-        """End a process: by the signal, and when that takes more than 15 s, by SIGKILL."""
+        """End a process: by the signal, and when that takes more than 5 s, by SIGKILL."""
         deadline = time.monotonic() + STOP_SECONDS
         pid = self._pids.get(name)
         if pid:
