@@ -92,8 +92,13 @@ class Cluster:
         self._must_be_owned(f"stopping {component}")
         request("stop", component)
 
+    def kill(self, component: str) -> None:
+        """End a part of the cluster by SIGKILL."""
+        self._must_be_owned(f"killing {component}")
+        request("kill", component)
+
     def start(self, component: str) -> None:
-        """Start a part of the cluster that was stopped."""
+        """Start a part of the cluster that was stopped or killed."""
         self._must_be_owned(f"starting {component}")
         request("start", component)
 

@@ -22,6 +22,7 @@ from tests.cluster.settings import CACHE, CONFIG, LOGS, NODE, PROVISIONER, STORA
 
 FIRST = ("etcd", "containerd", "apiserver")
 REST = ("controller-manager", "scheduler", "kubelet", "proxy", "dns", "provisioner")
+NOT_RUNNING = ["it does not run: make cluster"]
 
 
 def up() -> Cluster:
@@ -44,9 +45,12 @@ def up() -> Cluster:
             f"start it as root, or name a cluster in {EXTERNAL}",
         )
     with _lock():
-        if not problems(cluster):
+        found = problems(cluster)
+        if not found:
             _write_overlay(cluster)
             return cluster
+        if found != NOT_RUNNING:
+            print("the cluster is started anew: " + "; ".join(found), flush=True)
         stop_node()
         install_packages()
         build_tools()
@@ -77,9 +81,12 @@ def down() -> None:
 
 def problems(cluster: Cluster) -> list[str]:
     """What keeps the cluster from being healthy; empty when it is."""
+    if not cluster.owned:
+        _check_external(cluster)
+        return []
     state = request("list")
     if not state:
-        return ["it does not run"]
+        return NOT_RUNNING
     found = [f"{name} does not run, see {LOGS / name}.log" for name in FIRST + REST if name not in state["running"]]
     if "apiserver" in state["running"]:
         try:

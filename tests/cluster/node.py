@@ -29,6 +29,7 @@ from tests.cluster.settings import (
     NODE_ADDRESS,
     NODE_LINK,
     PREFIX_LENGTH,
+    SERVICE_RANGE,
     STATE,
 )
 from tests.cluster.supervisor import PRIVATE
@@ -150,8 +151,9 @@ def _make_link(pid: int) -> None:
     run([*inside, "link", "set", "lo", "up"])
     run([*inside, "address", "add", node, "dev", NODE_LINK])
     run([*inside, "link", "set", NODE_LINK, "up"])
-    # The way to service addresses; this machine forwards nothing.
-    run([*inside, "route", "add", "default", "via", HOST_ADDRESS])
+    # Service addresses need a way before kube-proxy turns them; whatever else lies outside is refused at once.
+    run([*inside, "route", "add", SERVICE_RANGE, "via", HOST_ADDRESS])
+    run([*inside, "route", "add", "unreachable", "default"])
 
 
 def _cgroup_roots() -> list[Path]:

@@ -33,6 +33,13 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.fixture(autouse=True)
+def ours(cluster: Cluster) -> None:
+    """What is tested here is the cluster that this machine makes."""
+    if not cluster.owned:
+        pytest.skip("ILAB_TEST_KUBECONFIG names another cluster")
+
+
 def test_node_is_ready_and_every_part_runs(cluster: Cluster) -> None:
     assert lifecycle.problems(cluster) == []
 
@@ -187,6 +194,19 @@ def test_cluster_survives_a_restart_of_its_api_server(cluster: Cluster, namespac
     cluster.restart_apiserver()
     cluster.apply(pod(namespace, "after-restart", pod_spec("true")))
     assert wait_until_ended(cluster, namespace, "after-restart")[0] == "Succeeded"
+    assert lifecycle.problems(cluster) == []
+
+
+def test_images_that_cannot_be_had_are_told_soon(cluster: Cluster, namespace: str) -> None:
+    spec = pod_spec("true", image="registry.invalid/no-such:1")
+    cluster.apply(pod(namespace, "no-image", spec))
+
+    def reason() -> str:
+        for status in cluster.get("pod", "no-image", "-n", namespace)["status"].get("containerStatuses", []):
+            return str(status["state"].get("waiting", {}).get("reason", ""))
+        return ""
+
+    wait_for("the reason", lambda: reason() in ("ErrImagePull", "ImagePullBackOff"), 15)
 
 
 def test_pods_wait_for_a_stopped_kubelet(cluster: Cluster, namespace: str) -> None:
