@@ -52,4 +52,4 @@ if __name__ == "__main__":
     try:
         main()
     except ClusterError as error:
-        sys.exit(str(error))
+        sys.exit(error.render())

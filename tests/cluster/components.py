@@ -29,6 +29,9 @@ COREFILE = """. {
         kubeconfig {$KUBECONFIG}
         ttl 5
     }
+    template ANY ANY {
+        rcode NXDOMAIN
+    }
 }
 """
 
@@ -224,7 +227,7 @@ def _proxy() -> dict[str, Any]:
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         # Without br_netfilter, answers between pods of one bridge come back only when the node asks for them.
-        "iptables": {"masqueradeAll": True},
+        "iptables": {"masqueradeAll": True, "minSyncPeriod": "100ms"},
         # These settings belong to the machine, not to a network namespace.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }

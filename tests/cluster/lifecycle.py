@@ -144,7 +144,7 @@ def _check_external(cluster: Cluster) -> None:
         try:
             cluster.kubectl("get", kind, name)
         except ClusterError as error:
-            raise ClusterError(f"the cluster of {EXTERNAL} has no {kind} {name}", str(error), remedy) from error
+            raise ClusterError(f"the cluster of {EXTERNAL} has no {kind} {name}", error.cause, remedy) from error
 
 
 @contextmanager

@@ -17,7 +17,17 @@ from tests.cluster.node import wait_for
 from tests.cluster.pods import claim, pod, pod_spec, service, wait_until_ended
 from tests.cluster.settings import GPU, GPUS, NODE
 
-FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+# A new service takes a moment to be known everywhere.
+FETCH = """
+import sys, time, urllib.error, urllib.request
+for _ in range(50):
+    try:
+        sys.exit(print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode().strip()))
+    except urllib.error.URLError as error:
+        print(error, file=sys.stderr)
+        time.sleep(0.2)
+sys.exit("no answer")
+"""
 ASK_API = """
 import kubernetes
 kubernetes.config.load_incluster_config()
@@ -118,7 +128,9 @@ def test_pods_reach_pods_by_a_services_name(cluster: Cluster, namespace: str, he
     cluster.apply(service(namespace, "server", 8000, headless))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/server", "-n", namespace, "--timeout=30s")
     cluster.apply(pod(namespace, f"client-of-{name}", pod_spec("python3", "-c", FETCH, f"http://{name}:8000/word")))
-    assert wait_until_ended(cluster, namespace, f"client-of-{name}") == ("Succeeded", "hello\n\n")
+    phase, log = wait_until_ended(cluster, namespace, f"client-of-{name}")
+    assert phase == "Succeeded", log
+    assert log.endswith("hello\n")
 
 
 @pytest.fixture
