@@ -21,14 +21,18 @@ from tests.cluster.settings import (
     STATE,
 )
 
-COREFILE = """. {
+COREFILE = """cluster.local in-addr.arpa {
     bind {$BIND}
     errors
     ready 127.0.0.1:8181
-    kubernetes cluster.local in-addr.arpa {
+    kubernetes {
         kubeconfig {$KUBECONFIG}
         ttl 5
     }
+}
+. {
+    bind {$BIND}
+    errors
     template ANY ANY {
         rcode NXDOMAIN
     }
