@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages demo test e2e lint types bench compile docs lock clean
+.PHONY: help setup stages demo test e2e cluster cluster-down lint types bench compile docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,12 @@ test: setup ## Run the fast tests
 
 e2e: setup stages ## Run the demo at its smallest, and tests on what it made
 	$(VENV)/bin/python -m pytest tests/e2e
+
+cluster: setup ## Start a real Kubernetes of one node for tests (needs root; the first time 15 minutes)
+	@$(VENV)/bin/python -m tests.cluster up
+
+cluster-down: setup ## End that Kubernetes; only its programs stay cached
+	@$(VENV)/bin/python -m tests.cluster down
 
 lint: setup ## Check style, and that every supported backend understands pipeline.yaml
 	$(VENV)/bin/ruff check .

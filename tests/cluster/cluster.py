@@ -1,0 +1,183 @@
+"""The cluster as tests use it."""
+
+import json
+import os
+import shutil
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster import mounts
+from tests.cluster.commands import run
+from tests.cluster.errors import ClusterError
+from tests.cluster.node import request, wait_for
+from tests.cluster.programs import KUBERNETES, program
+from tests.cluster.settings import CACHE, CLAIMS, GPU, GPUS, HOST_ADDRESS, KUBECONFIG, NODE, OVERLAY, STORAGE_CLASS
+
+EXTERNAL = "ILAB_TEST_KUBECONFIG"
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster for tests.
+
+    Attributes:
+        kubeconfig: of a cluster administrator.
+        kubectl_path: a kubectl of the cluster's version.
+        overlay: YAML file, a patch for each pod that brings in Python and its libraries (`--pod-overlay`).
+        storage_class: name of a ReadWriteMany class.
+        owned: it was started here, so its parts can be stopped; False for the one named in ILAB_TEST_KUBECONFIG.
+    """
+
+    kubeconfig: Path
+    kubectl_path: Path
+    overlay: Path
+    storage_class: str
+    owned: bool
+
+    def kubectl(self, *words: str, text_in: str | None = None, timeout: float = 120) -> str:
+        """Standard output of kubectl; raises ClusterError with what it said when it fails."""
+        return run([self.kubectl_path, "--kubeconfig", self.kubeconfig, *words], text_in=text_in, timeout=timeout)
+
+    def get(self, *words: str) -> dict[str, Any]:
+        """What `kubectl get … -o json` says."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", *words, "-o", "json"))
+        return found
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Apply objects on the server's side."""
+        text = yaml.safe_dump_all(objects)
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text_in=text)
+
+    def make_namespace(self, name: str, mounted: bool = True) -> None:
+        """Make a namespace where `restricted` is enforced; `mounted`: its pods get Python by admission as well."""
+        labels = dict(RESTRICTED)
+        if self.owned and mounted:
+            labels[mounts.MOUNTS_LABEL] = "true"
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        self.apply(namespace, *(mounts.namespace_objects(name) if self.owned else []))
+        self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
+        self.kubectl("wait", "--for=create", "configmap/kube-root-ca.crt", "-n", name, "--timeout=60s")
+
+    def delete_namespace(self, name: str) -> None:
+        """Delete a namespace with all that is in it, and wait until it is gone."""
+        self.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=120s", timeout=150)
+        if self.owned:
+            self.kubectl("delete", "persistentvolume", "-l", f"{mounts.MOUNTS_LABEL}={name}", "--timeout=60s")
+
+    @contextmanager
+    def namespace(self, name: str, mounted: bool = True) -> Iterator[str]:
+        """A namespace for a while, see make_namespace."""
+        self.make_namespace(name, mounted)
+        try:
+            yield name
+        finally:
+            self.delete_namespace(name)
+
+    def claim_directory(self, namespace: str, claim: str) -> Path:
+        """Where this machine sees the files of a bound claim of the ReadWriteMany class."""
+        self._must_be_owned("the files of a claim")
+        return CLAIMS / self.get("pvc", claim, "-n", namespace)["metadata"]["uid"]
+
+    def stop(self, component: str) -> None:
+        """Stop a part of the cluster, by the name it has in `python -m tests.cluster status`."""
+        self._must_be_owned(f"stopping {component}")
+        request("stop", component)
+
+    def kill(self, component: str) -> None:
+        """End a part of the cluster by SIGKILL."""
+        self._must_be_owned(f"killing {component}")
+        request("kill", component)
+
+    def start(self, component: str) -> None:
+        """Start a part of the cluster that was stopped or killed."""
+        self._must_be_owned(f"starting {component}")
+        request("start", component)
+
+    def restart_apiserver(self) -> None:
+        """Stop the API server and start it again; back when it is ready."""
+        self.stop("apiserver")
+        self.start("apiserver")
+        self.wait_until_ready()
+
+    def stop_kubelet(self) -> None:
+        """Stop the kubelet; containers go on, pods are no longer looked after."""
+        self.stop("kubelet")
+
+    def start_kubelet(self) -> None:
+        """Start the kubelet again; back when the node is ready and advertises its GPUs."""
+        self.start("kubelet")
+        self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
+        self.advertise_gpus()
+
+    def wait_until_ready(self, seconds: float = 60) -> None:
+        """Wait for the API server to call itself ready."""
+
+        def ready() -> bool:
+            with suppress(ClusterError):
+                return self.kubectl("get", "--raw", "/readyz", timeout=5) == "ok"
+            return False
+
+        wait_for("the API server", ready, seconds)
+
+    def advertise_gpus(self) -> None:
+        """Have the node say that it has GPUs; a kubelet that starts may forget them."""
+        gpus = {GPU: str(GPUS)}
+        patch = json.dumps({"status": {"capacity": gpus, "allocatable": gpus}})
+        self.kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "-p", patch)
+
+    def _must_be_owned(self, what: str) -> None:
+        if not self.owned:
+            raise ClusterError(f"{what} is not possible", f"the cluster of {EXTERNAL} is not ours", f"unset {EXTERNAL}")
+
+
+def the_cluster() -> Cluster:
+    """The cluster named in ILAB_TEST_KUBECONFIG, else the one on this machine; whether it runs is not looked at."""
+    if given := os.environ.get(EXTERNAL):
+        storage_class = os.environ.get("ILAB_TEST_STORAGE_CLASS", STORAGE_CLASS)
+        kubectl = Path(shutil.which("kubectl") or "kubectl")
+        return Cluster(Path(given), kubectl, CACHE / "empty-overlay.yaml", storage_class, owned=False)
+    return Cluster(KUBECONFIG, program(KUBERNETES, "kubectl"), OVERLAY, STORAGE_CLASS, owned=True)
+
+
+def host_address() -> str:
+    """The address of this machine as pods see it. Only pods and this machine reach it; bind servers to it."""
+    return HOST_ADDRESS
+
+
+@contextmanager
+def forward(port: int) -> Iterator[str]:
+    """Let pods reach a server that listens on this machine's loopback; yields host:port for them."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as server:
+                threading.Thread(target=_pump, args=(server, self.request), daemon=True).start()
+                _pump(self.request, server)
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Server((HOST_ADDRESS, port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"{HOST_ADDRESS}:{port}"
+        finally:
+            server.shutdown()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)

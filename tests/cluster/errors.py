@@ -1,0 +1,7 @@
+"""What goes wrong with the test cluster, told to the person who started it."""
+
+from utils.errors import IlabError
+
+
+class ClusterError(IlabError):
+    """A step of bringing the cluster up or down failed, or something asked of it."""

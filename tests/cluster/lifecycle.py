@@ -1,0 +1,156 @@
+"""Up, down and status of the test cluster."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+
+from tests.cluster import mounts, training_operator
+from tests.cluster.certificates import write_certificates
+from tests.cluster.cluster import EXTERNAL, Cluster, the_cluster
+from tests.cluster.components import write_configuration
+from tests.cluster.errors import ClusterError
+from tests.cluster.image import image_archive, import_image
+from tests.cluster.node import request, start_node, stop_node, wait_for
+from tests.cluster.packages import install_packages
+from tests.cluster.programs import build_tools
+from tests.cluster.settings import CACHE, CONFIG, LOGS, NODE, PROVISIONER, STORAGE_CLASS
+
+FIRST = ("etcd", "containerd", "apiserver")
+REST = ("controller-manager", "scheduler", "kubelet", "proxy", "dns", "provisioner")
+NOT_RUNNING = ["it does not run: make cluster"]
+
+
+def up() -> Cluster:
+    """Start the cluster unless it runs; the first time this installs packages and builds for about 10 minutes.
+
+    Raises:
+        ClusterError: a part of it can't be had or does not come up.
+    """
+    cluster = the_cluster()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if not cluster.owned:
+        _check_external(cluster)
+        # Images are pulled there, and hold what they need.
+        cluster.overlay.write_text("{}\n")
+        return cluster
+    if os.geteuid():
+        raise ClusterError(
+            "the cluster can't be started",
+            "it needs root for namespaces, mounts and cgroups",
+            f"start it as root, or name a cluster in {EXTERNAL}",
+        )
+    with _lock():
+        found = problems(cluster)
+        if not found:
+            _write_overlay(cluster)
+            return cluster
+        if found != NOT_RUNNING:
+            print("the cluster is started anew: " + "; ".join(found), flush=True)
+        stop_node()
+        install_packages()
+        build_tools()
+        archive = image_archive()
+        began = time.monotonic()
+        write_certificates(CONFIG)
+        write_configuration()
+        start_node()
+        for component in FIRST:
+            request("start", component)
+        wait_for("containerd", lambda: _imported(archive), 60)
+        cluster.wait_until_ready()
+        for component in REST:
+            request("start", component)
+        _set_up(cluster)
+        _write_overlay(cluster)
+        if found := problems(cluster):
+            raise ClusterError("the cluster did not come up whole", "; ".join(found), "make cluster-down cluster")
+        print(f"the cluster is up after {time.monotonic() - began:.0f} s", flush=True)
+    return cluster
+
+
+def down() -> None:
+    """End the cluster that runs on this machine, and remove all but the cached programs."""
+    with _lock():
+        stop_node()
+
+
+def problems(cluster: Cluster) -> list[str]:
+    """What keeps the cluster from being healthy; empty when it is."""
+    if not cluster.owned:
+        _check_external(cluster)
+        return []
+    state = request("list")
+    if not state:
+        return NOT_RUNNING
+    found = [f"{name} does not run, see {LOGS / name}.log" for name in FIRST + REST if name not in state["running"]]
+    if "apiserver" in state["running"]:
+        try:
+            for what in (f"node/{NODE}", f"deployment/{training_operator.DEPLOYMENT}"):
+                condition = "Ready" if what.startswith("node") else "Available"
+                words = ("wait", f"--for=condition={condition}", what, "-n", training_operator.NAMESPACE)
+                cluster.kubectl(*words, "--timeout=10s")
+        except ClusterError as error:
+            found.append(str(error))
+    return found
+
+
+def _set_up(cluster: Cluster) -> None:
+    """Everything in the API of a cluster whose parts were just started."""
+    training_operator.write_manifests()
+    cluster.apply(_storage_class(), *mounts.policy())
+    cluster.kubectl("apply", "--server-side", "-k", str(training_operator.FOLDER))
+    cluster.kubectl("wait", "--for=create", f"node/{NODE}", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
+    cluster.advertise_gpus()
+    deployment = f"deployment/{training_operator.DEPLOYMENT}"
+    namespace = training_operator.NAMESPACE
+    cluster.kubectl("wait", "--for=condition=Available", deployment, "-n", namespace, "--timeout=90s")
+
+
+def _write_overlay(cluster: Cluster) -> None:
+    """Anew each time: the environment that tests run in may be another than that of the first `up`."""
+    cluster.overlay.write_text(yaml.safe_dump(mounts.overlay(), sort_keys=False))
+
+
+def _storage_class() -> dict[str, object]:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": STORAGE_CLASS},
+        "provisioner": PROVISIONER,
+        "volumeBindingMode": "Immediate",
+        "reclaimPolicy": "Delete",
+    }
+
+
+def _imported(archive: Path) -> bool:
+    """Whether containerd took the image; it refuses while it starts."""
+    with suppress(ClusterError):
+        import_image(archive)
+        return True
+    return False
+
+
+def _check_external(cluster: Cluster) -> None:
+    """What tests need of a cluster that is not ours."""
+    cluster.kubectl("get", "--raw", "/readyz", timeout=15)
+    remedy = f"install it there, or unset {EXTERNAL}"
+    for kind, name in (("crd", "pytorchjobs.kubeflow.org"), ("storageclass", cluster.storage_class)):
+        try:
+            cluster.kubectl("get", kind, name)
+        except ClusterError as error:
+            raise ClusterError(f"the cluster of {EXTERNAL} has no {kind} {name}", error.cause, remedy) from error
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """One `up` or `down` at a time on this machine."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "cluster.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
