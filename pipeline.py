@@ -71,6 +71,8 @@ def ilab_pipeline(
     train_memory_per_worker: str = "250Gi",
     train_tolerations: list = [],  # noqa: B006 - KFP reads the default, nothing changes it
     train_node_selectors: dict = {},  # noqa: B006
+    train_model_phase_1: str = "",
+    train_model_phase_2: str = "",
     train_num_epochs_phase_1: int = 7,
     train_num_epochs_phase_2: int = 10,
     train_effective_batch_size_phase_1: int = 128,
@@ -145,6 +147,8 @@ def ilab_pipeline(
         train_memory_per_worker: Memory of each training pod, as a Kubernetes quantity.
         train_tolerations: Tolerations of the GPU pods, a list of Kubernetes tolerations.
         train_node_selectors: Labels of the nodes that GPU pods may run on.
+        train_model_phase_1: Model that phase 1 starts from, a folder of the run's volume. Empty: the base model.
+        train_model_phase_2: The same for phase 2. Empty: the last checkpoint of phase 1, if there is one.
         train_num_epochs_phase_1: Passes over the knowledge data.
         train_num_epochs_phase_2: Passes over the skills data.
         train_effective_batch_size_phase_1: Samples an optimizer step in phase 1, over all GPUs.
@@ -287,6 +291,7 @@ def ilab_pipeline(
         }
         phase_1 = train(
             phase=1,
+            model=train_model_phase_1,
             num_epochs=train_num_epochs_phase_1,
             effective_batch_size=train_effective_batch_size_phase_1,
             learning_rate=train_learning_rate_phase_1,
@@ -295,6 +300,7 @@ def ilab_pipeline(
         ).after(processed)
         phase_2 = train(
             phase=2,
+            model=train_model_phase_2,
             num_epochs=train_num_epochs_phase_2,
             effective_batch_size=train_effective_batch_size_phase_2,
             learning_rate=train_learning_rate_phase_2,

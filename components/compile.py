@@ -35,7 +35,8 @@ sys.path.insert(0, str(folder))
 from stage_code import *
 """
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
-_LONG = 80  # characters of a part of the file that is written once
+_LONG = 40  # characters; parts of the file with more are written once
+_LINE = 80  # characters; mappings with no more take one line
 _SMALL = 5000  # characters; shared code shorter than that compresses badly alone and goes with other such code
 
 
@@ -150,7 +151,7 @@ class _Dumper(yaml.CSafeDumper):
         return not isinstance(data, dict | list) and not (isinstance(data, str) and len(data) > _LONG)
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-        return super().represent_mapping(tag, mapping, flow_style or len(str(mapping)) <= _LONG or None)
+        return super().represent_mapping(tag, mapping, flow_style or len(str(mapping)) <= _LINE or None)
 
 
 def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:

@@ -14,6 +14,7 @@ def train(
     phase: int,
     launcher: str,
     image: str,
+    model: str,
     num_epochs: int,
     effective_batch_size: int,
     learning_rate: float,
@@ -48,6 +49,7 @@ def train(
         phase: 1 trains the base model on knowledge, 2 the last checkpoint of phase 1 on skills.
         launcher: pytorchjob (pods), or process (here, on the GPUs of this machine or else its CPU).
         image: what the training pods run.
+        model: folder of the model to start from, below data_dir; blank: model/ in phase 1, then its last checkpoint.
         num_epochs: passes over the data; each leaves a checkpoint.
         effective_batch_size: samples an optimizer step, over all GPUs; at most all samples there are.
         learning_rate: peak of the cosine schedule.

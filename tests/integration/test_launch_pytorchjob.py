@@ -13,7 +13,7 @@ import pytest
 from kubernetes.config import kube_config
 
 from tests.kubernetes_api import KubernetesApi
-from utils.stages.launch_pytorchjob import job_name, launch_pytorchjob, pytorchjob_manifest
+from utils.stages.launch_pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest
 
 NAME = "train-phase-1-run-1"
 
@@ -43,7 +43,9 @@ def add_pod(api: KubernetesApi, role: str, phase: str, **status: object) -> None
 
 
 def launch(pending: float = 30, timeout: float = 30, tick: Callable = lambda: None, **changes: object) -> None:
-    launch_pytorchjob(manifest(**changes), pending, timeout, tick, poll=0.01)  # type: ignore[arg-type]
+    error = launch_pytorchjob(manifest(**changes), pending, timeout, tick, poll=0.01)  # type: ignore[arg-type]
+    if error:
+        raise error
 
 
 def test_manifest() -> None:
@@ -83,6 +85,7 @@ def test_pods_are_admitted_under_the_restricted_standard_and_have_shared_memory(
     assert {"name": "shm", "mountPath": "/dev/shm"} in pod["containers"][0]["volumeMounts"]
     assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in pod["volumes"]
     assert {"name": "data", "persistentVolumeClaim": {"claimName": "ilab-run-1"}} in pod["volumes"]
+    assert pod["automountServiceAccountToken"] is False
 
 
 def test_overlay_goes_into_every_training_pod_and_counts_as_a_change() -> None:
@@ -240,33 +243,47 @@ def test_same_job_that_succeeded_is_used_again(api: KubernetesApi) -> None:  # t
     assert [request for request in api.requests if request.startswith("DELETE")] == []
 
 
-@pytest.mark.parametrize(
-    ("state", "changes", "cause"), [("Running", {"image": "other"}, "other inputs"), ("Failed", {}, "it failed")]
-)
-def test_other_or_failed_job_of_that_name_is_refused_and_left_alone(
-    api: KubernetesApi, state: str, changes: dict, cause: str
-) -> None:  # trap 3
-    there(api, state, **changes)
-    with pytest.raises(SystemExit, match=f"is there already in lab\n.*{cause}.*\n.*delete pytorchjob {NAME}"):
+def test_same_job_that_failed_fails_the_step_with_its_logs_and_is_deleted(api: KubernetesApi) -> None:  # traps 3, 25
+    there(api, "Failed")
+    add_pod(api, "worker", "Failed")
+    api.logs = {f"{NAME}-worker-0": "CUDA out of memory"}
+    with pytest.raises(SystemExit, match="CUDA out of memory"):
+        launch()
+    assert api.objects["pytorchjobs"] == {}
+
+
+@pytest.mark.parametrize("state", ["Running", "Succeeded", "Failed"])
+def test_other_job_of_that_name_is_refused_and_left_alone(api: KubernetesApi, state: str) -> None:  # trap 3
+    there(api, state, image="other")
+    with pytest.raises(SystemExit, match=f"is there already in lab\n.*other inputs.*\n.*delete pytorchjob {NAME}"):
         launch()
     assert NAME in api.objects["pytorchjobs"]
 
 
 def test_job_that_is_being_deleted_is_waited_for(api: KubernetesApi) -> None:
     there(api, "Running")
+    assert job_is_there(NAME, 10, poll=0.01)
     api.objects["pytorchjobs"][NAME]["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
-    add_pod(api, "master", "Running")
+    api.faults.extend([500, 0, 0, 0, 0, 429])  # the API server restarts meanwhile
     answer = api.answer
 
     def slow_delete(method: str, path: str, query: dict, body: object) -> tuple:
-        if len(api.requests) == 6:
+        if len(api.requests) > 10:
             drop(api)
-            api.job_states.append("Succeeded")
         return answer(method, path, query, body)
 
     api.answer = slow_delete  # type: ignore[method-assign]
-    launch()
-    assert api.requests.count("POST pytorchjobs") > 1
+    assert not job_is_there(NAME, 10, poll=0.01)
+
+
+def test_job_that_stays_while_it_is_being_deleted_or_cannot_be_read_fails_the_step(api: KubernetesApi) -> None:
+    there(api, "Running")
+    api.objects["pytorchjobs"][NAME]["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
+    with pytest.raises(SystemExit, match="still being deleted"):
+        job_is_there(NAME, 0, poll=0.01)
+    api.forbidden.add("pytorchjobs")
+    with pytest.raises(SystemExit, match="403 Forbidden"):
+        job_is_there(NAME, 60, poll=0.01)
 
 
 def test_missing_rights_or_operator_are_told(api: KubernetesApi) -> None:

@@ -1,6 +1,9 @@
 """The training component from its parameters to its marker, with the pods played by a small API server."""
 
+import functools
 import json
+import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ from components.train import train
 from tests.kubernetes_api import KubernetesApi
 
 OPTIONS: dict[str, Any] = {
-    "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2,
+    "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2, "model": "",
     "effective_batch_size": 3840, "learning_rate": 2e-5, "num_warmup_steps": 1000, "save_samples": 250000,
     "max_batch_len": 5000, "max_seq_len": 4096, "seed": 42, "keep_checkpoints": 0, "cpu_offload": True,
     "num_workers": 2, "gpu_per_worker": 4, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
@@ -138,11 +141,83 @@ def test_finished_phase_starts_no_job_and_other_parameters_need_force(api: Kuber
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
 
 
+def test_phase_starts_from_the_model_that_is_named(
+    api: KubernetesApi, run: Callable, tmp_path: Path
+) -> None:  # trap 11
+    for phase, folder in ((1, "mine"), (2, "other")):
+        save_model(tmp_path / "data" / folder)
+        run(phase, model=folder if phase == 1 else str(tmp_path / "data" / folder))
+        assert f"--model_name_or_path={tmp_path}/data/{folder}" in command(tmp_path, phase)
+
+
 def test_failed_phase_leaves_no_marker(api: KubernetesApi, run: Callable, tmp_path: Path) -> None:
     api.job_states[0] = "Failed"
     with pytest.raises(SystemExit, match="the PyTorchJob train-phase-1-run-1 failed"):
         run(1)
     assert not (tmp_path / "data" / "done" / "train_phase_1.json").exists()
+    assert api.requests.count("POST pytorchjobs") == 2, "tried once more, and no more as no epoch was gained"
+    assert api.objects["pytorchjobs"] == {}
+
+
+def save_state(phase: Path, epoch: int) -> None:
+    folder = phase / "full_state" / f"epoch_{epoch}"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "training_metadata.json", "w") as file:
+        file.writestr("x", "")
+
+
+def test_training_whose_pods_fail_goes_on_while_it_gains_epochs(
+    api: KubernetesApi, run: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    answer, phase = api.answer, tmp_path / "data" / "phase_1"
+    ends = iter([0, 1, None])  # the first try is killed in epoch 1, the second in epoch 2, the third ends well
+
+    def killed(method: str, path: str, query: dict, body: Any) -> tuple:
+        if method == "POST" and path.endswith("pytorchjobs"):
+            left = sorted(str(p.relative_to(phase)) for p in phase.glob("*/*_*"))
+            epoch = next(ends)
+            if epoch is not None:
+                assert left == ([] if epoch == 0 else ["full_state/epoch_0", "hf_format/samples_100"])
+                save_model(phase / "hf_format" / f"samples_{100 * (epoch + 1)}")
+                save_state(phase, epoch)
+                (phase / "hf_format" / "samples_999").mkdir()  # torn
+                api.job_states[0] = "Failed"
+                return api_answer(method, path, query, body)
+            shutil.rmtree(phase / "hf_format")
+            api.job_states[0] = "Succeeded"
+        return answer(method, path, query, body)
+
+    api_answer = functools.partial(KubernetesApi.answer, api)
+    api.answer = killed  # type: ignore[method-assign]
+    assert run(1)["steps"] == 2
+    assert api.requests.count("POST pytorchjobs") == 3
+    out = capsys.readouterr().out
+    assert out.count("training is started again, from its last whole epoch") == 2
+    assert "the PyTorchJob train-phase-1-run-1 failed" in out
+
+
+@pytest.mark.parametrize("state", ["Running", "Succeeded"])
+def test_job_that_outlived_its_launcher_is_gone_on_with_and_its_folder_left_alone(
+    api: KubernetesApi, run: Callable, tmp_path: Path, state: str
+) -> None:  # traps 3, 25: a killed launcher's second try must not empty the folder that the pods write to
+    phase = tmp_path / "data" / "phase_1"
+    run(1)
+    (job,) = api.objects["pytorchjobs"].values()
+    (tmp_path / "data" / "done" / "train_phase_1.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in phase.rglob("*")}
+    api.requests.clear()
+    api.add("pods", "p", metadata={"labels": {"training.kubeflow.org/job-name": "train-phase-1-run-1"}}, status={})
+    api.job_states[0] = state
+
+    def ends(method: str, path: str, query: dict, body: Any) -> tuple:
+        if api.requests.count("GET pytorchjobs/train-phase-1-run-1") > 2:
+            api.job_states[0] = "Succeeded"
+        return KubernetesApi.answer(api, method, path, query, body)
+
+    api.answer = ends  # type: ignore[method-assign]
+    assert run(1)["checkpoint"] == "phase_1/hf_format/samples_200"
+    assert api.objects["pytorchjobs"]["train-phase-1-run-1"] is job
+    assert {path: path.stat().st_mtime_ns for path in before if path.exists()} == before
 
 
 @pytest.mark.parametrize(

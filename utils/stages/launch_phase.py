@@ -1,7 +1,7 @@
 """One training phase from its parameters to its marker; which launcher runs it is decided here."""
 
 from utils.stages.launch_process import copy_cpu_main_ds, launch_process, local_gpus
-from utils.stages.launch_pytorchjob import job_name, launch_pytorchjob, pytorchjob_manifest
+from utils.stages.launch_pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.outcome import failure, progress
 from utils.stages.training import (
@@ -10,7 +10,9 @@ from utils.stages.training import (
     seconds_of,
     start_phase,
     torchrun_arguments,
+    training_record,
     training_steps,
+    whole_states,
 )
 
 
@@ -24,11 +26,12 @@ def describe_training(options: dict, data: dict, base: dict, gpus: int) -> dict:
         gpus: GPUs of each node.
     """
     import importlib.util
+    import os
 
     phase, data_dir, pods = options["phase"], options["data_dir"], options["launcher"] == "pytorchjob"
     kind = "knowledge" if phase == 1 else "skills"
     return {
-        "model": f"{data_dir}/{base.get('checkpoint') or 'model'}",
+        "model": os.path.join(data_dir, options["model"] or base.get("checkpoint") or "model"),
         "data": f"{data_dir}/processed/{kind}/data.jsonl",
         "output": f"{data_dir}/phase_{phase}",
         "rows": data["rows"],
@@ -47,10 +50,30 @@ def describe_training(options: dict, data: dict, base: dict, gpus: int) -> dict:
     }
 
 
-def launch_training(training: dict, options: dict) -> None:
+def training_manifest(training: dict, options: dict, overlay: dict) -> dict:
+    """The PyTorchJob of a training, see `pytorchjob_manifest`; options are the parameters of the component `train`."""
+    job = {
+        "name": job_name(options["run_id"], options["phase"]),
+        "nodes": training["nodes"],
+        "gpus": training["gpus"],
+        "cpu": options["cpu_per_worker"],
+        "memory": options["memory_per_worker"],
+        "claim": options["volume_claim"],
+        "pending": seconds_of(options["pending_timeout"]),
+        "timeout": seconds_of(options["timeout"]),
+    }
+    same = ("run_id", "image", "data_dir", "gpu_identifier", "tolerations", "node_selectors")
+    job |= {name: options[name] for name in same}
+    return pytorchjob_manifest(job, torchrun_arguments(training), overlay)
+
+
+def launch_training(training: dict, options: dict, pending: int, timeout: int) -> SystemExit | None:
     """Run the training with the launcher that was asked for, and leave the manifest or command as artifact.
 
     The runner on plain Kubernetes names in ILAB_POD_OVERLAY (JSON) what training pods get as every other pod does.
+
+    Returns:
+        None when it succeeded, the failure to raise when its pods failed.
     """
     import json
     import os
@@ -70,38 +93,47 @@ def launch_training(training: dict, options: dict) -> None:
                 progress(count, max(steps, count), "steps")
             done = count
 
-    arguments = torchrun_arguments(training)
-    seconds = {name: seconds_of(options[f"{name}timeout"]) for name in ("", "pending_")}
     if not training["gpus"]:
         copy_cpu_main_ds(training["output"])
-    job = {}
-    if options["launcher"] == "pytorchjob":
-        job = pytorchjob_manifest(
-            {
-                "name": job_name(options["run_id"], options["phase"]),
-                "nodes": training["nodes"],
-                "gpus": training["gpus"],
-                "cpu": options["cpu_per_worker"],
-                "memory": options["memory_per_worker"],
-                "claim": options["volume_claim"],
-                "pending": seconds["pending_"],
-                "timeout": seconds[""],
-                **{
-                    key: options[key]
-                    for key in ("run_id", "image", "data_dir", "gpu_identifier", "tolerations", "node_selectors")
-                },  # fmt: skip
-            },
-            arguments,
-            json.loads(os.environ.get("ILAB_POD_OVERLAY", "{}")),
-        )
+    arguments, pods = torchrun_arguments(training), options["launcher"] == "pytorchjob"
+    overlay = json.loads(os.environ.get("ILAB_POD_OVERLAY", "{}"))
+    made = training_manifest(training, options, overlay) if pods else {"command": ["torchrun", *arguments]}
     with open(options["manifest"].path, "w") as file:
-        json.dump(job or {"command": ["torchrun", *arguments]}, file, indent=1)
-    if job:
-        launch_pytorchjob(job, seconds["pending_"], seconds[""], tick)
+        json.dump(made, file, indent=1)
+    error = None
+    if pods:
+        error = launch_pytorchjob(made, pending, timeout, tick)
     else:
-        launch_process(training, arguments, seconds[""], tick)
+        launch_process(training, arguments, timeout, tick)
     looked = 0.0
     tick()
+    return error
+
+
+def run_training(training: dict, options: dict) -> None:
+    """Train, from the last whole epoch on when this training was begun before.
+
+    Training pods that failed (killed, evicted, a lost node) are started again, without end while each try gains a
+    whole epoch, else once; all within the phase's timeouts.
+    """
+    import time
+
+    output, pods = training["output"], options["launcher"] == "pytorchjob"
+    pending, timeout = seconds_of(options["pending_timeout"]), seconds_of(options["timeout"])
+    end, gained = time.monotonic() + pending + timeout, None
+    while True:
+        # A job that outlived its launcher writes to the phase's folder: it is gone on with, and nothing touched there.
+        runs = pods and job_is_there(job_name(options["run_id"], options["phase"]), pending)
+        full_state = training_record(output).get("full_state", False) if runs else start_phase(training)
+        left = int(min(timeout, end - time.monotonic()))
+        error = launch_training({**training, "full_state": full_state}, options, pending, left)
+        if error is None:
+            return
+        newest = whole_states(output)[-1:]
+        if newest == gained or time.monotonic() > end:
+            raise error
+        print(f"{error}\ntraining is started again, from its last whole epoch", flush=True)
+        gained = newest
 
 
 def train_phase(options: dict) -> dict:
@@ -124,7 +156,7 @@ def train_phase(options: dict) -> dict:
     if options["max_batch_len"] < options["max_seq_len"]:
         raise failure("train_max_batch_len is below train_max_seq_len", "long samples would be lost", "raise it")
     before = read_marker(data_dir, "data_processing" if phase == 1 else "train_phase_1")
-    names = ["launcher", "image", "num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"]
+    names = ["model", "launcher", "image", "num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"]
     names += ["save_samples", "max_batch_len", "seed", "keep_checkpoints", "cpu_offload"]
     inputs = {name: options[name] for name in [*names, "num_workers", "gpu_per_worker"]}
     inputs["upstream"] = before.get("inputs_hash", "")
@@ -136,8 +168,7 @@ def train_phase(options: dict) -> dict:
         if data["rows"]:
             gpus = options["gpu_per_worker"] if launcher == "pytorchjob" else local_gpus()
             training = describe_training(options, data, before["result"] if phase == 2 else {}, gpus)
-            training["full_state"] = start_phase(training)
-            launch_training(training, options)
+            run_training(training, options)
             result |= {**phase_result(training, data["tokens"]), "device": "cuda" if gpus else "cpu"}
             result["checkpoints"] = [f"{output}/hf_format/{name}" for name in result["checkpoints"]]
             result["checkpoint"] = result["checkpoints"][-1]

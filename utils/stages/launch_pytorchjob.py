@@ -24,9 +24,9 @@ def job_name(run_id: str, phase: int) -> str:
 def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
     """The PyTorchJob that runs torchrun with these arguments on job["nodes"] pods.
 
-    Pods run under the `restricted` pod security standard, without an Istio sidecar (it would block the ranks), with a
-    memory-backed /dev/shm for NCCL. A failed pod fails the job. Labels: the run, and a hash of everything that decides
-    what the job does.
+    Pods run under the `restricted` pod security standard, with no Istio sidecar (it would block the ranks) and no token
+    for the API, with a memory-backed /dev/shm for NCCL. A failed pod fails the job, since torchrun can't replace single
+    ranks: the stage starts the job again. Labels: the run, and a hash of everything that decides what the job does.
 
     Args:
         overlay: changes to the pod template, for `merge_overlay`; {} for none.
@@ -51,6 +51,7 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
             {"name": "shm", "emptyDir": {"medium": "Memory"}},
         ],
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "automountServiceAccountToken": False,
         "tolerations": job["tolerations"],
         "nodeSelector": job["node_selectors"],
     }
@@ -131,50 +132,77 @@ def last_pod_lines(namespace: str, name: str) -> str:
     return "\n".join(parts)
 
 
-def create_or_attach(jobs: tuple, manifest: dict, pending: int, poll: float) -> None:
-    """Create the job. One of its name that is there already is this job when its hash is the same and it did not fail.
+def job_is_there(name: str, pending: int, poll: float = 10.0) -> bool:
+    """Whether a PyTorchJob of this name is there. One that is being deleted is waited for, and its pods with it.
 
-    One that is just being deleted is waited for.
+    Raises:
+        SystemExit: it can't be read, or is still being deleted after `pending` seconds.
+    """
+    import time
+
+    import urllib3
+    from kubernetes import client
+
+    namespace, deadline = kube_namespace(), time.monotonic() + pending
+    while True:
+        try:
+            jobs = ("kubeflow.org", "v1", namespace, "pytorchjobs")
+            if (
+                "deletionTimestamp"
+                not in client.CustomObjectsApi().get_namespaced_custom_object(*jobs, name)["metadata"]
+            ):
+                return True
+            problem = "it is still being deleted"
+        except client.ApiException as error:
+            if error.status == 404:
+                return False
+            problem = f"it can't be read ({error.status} {error.reason})"
+            deadline = 0 if error.status in (401, 403) else deadline
+        except urllib3.exceptions.HTTPError as error:
+            problem = f"the API server is away ({type(error).__name__})"
+        if time.monotonic() > deadline:
+            raise failure(f"there may be a PyTorchJob {name} in {namespace}", problem, "see to that, and run again")
+        time.sleep(poll)
+
+
+def create_or_attach(jobs: tuple, manifest: dict) -> None:
+    """Create the job. One of its name that is there already is this job when its hash is the same.
 
     Raises:
         SystemExit: the API refuses the job, or the one there is another one.
     """
-    import time
-
     from kubernetes import client
 
-    api, name, deadline = client.CustomObjectsApi(), manifest["metadata"]["name"], time.monotonic() + pending
-    while True:
-        try:
-            api.create_namespaced_custom_object(*jobs, manifest)
-            print(f"PyTorchJob {name} created; kubectl -n {jobs[2]} logs -f {name}-master-0", flush=True)
-            return
-        except client.ApiException as error:
-            if error.status != 409:
-                raise failure(
-                    f"the PyTorchJob {name} could not be created in {jobs[2]} ({error.status})",
-                    str(error.body),
-                    "404: install the Kubeflow training operator; 403: let the service account create pytorchjobs",
-                ) from None
-        found = api.get_namespaced_custom_object(*jobs, name)
-        if "deletionTimestamp" not in found["metadata"] or time.monotonic() > deadline:
-            break
-        time.sleep(poll)
-    key, state = "ilab-pipeline/inputs", job_state(found)
-    if found["metadata"].get("labels", {}).get(key) != manifest["metadata"]["labels"][key] or state == "Failed":
+    api, name, key = client.CustomObjectsApi(), manifest["metadata"]["name"], "ilab-pipeline/inputs"
+    try:
+        api.create_namespaced_custom_object(*jobs, manifest)
+        print(f"PyTorchJob {name} created; kubectl -n {jobs[2]} logs -f {name}-master-0", flush=True)
+        return
+    except client.ApiException as error:
+        if error.status != 409:
+            raise failure(
+                f"the PyTorchJob {name} could not be created in {jobs[2]} ({error.status})",
+                str(error.body),
+                "404: install the Kubeflow training operator; 403: let the service account create pytorchjobs",
+            ) from None
+    found = api.get_namespaced_custom_object(*jobs, name)
+    if found["metadata"].get("labels", {}).get(key) != manifest["metadata"]["labels"][key]:
         raise failure(
             f"a PyTorchJob {name} is there already in {jobs[2]}",
-            "it failed" if state == "Failed" else "it was made with other inputs, or by someone else",
+            "it was made with other inputs, or by someone else",
             f"look at it, then: kubectl -n {jobs[2]} delete pytorchjob {name}",
         )
-    print(f"PyTorchJob {name} is there already ({state or 'pending'}): attached to it", flush=True)
+    print(f"PyTorchJob {name} is there already ({job_state(found) or 'pending'}): attached to it", flush=True)
 
 
-def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callable, poll: float) -> None:
-    """Wait until the job has succeeded. An API server that is away for a while is waited for.
+def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callable, poll: float) -> SystemExit | None:
+    """Wait until the job has ended. An API server that is away for a while is waited for.
+
+    Returns:
+        None when the job succeeded, the failure to raise when it failed.
 
     Raises:
-        SystemExit: the job failed, was deleted, did not start in `pending` or end in `timeout` seconds after that.
+        SystemExit: the job was deleted, did not start in `pending` or end in `timeout` seconds after that.
     """
     import time
 
@@ -188,12 +216,12 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
             found = api.get_namespaced_custom_object(*jobs, name, _request_timeout=30)
             state = job_state(found)
             if state == "Succeeded":
-                return
+                return None
             started, news = pod_news(jobs[2], name) if state == "Failed" or not running else (True, "")
             if state == "Failed":
                 reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
                 cause = "\n".join([*reasons, news, last_pod_lines(jobs[2], name)])
-                raise failure(
+                return failure(
                     f"the PyTorchJob {name} failed", cause, "correct that and run again: it goes on from there"
                 )
             if not running and (started or (started is None and state == "Running")):
@@ -219,8 +247,13 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
         time.sleep(poll)
 
 
-def launch_pytorchjob(manifest: dict, pending: int, timeout: int, tick: Callable, poll: float = 10.0) -> None:
+def launch_pytorchjob(
+    manifest: dict, pending: int, timeout: int, tick: Callable, poll: float = 10.0
+) -> SystemExit | None:
     """Run a PyTorchJob to its end. Whatever else happens (failure, deadline, SIGTERM, Ctrl-C), it is deleted.
+
+    Returns:
+        None when it succeeded, the failure to raise when it failed.
 
     Args:
         pending, timeout: seconds until all pods have started, and from then to the end.
@@ -241,17 +274,18 @@ def launch_pytorchjob(manifest: dict, pending: int, timeout: int, tick: Callable
     before = signal.signal(signal.SIGTERM, end)
     try:
         try:
-            create_or_attach(jobs, owned, pending, poll)
+            create_or_attach(jobs, owned)
         except SystemExit:
             ours = False
             raise
-        follow_job(jobs, name, pending, timeout, tick, poll)
-        ours = False
+        error = follow_job(jobs, name, pending, timeout, tick, poll)
+        ours = error is not None
+        return error
     finally:
         signal.signal(signal.SIGTERM, before)
         if ours:
             print(f"deleting PyTorchJob {name}", flush=True)
             try:
-                client.CustomObjectsApi().delete_namespaced_custom_object(*jobs, name)
+                client.CustomObjectsApi().delete_namespaced_custom_object(*jobs, name, propagation_policy="Foreground")
             except (client.ApiException, urllib3.exceptions.HTTPError) as error:
                 print(f"it could not be deleted ({error}); kubectl -n {namespace} delete pytorchjob {name}", flush=True)

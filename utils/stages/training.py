@@ -5,8 +5,8 @@ A training is a dict:
     rows: samples in data.jsonl; epochs; batch: samples an optimizer step; learning_rate; warmup_steps;
     save_samples: samples between checkpoints inside an epoch, 0 none; max_batch_len: tokens; seed;
     keep: newest checkpoints to keep, 0 all; cpu_offload: bool;
-    full_state: bool, save after each epoch what is needed to go on from there;
-    nodes: pods; gpus: GPUs a node, 0 for CPU; flash_attention: bool.
+    nodes: pods; gpus: GPUs a node, 0 for CPU; flash_attention: bool;
+    full_state: bool, save after each epoch what is needed to go on from there; known once the phase is started.
 """
 
 from utils.stages.outcome import failure
@@ -134,8 +134,20 @@ def prune_phase(output: str, keep: int) -> None:
         shutil.rmtree(folder)
 
 
+def training_record(output: str) -> dict:
+    """The training that a phase's folder was last made ready for, {} when there is none."""
+    import json
+    import os
+
+    path = os.path.join(output, "training.json")
+    if not os.path.exists(path):
+        return {}
+    with open(path) as file:
+        return json.load(file)
+
+
 def start_phase(training: dict) -> bool:
-    """Make the phase's folder ready, and see that the disk has room. Call it before training.
+    """Make the phase's folder ready, and see that the disk has room. Call it before training, never while it runs.
 
     When the folder holds a full state of this very training, torn checkpoints and states are deleted and training goes
     on after the last whole epoch. Else it is emptied.
@@ -152,11 +164,8 @@ def start_phase(training: dict) -> bool:
     import shutil
 
     output = training["output"]
-    record = os.path.join(output, "training.json")
-    before = {}
-    if os.path.exists(record):
-        with open(record) as file:
-            before = json.load(file)
+    before = training_record(output)
+    before.pop("full_state", None)
     states = whole_states(output)
     if before == training and states:
         whole = [*states, *(os.path.join(output, "hf_format", name) for name in checkpoints_of(output))]
@@ -166,9 +175,10 @@ def start_phase(training: dict) -> bool:
     else:
         shutil.rmtree(output, ignore_errors=True)
         os.makedirs(output)
-        with open(record, "w") as file:
-            json.dump(training, file)
-    return check_room(training)
+    full_state = check_room(training)
+    with open(os.path.join(output, "training.json"), "w") as file:
+        json.dump({**training, "full_state": full_state}, file)
+    return full_state
 
 
 def check_room(training: dict) -> bool:
