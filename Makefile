@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages demo test e2e cluster cluster-down lint types bench compile docs lock clean
+.PHONY: help setup stages demo test e2e cluster cluster-down lint types bench compile standalone docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,6 +44,9 @@ bench: setup ## Measure compile time, YAML size and overhead a task
 
 compile: setup ## Write pipeline.yaml
 	$(VENV)/bin/python pipeline.py
+
+standalone: setup ## Pack standalone.py into one file, dist/standalone.py
+	$(VENV)/bin/python -m utils.standalone.package
 
 docs: setup ## Write the generated pages of docs/
 	$(VENV)/bin/ilab-pipeline docs

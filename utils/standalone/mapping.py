@@ -8,6 +8,7 @@ from utils.standalone.flags import FLAGS
 from utils.standalone.options import Given
 from utils.standalone.parts import Part
 
+_VOLUME = "/data"  # where tasks see the run's volume
 _TOLERATION = re.compile(r"(?P<key>[^=:]*)(=(?P<value>[^:]*))?(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?")
 
 
@@ -53,14 +54,19 @@ def taxonomy(given: Given, findings: list[str]) -> dict[str, Any]:
 
 
 def model_to_train(given: Given, part: Part, findings: list[str]) -> dict[str, Any]:
-    """The folder that the phase of the subcommand `train` starts from."""
-    path = given["model_to_train"]
+    """The folder that the phase of the subcommand `train` starts from, below the volume's root.
+
+    A path of the first generation's volume means the same folder of ours.
+    """
+    path = (given["model_to_train"] or "").strip()
     if not path:
         return {}
+    folder = path.removeprefix(f"{_VOLUME}/").replace("model/output/phase_", "phase_").rstrip("/")
     if part.name != "train":
         findings.append("--model-to-train goes with the subcommand train: a whole run trains the model of the archive")
-        return {}
-    return {f"train_model_phase_{given['training_phase']}": path}
+    elif folder.startswith("/") or ".." in folder.split("/"):
+        findings.append(f"--model-to-train {path}: expected a folder of the run's volume, like {_VOLUME}/model")
+    return {f"train_model_phase_{given['training_phase']}": folder}
 
 
 def node_selectors(pairs: Sequence[str], findings: list[str]) -> dict[str, str]:

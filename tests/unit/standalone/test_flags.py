@@ -7,6 +7,7 @@ import click
 import pytest
 
 from tests.unit.standalone.conftest import Read
+from utils.cli.flag_table import BEGIN, END, with_flag_tables
 from utils.standalone.flags import FLAGS
 from utils.standalone.options import StrictBoolean
 
@@ -118,3 +119,13 @@ def test_secret_values_are_marked() -> None:
 def test_params_and_param_have_short_names(read: Read, tmp_path: Any) -> None:
     found = read("-p", "a=1", "--param", "b=2", "-f", str(tmp_path / "x.yaml"))
     assert found["param"] == ("a=1", "b=2") and found["params"] == (tmp_path / "x.yaml",)
+
+
+def test_the_page_of_flags_names_defaults_as_they_are() -> None:
+    page = with_flag_tables(f"a\n{BEGIN}\noutdated row\n{END}\nz\n")
+    assert "| `--nproc-per-node` | `1` | `ILAB_NPROC_PER_NODE` |" in page
+    assert "| `--training-save-samples` | `0` |" in page
+    assert "| `--sdg-object-store-verify-tls` | `true` | `SDG_OBJECT_STORE_VERIFY_TLS` |" in page
+    assert "| `--cpu-offload`, `--no-cpu-offload` | on |" in page and "| `--dry-run` | off |" in page
+    assert "outdated row" not in page and page.startswith("a\n") and page.endswith("z\n")
+    assert with_flag_tables(page) == page

@@ -148,6 +148,35 @@ def test_the_subcommands_together_are_the_whole_run() -> None:
     assert done == set(ids) and not skipped(part_of("", None, None, True), ids)
 
 
+@pytest.mark.parametrize("phase", ["1", "2"])
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("/data/phase_1/hf_format/samples_9/", "phase_1/hf_format/samples_9"),
+        ("phase_1/hf_format/samples_9", "phase_1/hf_format/samples_9"),
+        ("/data/model/output/phase_1/hf_format/samples_9", "phase_1/hf_format/samples_9"),
+        ("/data/model", "model"),
+    ],
+)
+def test_the_model_to_train_is_a_folder_of_the_volume_in_both_phases(
+    path: str, folder: str, phase: str, read: Read
+) -> None:
+    """Trap 11: --model-to-train could not work in phase 2."""
+    given = read("--training-phase", phase, "--model-to-train", path)
+    assert mapped(given, part_of("train", phase, None, False))[f"train_model_phase_{phase}"] == folder
+
+
+@pytest.mark.parametrize("path", ["/elsewhere/model", "../x", "/data/../etc"])
+def test_the_model_to_train_lies_on_the_volume(path: str, read: Read) -> None:
+    given = read("--training-phase", "1", "--model-to-train", path)
+    assert "a folder of the run's volume" in pipeline_arguments(given, part_of("train", "1", None, False))[1][0]
+
+
+@pytest.mark.parametrize("count", ["0", "1", "8"])
+def test_processes_per_node_are_the_gpus_of_a_training_pod(count: str, read: Read) -> None:
+    assert mapped(read("--nproc-per-node", count))["train_gpu_per_worker"] == int(count)
+
+
 def test_a_part_keeps_the_volume_for_the_next(read: Read) -> None:
     assert mapped(read(), Part("sdg", ("sdg",)))["k8s_keep_volume"] == "always"
     assert mapped(read("--keep-volume", "never"), Part("sdg", ("sdg",)))["k8s_keep_volume"] == "never"
