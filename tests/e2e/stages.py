@@ -7,6 +7,17 @@ from pathlib import Path
 from utils.cpu import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
+# Stages that leave a marker on the volume, in a whole run.
+STAGES = [
+    "data_import",
+    "sdg",
+    "data_processing",
+    "train_phase_1",
+    "train_phase_2",
+    "mt_bench",
+    "final_eval",
+    "publish",
+]
 
 
 def environment() -> dict[str, str]:

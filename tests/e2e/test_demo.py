@@ -13,21 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.stages import STAGES
 from utils.demo.run import Demo, servers
 from utils.runners.runs import RunFolder
 from utils.stages.object_store import s3_client
 
 RUN_ID = "e2e-demo"
-STAGES = [
-    "data_import",
-    "sdg",
-    "data_processing",
-    "train_phase_1",
-    "train_phase_2",
-    "mt_bench",
-    "final_eval",
-    "publish",
-]
 
 
 def demo(home: Path, *arguments: str, log: Path) -> subprocess.Popen:

@@ -1,0 +1,150 @@
+"""Runs of `ilab-pipeline run --on kubernetes`, started on this machine, and what they leave in the cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.settings import CLAIMS
+
+KINDS = "jobs,pods,pytorchjobs,persistentvolumeclaims,secrets,configmaps,services"
+RUN_LABEL = "ilab-pipeline/run"
+
+
+@dataclass
+class Run:
+    """A run whose walker is a process on this machine."""
+
+    cluster: Cluster
+    namespace: str
+    run_id: str
+    words: list[str]
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def output(self) -> str:
+        """What the command has written so far, on both streams."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def claim(self) -> Path:
+        """Where this machine sees the run's volume."""
+        return self.cluster.claim_directory(self.namespace, f"ilab-{self.run_id}")
+
+    def wait(self, seconds: float = 120) -> int:
+        """The command's exit code."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.run_id} did not end within {seconds} s\n{self.output[-4000:]}") from None
+
+    def until(self, what: str, ready: Callable[[], Any], seconds: float = 90) -> Any:
+        """What `ready` says once it says something, while the command runs."""
+        deadline = time.monotonic() + seconds
+        while not (found := ready()):
+            assert self.process.poll() is None, f"{self.run_id} ended before {what}\n{self.output[-4000:]}"
+            assert time.monotonic() < deadline, f"no {what} in {seconds} s\n{self.output[-4000:]}"
+            time.sleep(0.2)
+        return found
+
+    def until_held(self, seconds: float = 90) -> Path:
+        """Wait until the task that waits has started; returns the volume's folder. The file `go` lets it end."""
+        claims = f"ilab-{self.run_id}"
+        self.until("claim", lambda: names(self.cluster, self.namespace, "persistentvolumeclaims", claims), seconds)
+        folder = self.claim
+        self.until("held task", (folder / "held").exists, seconds)
+        return folder
+
+    def kill(self) -> None:
+        """End the walker as the kernel does when memory runs out."""
+        self.process.kill()
+        self.process.wait()
+
+    def interrupt(self) -> None:
+        """SIGTERM, as a pod that is deleted gets it."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def again(self) -> "Run":
+        """The same command once more."""
+        log = self.log.with_name(f"{self.log.stem}+.log")
+        return Run(self.cluster, self.namespace, self.run_id, self.words, log, _started(self.words, log))
+
+    def record(self) -> dict[str, Any]:
+        """The run's object: each key's JSON."""
+        found = self.cluster.get("configmap", f"ilab-{self.run_id}", "-n", self.namespace)
+        return {key: json.loads(value) for key, value in found["data"].items()}
+
+
+def start(cluster: Cluster, namespace: str, run_id: str, package: Path, folder: Path, *more: str) -> Run:
+    """Start a run; its words may say more, such as `--kubeconfig FILE` in place of the administrator's."""
+    words = [str(Path(sys.executable).with_name("ilab-pipeline")), "run", "--on", "kubernetes"]
+    words += ["--package", str(package), "--run-id", run_id, "--namespace", namespace, "--home", str(folder / "home")]
+    words += [] if "--kubeconfig" in more else ["--kubeconfig", str(cluster.kubeconfig)]
+    words += more
+    log = folder / f"{run_id}.log"
+    return Run(cluster, namespace, run_id, words, log, _started(words, log))
+
+
+def _started(words: list[str], log: Path) -> subprocess.Popen[bytes]:
+    # Without what this machine says of clusters: the words alone count.
+    env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+    with log.open("wb") as output:
+        return subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, env=env, start_new_session=True)
+
+
+def names(cluster: Cluster, namespace: str, kinds: str, part: str, labels: str = "") -> list[str]:
+    """`kind/name` of the objects whose name contains `part`."""
+    selector = ["-l", labels] if labels else []
+    found = cluster.kubectl("get", kinds, "-n", namespace, *selector, "-o", "name", "--ignore-not-found").split()
+    return [name for name in found if part in name]
+
+
+def leftovers(cluster: Cluster, namespace: str, run_id: str) -> list[str]:
+    """Objects, volumes, directories and processes of a run, but for its record."""
+    found = set(names(cluster, namespace, KINDS, run_id))
+    found |= set(names(cluster, namespace, KINDS, "", f"{RUN_LABEL}={run_id}"))
+    found.discard(f"configmap/ilab-{run_id}")
+    volumes = cluster.get("persistentvolumes")["items"]
+    found |= {f"volume of {v['spec']['claimRef']['name']}" for v in volumes if _claims(v, namespace, run_id)}
+    if cluster.owned:
+        claims = {one["metadata"]["uid"] for one in cluster.get("persistentvolumeclaims", "-A")["items"]}
+        found |= {f"directory {folder}" for folder in CLAIMS.iterdir() if folder.name not in claims}
+        found |= set(_processes(run_id))
+    return sorted(found)
+
+
+def _claims(volume: dict[str, Any], namespace: str, run_id: str) -> bool:
+    claim = volume["spec"].get("claimRef", {})
+    return claim.get("namespace") == namespace and run_id in claim.get("name", "")
+
+
+def _processes(run_id: str) -> list[str]:
+    """Processes of the run's pods, which live in this machine's kernel: a pod's name is its HOSTNAME."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended since
+        host = next((one.decode() for one in environment if one.startswith(b"HOSTNAME=")), "")
+        if run_id in host:
+            found.append(f"process {entry.name} of {host.removeprefix('HOSTNAME=')}")
+    return found
+
+
+def assert_nothing_left(cluster: Cluster, namespace: str, run_id: str, seconds: float = 40) -> None:
+    """Nothing of the run is there but its record; what is being deleted gets some time to go."""
+    deadline = time.monotonic() + seconds
+    while found := leftovers(cluster, namespace, run_id):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)

@@ -1,0 +1,291 @@
+"""The whole chain from standalone.py in the workbench pod, through restarts of all that drives it."""
+
+import hashlib
+import json
+import os
+import signal
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.recorder import Recorder, recorded
+from tests.cluster.runs import assert_nothing_left, names
+from tests.cluster.scenario import (
+    JUDGE,
+    ROOT,
+    SDG_PIPELINE_FOLDER,
+    STORE,
+    TEACHER,
+    Surroundings,
+    secret,
+    settle,
+    surroundings,
+    workbench,
+    write_overlay,
+)
+from tests.e2e.stages import STAGES
+from utils.stages.object_store import s3_client
+
+PARAMETERS = {
+    "train_launcher": "pytorchjob",
+    "train_num_workers": 2,
+    "train_gpu_per_worker": 0,
+    "train_cpu_per_worker": "600m",
+    "train_memory_per_worker": "2Gi",
+    "train_pending_timeout": "5m",
+    "k8s_storage_size": "2Gi",
+    "k8s_keep_volume": "never",
+    "eval_answer_options": {"max_tokens": 16},
+    "final_eval_max_questions": 1,
+}
+RUNS = "ilab-pipeline/object=run"
+
+
+@dataclass
+class Chain:
+    """The workbench pod and its run, as tests drive and see them."""
+
+    cluster: Cluster
+    namespace: str
+    around: Surroundings
+    pod: dict[str, Any]
+    recorder: Recorder
+    run_id: str = ""
+    notes: dict[str, Any] | None = None
+
+    def phase(self) -> str:
+        return str(self.cluster.get("pod", "ilab-pod", "-n", self.namespace)["status"]["phase"])
+
+    def log(self) -> str:
+        return self.cluster.kubectl("logs", "ilab-pod", "-n", self.namespace)
+
+    def record(self) -> dict[str, Any]:
+        found = self.cluster.get("configmap", f"ilab-{self.run_id}", "-n", self.namespace)
+        return {key: json.loads(value) for key, value in found["data"].items()}
+
+    def task(self, name: str) -> dict[str, Any]:
+        """What the run's object says of a task."""
+        return next((one for key, one in self.record().items() if key.endswith(f".{name}.json")), {})
+
+    def until(self, what: str, ready: Callable[[], Any], seconds: float = 300) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := ready()):
+            assert self.phase() != "Failed", f"the workbench failed before {what}\n{self.log()[-6000:]}"
+            assert time.monotonic() < deadline, f"no {what} in {seconds} s\n{self.log()[-6000:]}"
+            time.sleep(0.5)
+        return found
+
+    def running_pods(self, part: str) -> list[str]:
+        selected = ["--field-selector", "status.phase=Running"]
+        pods = self.cluster.kubectl("get", "pods", "-n", self.namespace, *selected, "-o", "name").split()
+        return [name for name in pods if part in name]
+
+    def uids(self, kind: str, part: str) -> list[str]:
+        items = self.cluster.get(kind, "-n", self.namespace)["items"]
+        return [one["metadata"]["uid"] for one in items if part in one["metadata"]["name"]]
+
+    def start(self) -> None:
+        self.cluster.apply(self.pod)
+
+    def delete_workbench(self) -> None:
+        self.cluster.kubectl("delete", "pod", "ilab-pod", "-n", self.namespace, "--timeout=90s")
+
+    def kill_workbench(self) -> None:
+        """SIGKILL to the process of the container; the kubelet starts it again."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and b"/home/standalone.py\0run" in _read(entry / "cmdline"):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def around(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
+    if not cluster.owned:
+        pytest.skip("pods of another cluster do not reach the servers of this machine")
+    with surroundings(tmp_path_factory.mktemp("around")) as found:
+        yield found
+
+
+def prepared_pod(cluster: Cluster, namespace: str, folder: Path) -> dict[str, Any]:
+    """Account, Role, script and parameters go into the namespace; returns the workbench pod of manifests/."""
+    made = workbench(cluster, namespace)
+    pod = made.pop("Pod")
+    cluster.apply(*made.values())
+    settle(cluster, namespace)
+    script = ROOT / "dist/standalone.py"
+    cluster.kubectl("create", "configmap", "standalone-script", f"--from-file={script}", "-n", namespace)
+    write_overlay(cluster, folder / "overlay.yaml")
+    (folder / "cluster.yaml").write_text(yaml.safe_dump(PARAMETERS))
+    files = [ROOT / "examples/params/demo.yaml", ROOT / "examples/params/demo-quick.yaml"]
+    files += [folder / "cluster.yaml", folder / "overlay.yaml"]
+    cluster.kubectl("create", "configmap", "settings", *(f"--from-file={file}" for file in files), "-n", namespace)
+    container = pod["spec"]["containers"][0]
+    container["args"] = [
+        f"--namespace={namespace}",
+        f"--sdg-object-store-secret={STORE}",
+        f"--sdg-serving-model-secret={TEACHER}",
+        f"--judge-serving-model-secret={JUDGE}",
+        f"--storage-class={cluster.storage_class}",
+        "--sdg-in-cluster",
+        f"--sdg-pipeline={SDG_PIPELINE_FOLDER}",
+        *(f"--params=/mnt/settings/{file.name}" for file in files[:3]),
+        "--pod-overlay=/mnt/settings/overlay.yaml",
+    ]
+    container["volumeMounts"].append({"name": "settings", "mountPath": "/mnt/settings"})
+    pod["spec"]["volumes"].append({"name": "settings", "configMap": {"name": "settings"}})
+    pod["spec"]["terminationGracePeriodSeconds"] = 60
+    return pod
+
+
+@pytest.fixture(scope="module")
+def chain(
+    cluster: Cluster, namespace: str, around: Surroundings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Chain]:
+    """A run to its end. On its way the workbench pod is deleted and made anew, killed, and the API server restarted."""
+    folder = tmp_path_factory.mktemp("chain")
+    pod = prepared_pod(cluster, namespace, folder)
+    cluster.apply(*(secret(namespace, name, values) for name, values in around.secrets.items()))
+    with recorded(cluster, namespace, folder / "seen") as recorder:
+        it = Chain(cluster, namespace, around, pod, recorder, notes={})
+        notes: dict[str, Any] = {}
+        it.start()
+        it.run_id = it.until("run", lambda: _run_id(it))
+
+        it.until("data import", lambda: it.task("data-import").get("state") == "SUCCEEDED")
+        notes["imported"] = it.task("data-import")
+        it.until("synthetic data", lambda: it.running_pods("-sdg-"))
+        it.delete_workbench()
+        notes["jobs after the workbench was deleted"] = names(cluster, namespace, "jobs,pytorchjobs", "")
+        it.start()
+
+        it.until("training", lambda: it.running_pods("master-0") and it.running_pods("worker-0"))
+        notes["before the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
+        it.kill_workbench()
+        it.until("restart", lambda: _restarts(it) > 0, 60)
+        it.until("attached", lambda: it.phase() == "Running", 60)
+        notes["after the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
+
+        it.until("MT-Bench", lambda: it.running_pods("-mt-bench-"))
+        cluster.restart_apiserver()
+
+        it.until("end", lambda: it.phase() == "Succeeded", 400)
+        it.notes = notes
+    yield it
+
+
+def _run_id(chain: Chain) -> str:
+    found = chain.cluster.get("configmap", "-n", chain.namespace, "-l", RUNS)["items"]
+    return str(found[0]["metadata"]["name"]).removeprefix("ilab-") if found else ""
+
+
+def _restarts(chain: Chain) -> int:
+    statuses = chain.cluster.get("pod", "ilab-pod", "-n", chain.namespace)["status"].get("containerStatuses", [])
+    return sum(one["restartCount"] for one in statuses)
+
+
+@pytest.fixture(scope="module")
+def report(chain: Chain) -> dict[str, Any]:
+    """The report's facts, from beside the archive."""
+    return dict(json.loads(fetch(chain, ".report.json")))
+
+
+def fetch(chain: Chain, ending: str) -> bytes:
+    """The one object of the bucket whose key ends so."""
+    client = s3_client(chain.around.store, "")
+    bucket = chain.around.store["bucket"]
+    keys = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    (key,) = (key for key in keys if key.endswith(ending) and key != chain.around.store["data_key"])
+    return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def test_chain_succeeds_from_the_workbench_pod(chain: Chain) -> None:
+    record = chain.record()
+    assert record["run.json"]["state"] == "SUCCEEDED"
+    states = {key: one["state"] for key, one in record.items() if key != "run.json"}
+    assert set(states.values()) == {"SUCCEEDED"}, states
+
+
+def test_report_is_of_the_same_kind_as_the_local_runs(report: dict[str, Any], chain: Chain) -> None:
+    assert sorted(report["done"]) == sorted(STAGES)
+    results = {stage: marker["result"] for stage, marker in report["done"].items()}
+    assert results["sdg"]["samples"] > 0
+    assert results["train_phase_2"]["checkpoint"].startswith("phase_2/hf_format/samples_")
+    named = {score["name"]: score for score in report["comparisons"]}
+    assert any("ikelihood" in name and score["candidate"] is not None for name, score in named.items()), named
+    page = fetch(chain, ".report.html").decode()
+    assert results["publish"]["key"] in page
+    assert "<svg" in page
+
+
+def test_published_archive_is_of_the_same_kind_as_the_local_runs(
+    report: dict[str, Any], chain: Chain, tmp_path: Path
+) -> None:
+    published = report["done"]["publish"]["result"]
+    archive = tmp_path / "published.tar.gz"
+    archive.write_bytes(fetch(chain, published["key"]))
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() == published["sha256"]
+    with tarfile.open(archive) as tar:
+        members = set(tar.getnames())
+        provenance = tar.extractfile("provenance.json")
+        assert provenance and chain.run_id in provenance.read().decode()
+    assert {"model/config.json", "model/tokenizer.json", "scores/mt_bench.json", "scores/likelihood.json"} <= members
+    assert any(name.startswith("model/") and name.endswith(".safetensors") for name in members)
+
+
+def test_training_ran_in_two_pods(report: dict[str, Any], chain: Chain) -> None:
+    for phase in (1, 2):
+        assert report["done"][f"train_phase_{phase}"]["result"]["launcher"] == "pytorchjob"
+        for role in ("master", "worker"):
+            states = chain.recorder.states("Pod", f"train-phase-{phase}-{chain.run_id}-{role}-0")
+            assert "Succeeded" in {one["status"]["phase"] for one in states}
+
+
+def test_deleted_workbench_takes_its_jobs_along_and_repeats_nothing_finished(chain: Chain) -> None:
+    assert chain.notes is not None
+    assert chain.notes["jobs after the workbench was deleted"] == []
+    assert chain.task("data-import") == chain.notes["imported"]
+
+
+def test_killed_workbench_attaches_to_what_runs(chain: Chain) -> None:
+    assert chain.notes is not None
+    assert chain.notes["before the kill"] == chain.notes["after the kill"]
+    assert len({one["metadata"]["uid"] for one in chain.recorder.states("PyTorchJob", "train-phase-1")}) == 1
+
+
+def test_restarted_api_server_repeats_no_task(chain: Chain) -> None:
+    jobs = {one["metadata"]["uid"] for one in chain.recorder.states("Job", "") if "-mt-bench-" in _name(one)}
+    assert len(jobs) == 1
+
+
+def test_nothing_of_the_run_is_left_but_its_record(chain: Chain) -> None:
+    assert_nothing_left(chain.cluster, chain.namespace, chain.run_id)
+
+
+def test_canary_secret_appears_nowhere(chain: Chain, report: dict[str, Any], tmp_path: Path) -> None:
+    published = report["done"]["publish"]["result"]
+    for name, data in {"report.json": json.dumps(report).encode(), "page": fetch(chain, ".report.html")}.items():
+        (chain.recorder.folder / name).write_bytes(data)
+    (chain.recorder.folder / "archive").write_bytes(fetch(chain, published["key"]))
+    for log in chain.around.logs:
+        (chain.recorder.folder / log.name).write_bytes(log.read_bytes())
+    assert len(list(chain.recorder.folder.glob("*.log"))) > 12
+    assert {
+        where: found for where, value in chain.around.canaries.items() if (found := chain.recorder.holding(value))
+    } == {}
+
+
+def _name(item: dict[str, Any]) -> str:
+    return str(item["metadata"]["name"])

@@ -1,0 +1,194 @@
+"""What breaks while a run is on its way: the right outcome, and nothing left that the run owns."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.lab import Lab, compile_packages, laboratory
+from tests.cluster.proxy import ApiProxy, Fault
+from tests.cluster.runs import Run, assert_nothing_left, names
+
+
+@pytest.fixture(scope="module")
+def lab(cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    with laboratory(cluster, namespace, folder, compile_packages(folder / "packages")) as found:
+        yield found
+
+
+def ran(folder: Path, name: str) -> int:
+    """How often the task that writes this file has started."""
+    return len((folder / name).read_text().splitlines())
+
+
+def let_go(folder: Path) -> None:
+    (folder / "go").touch()
+
+
+def pod_of(lab: Lab, run_id: str, task: str) -> str:
+    """The name of a task's pod that is there now."""
+    (name,) = names(lab.cluster, lab.namespace, "pods", f"{run_id}-{task}")
+    return name.removeprefix("pod/")
+
+
+def assert_succeeded(lab: Lab, run: Run, seconds: float = 120) -> None:
+    assert run.wait(seconds) == 0, run.output[-4000:]
+    record = run.record()
+    assert record["run.json"]["state"] == "SUCCEEDED"
+    assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
+
+
+def assert_failed(lab: Lab, run: Run, *told: str, seconds: float = 120) -> None:
+    assert run.wait(seconds) == 1, run.output[-4000:]
+    for text in told:
+        assert text in run.output, run.output[-4000:]
+    assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
+
+
+FAULTS = {
+    "watches are dropped": [Fault("watch", lines=1, times=8)],
+    "watches end with 410": [Fault("watch", lines=1, gone=True, times=8)],
+    "watches are refused with 410": [Fault("watch", status=410, times=8)],
+    "429 says when to come again": [Fault(status=429, retry_after=1, times=6)],
+    "the server fails with 500": [Fault(status=500, times=6)],
+    "connections are reset": [Fault(times=6)],
+    "logs break off": [Fault("get", "pods/log", lines=1, times=4)],
+}
+
+
+@pytest.fixture(scope="module")
+def troubled(lab: Lab) -> Iterator[dict[str, tuple[Run, ApiProxy]]]:
+    """A run for each fault, all at once, each through a proxy of its own."""
+    with ExitStack() as stack:
+        found = {}
+        for number, (name, faults) in enumerate(FAULTS.items()):
+            proxy = stack.enter_context(lab.new_proxy())
+            proxy.faults = faults
+            found[name] = (lab.start("short", f"trouble-{number}", proxy=proxy), proxy)
+        yield found
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_run_survives_when(lab: Lab, troubled: dict[str, tuple[Run, ApiProxy]], fault: str) -> None:
+    run, proxy = troubled[fault]
+    assert_succeeded(lab, run, 240)
+    assert all(one.met == one.times for one in proxy.faults), proxy.faults
+    assert "noted first" in run.output
+
+
+def test_run_survives_a_restart_of_the_api_server(lab: Lab) -> None:
+    run = lab.start("held", "restarted")
+    folder = run.until_held()
+    lab.cluster.restart_apiserver()
+    assert run.process.poll() is None, run.output[-4000:]
+    let_go(folder)
+    assert_succeeded(lab, run)
+
+
+def test_killed_walker_attaches_when_it_is_started_again(lab: Lab) -> None:
+    run = lab.start("held", "killed")
+    folder = run.until_held()
+    before = pod_of(lab, "killed", "hold")
+    run.kill()
+    again = run.again()
+    again.until("attached", lambda: "line" in again.output)
+    assert pod_of(lab, "killed", "hold") == before
+    assert (ran(folder, "first"), ran(folder, "held")) == (1, 1)
+    let_go(folder)
+    assert_succeeded(lab, again)
+
+
+def test_interrupted_walker_deletes_its_jobs_and_goes_on_when_started_again(lab: Lab) -> None:
+    run = lab.start("held", "interrupted")
+    folder = run.until_held()
+    run.interrupt()
+    assert run.wait() == 130, run.output[-4000:]
+    assert names(lab.cluster, lab.namespace, "jobs,pods", "interrupted") == []
+    assert run.record()["run.json"]["state"] == "CANCELED"
+    again = run.again()
+    again.until("second try", lambda: ran(folder, "held") == 2)
+    let_go(folder)
+    assert_succeeded(lab, again)
+    assert "first" in again.output
+
+
+def test_evicted_pod_is_replaced(lab: Lab) -> None:
+    run = lab.start("held", "evicted")
+    folder = run.until_held()
+    pod = pod_of(lab, "evicted", "hold")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": lab.namespace}}
+    path = f"/api/v1/namespaces/{lab.namespace}/pods/{pod}/eviction"
+    lab.cluster.kubectl("create", "--raw", path, "-f", "-", text_in=json.dumps(eviction))
+    run.until("second pod", lambda: ran(folder, "held") == 2)
+    let_go(folder)
+    assert_succeeded(lab, run)
+
+
+def test_failed_task_stops_the_others_and_shows_its_last_lines(lab: Lab) -> None:
+    run = lab.start("failing", "failing")
+    assert_failed(lab, run, "the tide is out", "wait six hours")
+    states = {key.removesuffix(".json").rpartition(".")[2]: one["state"] for key, one in run.record().items()}
+    assert states["fail"] == "FAILED"
+    assert states["clean-up"] == "SUCCEEDED"
+
+
+def test_failed_run_is_not_repeated_but_resumed_on_request(lab: Lab) -> None:
+    run = lab.start("failing", "resumed")
+    assert_failed(lab, run, "the tide is out")
+    again = lab.start("failing", "resumed")
+    assert again.wait(30) == 1
+    assert "--resume" in again.output
+
+
+def test_task_without_its_node_ends_by_the_pending_deadline_with_the_schedulers_message(lab: Lab) -> None:
+    overlay = lab.changed_overlay(nodeSelector={"moon": "full"})
+    run = lab.start("short", "unscheduled", "--pending-timeout", "10s", "--pod-overlay", str(overlay))
+    assert_failed(lab, run, "didn't match Pod's node affinity/selector")
+
+
+def test_claim_without_a_class_ends_by_the_pending_deadline_and_says_so(lab: Lab) -> None:
+    run = lab.start("short", "unbound", "--pending-timeout", "10s", storage_class="no-such-class")
+    assert_failed(lab, run, "no-such-class")
+
+
+def test_process_that_dies_fails_its_task(lab: Lab) -> None:
+    run = lab.start("held", "shot")
+    run.until_held()
+    _kill_processes(pod_of(lab, "shot", "hold"))
+    assert_failed(lab, run, "137")
+
+
+def _kill_processes(pod: str) -> None:
+    """SIGKILL to every process of a pod but the one that holds its network."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                mine = f"HOSTNAME={pod}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                if mine and b"python" in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+
+
+def test_secret_without_a_key_fails_its_task_with_the_keys_name(lab: Lab) -> None:
+    lab.cluster.kubectl("create", "secret", "generic", "half", "--from-literal=other=x", "-n", lab.namespace)
+    run = lab.start("secretive", "keyless", secret="half", key="api_token")
+    assert_failed(lab, run, "the Secret has no key api_token")
+
+
+def test_claim_of_another_size_is_refused_with_the_difference(lab: Lab) -> None:
+    spec: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "2Gi"}}}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
+    claim["metadata"] = {"name": "ilab-other-size", "namespace": lab.namespace}
+    lab.cluster.apply(claim)
+    run = lab.start("short", "other-size")
+    assert run.wait() == 1, run.output[-4000:]
+    assert "2Gi" in run.output
+    lab.cluster.kubectl("delete", "pvc", "ilab-other-size", "-n", lab.namespace, "--ignore-not-found")

@@ -1,0 +1,79 @@
+"""manifests/ is accepted by a real API server, and every setting reaches its places."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.errors import ClusterError
+from tests.cluster.guide import Guide, change_settings, follow
+from tests.cluster.kserve import kserve_types
+from tests.unit.manifests.settings import settings
+
+FOLDERS = ("access", "judge", "secrets", "storage", "teacher", "tokens", "workbench")
+
+
+@pytest.fixture(scope="module")
+def guide(cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
+    with kserve_types(cluster):
+        yield follow(cluster, tmp_path_factory.mktemp("checkout"), namespace)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_is_accepted(guide: Guide, folder: str) -> None:
+    if folder == "workbench":
+        # Pods are only admitted when their account is there.
+        guide.cluster.kubectl("apply", "-k", str(guide.folder / "manifests/access"))
+    said = guide.cluster.kubectl("apply", "--dry-run=server", "-k", str(guide.folder / "manifests" / folder))
+    assert said.strip()
+    assert all(line.endswith("(server dry run)") for line in said.splitlines())
+
+
+def test_the_nfs_server_is_accepted(guide: Guide) -> None:
+    with guide.cluster.namespace("nfs", mounted=False):
+        path = str(guide.folder / "manifests/nfs")
+        assert "deployment.apps/nfs-server created" in guide.cluster.kubectl("apply", "--dry-run=server", "-k", path)
+
+
+def test_a_field_that_kserve_does_not_know_is_refused(guide: Guide, tmp_path: Path) -> None:
+    """What says that the tests above look at KServe's types at all."""
+    text = guide.cluster.kubectl("kustomize", str(guide.folder / "manifests/judge"))
+    (tmp_path / "judge.yaml").write_text(text.replace("minReplicas:", "lowestReplicas:"))
+    with pytest.raises(ClusterError, match="lowestReplicas"):
+        guide.cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(tmp_path / "judge.yaml"))
+
+
+@pytest.mark.parametrize("key", sorted(settings()))
+def test_a_setting_reaches_all_its_places(cluster: Cluster, tmp_path: Path, key: str) -> None:
+    """Its old value is nowhere any more, in whatever folder."""
+    before = {
+        folder: rendered(cluster, follow(cluster, tmp_path, "ilab").folder, folder) for folder in (*FOLDERS, "nfs")
+    }
+    value = "31" if key.endswith(("gpus", "cpu")) else "31Gi" if key.endswith(("size", "memory")) else "changed"
+    change_settings(tmp_path, {key: value})
+    after = {folder: rendered(cluster, tmp_path, folder) for folder in before}
+    assert sum(value in words for words in after.values()) > 0
+    changed = [folder for folder in before if before[folder] != after[folder]]
+    assert changed
+    if not value.startswith("31"):
+        # Numbers and sizes also stand for other things.
+        assert [folder for folder in changed if settings()[key] in after[folder]] == []
+
+
+def rendered(cluster: Cluster, folder: Path, name: str) -> list[str]:
+    """Every value in what a folder of manifests/ comes to, sorted; parts of values that hold several on their own."""
+
+    def leaves(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            for one in value.values():
+                yield from leaves(one)
+        elif isinstance(value, list):
+            for one in value:
+                yield from leaves(one)
+        else:
+            yield from str(value).split("=")
+
+    objects = yaml.safe_load_all(cluster.kubectl("kustomize", str(folder / "manifests" / name)))
+    return sorted(leaf for one in objects for leaf in leaves(one))
