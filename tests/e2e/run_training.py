@@ -71,7 +71,7 @@ def train_phase(data_dir: Path, phase: str, epochs: str) -> dict[str, Any]:
     started = time.monotonic()
     options = {
         "data_dir": str(data_dir), "run_id": "e2e", "phase": int(phase), "launcher": "process", "image": "",
-        "num_epochs": int(epochs), "effective_batch_size": 4, "learning_rate": 1e-2, "num_warmup_steps": 0,
+        "model": "", "num_epochs": int(epochs), "effective_batch_size": 4, "learning_rate": 1e-2, "num_warmup_steps": 0,
         "save_samples": 0, "max_batch_len": 1000, "max_seq_len": 512, "seed": 42, "keep_checkpoints": 0,
         "cpu_offload": True, "num_workers": 1, "gpu_per_worker": 0, "gpu_identifier": "nvidia.com/gpu",
         "cpu_per_worker": "2", "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {},

@@ -12,6 +12,7 @@ from utils.errors import IlabError
 # Name of a subcommand: where it is, and the line that --help shows for it.
 _COMMANDS = {
     "demo": ("utils.cli.demo:demo", "Run the whole chain on this machine, everything included."),
+    "upload": ("utils.cli.upload:upload", "Put model and taxonomy into the object store, as a run reads them."),
     "run": ("utils.cli.run:run", "Run the pipeline: on this machine or on a Kubeflow Pipelines server."),
     "status": ("utils.cli.history:status", "Show the runs on this machine, or the tasks of one."),
     "logs": ("utils.cli.history:logs", "Print what the tasks of a run printed."),

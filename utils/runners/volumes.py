@@ -56,7 +56,7 @@ class SecretFiles:
                 remedy="give --secrets a folder that holds a folder for each Secret, or Kubernetes Secret YAML",
             )
         for path in sorted(source.iterdir()):
-            for item in _read(path):
+            for item in read_key_files(path):
                 self._found[item.kind, item.name] = item
 
     def folder(self, kind: str, name: str, optional: bool) -> Path:
@@ -118,7 +118,12 @@ class SecretFiles:
         return item
 
 
-def _read(path: Path) -> Iterator[KeyFiles]:
+def read_key_files(path: Path) -> Iterator[KeyFiles]:
+    """The Secrets and ConfigMaps of a Kubernetes YAML file, or a folder, a file a key, as either kind.
+
+    Raises:
+        PrerequisiteError: the file is no YAML, or a value in it is not base64; values are not told.
+    """
     if path.is_dir() and not path.name.startswith("."):
         values = {f.name: f.read_bytes() for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith("..")}
         for kind in _WORDS:

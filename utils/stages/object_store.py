@@ -259,14 +259,15 @@ def etag_check(path: str, stat: dict) -> str:
     return "size"
 
 
-def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Callable) -> dict:
+def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Callable, replace: bool = False) -> dict:
     """Upload what `produce(sink)` writes to a file-like sink, in parts, without a copy on disk.
 
-    Beside it `<key>.sha256` is written, as sha256sum prints it. An object of this name is never overwritten (where
-    store and client know If-None-Match); an upload that fails leaves nothing behind.
+    Beside it `<key>.sha256` is written, as sha256sum prints it. An object of this name is not overwritten (where store
+    and client know If-None-Match); an upload that fails leaves nothing behind.
 
     Args:
         total: bytes expected, for the progress lines.
+        replace: overwrite an object of this name, when all of the new one has arrived.
 
     Returns:
         {"key", "sha256", "size"}.
@@ -276,7 +277,7 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
         parts, sha256 = upload_parts(settings, client, {"Key": key, "UploadId": upload}, total, produce)
         size = sum(part.pop("size") for part in parts)
         known = client.meta.service_model.operation_model("CompleteMultipartUpload").input_shape.members
-        once = {"IfNoneMatch": "*"} if "IfNoneMatch" in known else {}
+        once = {"IfNoneMatch": "*"} if "IfNoneMatch" in known and not replace else {}
         content = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
         s3_call(settings, client, "complete_multipart_upload", **content, **once)
     except BaseException:
@@ -287,7 +288,7 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
         raise
     stored = s3_call(settings, client, "head_object", Key=key)["ContentLength"]
     if stored != size:
-        raise failure(f"s3://{settings['bucket']}/{key} has {stored} bytes", f"{size} were sent", "publish again")
+        raise failure(f"s3://{settings['bucket']}/{key} has {stored} bytes", f"{size} were sent", "run it again")
     name = key.rpartition("/")[2]
     s3_call(settings, client, "put_object", Key=key + ".sha256", Body=f"{sha256}  {name}\n".encode())
     return {"key": key, "sha256": sha256, "size": size}

@@ -1,0 +1,221 @@
+"""`ilab-pipeline upload` to a real object store: what arrives is what data import takes, and no secret is told."""
+
+import base64
+import hashlib
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from tests.archives import DATA, MODEL, TAXONOMY, weights, write_files
+from utils.cli.main import main
+from utils.stages.archive import unpack_archive
+from utils.stages.tree import require_tree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return write_files(tmp_path / "tree", {**MODEL, **TAXONOMY, **DATA})
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    return f"{request.node.name}/data.tar.gz"
+
+
+def environment(s3_server: Any, **more: str) -> dict[str, str | None]:
+    values = {"endpoint": s3_server.endpoint, "bucket": s3_server.bucket}
+    values |= {"access_key": s3_server.access_key, "secret_key": s3_server.secret_key, "data_key": "", **more}
+    return {f"SDG_OBJECT_STORE_{name.upper()}": value or None for name, value in values.items()}
+
+
+def upload(
+    tree: Path, *arguments: str, env: dict[str, str | None], folders: tuple[str, ...] = ("model", "taxonomy")
+) -> Result:
+    flags = [f"--{name}={tree / name}" for name in folders]
+    return CliRunner().invoke(main, ["upload", *flags, *arguments], env=env)
+
+
+def started(tree: Path, env: dict[str, str | None], **streams: Any) -> subprocess.Popen:
+    """The command in a process of its own."""
+    flags = [f"--{name}={tree / name}" for name in ("model", "taxonomy")]
+    values = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
+    return subprocess.Popen([sys.executable, "-m", "utils.cli.main", "upload", *flags], env=values, **streams)
+
+
+def stored(s3_server: Any, key: str) -> bytes:
+    return bytes(s3_server.client().get_object(Bucket=s3_server.bucket, Key=key)["Body"].read())
+
+
+def objects(s3_server: Any, key: str) -> list[str]:
+    found = s3_server.client().list_objects_v2(Bucket=s3_server.bucket, Prefix=key)
+    return [one["Key"] for one in found.get("Contents", [])]
+
+
+def test_what_is_uploaded_is_what_data_import_takes(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
+    (tree / "model" / "config.json").rename(tmp_path / "blob")
+    (tree / "model" / "config.json").symlink_to(tmp_path / "blob")  # as in a hub's cache
+    done = upload(tree, "--key", key, env=environment(s3_server), folders=("model", "taxonomy", "data"))
+    assert done.exit_code == 0, done.output
+    content = stored(s3_server, key)
+    digest = hashlib.sha256(content).hexdigest()
+    assert done.output.splitlines()[-1] == f"uploaded s3://ilab/{key}: {len(content):,} bytes, sha256 {digest}"
+    assert stored(s3_server, key + ".sha256").decode() == f"{digest}  data.tar.gz\n"
+    (tmp_path / "archive").write_bytes(content)
+    unpack_archive(str(tmp_path / "archive"), str(tmp_path / "got"), ["model", "taxonomy", "data"])
+    require_tree(str(tmp_path / "got"), ["model", "taxonomy", "data"])
+    for name, expected in {**MODEL, **TAXONOMY, **DATA}.items():
+        assert (tmp_path / "got" / name).read_bytes() == expected
+
+
+@pytest.mark.parametrize("kind", ["folder", "data", "stringData"])
+def test_settings_come_from_the_secret(s3_server: Any, tree: Path, key: str, tmp_path: Path, kind: str) -> None:
+    secret = s3_server.secret(tmp_path / "secret", data_key=key)
+    if kind != "folder":
+        values = {path.name: path.read_bytes() for path in secret.iterdir()}
+        encoded = {name: (base64.b64encode(v) if kind == "data" else v).decode() for name, v in values.items()}
+        other = {"kind": "Secret", "metadata": {"name": "teacher"}, "stringData": {"endpoint": "http://x"}}
+        secret = tmp_path / "secret.yaml"
+        secret.write_text(yaml.safe_dump_all([other, {"kind": "Secret", "metadata": {"name": "s"}, kind: encoded}]))
+    done = upload(tree, "--secret", str(secret), env=environment(s3_server, access_key="", secret_key="", bucket=""))
+    assert done.exit_code == 0, done.output
+    assert objects(s3_server, key) == [key, key + ".sha256"]
+
+
+def test_an_archive_is_replaced_only_by_force(s3_server: Any, tree: Path, key: str) -> None:
+    env = environment(s3_server, data_key=key)
+    assert upload(tree, env=env).exit_code == 0
+    before = stored(s3_server, key)
+    (tree / "model" / "model.safetensors").write_bytes(weights(b"other weights"))
+    refused = upload(tree, env=env)
+    assert refused.exit_code == 1
+    assert f"error: s3://ilab/{key} is there already" in refused.output
+    assert stored(s3_server, key) == before
+    assert upload(tree, "--force", env=env).exit_code == 0
+    after = stored(s3_server, key)
+    assert after != before
+    assert stored(s3_server, key + ".sha256").startswith(hashlib.sha256(after).hexdigest().encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("model/config.json", None, "missing: model/config.json"),
+        ("model/model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ("taxonomy/knowledge", None, "missing: taxonomy/knowledge"),
+    ],
+)
+def test_a_tree_that_data_import_would_refuse_is_not_sent(
+    s3_server: Any, tree: Path, key: str, name: str, content: bytes | None, told: str
+) -> None:
+    (tree / name).rename(tree / "gone")
+    if content is not None:
+        (tree / name).write_bytes(content)
+    done = upload(tree, "--key", key, env=environment(s3_server))
+    assert done.exit_code == 1
+    assert told in done.output
+    assert objects(s3_server, key) == []
+
+
+def test_files_that_cannot_be_packed_are_all_named(s3_server: Any, tree: Path) -> None:
+    (tree / "model" / "broken").symlink_to("nowhere")
+    (tree / "taxonomy" / "up").symlink_to(tree / "taxonomy")
+    os.mkfifo(tree / "taxonomy" / "pipe")
+    done = upload(tree, "--dry-run", env=environment(s3_server))
+    assert done.exit_code == 1
+    assert "error: 3 files can't be packed" in done.output
+    for told in ("broken: a link to nothing", "pipe: no regular file", "up: the link leads back to a folder above it"):
+        assert told in done.output
+
+
+def test_a_dry_run_lists_the_files_and_needs_no_object_store(tree: Path, tmp_path: Path) -> None:
+    write_files(tree, {"taxonomy/.git/objects/a": b"1234", "taxonomy/.git/HEAD": b"12"})
+    done = upload(tree, "--dry-run", env={})
+    assert done.exit_code == 0, done.output
+    lines = [line.split(maxsplit=1) for line in done.output.splitlines()]
+    assert ["6", "taxonomy/.git/"] in lines
+    assert [f"{len(MODEL['model/model.safetensors'])}", "model/model.safetensors"] in lines
+    total = sum(map(len, [*MODEL.values(), *TAXONOMY.values()])) + 6
+    assert lines[-1] == [str(total), "bytes in 8 files; nothing was sent"]
+
+
+def test_missing_settings_are_all_named(s3_server: Any, tree: Path) -> None:
+    done = upload(tree, env=environment(s3_server, bucket="", secret_key=""))
+    assert done.exit_code == 2
+    assert "error: the object store's settings lack bucket, data_key, secret_key" in done.output
+
+
+def test_no_key_is_told_when_the_store_refuses(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
+    secret = s3_server.secret(tmp_path / "secret", data_key=key, secret_key="canary-secret-key")
+    done = upload(tree, "--secret", str(secret), env=environment(s3_server, access_key="", secret_key=""))
+    assert done.exit_code == 1
+    assert "SignatureDoesNotMatch" in done.output or "AccessDenied" in done.output
+    assert "canary" not in done.output
+
+
+def test_keys_that_are_missing_are_asked_for_unseen(s3_server: Any, tree: Path, key: str) -> None:
+    terminal, other = pty.openpty()
+    env = environment(s3_server, access_key="", secret_key="", data_key=key)
+    command = started(tree, env, stdin=other, stdout=other, stderr=other)
+    os.close(other)
+    shown = b""
+    for prompt, answer in ((b"access key: ", s3_server.access_key), (b"secret key: ", s3_server.secret_key)):
+        while not shown.endswith(prompt):
+            shown += os.read(terminal, 1024)
+        os.write(terminal, answer.encode() + b"\n")
+    shown += b"".join(iter(partial(_read, terminal), b""))
+    os.close(terminal)
+    assert command.wait(30) == 0, shown
+    assert s3_server.secret_key.encode() not in shown
+    assert objects(s3_server, key) == [key, key + ".sha256"]
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1024)
+    except OSError:  # the other end is closed
+        return b""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_upload_that_is_stopped_leaves_nothing(
+    s3_server: Any, tree: Path, key: str, tmp_path: Path, number: int, code: int
+) -> None:
+    with (tree / "model" / "model.safetensors").open("wb") as file:
+        size = 40 << 30  # sparse: it can't have been sent when the signal comes
+        header = b'{"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (size, size)
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    client = s3_server.client()
+    command = started(tree, environment(s3_server, data_key=key), stdout=subprocess.DEVNULL)
+
+    def unfinished() -> list[str]:
+        found = client.list_multipart_uploads(Bucket=s3_server.bucket).get("Uploads", [])
+        return [one["Key"] for one in found if one["Key"] == key]
+
+    deadline = time.monotonic() + 30
+    while not unfinished():
+        assert command.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    command.send_signal(number)
+    assert command.wait(30) == code
+    assert unfinished() == []
+    assert objects(s3_server, key) == []
+
+
+def test_the_archive_is_a_gzip_tar_whatever_its_key(s3_server: Any, tree: Path, key: str) -> None:
+    key = key.removesuffix(".gz")
+    assert upload(tree, "--key", key, env=environment(s3_server)).exit_code == 0
+    with tarfile.open(fileobj=io.BytesIO(stored(s3_server, key)), mode="r:gz") as tar:
+        assert "model/config.json" in tar.getnames()

@@ -1,0 +1,279 @@
+"""`ilab-pipeline upload`: the archive that data import reads, from folders of this machine to the object store."""
+
+import io
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utils.errors import IlabError, UsageError
+from utils.runners.output import parse_progress
+from utils.stages.archive import write_tar
+from utils.stages.credentials import ca_bundle
+from utils.stages.object_store import s3_client, s3_failure, upload_stream
+from utils.stages.tree import require_tree
+
+_SETTINGS = ("bucket", "endpoint", "region", "data_key", "verify_tls", "access_key", "secret_key")
+_HIDDEN = ("access_key", "secret_key")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of the archive: its name there, and its bytes."""
+
+    name: str
+    size: int
+
+
+def _folder(flag: str, variable: str, text: str, required: bool = False) -> Any:
+    kind = click.Path(path_type=Path, exists=True, file_okay=False)
+    return click.option(flag, type=kind, required=required, envvar=variable, show_envvar=True, help=text)
+
+
+def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
+    return click.option(flag, type=kind, envvar=f"SDG_OBJECT_STORE_{variable}", show_envvar=True, help=text)
+
+
+@click.command()
+@_folder("--model", "ILAB_MODEL", "Folder of the base model, in Hugging Face layout.", required=True)
+@_folder("--taxonomy", "ILAB_TAXONOMY", "Folder of the taxonomy.", required=True)
+@_folder("--data", "ILAB_DATA", "Folder of data that were generated elsewhere: recipes and train_*.jsonl.")
+@click.option(
+    "--secret",
+    type=click.Path(path_type=Path, exists=True),
+    envvar="ILAB_OBJECT_STORE_SECRET",
+    show_envvar=True,
+    help="Kubernetes YAML of the object store's Secret, or a folder with a file for each key.",
+)
+@_setting("--bucket", "BUCKET", "Bucket.  [default: bucket of --secret]")
+@_setting("--endpoint", "ENDPOINT", "URL of the object store; empty for Amazon S3.  [default: endpoint of --secret]")
+@_setting("--region", "REGION", "Region.  [default: region of --secret]")
+@_setting("--verify-tls", "VERIFY_TLS", "false: trust any certificate.  [default: verify_tls of --secret]", bool)
+@_setting("--key", "DATA_KEY", "Name of the archive in the bucket.  [default: data_key of --secret]")
+@click.option(
+    "--ca",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="ILAB_OBJECT_STORE_CA",
+    show_envvar=True,
+    help="PEM file of the object store's certificate authority.",
+)
+@click.option("--force", is_flag=True, envvar="ILAB_FORCE", show_envvar=True, help="Replace an archive of that name.")
+@click.option(
+    "--dry-run", is_flag=True, envvar="ILAB_DRY_RUN", show_envvar=True, help="Check and list the files, send nothing."
+)
+def upload(
+    model: Path, taxonomy: Path, data: Path | None, secret: Path | None, ca: Path | None, force: bool, dry_run: bool,
+    **given: Any,
+) -> None:  # fmt: skip
+    """Pack model, taxonomy and data, check them as data import does, and put them into the object store.
+
+    Nothing is written on this machine: the archive is sent in parts while it is packed, and its sha256 after it.
+
+    Access key and secret key come from --secret, from SDG_OBJECT_STORE_ACCESS_KEY and SDG_OBJECT_STORE_SECRET_KEY,
+    or are asked for; flags and variables win over the Secret. There are no flags for them: other users see arguments.
+    """
+    folders = {"model": model, "taxonomy": taxonomy, **({"data": data} if data else {})}
+    members = list_members(folders)
+    check_tree(folders)
+    total = sum(member.size for member in members)
+    if dry_run:
+        for member in _shortened(members):
+            click.echo(f"{member.size:>16,}  {member.name}")
+        click.echo(f"{total:>16,}  bytes in {len(members)} files; nothing was sent")
+        return
+    given["data_key"] = given.pop("key")
+    settings = store_settings(secret, given)
+    bundle = ca_bundle(str(ca or ""))
+    try:
+        sent = send(settings, bundle, folders, total, force)
+    finally:
+        if bundle:
+            Path(bundle).unlink()
+    click.echo(f"uploaded s3://{settings['bucket']}/{sent['key']}: {sent['size']:,} bytes, sha256 {sent['sha256']}")
+
+
+def list_members(folders: dict[str, Path]) -> list[Member]:
+    """The files below the folders by their names in the archive; of a link counts what it points to.
+
+    Raises:
+        IlabError: names every file that can't be packed: a broken link, a device, one that may not be read.
+    """
+    members, problems = [], []
+    for top, folder in folders.items():
+        for place, below, names in os.walk(folder, followlinks=True, onerror=lambda e: problems.append(str(e))):
+            for name in [name for name in below if _leads_back(Path(place, name))]:
+                problems.append(f"{place}/{name}: the link leads back to a folder above it")
+                below.remove(name)
+            for path in (Path(place, name) for name in sorted(names)):
+                if not path.is_file():
+                    problems.append(f"{path}: {'a link to nothing' if path.is_symlink() else 'no regular file'}")
+                elif not os.access(path, os.R_OK):
+                    problems.append(f"{path}: you may not read it")
+                else:
+                    members.append(Member(f"{top}/{path.relative_to(folder)}", path.stat().st_size))
+    if problems:
+        raise IlabError(f"{len(problems)} files can't be packed", "\n".join(problems[:20]), "remove or correct them")
+    return sorted(members, key=lambda member: member.name)
+
+
+def _leads_back(path: Path) -> bool:
+    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+
+
+def check_tree(folders: dict[str, Path]) -> None:
+    """End the command when data import would refuse this tree.
+
+    Raises:
+        SystemExit: names every piece that is missing, and weights that are not whole.
+    """
+    with tempfile.TemporaryDirectory() as root:
+        for name, folder in folders.items():
+            Path(root, name).symlink_to(folder.resolve())
+        require_tree(root, list(folders))
+
+
+def _shortened(members: list[Member]) -> list[Member]:
+    """members, with one line for all that lies in a .git."""
+    sizes: dict[str, int] = {}
+    for member in members:
+        before, git, _ = member.name.partition("/.git/")
+        sizes[before + git] = sizes.get(before + git, 0) + member.size
+    return [Member(name, size) for name, size in sizes.items()]
+
+
+def store_settings(secret: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The object store's settings, as `object_store_settings` of a stage gives them.
+
+    Args:
+        secret: file or folder of the Secret.
+        given: flags by setting; None where there is none.
+
+    Raises:
+        UsageError: some are missing, or can't be had from the Secret.
+    """
+    found = {name: given.get(name) for name in _SETTINGS}
+    found |= {name: os.environ.get(f"SDG_OBJECT_STORE_{name.upper()}") for name in _HIDDEN}
+    stored = _secret_values(secret) if secret else {}
+    settings = {name: stored.get(name, "") if found[name] is None else found[name] for name in _SETTINGS}
+    for name in _HIDDEN:
+        if not settings[name] and sys.stdin.isatty():
+            settings[name] = click.prompt(name.replace("_", " "), hide_input=True, err=True).strip()
+    missing = [name for name in ("bucket", "data_key", *_HIDDEN) if not settings[name]]
+    if missing:
+        raise UsageError(
+            f"the object store's settings lack {', '.join(missing)}",
+            f"neither flags nor SDG_OBJECT_STORE_* variables nor {secret or '--secret'} have them",
+            "give --secret, or set SDG_OBJECT_STORE_ENDPOINT, _BUCKET, _ACCESS_KEY, _SECRET_KEY and _DATA_KEY",
+        )
+    verify = str(settings["verify_tls"]).lower()
+    if verify not in ("", "true", "false"):
+        raise UsageError("verify_tls of the Secret is neither true nor false", "unset means true", f"correct {secret}")
+    return {**settings, "verify_tls": verify != "false"}
+
+
+def _secret_values(secret: Path) -> dict[str, str]:
+    from utils.runners.volumes import read_key_files
+
+    found = [one for one in read_key_files(secret) if one.kind == "secret" and "bucket" in one.values]
+    if len(found) != 1:
+        raise UsageError(
+            f"{secret} holds {len(found) or 'no'} Secrets of an object store",
+            "one is told by its key bucket",
+            "give Kubernetes YAML (.yaml) with one such Secret, or a folder with the files bucket, access_key, …",
+        )
+    return {key: value.decode(errors="replace").strip() for key, value in found[0].values.items()}
+
+
+def send(settings: dict[str, Any], bundle: str, folders: dict[str, Path], total: int, replace: bool) -> dict[str, Any]:
+    """Pack and upload; returns the archive's key, sha256 and size in bytes. One that is cut short leaves nothing.
+
+    Raises:
+        IlabError: there is an archive of that name, or a file can't be read any more.
+        SystemExit: the object store refused, or the command was stopped.
+    """
+    key, client = settings["data_key"], s3_client(settings, bundle)
+    if not replace and _exists(settings, client, key):
+        raise IlabError(
+            f"s3://{settings['bucket']}/{key} is there already", "", "give another --key, or --force to replace it"
+        )
+    pairs = [(str(folder), name) for name, folder in folders.items()]
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception it aborts the upload
+    try:
+        with _shown_progress():
+            # Data import reads gzip, whatever the key is called.
+            sent: dict[str, Any] = upload_stream(
+                settings, client, key, total, lambda sink: write_tar(sink, pairs, {}, "archive.tar.gz"), replace
+            )
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing of it is left in the object store", err=True)
+        sys.exit(130)
+    except OSError as error:
+        raise IlabError("the archive could not be packed", str(error), "run it again") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return sent
+
+
+def _exists(settings: dict[str, Any], client: Any, key: str) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client.head_object(Bucket=settings["bucket"], Key=key)
+    except ClientError as error:
+        # Without the right to list, S3 answers 403 for an object that isn't there; the upload tells what is wrong.
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 404):
+            return False
+        raise s3_failure(settings, key, error.response["Error"]["Code"], str(error)) from None
+    except BotoCoreError as error:
+        raise s3_failure(settings, key, type(error).__name__, str(error)) from None
+    return True
+
+
+class _Lines(io.TextIOBase):
+    """Stands for standard output while a stage's function prints there: its progress goes to `tell`."""
+
+    def __init__(self, tell: Callable[[float, float, str], object]) -> None:
+        self._tell, self._rest = tell, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            found = parse_progress(line)
+            if found:
+                self._tell(*found)
+            elif line:
+                click.echo(line, err=True)
+        return len(text)
+
+
+@contextmanager
+def _shown_progress() -> Iterator[None]:
+    """Show how the upload goes on: a bar on a terminal, else a line every ten seconds."""
+    out, last = sys.stdout, time.monotonic()
+
+    def tell(done: float, total: float, what: str) -> None:
+        nonlocal last
+        if done >= total or time.monotonic() - last > 10:
+            last = time.monotonic()
+            print(f"{done:g} of {total:g} {what}", file=out, flush=True)
+
+    if not out.isatty():
+        with redirect_stdout(_Lines(tell)):
+            yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=out)) as bar:
+        task = bar.add_task("packing", total=None)
+        lines = _Lines(lambda done, total, what: bar.update(task, completed=done, total=total, description=what))
+        with redirect_stdout(lines):
+            yield
