@@ -97,9 +97,8 @@ def _exit_code(container: dict[str, Any]) -> int:
 
 
 def _ran(container: dict[str, Any]) -> bool:
-    """Whether it runs, or ran; one that could not be started (reason StartError, ...) has no start time."""
-    state = container.get("state") or {}
-    return bool(state.get("running") or state.get("terminated"))
+    """Whether it runs or has ended, be it that it could not be started: it waits for nothing any more."""
+    return bool({"running", "terminated"} & (container.get("state") or {}).keys())
 
 
 def _condition(status: dict[str, Any], kind: str, value: str) -> dict[str, Any]:
@@ -134,7 +133,7 @@ def _pending_reason(status: dict[str, Any], events: Sequence[dict[str, Any]]) ->
             return f"image pull: {_pull_failure(events) or waiting.get('message') or reason}"
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             return f"container: {reason}: {waiting.get('message') or ''}".rstrip(": ")
-        if state.get("running"):
+        if "running" in state:
             return f"init container {container['name']} is running"
     volume = _last(events, {"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
     if volume:

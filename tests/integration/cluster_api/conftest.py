@@ -1,0 +1,45 @@
+"""A small API server and a client of it whose time does not pass by itself."""
+
+from collections.abc import Iterator
+
+import pytest
+from kubernetes import client
+
+from tests.integration.cluster_api.api_server import ApiServer, Time
+from utils.cluster import Cluster
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    server = ApiServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """What the client says about the API server's health."""
+    return []
+
+
+@pytest.fixture
+def cluster(api: ApiServer, time: Time, told: list[str]) -> Cluster:
+    """A client of the namespace `lab`; each watch request only brings what has happened."""
+    configuration = client.Configuration()
+    configuration.host = api.url
+    configuration.api_key["authorization"] = "Bearer a-token"
+    return Cluster(
+        "lab",
+        client.ApiClient(configuration),
+        account="walker",
+        watch_seconds=0,
+        log_seconds=2.0,
+        clock=time.clock,
+        sleep=time.sleep,
+        notify=told.append,
+    )
