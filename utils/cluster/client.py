@@ -24,13 +24,13 @@ class Health:
         answered: it has answered at least once.
         trouble: when it was last away or failing, by the cluster's clock.
         away: its absence has been told.
-        granted: (verb, resource) of every request that it has let through.
+        granted: (verb, resource) of every request that it has let through, for Secrets with the name.
     """
 
     answered: bool = False
     trouble: float = float("-inf")
     away: bool = False
-    granted: set[tuple[str, str]] = field(default_factory=set)
+    granted: set[tuple[str, ...]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

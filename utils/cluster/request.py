@@ -70,6 +70,11 @@ class Patience:
         self.denied: float | None = None
         self.pause = FIRST_PAUSE
 
+    @property
+    def _grant(self) -> tuple[str, ...]:
+        """What a Role grants: of Secrets one by one, of other resources all."""
+        return (*self.right, self.name) if self.right[1] == "secrets" else self.right
+
     def worth_waiting(self, status: int, answer: Mapping[str, Any]) -> bool:
         """Whether the same request may be answered otherwise a little later."""
         if status in TRANSIENT or (status == 409 and answer.get("reason") == "Conflict"):
@@ -78,7 +83,7 @@ class Patience:
             return False
         now, health = self.cluster.clock(), self.cluster.health
         self.denied = now if self.denied is None else self.denied
-        started = self.right in health.granted or now - health.trouble < SETTLING_SECONDS
+        started = self._grant in health.granted or now - health.trouble < SETTLING_SECONDS
         return started and now - self.denied < SETTLING_SECONDS
 
     def trouble(self, problem: str, retry_after: str | None = None, status: int = 0) -> None:
@@ -121,7 +126,7 @@ class Patience:
         health = self.cluster.health
         health.answered, self.since, self.denied, self.pause = True, None, None, FIRST_PAUSE
         if status not in (401, 403):
-            health.granted.add(self.right)
+            health.granted.add(self._grant)
         if health.away:
             health.away = False
             self.cluster.notify("the API server is back")

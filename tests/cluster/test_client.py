@@ -1,0 +1,283 @@
+"""utils/cluster against the real API server: what its answers, pods and events look like, and what a restart does."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.node import wait_for
+from tests.cluster.pods import claim, pod, pod_spec
+from tests.cluster.settings import GPU
+from utils import cluster as room
+from utils.cluster.objects import HASH_LABEL
+from utils.cluster.rbac import role
+from utils.cluster.request import Patience
+from utils.cluster.watch import _window
+
+
+@pytest.fixture(scope="module")
+def here(cluster: Cluster, namespace: str) -> room.Cluster:
+    """The client, as the cluster's administrator."""
+    return room.connect(namespace, str(cluster.kubeconfig))
+
+
+def job(name: str, *command: str, hash_: str = "h1", **container: Any) -> dict[str, Any]:
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec(*command, **container)}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": {**labels, HASH_LABEL: hash_}},
+        "spec": {"backoffLimit": 0, "template": template},
+    }
+
+
+def python(script: str) -> tuple[str, str, str]:
+    return "python3", "-c", script
+
+
+def state_of(here: room.Cluster, name: str) -> room.PodState:
+    found = room.get(here, "Pod", name)
+    assert found is not None
+    return room.pod_state(found, room.events_of(here, "Pod", name))
+
+
+def eventually(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true value."""
+    seen: list[Any] = []
+    wait_for(what, lambda: bool(seen.append(found()) or seen[-1]), seconds)
+    return seen[-1]
+
+
+def pod_of(here: room.Cluster, name: str) -> str:
+    """The name of a Job's pod."""
+    pods = eventually(f"a pod of {name}", lambda: room.list_objects(here, "Pod", f"app={name}"))
+    return pods[0]["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "reason"),
+    [
+        ("no-gpu", {"resources": {"limits": {GPU: "1000"}}}, "unschedulable: 0/1 nodes are available"),
+        ("no-image", {"image": "registry.invalid/none:1"}, "image pull: Failed to pull image"),
+        (
+            "no-key",
+            {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "half", "key": "missing"}}}]},
+            "container: CreateContainerConfigError: couldn't find key missing in Secret",
+        ),
+    ],
+)
+def test_pending_pod_says_why(here: room.Cluster, name: str, container: dict[str, Any], reason: str) -> None:
+    if name == "no-key":
+        room.create(here, {"kind": "Secret", "metadata": {"name": "half"}, "stringData": {"other": "x"}})
+    room.create(here, pod(here.namespace, name, pod_spec("true", **container)))
+    eventually(f"the reason of {name}", lambda: state_of(here, name).pending_reason.startswith(reason))
+    assert not state_of(here, name).started
+    room.delete(here, "Pod", name)
+
+
+def test_pod_whose_volume_is_missing_says_so(here: room.Cluster) -> None:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "no-such-claim"}}
+    spec = {**pod_spec("true"), "volumes": [volume]}
+    room.create(here, pod(here.namespace, "no-claim", spec))
+    eventually("the reason", lambda: "volume: " in state_of(here, "no-claim").pending_reason)
+    unbound = claim(here.namespace, "unbound", "no-such-class")
+    room.create(here, unbound)
+    volume["persistentVolumeClaim"] = {"claimName": "unbound"}
+    room.create(here, pod(here.namespace, "unbound", spec))
+    eventually("the reason", lambda: "volume: " in state_of(here, "unbound").pending_reason)
+    for name in ("no-claim", "unbound"):
+        room.delete(here, "Pod", name)
+
+
+def test_job_without_a_pod_says_what_keeps_it(here: room.Cluster) -> None:
+    def reason(name: str) -> str:
+        found = room.get(here, "Job", name)
+        assert found is not None
+        return room.job_pending_reason(found, room.events_of(here, "Job", name))
+
+    quota = {"kind": "ResourceQuota", "metadata": {"name": "gpus"}, "spec": {"hard": {f"requests.{GPU}": "1"}}}
+    room.create(here, quota)
+    eventually("the quota", lambda: (room.get(here, "ResourceQuota", "gpus") or {}).get("status"))
+    room.create(here, job("over-quota", "true", resources={"limits": {GPU: "2"}}))
+    assert "exceeded quota: gpus" in eventually("the reason", lambda: reason("over-quota"))
+    assert reason("over-quota").startswith("quota: ")
+    room.delete(here, "ResourceQuota", "gpus")
+    unsafe = job("unsafe", "true", securityContext={"allowPrivilegeEscalation": True})
+    room.create(here, unsafe)
+    assert "violates PodSecurity" in eventually("the reason", lambda: reason("unsafe"))
+    for name in ("over-quota", "unsafe"):
+        room.delete(here, "Job", name)
+
+
+def test_message_and_failure_come_from_the_pods_status(here: room.Cluster) -> None:
+    good = python("open('/dev/termination-log', 'w').write('{\"a\": 1}')")
+    bad = python("print('one'); print('two'); raise SystemExit(3)")
+    for name, command in (("good", good), ("bad", bad)):
+        room.create(here, pod(here.namespace, name, pod_spec(*command)))
+        eventually(f"the end of {name}", lambda name=name: state_of(here, name).phase in ("Succeeded", "Failed"))
+    assert state_of(here, "good").message == '{"a": 1}'
+    failed = state_of(here, "bad")
+    assert (failed.container, failed.exit_code) == ("main", 3)
+    assert failed.failure == "container main ended with exit code 3"
+    assert room.tail_log(here, "bad", "main", 1) == ["two"]
+    assert list(room.follow_log(here, "bad")) == ["one", "two"]
+
+
+def test_evicted_pod_is_disrupted(cluster: Cluster, here: room.Cluster) -> None:
+    made = job("evicted", *python("import time; time.sleep(600)"))
+    made["spec"]["podFailurePolicy"] = {
+        "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+    }
+    made["spec"]["podReplacementPolicy"] = "Failed"
+    room.create(here, made)
+    name = pod_of(here, "evicted")
+    eventually("its start", lambda: state_of(here, name).started)
+    eviction = f'{{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {{"name": "{name}"}}}}'
+    cluster.kubectl(
+        "create", "--raw", f"/api/v1/namespaces/{here.namespace}/pods/{name}/eviction", "-f", "-", text_in=eviction
+    )
+    seen = []
+    for change, found in room.watch(here, "Pod", "app=evicted", stop=lambda: len(seen) > 1):
+        if change != "SYNC" and (found["metadata"]["name"] != name or room.pod_state(found).disrupted):
+            seen.append((found["metadata"]["name"] == name, room.pod_state(found).disrupted))
+    assert seen[0] == (True, True)
+    eventually("its replacement", lambda: pod_of(here, "evicted") != name)
+    room.delete(here, "Job", "evicted")
+    assert room.wait_gone(here, "Job", "evicted", 60)
+    assert room.list_objects(here, "Pod", "app=evicted") == []
+
+
+def test_job_is_attached_to_by_its_hash(here: room.Cluster) -> None:
+    """The cluster fills in defaults and writes quantities its own way; that makes no other Job."""
+    amounts = {"limits": {"cpu": "1000m", "memory": "1024Mi"}}
+    made = job("same", "true", resources=amounts)
+    assert room.create_or_attach(here, made)[1]
+    found, new = room.create_or_attach(here, made)
+    assert not new
+    assert found["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "1"
+    with pytest.raises(room.ConflictError) as caught:
+        room.create_or_attach(here, job("same", "false", hash_="h2"))
+    assert "spec.template.spec.containers[main].command[0]: true, wanted false" in caught.value.cause
+    room.delete(here, "Job", "same")
+    # Foreground deletion takes a moment: the next one of the name waits for it.
+    assert room.create_or_attach(here, job("same", "false", hash_="h2"))[1]
+    room.delete(here, "Job", "same")
+
+
+def test_what_the_run_object_owns_goes_with_it(here: room.Cluster) -> None:
+    owner = room.create(here, {"kind": "ConfigMap", "metadata": {"name": "ilab-r1"}, "data": {"a": "1", "b": "2"}})
+    changed = room.patch(here, "ConfigMap", "ilab-r1", {"data": {"a": "3", "b": None}})
+    assert changed["data"] == {"a": "3"}
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r1", "uid": owner["metadata"]["uid"]}
+    owned = job("owned", *python("import time; time.sleep(600)"))
+    owned["metadata"]["ownerReferences"] = [reference]
+    room.create(here, owned)
+    name = pod_of(here, "owned")
+    room.delete(here, "ConfigMap", "ilab-r1")
+    assert room.wait_gone(here, "Job", "owned", 60)
+    assert room.wait_gone(here, "Pod", name, 60)
+
+
+@pytest.fixture(scope="module")
+def account(cluster: Cluster, here: room.Cluster) -> room.Cluster:
+    """The client with the rights of the Role, no others."""
+    for manifest in role(here.namespace, secret_names=["may-read"]):
+        room.create(here, manifest)
+    token = cluster.kubectl("create", "token", "ilab-pipeline", "-n", here.namespace).strip()
+    as_account = room.connect(here.namespace, str(cluster.kubeconfig))
+    configuration = as_account.api.configuration
+    configuration.api_key["authorization"] = f"Bearer {token}"
+    configuration.cert_file = configuration.key_file = None
+    return replace(as_account, api=type(as_account.api)(configuration), account="ilab-pipeline")
+
+
+def test_missing_right_names_verb_resource_and_role(account: room.Cluster) -> None:
+    assert room.get(account, "Secret", "may-read") is None
+    assert room.list_objects(account, "PyTorchJob") == []
+    for verb, resource, call in (
+        ("get", "secrets", lambda: room.get(account, "Secret", "may-not-read")),
+        ("list", "secrets", lambda: room.list_objects(account, "Secret")),
+        ("create", "secrets", lambda: room.create(account, {"kind": "Secret", "metadata": {"name": "x"}})),
+        ("delete", "pods", lambda: room.delete(account, "Pod", "x")),
+        ("patch", "jobs.batch", lambda: room.patch(account, "Job", "x", {})),
+    ):
+        with pytest.raises(room.ForbiddenError, match=f"no right to {verb} {resource} in the namespace"):
+            call()
+
+
+def test_unknown_kind_and_unknown_namespace_are_told_apart(here: room.Cluster) -> None:
+    assert room.get(here, "Job", "none") is None
+    with pytest.raises(room.ClusterError, match='namespaces "nowhere" not found') as caught:
+        room.create(replace(here, namespace="nowhere"), job("x", "true"))
+    assert "kubectl create namespace nowhere" in caught.value.remedy
+
+
+def test_expired_watch_is_started_again(here: room.Cluster) -> None:
+    """A version before the oldest that etcd keeps, as after a compaction."""
+    with pytest.raises(room.GoneError):
+        list(_window(here, "Pod", {}, "1", Patience(here, "watch", "pods")))
+
+
+TICKS = 60
+TICKER = f"""
+import time
+for i in range({TICKS}):
+    print('line', i, flush=True)
+    time.sleep(0.25)
+"""
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_watch_and_log_outlive_an_api_server_that_restarts(cluster: Cluster, account: room.Cluster, end: str) -> None:
+    """With the Role's rights: a server that has just started denies them for a moment."""
+    if not cluster.owned:
+        pytest.skip("ILAB_TEST_KUBECONFIG names another cluster")
+    name, told = f"ticker-{end}", []
+    account = replace(account, notify=told.append)
+    room.create(account, job(name, *python(TICKER)))
+    changes: list[tuple[str, str]] = []
+    stopped = threading.Event()
+
+    def look() -> None:
+        for change, found in room.watch(account, "Pod", f"app={name}", stop=stopped.is_set):
+            if change != "SYNC":
+                changes.append((found["metadata"]["resourceVersion"], found["status"]["phase"]))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    lines: list[str] = []
+    for line in room.follow_log(account, pod_of(account, name)):
+        lines.append(line)
+        if len(lines) == 10:
+            {"stop": cluster.stop, "kill": cluster.kill}[end]("apiserver")
+            threading.Timer(3, cluster.start, ["apiserver"]).start()
+    assert lines == [f"line {i}" for i in range(TICKS)]
+    eventually("the end in the watch", lambda: changes and changes[-1][1] == "Succeeded", 30)
+    stopped.set()
+    looking.join()
+    assert len(set(changes)) == len(changes)
+    assert told[-1] == "the API server is back"
+    cluster.wait_until_ready()
+
+
+def test_denials_of_a_starting_server_are_waited_for(cluster: Cluster, account: room.Cluster) -> None:
+    """Requests without pause through a restart: none is refused."""
+    if not cluster.owned:
+        pytest.skip("ILAB_TEST_KUBECONFIG names another cluster")
+    restarted = threading.Event()
+
+    def restart() -> None:
+        cluster.restart_apiserver()
+        restarted.set()
+
+    room.list_objects(account, "Job")
+    threading.Thread(target=restart).start()
+    impatient = replace(account, sleep=lambda seconds: time.sleep(min(seconds, 0.01)))
+    while not restarted.is_set():
+        assert room.list_objects(impatient, "Job") is not None
+        assert room.list_objects(impatient, "PyTorchJob") == []
