@@ -1,7 +1,8 @@
 """Real servers for the tests, on loopback, stopped when the tests end."""
 
+import ssl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.integration.answers import Answer, Server
 from utils.demo.s3_server import start_s3_server
 
 
@@ -56,4 +58,17 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     try:
         yield S3(server.endpoint, access_key, secret_key, "ilab")
     finally:
+        server.stop()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(*answers: Answer, context: ssl.SSLContext | None = None) -> Server:
+        servers.append(Server(list(answers), context))
+        return servers[-1]
+
+    yield start
+    for server in servers:
         server.stop()

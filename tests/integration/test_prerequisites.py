@@ -4,23 +4,21 @@ import datetime
 import ipaddress
 import json
 import ssl
-import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import kubernetes.config.kube_config
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from kubernetes.config import kube_config
 
 from components.prerequisites import prerequisites
+from tests.integration.answers import Answer, Server
 from tests.integration.conftest import S3
+from tests.kubernetes_api import KubernetesApi
 from utils.stages import checks
 
 TOKEN = "canary-5e1f0c"
@@ -56,71 +54,10 @@ GOOD: dict[str, Any] = {
     "keep_volume": "never",
 }
 
-Answer = tuple[int, Any]
-
-
-class Server:
-    """An HTTP server on loopback; `answers` are given in turn, the last one for ever. It remembers requests."""
-
-    def __init__(self, answers: list[Answer], context: ssl.SSLContext | None = None) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.release = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_one(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                outer.requests.append({"path": self.path, "headers": headers, "body": json.loads(body or "{}")})
-                status, content = answers[min(len(outer.requests), len(answers)) - 1]
-                if status == 0:
-                    outer.release.wait(10)
-                    status = 200
-                data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
-                self.send_response(status)
-                if status in (301, 302, 307):
-                    self.send_header("Location", content)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_GET = handle_one
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        if context:
-            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
-        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.http.server_port}"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.release.set()
-        self.http.shutdown()
-        self.http.server_close()
-        self.thread.join()
-
-
 CHAT: Answer = (200, {"choices": [{"message": {"content": "Blue"}, "finish_reason": "stop"}]})
 TEXT: Answer = (200, {"choices": [{"text": " Blue", "finish_reason": "stop"}]})
 BUSY: Answer = (503, "loading model")
 SLOW: Answer = (0, CHAT[1])
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(*answers: Answer, context: ssl.SSLContext | None = None) -> Server:
-        servers.append(Server(list(answers), context))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 def secret(folder: Path, **values: str) -> str:
@@ -139,9 +76,12 @@ def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -
 
 
 @pytest.fixture
-def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """Run the component as in a pod of a cluster; gives the table, or raises the stage's failure."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
+    api = KubernetesApi()
+    api.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
 
     def run(**arguments: Any) -> str:
         folders = {
@@ -155,7 +95,8 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             table = (tmp_path / "findings.md").read_text()
         return table
 
-    return run
+    yield run
+    api.stop()
 
 
 def test_everything_in_order_passes_and_leaves_nothing_in_the_store(
@@ -393,119 +334,3 @@ def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> Non
     for value in ("0", "-1", "8.0", "many", "", "Auto"):
         (finding,) = checks.check_parameters({**GOOD, name: value})
         assert f"{name} is {value!r}, expected auto or a positive whole number" in finding["problem"]
-
-
-# --- taxonomy repository
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A git repository with the branch `main` and the tag `v1`, as a file:// URL."""
-    folder = tmp_path_factory.mktemp("taxonomy")
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-    for command in (
-        ["init", "-q", "-b", "main"],
-        [*identity, "commit", "-q", "--allow-empty", "-m", "x"],
-        ["tag", "v1"],
-    ):
-        subprocess.run(["git", *command], cwd=folder, check=True)
-    return f"file://{folder}"
-
-
-@pytest.mark.parametrize(
-    ("branch", "pr", "commit", "problem"),
-    [
-        ("", 0, "", ""),
-        ("main", 0, "", ""),
-        ("v1", 0, "", ""),
-        ("", 0, "0123abc", ""),
-        ("next", 0, "", "no branch or tag 'next'"),
-        ("", 7, "", "no pull request 7"),
-    ],
-)
-def test_the_taxonomy_repository_has_what_is_asked_for(
-    repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
-) -> None:
-    findings = checks.check_taxonomy_repo(repository, branch, pr, commit, str(tmp_path), "")
-    assert [problem in f["problem"] for f in findings] == ([True] if problem else [])
-
-
-@pytest.mark.parametrize(
-    ("url", "branch", "pr", "commit", "message"),
-    [
-        ("https://git.example/t", "main", 3, "", "sdg_repo_branch and sdg_repo_pr are set, only one"),
-        ("https://git.example/t", "main", 0, "0123abc", "sdg_repo_branch and sdg_repo_commit are set"),
-        ("http://git.example/t", "", 0, "", "only https://, ssh://"),
-        ("", "", 3, "", "sdg_repo_pr is set, sdg_repo_url is not"),
-    ],
-)
-def test_branch_pull_request_and_commit_exclude_each_other(
-    tmp_path: Path, url: str, branch: str, pr: int, commit: str, message: str
-) -> None:
-    """Trap 35: a default branch made the pull request dead, silently."""
-    with pytest.raises(SystemExit, match=message):
-        checks.check_taxonomy_repo(url, branch, pr, commit, str(tmp_path), "")
-
-
-def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="can't be fetched"):
-        checks.check_taxonomy_repo(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
-
-
-# --- what trains and serves
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Point the kubernetes client at a URL, by a kubeconfig."""
-
-    def use(url: str) -> None:
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "lab"}}],
-            "clusters": [{"name": "k", "cluster": {"server": url}}],
-            "users": [{"name": "u", "user": {"token": TOKEN}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-
-    return use
-
-
-@pytest.mark.parametrize(
-    ("answer", "problem", "remedy"),
-    [
-        ((200, {"items": []}), "", ""),
-        ((404, "not found"), "PyTorchJobs can't be used in lab (404", "install the Kubeflow training operator"),
-        ((403, "forbidden"), "PyTorchJobs can't be used in lab (403", "let the pipeline's ServiceAccount use"),
-    ],
-)
-def test_the_training_operator_is_there_and_may_be_used(
-    cluster: Callable[[str], None], serve: Callable[..., Server], answer: Answer, problem: str, remedy: str
-) -> None:
-    server = serve(answer)
-    cluster(server.url)
-    findings = checks.training_operator()
-    assert server.requests[0]["path"].startswith("/apis/kubeflow.org/v1/namespaces/lab/pytorchjobs")
-    assert bool(findings) == bool(problem)
-    if problem:
-        assert problem in findings[0]["problem"]
-        assert remedy in findings[0]["remedy"]
-
-
-def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    (finding,) = checks.training_operator()
-    assert "needs a cluster" in finding["problem"]
-
-
-def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
-    findings = checks.check_backends("process", "llama.cpp", "/no/such/folder")
-    assert [f["problem"] for f in findings] == [
-        "process needs the Python package torch, which is missing",
-        "sdg_pipeline is '/no/such/folder', expected simple, full, or a folder that is there",
-    ]

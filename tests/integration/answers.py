@@ -1,0 +1,54 @@
+"""An HTTP server that gives prepared answers, for what a test's client says to it."""
+
+import json
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = tuple[int, Any]
+
+
+class Server:
+    """An HTTP server on loopback; `answers` are given in turn, the last one for ever. It remembers requests."""
+
+    def __init__(self, answers: list[Answer], context: ssl.SSLContext | None = None) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.release = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_one(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.requests.append({"path": self.path, "headers": headers, "body": json.loads(body or "{}")})
+                status, content = answers[min(len(outer.requests), len(answers)) - 1]
+                if status == 0:
+                    outer.release.wait(10)
+                    status = 200
+                data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+                self.send_response(status)
+                if status in (301, 302, 307):
+                    self.send_header("Location", content)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_POST = do_GET = handle_one
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        if context:
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.http.server_port}"
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.release.set()
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()

@@ -1,0 +1,127 @@
+"""The first stage's checks of the taxonomy's repository, and of what trains and serves."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import kubernetes.config.kube_config
+import pytest
+import yaml
+
+from tests.integration.answers import Answer, Server
+from utils.stages import checks
+
+TOKEN = "canary-5e1f0c"
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A git repository with the branch `main` and the tag `v1`, as a file:// URL."""
+    folder = tmp_path_factory.mktemp("taxonomy")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (
+        ["init", "-q", "-b", "main"],
+        [*identity, "commit", "-q", "--allow-empty", "-m", "x"],
+        ["tag", "v1"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return f"file://{folder}"
+
+
+@pytest.mark.parametrize(
+    ("branch", "pr", "commit", "problem"),
+    [
+        ("", 0, "", ""),
+        ("main", 0, "", ""),
+        ("v1", 0, "", ""),
+        ("", 0, "0123abc", ""),
+        ("next", 0, "", "no branch or tag 'next'"),
+        ("", 7, "", "no pull request 7"),
+    ],
+)
+def test_the_taxonomy_repository_has_what_is_asked_for(
+    repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
+) -> None:
+    findings = checks.check_taxonomy_repo(repository, branch, pr, commit, str(tmp_path), "")
+    assert [problem in f["problem"] for f in findings] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("url", "branch", "pr", "commit", "message"),
+    [
+        ("https://git.example/t", "main", 3, "", "sdg_repo_branch and sdg_repo_pr are set, only one"),
+        ("https://git.example/t", "main", 0, "0123abc", "sdg_repo_branch and sdg_repo_commit are set"),
+        ("http://git.example/t", "", 0, "", "only https://, ssh://"),
+        ("", "", 3, "", "sdg_repo_pr is set, sdg_repo_url is not"),
+    ],
+)
+def test_branch_pull_request_and_commit_exclude_each_other(
+    tmp_path: Path, url: str, branch: str, pr: int, commit: str, message: str
+) -> None:
+    """Trap 35: a default branch made the pull request dead, silently."""
+    with pytest.raises(SystemExit, match=message):
+        checks.check_taxonomy_repo(url, branch, pr, commit, str(tmp_path), "")
+
+
+def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="can't be fetched"):
+        checks.check_taxonomy_repo(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
+
+
+# --- what trains and serves
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Point the kubernetes client at a URL, by a kubeconfig."""
+
+    def use(url: str) -> None:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "lab"}}],
+            "clusters": [{"name": "k", "cluster": {"server": url}}],
+            "users": [{"name": "u", "user": {"token": TOKEN}}],
+        }
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem", "remedy"),
+    [
+        ((200, {"items": []}), "", ""),
+        ((404, "not found"), "PyTorchJobs can't be used in lab (404", "install the Kubeflow training operator"),
+        ((403, "forbidden"), "PyTorchJobs can't be used in lab (403", "let the pipeline's ServiceAccount use"),
+    ],
+)
+def test_the_training_operator_is_there_and_may_be_used(
+    cluster: Callable[[str], None], serve: Callable[..., Server], answer: Answer, problem: str, remedy: str
+) -> None:
+    server = serve(answer)
+    cluster(server.url)
+    findings = checks.training_operator()
+    assert server.requests[0]["path"].startswith("/apis/kubeflow.org/v1/namespaces/lab/pytorchjobs")
+    assert bool(findings) == bool(problem)
+    if problem:
+        assert problem in findings[0]["problem"]
+        assert remedy in findings[0]["remedy"]
+
+
+def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    (finding,) = checks.training_operator()
+    assert "needs a cluster" in finding["problem"]
+
+
+def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
+    findings = checks.check_backends("process", "llama.cpp", "/no/such/folder")
+    assert [f["problem"] for f in findings] == [
+        "process needs the Python package torch, which is missing",
+        "sdg_pipeline is '/no/such/folder', expected simple, full, or a folder that is there",
+    ]
