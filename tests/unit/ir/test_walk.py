@@ -314,5 +314,5 @@ def test_nothing_starts_when_the_runner_refuses(tmp_path: Path) -> None:
 
     runner = Refuses(tmp_path)
     with pytest.raises(PrerequisiteError):
-        Walker(compiled(with_exit_task, tmp_path), {}, runner, IDS).run()
+        Walker(compiled(chain, tmp_path), {}, runner, IDS).run()
     assert runner.tasks == []
