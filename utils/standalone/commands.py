@@ -99,6 +99,7 @@ def start(flags: Given, command: str = "") -> None:
         output=flags["output"],
         skip=plan.skip,
         make=plan.own_objects,
+        again=f"the same command with --run-id {plan.run_id} --resume",
     )
     sys.exit(code)
 
