@@ -7,10 +7,16 @@ asked, and can fail on demand. The real one belongs to the cluster tests.
 import json
 import threading
 from collections import deque
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+
+def short_sleep(sleep: Callable[[float], None], seconds: float) -> None:
+    """Stands for time.sleep where a stage waits for the server: a hundredth of the time."""
+    sleep(seconds / 100)
 
 
 class KubernetesApi:
@@ -20,6 +26,7 @@ class KubernetesApi:
         faults: status codes that the next requests get instead of an answer; 0 drops the connection.
         job_states: conditions' types that successive reads of a PyTorchJob see; the last one stays.
         logs: text by pod name.
+        refused: rights like `delete pytorchjobs` that access reviews deny; `rights` are those that were asked for.
         requests: method and path of every request.
     """
 
@@ -29,6 +36,8 @@ class KubernetesApi:
         self.job_states: deque[str] = deque()
         self.logs: dict[str, str] = {}
         self.requests: list[str] = []
+        self.refused: set[str] = set()
+        self.rights: list[str] = []
         self.forbidden: set[str] = set()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -58,6 +67,10 @@ class KubernetesApi:
         return self.objects[kind][name]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path.endswith("/selfsubjectaccessreviews"):
+            asked = body["spec"]["resourceAttributes"]
+            self.rights.append(f"{asked['verb']} {asked['resource']}")
+            return 201, {"spec": {}, "status": {"allowed": self.rights[-1] not in self.refused}}
         parts = path.rpartition("/namespaces/lab/")[2].split("/")
         kind, name = parts[0], parts[1] if len(parts) > 1 else ""
         if kind in self.forbidden:

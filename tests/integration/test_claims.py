@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from kubernetes.config import kube_config
 
 from components.clean_up import clean_up
 from components.create_volume import create_volume
-from tests.kubernetes_api import KubernetesApi
+from tests.kubernetes_api import KubernetesApi, short_sleep
 from utils.stages.claims import create_claim
 
 CLAIMS = "persistentvolumeclaims"
@@ -22,6 +24,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
     monkeypatch.delenv("ILAB_CLAIMS_DIR", raising=False)
     server = KubernetesApi()
     server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     yield server
     server.stop()
@@ -112,6 +115,22 @@ def test_clean_up_deletes_the_runs_jobs_and_its_claim(
     end("r", keep, state)
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-r2"]
     assert list(api.objects[CLAIMS]) == (["ilab-r", "ilab-r2"] if left else ["ilab-r2"])
+
+
+def test_api_server_that_restarts_meanwhile_is_waited_for(api: KubernetesApi) -> None:
+    restart = [0, 0, 0, 0, 503, 403]  # the client itself tries a dropped connection four times
+    api.faults.extend(restart * 2)
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    api.add("pytorchjobs", "train-phase-1-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
+    api.faults.extend(restart)
+    end("r", "never", "FAILED")
+    assert api.objects[CLAIMS] == api.objects["pytorchjobs"] == {}
+
+
+def test_api_server_that_stays_away_fails_the_step(api: KubernetesApi) -> None:
+    api.faults.extend([0] * 500)
+    with pytest.raises(SystemExit, match="the Kubernetes API server stayed away"):
+        create_claim("r", "5Gi", "", "ReadWriteMany")
 
 
 def test_clean_up_of_a_run_that_made_nothing(api: KubernetesApi) -> None:

@@ -1,10 +1,11 @@
 """The training component from its parameters to its marker, with the pods played by a small API server."""
 
-import functools
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from kubernetes.config import kube_config
 
 from components.train import train
-from tests.kubernetes_api import KubernetesApi
+from tests.kubernetes_api import KubernetesApi, short_sleep
 
 OPTIONS: dict[str, Any] = {
     "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2, "model": "",
@@ -49,6 +50,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
     """A cluster whose training pods leave what instructlab.training leaves: a checkpoint an epoch, and metrics."""
     server = KubernetesApi()
     server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     answer = server.answer
 
@@ -187,7 +189,7 @@ def test_training_whose_pods_fail_goes_on_while_it_gains_epochs(
             api.job_states[0] = "Succeeded"
         return answer(method, path, query, body)
 
-    api_answer = functools.partial(KubernetesApi.answer, api)
+    api_answer = partial(KubernetesApi.answer, api)
     api.answer = killed  # type: ignore[method-assign]
     assert run(1)["steps"] == 2
     assert api.requests.count("POST pytorchjobs") == 3

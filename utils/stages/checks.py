@@ -6,7 +6,7 @@ A finding is {"check", "level", "problem", "remedy"}: level is "error" (the run 
 
 from typing import Any
 
-from utils.stages.claims import kube_namespace
+from utils.stages.claims import kube_call, kube_namespace
 from utils.stages.credentials import model_server, object_store_settings
 from utils.stages.git import check_taxonomy_source, git_credentials, run_git
 from utils.stages.object_store import s3_call, s3_client
@@ -244,7 +244,7 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
     found = training_operator() if launcher == "pytorchjob" else []
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         # The stages' own image has the libraries, this one need not.
-        return found
+        return found or missing_rights(launcher)
     needs = {"process": ["torch", "instructlab.training"], "llama.cpp": ["xllamacpp", "gguf"], "vllm": ["vllm"]}
     for user in (launcher, engine):
         for module in needs.get(user, []):
@@ -285,6 +285,36 @@ def training_operator() -> list:
     else:
         return []
     return [{"problem": problem, "remedy": remedy}]
+
+
+def missing_rights(launcher: str) -> list:
+    """What the pod's service account is not allowed to do that later tasks do: volumes, training, clean-up."""
+    from kubernetes import client, config
+
+    try:
+        namespace = kube_namespace()
+    except config.ConfigException:
+        return [
+            {"problem": "the pod has no token for the Kubernetes API", "remedy": "let it mount its account's token"}
+        ]
+    found = []
+    needs = [("", "persistentvolumeclaims", ["create", "get", "delete"])]
+    if launcher == "pytorchjob":
+        needs.append(("kubeflow.org", "pytorchjobs", ["create", "get", "list", "delete"]))
+    for group, resource, verbs in needs:
+        for verb in verbs:
+            asked = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
+            review = {"spec": {"resourceAttributes": asked}}
+            try:
+                answer = kube_call(client.AuthorizationV1Api().create_self_subject_access_review, review)
+            except client.ApiException as error:
+                print(f"rights can't be checked ({error.status} {error.reason})", flush=True)
+                return []
+            if not answer.status.allowed:
+                problem = f"the pod's ServiceAccount may not {verb} {resource} in {namespace}"
+                remedy = f"let its Role {verb} {resource} (on plain Kubernetes: the Role ilab-pipeline of manifests/)"
+                found.append({"problem": problem, "remedy": remedy})
+    return found
 
 
 def outcome_of_checks(findings: list) -> Any:

@@ -1,5 +1,7 @@
 """The run's volume claim: made when the run starts, deleted when it ends. On one machine it is a directory."""
 
+from typing import Any, Callable
+
 from utils.stages.outcome import failure
 
 
@@ -18,6 +20,34 @@ def kube_namespace() -> str:
     return config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
 
 
+def kube_call(call: Callable, *arguments: Any, **options: Any) -> Any:
+    """The answer of a method of the kubernetes client. An API server that is away for a minute or two is waited for.
+
+    Just after its start it refuses with 401 or 403, as it has not read its roles yet: believed the fourth time.
+
+    Raises:
+        client.ApiException: it refused.
+        SystemExit: it stayed away.
+    """
+    import time
+
+    import urllib3
+    from kubernetes import client
+
+    for attempt in range(1, 31):
+        try:
+            return call(*arguments, **options)
+        except client.ApiException as error:
+            if attempt == 30 or error.status not in (401, 403, 429, 500, 502, 503, 504):
+                raise
+            if error.status in (401, 403) and attempt > 3:
+                raise
+        except urllib3.exceptions.HTTPError as error:
+            problem = f"{type(error).__name__}: {error}"
+        time.sleep(min(attempt, 5))
+    raise failure("the Kubernetes API server stayed away", problem, "run it again when it is back")
+
+
 def pod_owners(namespace: str) -> list:
     """ownerReferences of the pod this runs in (its Workflow or Job), [] when the pod may not be read or is not one."""
     import os
@@ -25,7 +55,7 @@ def pod_owners(namespace: str) -> list:
     from kubernetes import client
 
     try:
-        pod = client.CoreV1Api().read_namespaced_pod(os.uname().nodename, namespace)
+        pod = kube_call(client.CoreV1Api().read_namespaced_pod, os.uname().nodename, namespace)
     except client.ApiException as error:
         print(f"the objects made here get no owner: the own pod could not be read ({error.status})", flush=True)
         return []
@@ -68,7 +98,7 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
     metadata = {"name": name, "labels": labels, "ownerReferences": owners}
     api = client.CoreV1Api()
     try:
-        api.create_namespaced_persistent_volume_claim(namespace, {"metadata": metadata, "spec": spec})
+        kube_call(api.create_namespaced_persistent_volume_claim, namespace, {"metadata": metadata, "spec": spec})
         print(f"volume claim {name}: {size}, class {storage_class or '(default)'}", flush=True)
     except client.ApiException as error:
         if error.status != 409:
@@ -77,7 +107,7 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
                 str(error.body),
                 "let the pod's service account create persistentvolumeclaims, or correct size and class",
             ) from None
-        found = api.read_namespaced_persistent_volume_claim(name, namespace)
+        found = kube_call(api.read_namespaced_persistent_volume_claim, name, namespace)
         there = {"labels": found.metadata.labels or {}, "size": found.spec.resources.requests["storage"]}
         same = there["labels"].get("ilab-pipeline/run") == run_id and there["size"] == size
         same = same and found.spec.access_modes == [access_mode]
@@ -112,16 +142,17 @@ def delete_run_objects(run_id: str, keep_claim: bool) -> None:
     jobs, problems = ("kubeflow.org", "v1", namespace, "pytorchjobs"), []
     custom, core = client.CustomObjectsApi(), client.CoreV1Api()
     try:
-        found = custom.list_namespaced_custom_object(*jobs, label_selector=f"ilab-pipeline/run={run_id}")
+        label = f"ilab-pipeline/run={run_id}"
+        found = kube_call(custom.list_namespaced_custom_object, *jobs, label_selector=label)
         for job in found["items"]:
             print(f"deleting PyTorchJob {job['metadata']['name']}", flush=True)
-            custom.delete_namespaced_custom_object(*jobs, job["metadata"]["name"])
+            kube_call(custom.delete_namespaced_custom_object, *jobs, job["metadata"]["name"])
     except client.ApiException as error:
         if error.status != 404:  # the kind is unknown: no training operator, no jobs
             problems.append(f"PyTorchJobs: {error.status} {error.reason}")
     try:
         if not keep_claim:
-            core.delete_namespaced_persistent_volume_claim(name, namespace)
+            kube_call(core.delete_namespaced_persistent_volume_claim, name, namespace)
     except client.ApiException as error:
         if error.status != 404:
             problems.append(f"volume claim {name}: {error.status} {error.reason}")

@@ -7,7 +7,7 @@ A job is a dict:
 
 from collections.abc import Callable
 
-from utils.stages.claims import kube_namespace, pod_owners
+from utils.stages.claims import kube_call, kube_namespace, pod_owners
 from utils.stages.marker import inputs_hash
 from utils.stages.outcome import failure
 from utils.stages.pod_overlay import merge_overlay
@@ -140,28 +140,25 @@ def job_is_there(name: str, pending: int, poll: float = 10.0) -> bool:
     """
     import time
 
-    import urllib3
     from kubernetes import client
 
     namespace, deadline = kube_namespace(), time.monotonic() + pending
+    jobs = ("kubeflow.org", "v1", namespace, "pytorchjobs")
     while True:
         try:
-            jobs = ("kubeflow.org", "v1", namespace, "pytorchjobs")
-            if (
-                "deletionTimestamp"
-                not in client.CustomObjectsApi().get_namespaced_custom_object(*jobs, name)["metadata"]
-            ):
-                return True
-            problem = "it is still being deleted"
+            found = kube_call(client.CustomObjectsApi().get_namespaced_custom_object, *jobs, name)
         except client.ApiException as error:
             if error.status == 404:
                 return False
-            problem = f"it can't be read ({error.status} {error.reason})"
-            deadline = 0 if error.status in (401, 403) else deadline
-        except urllib3.exceptions.HTTPError as error:
-            problem = f"the API server is away ({type(error).__name__})"
+            raise failure(
+                f"PyTorchJobs can't be read in {namespace} ({error.status})",
+                str(error.body),
+                "let the service account get pytorchjobs",
+            ) from None
+        if "deletionTimestamp" not in found["metadata"]:
+            return True
         if time.monotonic() > deadline:
-            raise failure(f"there may be a PyTorchJob {name} in {namespace}", problem, "see to that, and run again")
+            raise failure(f"an earlier PyTorchJob {name} is still being deleted", "its pods do not end", "see to them")
         time.sleep(poll)
 
 
@@ -175,7 +172,7 @@ def create_or_attach(jobs: tuple, manifest: dict) -> None:
 
     api, name, key = client.CustomObjectsApi(), manifest["metadata"]["name"], "ilab-pipeline/inputs"
     try:
-        api.create_namespaced_custom_object(*jobs, manifest)
+        kube_call(api.create_namespaced_custom_object, *jobs, manifest)
         print(f"PyTorchJob {name} created; kubectl -n {jobs[2]} logs -f {name}-master-0", flush=True)
         return
     except client.ApiException as error:
@@ -185,7 +182,7 @@ def create_or_attach(jobs: tuple, manifest: dict) -> None:
                 str(error.body),
                 "404: install the Kubeflow training operator; 403: let the service account create pytorchjobs",
             ) from None
-    found = api.get_namespaced_custom_object(*jobs, name)
+    found = kube_call(api.get_namespaced_custom_object, *jobs, name)
     if found["metadata"].get("labels", {}).get(key) != manifest["metadata"]["labels"][key]:
         raise failure(
             f"a PyTorchJob {name} is there already in {jobs[2]}",
@@ -209,12 +206,12 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
     import urllib3
     from kubernetes import client
 
-    api, told, running, since = client.CustomObjectsApi(), "", False, time.monotonic()
+    api, told, running, since, refused = client.CustomObjectsApi(), "", False, time.monotonic(), 0
     while True:
         news = ""
         try:
             found = api.get_namespaced_custom_object(*jobs, name, _request_timeout=30)
-            state = job_state(found)
+            state, refused = job_state(found), 0
             if state == "Succeeded":
                 return None
             started, news = pod_news(jobs[2], name) if state == "Failed" or not running else (True, "")
@@ -228,7 +225,8 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
                 running, since = True, time.monotonic()
                 print("all training pods have started", flush=True)
         except client.ApiException as error:
-            if error.status in (401, 403, 404):
+            refused += error.status in (401, 403, 404)
+            if refused == 3:  # an API server that has just started refuses what it grants a moment later
                 raise failure(
                     f"the PyTorchJob {name} can't be read any more ({error.status})",
                     "someone deleted it, or the service account's rights changed",
@@ -262,7 +260,6 @@ def launch_pytorchjob(
     """
     import signal
 
-    import urllib3
     from kubernetes import client
 
     def end(*_: object) -> None:
@@ -286,6 +283,7 @@ def launch_pytorchjob(
         if ours:
             print(f"deleting PyTorchJob {name}", flush=True)
             try:
-                client.CustomObjectsApi().delete_namespaced_custom_object(*jobs, name, propagation_policy="Foreground")
-            except (client.ApiException, urllib3.exceptions.HTTPError) as error:
+                delete = client.CustomObjectsApi().delete_namespaced_custom_object
+                kube_call(delete, *jobs, name, propagation_policy="Foreground")
+            except (client.ApiException, SystemExit) as error:
                 print(f"it could not be deleted ({error}); kubectl -n {namespace} delete pytorchjob {name}", flush=True)
