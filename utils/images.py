@@ -17,7 +17,8 @@ NOTEBOOK = (
 )
 
 # Below: what manifests/ deploys. The pipeline itself names none of these.
-# Teacher and judge: vLLM behind KServe.
+
+# Teacher and judge: vLLM, behind KServe.
 SERVING = "quay.io/modh/vllm@sha256:3c56d4c2a5a9565e8b07ba17a6624290c4fb39ac9097b99b946326c09a8b40c8"
 # The pod that runs standalone.py: Python 3.11, kubernetes, click, PyYAML, boto3 (data-science notebook).
 WORKBENCH = (

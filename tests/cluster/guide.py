@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.cluster.cluster import Cluster
 from tests.unit.docs.guides import commands
@@ -30,24 +32,36 @@ class Guide:
     folder: Path
     namespace: str
 
-    def run(self, test: str, number: int = 0, **environment: str) -> str:
-        """Run a command block of a test (`number` counts them) in bash, and return its output.
+    def run(
+        self, test: str, code: int = 0, replace: Mapping[str, str] = MappingProxyType({}), **environment: str
+    ) -> str:
+        """Run the command block of a test in bash, and return all it said.
+
+        Args:
+            test: its name, which the mark above the block has.
+            code: the exit code it must have.
+            replace: names in it, and what they are here.
+            environment: variables besides those of this process.
 
         Raises:
-            AssertionError: it failed; with all it said.
+            AssertionError: it ended with another exit code.
         """
-        text = NAMESPACE.sub(self.namespace, commands(PAGE, test)[number])
+        (text,) = commands(PAGE, test)
+        text = NAMESPACE.sub(self.namespace, text)
+        for name, here in replace.items():
+            text = text.replace(name, here)
         variables = {"KUBECONFIG": str(self.folder / "kubeconfig"), "PATH": self._path(), **environment}
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=self.folder,
             env={**os.environ, **variables},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, f"{text}\n{done.stdout}"
         return done.stdout
 
     def editor(self, name: str, text: str) -> str:

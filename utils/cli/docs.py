@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from utils.cli.flag_table import with_flag_tables
+from utils.cli.image_list import image_uses, with_image_list
 from utils.errors import PipelineError
 from utils.ir.model import Parameter
 
@@ -25,7 +27,7 @@ _WIDTH = 100
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; end with 1 when a page is not up to date.")
 def docs(check: bool) -> None:
-    """Write the generated pages of docs/: the pipeline's parameters and the command's flags."""
+    """Write the generated pages of docs/: the pipeline's parameters, the command's flags, the list of images."""
     from utils.cli.compile import root
 
     stale = False
@@ -47,7 +49,14 @@ def pages(root: Path) -> dict[Path, Callable[[], str]]:
     return {
         root / "docs" / "parameters.md": lambda: _parameters_of_checkout(root),
         root / "docs" / "commands.md": commands_page,
+        root / "docs" / "standalone.md": lambda: with_flag_tables((root / "docs" / "standalone.md").read_text()),
+        root / "docs" / "disconnected.md": lambda: _disconnected_page(root),
     }
+
+
+def _disconnected_page(root: Path) -> str:
+    page, images = root / "docs" / "disconnected.md", root / "utils" / "images.py"
+    return with_image_list(page.read_text(), image_uses(images.read_text()))
 
 
 def _parameters_of_checkout(root: Path) -> str:
