@@ -2,12 +2,15 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from utils.ir.model import Component, Event, Pipeline, TaskState
 
 Progress = tuple[float, float, str]
+
+EARLIER = "finished earlier"
+"""What the walker says of a task that an earlier process finished."""
 
 _ENDED = {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED}
 
@@ -41,6 +44,8 @@ class Row:
             self.ended = event.time
         self.state = event.state
         self.message = event.message or self.message
+        if event.state is TaskState.SUCCEEDED and event.message == EARLIER:
+            self.reused = True
         if event.progress:
             self._take(event.progress, event.time)
 
@@ -71,6 +76,7 @@ class Board:
 
     rows: dict[str, Row] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _hidden: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> "Board":
@@ -80,6 +86,8 @@ class Board:
     def update(self, event: Event) -> list[Row]:
         """Take over an event; the rows that it is about. A group of tasks is skipped as a whole, in one event."""
         with self._lock:
+            if event.task_id in self._hidden:
+                return []
             inside = [row for row in self.rows.values() if row.id.startswith(event.task_id + "/")]
             rows = [self.rows[event.task_id]] if event.task_id in self.rows else inside
             if not rows or event.state is not TaskState.SKIPPED and rows is inside:
@@ -95,6 +103,12 @@ class Board:
                 self.update(Event(row.started, row.id, TaskState.RUNNING))
                 for mine in self.update(Event(row.ended, row.id, TaskState.SUCCEEDED)):
                     mine.reused = True
+
+    def leave_out(self, task_ids: Collection[str]) -> None:
+        """Show no rows for these tasks."""
+        with self._lock:
+            self.rows = {task_id: row for task_id, row in self.rows.items() if task_id not in task_ids}
+            self._hidden = frozenset(task_ids)
 
     def snapshot(self) -> list[Row]:
         with self._lock:

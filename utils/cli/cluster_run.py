@@ -1,12 +1,23 @@
 """How a run on a cluster is shown: while it goes on, and what is said of it at its end."""
 
+import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from utils.ir.model import Pipeline
-from utils.runners.cluster_session import ClusterSettings, Make, dry_run
+from utils.cli.board import Board
+from utils.cli.outcome import exit_code, tell_failures
+from utils.cli.view import PlainView, SilentView, View
+from utils.ir.model import Artifact, Outputs, Pipeline, TaskState
+from utils.runners.cluster_session import ClusterResult, ClusterSettings, Make, dry_run, run_on_cluster
+from utils.runners.runs import Place, object_name
+
+# What our pipeline's report and publication tasks are called, and the names of the report's metrics end in.
+_REPORT, _PUBLISH = "report", "publish"
+_SIDES = ("base", "candidate", "change")
+_PAGE = ".report.html"
 
 
 def print_dry_run(
@@ -26,3 +37,126 @@ def print_dry_run(
 
     click.echo(as_yaml(dry_run(pipeline, arguments, settings, run_id, skip, make)), nl=False)
     return 0
+
+
+def run_on_kubernetes(
+    pipeline: Pipeline,
+    arguments: Mapping[str, Any],
+    settings: ClusterSettings,
+    run_id: str,
+    output: str = "text",
+    skip: frozenset[str] = frozenset(),
+    make: Make | None = None,
+    again: str = "",
+) -> int:
+    """Run on a cluster to the end, shown on the terminal. Returns the exit code.
+
+    Args:
+        output: `text`, or `json` for one document on standard output.
+        skip, make: see `run_on_cluster`.
+        again: the command that goes on with the run, for messages.
+
+    Raises:
+        IlabError: it can't run there, or can't be followed any more.
+    """
+    board = Board.of(pipeline)
+    board.leave_out(skip)
+    with _view(output, board, run_id) as view:
+        result = run_on_cluster(
+            pipeline, arguments, settings, run_id, view.on_event, view.on_interrupt, skip, make, view.on_notice
+        )
+    code = exit_code(result, board)
+    if output == "json":
+        click.echo(json.dumps(_summary(result, code), indent=1))
+    _explain(result, board, again or f"ilab-pipeline resume {run_id}")
+    return code
+
+
+def _view(output: str, board: Board, run_id: str) -> View:
+    """The table on a terminal, where the library that draws it is there; else lines."""
+    if output == "json":
+        return SilentView(board, run_id)
+    if not sys.stdout.isatty():
+        return PlainView(board, run_id)
+    try:
+        from utils.cli.view import LiveView
+
+        return LiveView(board, run_id)
+    except ImportError:  # a workbench image has no rich
+        return PlainView(board, run_id)
+
+
+def _summary(result: ClusterResult, code: int) -> dict[str, Any]:
+    return {
+        "run_id": result.folder.run_id,
+        "state": result.state.value,
+        "exit_code": code,
+        "error": result.error,
+        "outputs": dict(result.outputs.parameters),
+        "namespace": _place(result).namespace,
+        "object": f"configmap/{object_name(result.folder.run_id)}",
+        "folder": str(result.folder.path),
+        "scores": scores(result.tasks),
+        **published(result.tasks),
+    }
+
+
+def scores(tasks: Mapping[str, Outputs]) -> dict[str, dict[str, float]]:
+    """Scores by measure, each of the base model and the candidate, and the change, from the report's metrics."""
+    found: dict[str, dict[str, float]] = {}
+    for artifact in _metrics(_task(tasks, _REPORT)):
+        for name, value in artifact.metadata.items():
+            measure, _, side = name.rpartition("_")
+            if side in _SIDES:
+                found.setdefault(measure, {})[side] = value
+    return found
+
+
+def published(tasks: Mapping[str, Outputs]) -> dict[str, str]:
+    """Where archive and report are in the object store, "" for what was not published."""
+    page = str(_task(tasks, _REPORT).parameters.get("Output", ""))
+    key = str(_task(tasks, _PUBLISH).parameters.get("Output", ""))
+    return {"archive": page.removesuffix(_PAGE) if key and page.endswith(key + _PAGE) else key, "report": page}
+
+
+def _task(tasks: Mapping[str, Outputs], name: str) -> Outputs:
+    return next((outputs for task_id, outputs in tasks.items() if task_id.split("/")[-1] == name), Outputs())
+
+
+def _metrics(outputs: Outputs) -> list[Artifact]:
+    return [one for many in outputs.artifacts.values() for one in many if one.type == "system.Metrics"]
+
+
+def _place(result: ClusterResult) -> Place:
+    place = result.folder.place
+    assert place is not None, "a run on a cluster has a place there"
+    return place
+
+
+def _explain(result: ClusterResult, board: Board, again: str) -> None:
+    """Tell on stderr how it ended, what came of it, and how to go on."""
+    folder = result.folder
+    home = f"  the run: configmap/{object_name(folder.run_id)} in {_place(result)}; logs: {folder.path / 'logs'}"
+    earlier = " earlier; nothing was done now" if result.earlier else ""
+    if result.state is TaskState.SUCCEEDED:
+        click.echo(f"succeeded{earlier}", err=True)
+        for measure, values in scores(result.tasks).items():
+            click.echo(f"  {measure}: {_change(values)}", err=True)
+        for what, where in published(result.tasks).items():
+            if where:
+                click.echo(f"  {what}: {where}", err=True)
+        click.echo(home, err=True)
+        return
+    if result.state is TaskState.CANCELED:
+        click.echo(f"\ninterrupted; its Jobs were deleted\n{home}\n  go on: {again}", err=True)
+        return
+    tell_failures(folder, result, board)
+    if result.earlier:
+        click.echo("it failed earlier; nothing was done now", err=True)
+    click.echo(f"{home}\n  resume: {again}", err=True)
+
+
+def _change(values: Mapping[str, float]) -> str:
+    base, candidate, change = (values.get(side) for side in _SIDES)
+    text = f"base {base:.4g}, candidate {candidate:.4g}" if None not in (base, candidate) else ""
+    return f"{text} ({change:+.4g})" if text and change is not None else text or str(dict(values))

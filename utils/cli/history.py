@@ -15,7 +15,7 @@ from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
 from utils.runners.journal import History
 from utils.runners.output import MessageFilter
-from utils.runners.runs import RunFolder, all_runs, find_run
+from utils.runners.runs import Place, RunFolder, all_runs, find_run, object_name
 
 _POLL_SECONDS = 0.2
 _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "interrupted": "yellow"}
@@ -51,7 +51,7 @@ def run_board(folder: RunFolder, history: History) -> Board:
 @home_option
 @output_option
 def status(run_id: str | None, home: Path, output: str) -> None:
-    """Show the runs on this machine, or the tasks of RUN_ID."""
+    """Show the runs started on this machine, or the tasks of RUN_ID."""
     if run_id:
         _show_run(find_run(home, run_id), output)
         return
@@ -78,6 +78,7 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         "tasks": total,
         "error": history.error,
         "folder": str(folder.path),
+        "place": f"kubernetes, {folder.place}" if folder.place else "this machine",
     }
 
 
@@ -122,7 +123,17 @@ def _show_run(folder: RunFolder, output: str) -> None:
     console = Console()
     summary = _summary(folder)
     console.print(render(rows, folder.run_id, summary["seconds"], time.time(), console.width, len(rows) + 10))
-    click.echo(f"\n{summary['state']}; files in {folder.path}")
+    click.echo(f"\n{summary['state']}; {_where(folder)}")
+
+
+def _where(folder: RunFolder) -> str:
+    """Where a run and its files are."""
+    place = folder.place
+    if place is None:
+        return f"files in {folder.path}"
+    return (
+        f"the run is configmap/{object_name(folder.run_id)} in {place}; logs and a copy of its journal in {folder.path}"
+    )
 
 
 def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:
@@ -228,7 +239,7 @@ def _selector(folder: RunFolder, task: str | None) -> Callable[[str], bool]:
 @click.option("-y", "--yes", is_flag=True, envvar="ILAB_YES", show_envvar=True, help="Do not ask.")
 @home_option
 def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home: Path) -> None:
-    """Remove runs with their logs and volumes. A run that goes on now is left alone."""
+    """Remove runs with their logs and volumes, also from their cluster. A run that goes on now is left alone."""
     if sum((bool(run_ids), every, finished)) != 1:
         raise UsageError("say which runs to remove", "give either RUN_ID, --all or --finished")
     folders = [find_run(home, run_id) for run_id in run_ids] or list(_chosen(home, finished))
@@ -241,12 +252,22 @@ def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home
         return
     for folder in folders:
         places = [folder.path, *folder.own_claims()]
-        click.echo(f"{folder.run_id}  {_size(sum(_bytes(p) for p in places))}  {', '.join(map(str, places))}")
+        there = f", and in {folder.place} its ConfigMap with all it owns" if folder.place else ""
+        click.echo(f"{folder.run_id}  {_size(sum(_bytes(p) for p in places))}  {', '.join(map(str, places))}{there}")
     if not yes and not click.confirm(f"Remove {len(folders)} run{'s' if len(folders) > 1 else ''} for good?"):
         sys.exit(1)
     for folder in folders:
         with folder.locked():
+            if place := folder.place:
+                _remove_from_cluster(place, folder.run_id)
             folder.remove()
+
+
+def _remove_from_cluster(place: Place, run_id: str) -> None:
+    from utils.runners.cluster_session import remove_run
+
+    if not remove_run(place, run_id):
+        click.echo(f"{run_id} was gone already in {place}", err=True)
 
 
 def _chosen(home: Path, finished: bool) -> Iterator[RunFolder]:

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from utils.arguments import load_arguments
 from utils.cli.board import Board
 from utils.cli.cluster_options import cluster_options, read_overlay
+from utils.cli.outcome import exit_code, tell_failures
 from utils.cli.settings import (
     default_home,
     default_python,
@@ -23,14 +24,10 @@ from utils.cli.settings import (
     output_option,
 )
 from utils.cli.submit import kfp_options, submit_run
-from utils.errors import IlabError, PrerequisiteError, UsageError
+from utils.errors import IlabError, UsageError
 from utils.ir.load import load
 from utils.ir.model import Pipeline, RunResult, TaskState
-from utils.runners.runs import RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
-
-# A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
-_CHECKING_TASK = "prerequisites"
-_INTERRUPTED = 130
+from utils.runners.runs import Place, RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
 
 
 def default_package() -> Path:
@@ -132,6 +129,12 @@ def resume(run_id: str, home: Path, output: str, **options: Any) -> None:
     It runs with the parameters and settings it was started with; settings given here replace the earlier ones.
     """
     folder = find_run(home, run_id)
+    if place := folder.place:
+        if _given_settings(options):
+            raise UsageError(
+                f"the run {run_id} lives on a cluster", "these settings are for runs on this machine", "leave them out"
+            )
+        sys.exit(resume_on_kubernetes(folder, place, output))
     history = folder.history()
     if history.state is TaskState.SUCCEEDED:
         click.echo(f"the run {run_id} has succeeded; there is nothing to resume", err=True)
@@ -179,7 +182,7 @@ def start_on_kubernetes(
     Raises:
         IlabError: it can't run there.
     """
-    from utils.cli.cluster_run import print_dry_run
+    from utils.cli.cluster_run import print_dry_run, run_on_kubernetes
     from utils.runners.cluster_session import ClusterSettings, default_run_id
 
     settings = ClusterSettings(
@@ -196,7 +199,22 @@ def start_on_kubernetes(
     run_id = run_id or default_run_id(pipeline.name, arguments)
     if options["dry_run"]:
         return print_dry_run(pipeline, arguments, settings, run_id)
-    raise UsageError("--on kubernetes can only --dry-run yet", "", "use --on kfp or --on local")
+    again = _next(RunFolder(home, run_id), "resume")
+    return run_on_kubernetes(pipeline, arguments, settings, run_id, output, again=again)
+
+
+def resume_on_kubernetes(folder: RunFolder, place: Place, output: str) -> int:
+    """Go on with a run on a cluster, as it was started. Returns the exit code.
+
+    Raises:
+        IlabError: it can't go on.
+    """
+    from utils.cli.cluster_run import run_on_kubernetes
+    from utils.runners.cluster_session import ClusterSettings
+
+    settings = ClusterSettings(**vars(place), home=folder.home, resume=True)
+    again = _next(folder, "resume")
+    return run_on_kubernetes(load(folder.package), folder.arguments, settings, folder.run_id, output, again=again)
 
 
 def start_local(
@@ -236,16 +254,6 @@ def work(folder: RunFolder, pipeline: Pipeline, output: str) -> int:
     return code
 
 
-def exit_code(result: RunResult, board: Board) -> int:
-    """0 success, 1 failed, 3 when it was the task that checks prerequisites, 130 interrupted."""
-    if result.state is TaskState.CANCELED:
-        return _INTERRUPTED
-    if result.state is TaskState.SUCCEEDED:
-        return 0
-    failed = {row.id.split("/")[-1] for row in board.snapshot() if row.state is TaskState.FAILED}
-    return PrerequisiteError.exit_code if _CHECKING_TASK in failed else 1
-
-
 def _report(folder: RunFolder, result: RunResult, code: int) -> dict[str, Any]:
     return {
         "run_id": folder.run_id,
@@ -268,14 +276,7 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
         click.echo("\ninterrupted; every task was stopped", err=True)
         click.echo(f"  go on: {_next(folder, 'resume')}\n  give up: {_next(folder, 'clean')}", err=True)
         return
-    failed = sorted((row for row in board.snapshot() if row.state is TaskState.FAILED), key=lambda row: row.ended)
-    for row in failed:
-        click.secho(f"\n{row.label} failed", fg="red", bold=True, err=True)
-        click.echo(f"error: {row.message}", err=True)
-        if folder.log(row.id).exists():
-            click.echo(f"  log: {folder.log(row.id)}", err=True)
-    if not failed:
-        click.echo(f"\nerror: {result.error}", err=True)
+    tell_failures(folder, result, board)
     lost = lost_volumes(folder, folder.history())
     if lost:
         click.echo(f"  resume: not possible, the run's exit task deleted the volume {', '.join(lost)}", err=True)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from utils.cli.board import Board, Progress, Row, count
+from utils.cli.board import EARLIER, Board, Progress, Row, count
 from utils.cli.settings import duration
 from utils.ir.model import Event, TaskState
 
@@ -36,6 +36,7 @@ class View(ABC):
         self.board = board
         self.run_id = run_id
         self.stopping = False
+        self.notice = ""
 
     @abstractmethod
     def on_event(self, event: Event) -> None: ...
@@ -43,6 +44,10 @@ class View(ABC):
     def on_interrupt(self) -> None:
         """The tasks are being stopped."""
         self.stopping = True
+
+    def on_notice(self, text: str) -> None:
+        """Something that concerns the whole run, such as an API server that went away."""
+        self.notice = text
 
     def __enter__(self) -> Self:
         return self
@@ -80,11 +85,18 @@ class PlainView(View):
     def on_interrupt(self) -> None:
         self._print(_STOPPING)
 
+    def on_notice(self, text: str) -> None:
+        self._print(f"{time.strftime('%H:%M:%S')}  {text}")
+
     def _tell(self, row: Row, event: Event) -> None:
         if event.state is not self._states.get(row.id, TaskState.PENDING):
             self._states[row.id] = event.state
             if event.state is not TaskState.PENDING:
                 self._line(row, event, _change(row))
+            elif event.message:
+                self._line(row, event, f"waits: {_reason(row)}")
+        elif event.state is TaskState.PENDING and event.message:
+            self._line(row, event, f"waits: {_reason(row)}")
         elif event.progress:
             done, total, what = event.progress
             at, shown = self._printed.get(row.id, (row.started, None))
@@ -107,7 +119,7 @@ def _change(row: Row) -> str:
     took = f" after {duration(row.seconds(row.ended))}" if row.ended and row.started else ""
     words = {
         TaskState.RUNNING: "started",
-        TaskState.SUCCEEDED: f"succeeded{took}",
+        TaskState.SUCCEEDED: EARLIER if row.reused else f"succeeded{took}",
         TaskState.FAILED: f"FAILED{took}: {text}",
         TaskState.CANCELED: f"stopped{took}",
         TaskState.SKIPPED: f"skipped: {_reason(row)}".removesuffix(": "),
@@ -158,7 +170,7 @@ class LiveView(View):
     def _render(self) -> "RenderableType":
         size = self._console.size
         now = time.time()
-        note = _STOPPING if self.stopping else ""
+        note = _STOPPING if self.stopping else self.notice
         return render(self.board.snapshot(), self.run_id, now - self._started, now, size.width, size.height, note)
 
 

@@ -8,16 +8,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.ir.model import Pipeline
+from utils.cluster import (
+    Cluster,
+    connect,
+    create_or_attach,
+    delete,
+    delete_all,
+    get,
+    list_objects,
+)
+from utils.errors import IlabError, UsageError
+from utils.ir.check import check
+from utils.ir.model import Event, Outputs, Pipeline, RunIds, RunResult, TaskState
+from utils.ir.schedule import is_exit_task
+from utils.ir.walk import Walker
 from utils.runners.dry_run import planned_manifests
-from utils.runners.manifests import PodSettings, fingerprint
-from utils.runners.run_object import RunRecord, timestamp
-from utils.runners.runs import check_run_id, new_run_id
+from utils.runners.interrupt import interruptible
+from utils.runners.journal import Journal
+from utils.runners.kubernetes import KubernetesRunner
+from utils.runners.manifests import HASH_LABEL, RUN_LABEL, PodSettings, fingerprint
+from utils.runners.run_object import RunObject, RunRecord, find_object, open_run, timestamp
+from utils.runners.runs import Place, RunFolder, check_run_id, create_run, new_run_id, object_name
 
 Manifest = dict[str, Any]
 Make = Callable[[Mapping[str, Any]], list[Manifest]]
 
 _LONGEST_HOSTNAME = 50
+# An upgrade of a control plane takes minutes; a week of training is not given up for it.
+_PATIENCE = 900.0
+_TIDY_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,21 @@ class ClusterSettings:
     home: Path = Path()
     resume: bool = False
     keep_jobs: bool = False
+
+
+@dataclass(frozen=True)
+class ClusterResult(RunResult):
+    """How a run on a cluster ended.
+
+    Attributes:
+        folder: its folder on this machine, with the logs.
+        earlier: it had ended before; nothing was done now.
+        tasks: outputs of the tasks that succeeded.
+    """
+
+    folder: RunFolder = RunFolder(Path(), "")
+    earlier: bool = False
+    tasks: Mapping[str, Outputs] = field(default_factory=dict)
 
 
 def default_run_id(pipeline_name: str, arguments: Mapping[str, Any]) -> str:
@@ -71,14 +105,238 @@ def dry_run(
         IlabError: as the run itself would.
     """
     check_run_id(run_id)
-    record = _new_record(pipeline, arguments, run_id, skip)
+    record = new_record(pipeline, arguments, run_id, skip)
     return planned_manifests(pipeline, record, pod_settings(settings, run_id, settings.namespace, {}), make)
 
 
-def pod_settings(settings: ClusterSettings, run_id: str, namespace: str, owner: Mapping[str, Any]) -> PodSettings:
-    return PodSettings(run_id, namespace, owner, settings.service_account, settings.overlay, settings.pending_seconds)
+def run_on_cluster(
+    pipeline: Pipeline,
+    arguments: Mapping[str, Any],
+    settings: ClusterSettings,
+    run_id: str,
+    on_event: Callable[[Event], None],
+    on_interrupt: Callable[[], None] = lambda: None,
+    skip: frozenset[str] = frozenset(),
+    make: Make | None = None,
+    on_notice: Callable[[str], None] = lambda text: None,
+) -> ClusterResult:
+    """Start a run, or go on with the one of this id, and follow it to its end.
+
+    Ctrl-C or SIGTERM deletes its Jobs and leaves a run that goes on when it is started again. One whose process was
+    killed goes on too: its Jobs that still run, or have ended, are found. One that has ended is not repeated.
+
+    Args:
+        on_event: told of every task's state; called from several threads, one at a time.
+        on_interrupt: called when the tasks are being stopped.
+        skip: ids of tasks that are left out, as if they had succeeded without outputs. Such a part of a run starts
+            anew, on the same volume, however an earlier part ended.
+        make: gives, for the owner's reference, further objects that the run needs (Secrets, ConfigMaps).
+        on_notice: told when the API server goes away, and when it is back.
+
+    Returns:
+        how it ended; CANCELED when it was interrupted.
+
+    Raises:
+        UsageError: the run of this id is another one (pipeline file, arguments), or can't go on.
+        PipelineError, PrerequisiteError: it can't run there; nothing has started.
+        ClusterError: the cluster refuses something, or was away for too long. What runs goes on there.
+    """
+    check_run_id(run_id)
+    check(pipeline, containers=True)
+    cluster = connect(settings.namespace, settings.kubeconfig, settings.context, notify=on_notice, patience=_PATIENCE)
+    record = new_record(pipeline, arguments, run_id, skip)
+    run, made = open_run(cluster, record)
+    folder = _folder(pipeline, run, settings, cluster)
+    with folder.locked(), Journal(folder.journal) as journal:
+        if not made and take_up(run, record, settings.resume):
+            return _told_again(run, folder, on_event)
+        journal.append("run", pid=os.getpid())
+
+        def note(task_id: str, claims: list[str]) -> None:
+            run.mounted(task_id, claims)
+            journal.append("process", sync=False, task=task_id, claims=claims)
+
+        pods = pod_settings(settings, run_id, cluster.namespace, run.owner, cluster.account)
+        ids = RunIds(name=run_id, id=run_id, created=run.record.created)
+        finished = {**{task_id: Outputs() for task_id in skip}, **run.finished}
+        exits, tolerant = exit_tasks(pipeline)
+        with KubernetesRunner(cluster, pods, ids, folder.log, note, settings.resume, exits) as runner:
+
+            def tell(event: Event) -> None:
+                run.on_event(event)
+                journal.on_event(event)
+                on_event(event)
+                if event.state is TaskState.FAILED and not tolerant:
+                    runner.stop_for_failure()
+
+            try:
+                make_extras(run, make)
+                walker = Walker(pipeline, arguments, runner, ids, on_event=tell, finished=finished)
+                with interruptible(walker, runner.kill, on_interrupt) as interrupted:
+                    result = walker.run()
+            except IlabError:
+                if made and not run.tasks:  # nothing has started
+                    delete(cluster, "ConfigMap", run.name)
+                    folder.remove()
+                raise
+            if interrupted.is_set():
+                result = RunResult(TaskState.CANCELED, "interrupted", result.outputs)
+            tidy_up(run, settings.keep_jobs)
+        run.update(state=result.state, error=result.error)
+        journal.append("end", state=result.state.value, error=result.error)
+        return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished)
 
 
-def _new_record(pipeline: Pipeline, arguments: Mapping[str, Any], run_id: str, skip: frozenset[str]) -> RunRecord:
+def pod_settings(
+    settings: ClusterSettings, run_id: str, namespace: str, owner: Mapping[str, Any], account: str = ""
+) -> PodSettings:
+    """What all pods have in common; in a pod, theirs is its own service account unless another is given."""
+    return PodSettings(
+        run_id, namespace, owner, settings.service_account or account, settings.overlay, settings.pending_seconds
+    )
+
+
+def new_record(pipeline: Pipeline, arguments: Mapping[str, Any], run_id: str, skip: frozenset[str]) -> RunRecord:
     package = hashlib.sha256(pipeline.text.encode()).hexdigest()
     return RunRecord(run_id, pipeline.name, package, dict(arguments), timestamp(time.time()), tuple(sorted(skip)))
+
+
+def take_up(run: RunObject, wanted: RunRecord, resume: bool) -> bool:
+    """Make a run that is there already ready to go on; True when there is nothing left to do.
+
+    Raises:
+        UsageError: it is another run, or what its finished tasks wrote is gone.
+    """
+    found = run.record
+    differing = [
+        *(["another pipeline file"] if found.package != wanted.package else []),
+        *(["another part of the pipeline"] if found.skip != wanted.skip else []),
+        *(
+            f"{name}: {found.arguments.get(name, 'not given')!r}, now {wanted.arguments.get(name, 'not given')!r}"
+            for name in sorted({*found.arguments, *wanted.arguments})
+            if found.arguments.get(name) != wanted.arguments.get(name)
+        ),
+    ]
+    ended = found.state is not TaskState.RUNNING
+    part = bool(found.skip or wanted.skip)
+    if part and ended and (differing or found.state is not TaskState.CANCELED):
+        run.forget(list(run.tasks))
+        run.update(**{**vars(wanted), "created": found.created})
+        return False
+    if differing:
+        raise UsageError(
+            f"there is a run {found.run_id} already, and it is another one",
+            "\n".join(differing),
+            "choose another --run-id, or start it as before",
+        )
+    if found.state is TaskState.SUCCEEDED or (found.state is TaskState.FAILED and not resume):
+        return True
+    if ended:
+        _refuse_lost_claims(run)
+        run.update(state=TaskState.RUNNING, error="")
+    return False
+
+
+def exit_tasks(pipeline: Pipeline) -> tuple[frozenset[str], bool]:
+    """Ids of the exit tasks; and whether other tasks ignore the failure of those before them."""
+    found: set[str] = set()
+    tolerant = False
+    queue = [("", pipeline.root)]
+    while queue:
+        prefix, component = queue.pop()
+        for node in component.dag.nodes if component.dag else ():
+            if is_exit_task(node):
+                found.add(prefix + node.key)
+            tolerant = tolerant or (node.always and not is_exit_task(node))
+            queue.append((f"{prefix}{node.key}/", pipeline.components[node.component]))
+    return frozenset(found), tolerant
+
+
+def _refuse_lost_claims(run: RunObject) -> None:
+    lost = [name for name in run.claims() if get(run.cluster, "PersistentVolumeClaim", name) is None]
+    if lost:
+        raise UsageError(
+            f"the run {run.record.run_id} can't go on: its volume {', '.join(lost)} is gone",
+            "the pipeline's exit task deletes the volume when a run ends",
+            "start a new run; -p k8s_keep_volume=on_failure keeps the volume of a failed one",
+        )
+
+
+def _folder(pipeline: Pipeline, run: RunObject, settings: ClusterSettings, cluster: Cluster) -> RunFolder:
+    """The run's folder on this machine, made where there is none: another machine may have started the run."""
+    kubeconfig = str(Path(settings.kubeconfig).absolute()) if settings.kubeconfig else ""
+    place = Place(
+        cluster.namespace,
+        kubeconfig,
+        settings.context,
+        settings.service_account,
+        settings.overlay,
+        settings.pending_seconds,
+    )
+    record = run.record
+    folder = RunFolder(settings.home, record.run_id)
+    if not folder.path.is_dir():
+        return create_run(settings.home, record.run_id, pipeline.text, dict(record.arguments), place)
+    there = folder.place
+    if there is None or there.namespace != cluster.namespace:
+        raise UsageError(
+            f"there is a run {record.run_id} already in {settings.home}",
+            f"it lives in {there or 'this machine'}",
+            "choose another --run-id, or another --home",
+        )
+    folder.store(record.run_id, dict(record.arguments), place, folder.created)
+    return folder
+
+
+def _told_again(run: RunObject, folder: RunFolder, on_event: Callable[[Event], None]) -> ClusterResult:
+    """A run that has ended, told as if it had ended now."""
+    for entry in sorted(run.tasks.values(), key=lambda one: one.ended):
+        message = "finished earlier" if entry.state is TaskState.SUCCEEDED else entry.message
+        on_event(Event(time.time(), entry.id, entry.state, message, outputs=entry.outputs))
+    return ClusterResult(run.record.state, run.record.error, Outputs(), folder, True, run.finished)
+
+
+def make_extras(run: RunObject, make: Make | None) -> None:
+    """Make the objects that come with the run; those of a process that was killed are found.
+
+    Raises:
+        ConflictError: one is there already and is another one, for instance a Secret with other values.
+    """
+    manifests = [owned_extra(run, one) for one in make(run.owner)] if make else []
+    if not manifests:
+        return
+    run.update(extras=tuple((one["kind"], one["metadata"]["name"]) for one in manifests))
+    for manifest in manifests:
+        create_or_attach(run.cluster, manifest)
+
+
+def owned_extra(run: RunObject, manifest: Manifest) -> Manifest:
+    """The manifest with the run's label, owner and a hash, where it lacks them.
+
+    The hash is salted with the owner's uid: nobody can try out which secret gives it.
+    """
+    metadata = manifest["metadata"]
+    content = {key: manifest.get(key) for key in ("data", "stringData", "spec")}
+    own = {RUN_LABEL: run.record.run_id, HASH_LABEL: fingerprint([run.uid, content])}
+    labels = {**own, **metadata.get("labels", {})}
+    owners = metadata.get("ownerReferences") or [run.owner]
+    return {**manifest, "metadata": {**metadata, "labels": labels, "ownerReferences": owners}}
+
+
+def tidy_up(run: RunObject, keep_jobs: bool) -> None:
+    """Delete what the run has made and nothing needs after its end; its object and volume stay."""
+    label = f"{RUN_LABEL}={run.record.run_id}"
+    for kind, name in run.record.extras:
+        delete(run.cluster, kind, name)
+    if keep_jobs:
+        return
+    deleted = sum(delete_all(run.cluster, kind, label) for kind in ("PyTorchJob", "Job"))
+    until = time.monotonic() + _TIDY_SECONDS
+    while deleted and time.monotonic() < until and list_objects(run.cluster, "Pod", label):
+        time.sleep(1.0)
+
+
+def remove_run(place: Place, run_id: str) -> bool:
+    """Delete a run's object, and with it all that belongs to it, volume included; False when there is none."""
+    cluster = connect(place.namespace, place.kubeconfig, place.context)
+    return find_object(cluster, run_id) is not None and delete(cluster, "ConfigMap", object_name(run_id))

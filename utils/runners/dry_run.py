@@ -11,10 +11,7 @@ from utils.runners.base import Runner
 from utils.runners.manifests import PodSettings, claim_manifest, job_manifest, task_command
 from utils.runners.run_object import RunRecord, run_manifest
 from utils.runners.runs import claim_of_run
-from utils.stages.launch_phase import describe_training
-from utils.stages.launch_pytorchjob import job_name as training_job_name
-from utils.stages.launch_pytorchjob import pytorchjob_manifest
-from utils.stages.training import seconds_of, torchrun_arguments
+from utils.stages.launch_phase import describe_training, training_manifest
 
 Manifest = dict[str, Any]
 _EMPTY = {"NUMBER_INTEGER": 0, "NUMBER_DOUBLE": 0.0, "BOOLEAN": False, "LIST": [], "STRUCT": {}}
@@ -97,22 +94,10 @@ def _training_job(task: Task, settings: PodSettings) -> Manifest:
     rows = max(options["effective_batch_size"], 1)
     base = {"checkpoint": "phase_1/hf_format/samples_N"} if options["phase"] == 2 else {}
     training = {**describe_training(options, {"rows": rows}, base, options["gpu_per_worker"]), "full_state": True}
-    names = ("run_id", "image", "data_dir", "gpu_identifier", "tolerations", "node_selectors")
     try:
-        times = {"pending": seconds_of(options["pending_timeout"]), "timeout": seconds_of(options["timeout"])}
+        manifest: Manifest = training_manifest(training, options, dict(settings.overlay))
     except SystemExit as error:  # a stage's way to fail
         raise UsageError(str(error).removeprefix("error: ")) from None
-    job = {
-        "name": training_job_name(options["run_id"], options["phase"]),
-        "nodes": training["nodes"],
-        "gpus": training["gpus"],
-        "cpu": options["cpu_per_worker"],
-        "memory": options["memory_per_worker"],
-        "claim": options["volume_claim"],
-        **times,
-        **{name: options[name] for name in names},
-    }
-    manifest: Manifest = pytorchjob_manifest(job, torchrun_arguments(training), dict(settings.overlay))
     if settings.namespace:
         manifest["metadata"]["namespace"] = settings.namespace
     return manifest

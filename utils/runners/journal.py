@@ -118,13 +118,14 @@ def read_history(path: Path) -> History:
 def _apply(history: History, record: dict[str, Any]) -> History:
     kind, at = record["kind"], record["time"]
     if kind == "run":
+        private = (record["private_dir"],) if "private_dir" in record else ()
         return replace(
             history,
             state=None,
             error="",
             ended=0.0,
             started=history.started or at,
-            private_dirs=(*history.private_dirs, record["private_dir"]),
+            private_dirs=(*history.private_dirs, *private),
         )
     if kind == "end":
         return replace(history, state=TaskState(record["state"]), error=record.get("error", ""), ended=at)

@@ -29,6 +29,9 @@ TERMINATION_LOG = "/dev/termination-log"
 _LONGEST_NAME = 57
 _LONGEST_LABEL = 63
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+# KFP's command is a shell that starts Python. As first process of the container it takes no SIGTERM and passes none on;
+# so that stages can clean up, everything else in the container gets one.
+_STOP = ("sh", "-c", "kill -s TERM -- -1")
 _NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
 # Any user id has no home and no name: libraries get both here.
 _ENVIRONMENT = {
@@ -188,6 +191,7 @@ def _container(
         "resources": _resources(pod.get("resources", {})),
         "volumeMounts": mounts,
         "securityContext": security,
+        "lifecycle": {"preStop": {"exec": {"command": list(_STOP)}}} if runs_executor(task) else {},
         # What a failed container printed last is in the pod's status even when its log can't be read.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

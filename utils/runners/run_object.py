@@ -16,7 +16,7 @@ from utils.cluster import Cluster, ConflictError, create, get, patch
 from utils.errors import UsageError
 from utils.ir.model import Artifact, Event, Outputs, TaskState
 from utils.runners.manifests import OBJECT_LABEL, RUN_LABEL, task_slug
-from utils.runners.runs import claim_of_run
+from utils.runners.runs import object_name
 
 _LONGEST_MESSAGE = 2000
 _ENDED = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED)
@@ -114,10 +114,6 @@ class RunObject:
     def _write(self, data: Mapping[str, str | None]) -> None:
         if data:
             patch(self.cluster, "ConfigMap", self.name, {"data": dict(data)})
-
-
-def object_name(run_id: str) -> str:
-    return claim_of_run(run_id)
 
 
 def run_manifest(record: RunRecord, namespace: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 <home>/runs/<run id>/    journal.jsonl  run.json  pipeline.yaml  logs/<task>.log  tasks/<task>/
 <home>/claims/<claim>/
+
+A run on a cluster lives there, as the ConfigMap `ilab-<run id>`; its folder here has logs and a copy of the journal.
 """
 
 import errno
@@ -12,9 +14,9 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,25 @@ class Settings:
     secrets: str = ""
     install_packages: bool = False
     grace: float = 10.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where on a cluster a run lives, and how its pods are made; kept with the run's folder.
+
+    `kubeconfig` and `context` are "" for what the environment gives; `overlay` is a patch for every pod.
+    """
+
+    namespace: str
+    kubeconfig: str = ""
+    context: str = ""
+    service_account: str = ""
+    overlay: Mapping[str, Any] = field(default_factory=dict)
+    pending_seconds: float = 3600.0
+
+    def __str__(self) -> str:
+        where = self.context or self.kubeconfig
+        return f"namespace {self.namespace}" + (f" of {where}" if where else "")
 
 
 @dataclass(frozen=True)
@@ -76,13 +97,40 @@ class RunFolder:
         return read_history(self.journal)
 
     def stored(self) -> tuple[dict[str, Any], Settings, str]:
-        """The arguments the run was started with, its settings, and its time of creation (UTC, RFC 3339)."""
-        stored = json.loads((self.path / "run.json").read_text())
+        """The arguments the run was started with, its settings, and its time of creation (UTC, RFC 3339).
+
+        Raises:
+            UsageError: it is a run on a cluster, which has no settings of this machine.
+        """
+        stored = self._stored()
+        if "cluster" in stored:
+            raise UsageError(f"the run {self.run_id} lives on a cluster", f"in {Place(**stored['cluster'])}")
         return stored["arguments"], Settings(**stored["settings"]), stored["created"]
 
-    def store(self, run_id: str, arguments: dict[str, Any], settings: Settings, created: str) -> None:
-        """Write what `stored` reads."""
-        content = {"run_id": run_id, "created": created, "arguments": arguments, "settings": asdict(settings)}
+    @property
+    def place(self) -> Place | None:
+        """Where on a cluster the run lives; None for one on this machine."""
+        cluster = self._stored().get("cluster")
+        return Place(**cluster) if cluster else None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = self._stored()["arguments"]
+        return arguments
+
+    @property
+    def created(self) -> str:
+        """UTC, RFC 3339."""
+        return str(self._stored()["created"])
+
+    def _stored(self) -> dict[str, Any]:
+        stored: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        return stored
+
+    def store(self, run_id: str, arguments: dict[str, Any], settings: Settings | Place, created: str) -> None:
+        """Write what `stored`, or `place`, reads."""
+        key = "cluster" if isinstance(settings, Place) else "settings"
+        content = {"run_id": run_id, "created": created, "arguments": arguments, key: asdict(settings)}
         part = self.path / "run.json.part"
         part.write_text(json.dumps(content, indent=1))
         part.replace(self.path / "run.json")
@@ -139,7 +187,9 @@ class RunFolder:
         shutil.rmtree(self.path)
 
 
-def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any], settings: Settings) -> RunFolder:
+def create_run(
+    home: Path, run_id: str, package: str, arguments: dict[str, Any], settings: Settings | Place
+) -> RunFolder:
     """Make the folder of a new run; `package` is the text of its pipeline file.
 
     Raises:
@@ -191,7 +241,7 @@ def all_runs(home: Path) -> list[RunFolder]:
     if not runs.is_dir():
         return []
     folders = [RunFolder(home, path.name) for path in runs.iterdir() if _RUN_ID.match(path.name)]
-    return sorted(folders, key=lambda folder: (folder.stored()[2], folder.run_id))
+    return sorted(folders, key=lambda folder: (folder.created, folder.run_id))
 
 
 def new_run_id(pipeline: str) -> str:
@@ -216,4 +266,9 @@ def check_run_id(run_id: str) -> None:
 
 def claim_of_run(run_id: str) -> str:
     """The name of the claim that the pipeline's own component `create_volume` makes for a run."""
+    return f"ilab-{run_id}"
+
+
+def object_name(run_id: str) -> str:
+    """The name of the ConfigMap that a run on a cluster is."""
     return f"ilab-{run_id}"

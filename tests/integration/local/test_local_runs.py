@@ -128,7 +128,6 @@ def test_packages_that_are_there_are_not_installed_again(home: Home) -> None:
     [
         (["-p", "clam=x"], "claim"),
         (["--python", "/no/such/python"], "can't be started"),
-        (["--on", "kubernetes"], "not there yet"),
         (["--run-id", "No_Id"], "can't be the id"),
     ],
 )

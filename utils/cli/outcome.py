@@ -1,0 +1,36 @@
+"""How a run ended, as an exit code and in words."""
+
+import click
+
+from utils.cli.board import Board
+from utils.errors import PrerequisiteError
+from utils.ir.model import RunResult, TaskState
+from utils.runners.base import STOPPED
+from utils.runners.runs import RunFolder
+
+# A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
+_CHECKING_TASK = "prerequisites"
+_INTERRUPTED = 130
+
+
+def exit_code(result: RunResult, board: Board) -> int:
+    """0 success, 1 failed, 3 when it was the task that checks prerequisites, 130 interrupted."""
+    if result.state is TaskState.CANCELED:
+        return _INTERRUPTED
+    if result.state is TaskState.SUCCEEDED:
+        return 0
+    failed = {row.id.split("/")[-1] for row in board.snapshot() if row.state is TaskState.FAILED}
+    return PrerequisiteError.exit_code if _CHECKING_TASK in failed else 1
+
+
+def tell_failures(folder: RunFolder, result: RunResult, board: Board) -> None:
+    """Tell on stderr what failed, and where its log is."""
+    rows = [row for row in board.snapshot() if row.state is TaskState.FAILED and row.message != STOPPED]
+    failed = sorted(rows, key=lambda row: row.ended)
+    for row in failed:
+        click.secho(f"\n{row.label} failed", fg="red", bold=True, err=True)
+        click.echo(f"error: {row.message}", err=True)
+        if folder.log(row.id).exists():
+            click.echo(f"  log: {folder.log(row.id)}", err=True)
+    if not failed:
+        click.echo(f"\nerror: {result.error}", err=True)

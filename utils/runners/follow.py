@@ -1,0 +1,207 @@
+"""One Job from its creation to its end: what it waits for, its log, its deadlines, its result."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+from utils.cluster import Cluster, PodState, events_of, job_pending_reason, list_objects, pod_state, tail_log
+from utils.errors import IlabError, TaskFailed
+from utils.ir.command import message_outputs, value_outputs
+from utils.ir.model import Event, Outputs, Task, TaskState
+from utils.runners.base import STOPPED
+from utils.runners.manifests import CONTAINER, RUN_LABEL, TASK_LABEL, runs_executor, task_root, task_slug
+from utils.runners.observed import Observed, job_end, owned_by
+from utils.runners.output import Progress
+from utils.runners.pod_log import PodLog
+
+_LOOK_SECONDS = 1.0
+_EVENTS_SECONDS = 5.0
+_LOG_END_SECONDS = 30.0
+_LONGEST_OUTPUT = 4096
+_TAIL_LINES = 15
+
+
+class ResultLost(TaskFailed):
+    """The task succeeded, and the pod whose status had its outputs is gone."""
+
+
+class Stopped(IlabError):
+    """The task was stopped; it is not tried again."""
+
+
+@dataclass
+class Following:
+    """A task's Job that is being followed.
+
+    Args:
+        job: as created, or as found.
+        path: the task's log file.
+        canceled: set to stop the task.
+        pending_seconds: how long its pod may wait before it starts; again after each replacement.
+    """
+
+    cluster: Cluster
+    observed: Observed
+    task: Task
+    job: dict[str, Any]
+    run_id: str
+    path: Path
+    emit: Callable[[Event], None]
+    canceled: Flag
+    pending_seconds: float
+    _log: PodLog | None = None
+    _pod: str = ""
+    _since: float = field(default_factory=time.monotonic)
+    _running: bool = False
+    _told: str = ""
+    _looked: float = float("-inf")
+
+    @property
+    def uid(self) -> str:
+        return str(self.job["metadata"]["uid"])
+
+    def to_end(self) -> Outputs:
+        """Follow the Job to its end.
+
+        Raises:
+            TaskFailed: it failed, ran out of time, or was deleted by someone.
+            Stopped: it was stopped.
+            ClusterError: the cluster can't be watched any more.
+        """
+        try:
+            while True:
+                if self.canceled.is_set():
+                    raise Stopped(STOPPED)
+                self.job = self.observed.job(self.uid) or self.job
+                end, why = job_end(self.job)
+                if end:
+                    return self._result(end, why)
+                if self.observed.is_gone(self.uid):
+                    raise TaskFailed(
+                        f"the Job {self.job['metadata']['name']} is gone",
+                        "someone else deleted it, or the run's ConfigMap, before it ended",
+                    )
+                self._look()
+                self.observed.wait(_LOOK_SECONDS)
+        finally:
+            if self._log:
+                self._log.stop()
+
+    def _look(self) -> None:
+        """See what the newest pod does; keep the deadlines."""
+        pods = self.observed.pods(self.uid)
+        pod = pods[-1] if pods else None
+        if pod and pod["metadata"]["name"] != self._pod:
+            self._pod = pod["metadata"]["name"]
+            self._wait_again()
+        state = pod_state(pod) if pod else PodState("Pending")
+        if state.started:
+            self._run(state)
+        else:
+            self._pend(pod)
+        timeout, passed = self.task.timeout_seconds, time.monotonic() - self._since
+        if self._running and timeout and passed > timeout:
+            raise TaskFailed(f"{self.task.id} ran longer than the {timeout:g} s it has")
+        if not self._running and passed > self.pending_seconds:
+            raise TaskFailed(
+                f"{self.task.id} did not start in {self.pending_seconds:g} s",
+                self._told or "the cluster gives no reason",
+                "mend that, or raise --pending-timeout",
+            )
+
+    def _wait_again(self) -> None:
+        """A new pod: the first, or one in the place of a pod that the cluster took away."""
+        if self._log:
+            self._log.finish(_LOG_END_SECONDS)
+            self._tell(TaskState.PENDING, "the cluster took its pod away; it starts again in another")
+        self._log, self._running, self._since, self._looked = None, False, time.monotonic(), float("-inf")
+
+    def _run(self, state: PodState) -> None:
+        if not self._running:
+            self._running, self._since = True, time.monotonic()
+            self._told = ""
+            self._tell(TaskState.RUNNING)
+        if self._log is None:
+            self._log = PodLog(self.cluster, self._pod, CONTAINER, self.path, self._report)
+
+    def _pend(self, pod: dict[str, Any] | None) -> None:
+        """Tell what a pod, or a Job without one, waits for; events are asked for now and then."""
+        now = time.monotonic()
+        if now - self._looked < _EVENTS_SECONDS:
+            return
+        self._looked = now
+        if pod:
+            reason = pod_state(pod, events_of(self.cluster, "Pod", pod["metadata"]["name"])).pending_reason
+        else:
+            reason = job_pending_reason(self.job, events_of(self.cluster, "Job", self.job["metadata"]["name"]))
+        if reason and reason != self._told:
+            self._told = reason
+            self._tell(TaskState.PENDING, reason)
+
+    def _tell(self, state: TaskState, message: str = "") -> None:
+        self.emit(Event(time.time(), self.task.id, state, message))
+
+    def _report(self, message: str, progress: Progress | None) -> None:
+        self.emit(Event(time.time(), self.task.id, TaskState.RUNNING, message, progress))
+
+    def _result(self, end: str, why: str) -> Outputs:
+        """Outputs of the Job that ended.
+
+        Raises:
+            TaskFailed: it failed, or its outputs can't be read.
+        """
+        labels = f"{RUN_LABEL}={self.run_id},{TASK_LABEL}={task_slug(self.task.id)}"
+        pods = [pod for pod in list_objects(self.cluster, "Pod", labels) if owned_by(pod, self.uid)]
+        pods.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+        states = [(pod, pod_state(pod)) for pod in pods]
+        if end == "Complete":
+            done = [(pod, state) for pod, state in states if state.phase == "Succeeded"]
+            if not done:
+                raise ResultLost(f"the pod of {self.task.id}, whose status had the outputs, is gone")
+            self._finish_log(done[-1][0])
+            return outputs_of(self.task, done[-1][1].message)
+        if not states:
+            raise TaskFailed(f"the Job {self.job['metadata']['name']} failed", why or "its pod is gone")
+        pod, state = next(((p, s) for p, s in reversed(states) if s.phase == "Failed"), states[-1])
+        raise TaskFailed(self._failure(pod, state, why))
+
+    def _finish_log(self, pod: dict[str, Any]) -> PodLog:
+        """Read the pod's log to its end; one that ended before it was seen is read now."""
+        if self._log is None or self._pod != pod["metadata"]["name"]:
+            self._pod = pod["metadata"]["name"]
+            self._log = PodLog(self.cluster, self._pod, CONTAINER, self.path, self._report)
+        self._log.finish(_LOG_END_SECONDS)
+        return self._log
+
+    def _failure(self, pod: dict[str, Any], state: PodState, why: str) -> str:
+        """What failed, and the last lines of the container that did."""
+        log = self._finish_log(pod)
+        reason = state.failure or why or "the pod failed"
+        if state.container and state.container != CONTAINER:
+            lines = tail_log(self.cluster, pod["metadata"]["name"], state.container, _TAIL_LINES)
+            return "\n".join([reason, *(f"    {line}" for line in lines)])
+        text = log.failure_text(reason, state.message)
+        if state.reason in ("", "Error") or text.startswith(reason):
+            return text
+        # What the container said last need not be why it ended: memory, eviction.
+        return "\n".join([reason, *(f"    {line}" for line in text.splitlines())])
+
+
+def outputs_of(task: Task, message: str) -> Outputs:
+    """A task's outputs from the termination message of its container.
+
+    Raises:
+        TaskFailed: the message is cut off, or holds something else.
+    """
+    if len(message.encode()) >= _LONGEST_OUTPUT:
+        raise TaskFailed(
+            f"the outputs of {task.id} are longer than the {_LONGEST_OUTPUT} bytes that a pod's status holds",
+            "output parameters and artifact metadata travel there",
+            "write what is long to a file on the run's volume",
+        )
+    if runs_executor(task) or not task.output_parameters:
+        return message_outputs(task, task_root(task), message if runs_executor(task) else "")
+    return value_outputs(task, task_root(task), message)

@@ -1,0 +1,96 @@
+"""What the cluster says about a run's Jobs and pods, kept up to date by two watches."""
+
+import threading
+from typing import Any
+
+from utils.cluster import Cluster, watch
+from utils.errors import IlabError
+
+Object = dict[str, Any]
+
+
+class Observed:
+    """The Jobs and pods with a label. A context manager: the watches run while it lasts.
+
+    Args:
+        cluster: where.
+        labels: the selector.
+    """
+
+    def __init__(self, cluster: Cluster, labels: str) -> None:
+        self._cluster, self._labels = cluster, labels
+        self._changed = threading.Condition()
+        self._found: dict[str, dict[str, Object]] = {"Job": {}, "Pod": {}}
+        self._gone: set[str] = set()
+        self._stopped = threading.Event()
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> "Observed":
+        for kind in self._found:
+            threading.Thread(target=self._follow, args=(kind,), daemon=True, name=f"watch {kind}").start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped.set()  # a thread may still wait for its last answer; nobody waits for it
+
+    def job(self, uid: str) -> Object | None:
+        with self._changed:
+            return self._found["Job"].get(uid)
+
+    def is_gone(self, uid: str) -> bool:
+        """Whether the Job was there and was deleted."""
+        with self._changed:
+            return uid in self._gone
+
+    def pods(self, job_uid: str) -> list[Object]:
+        """Pods of a Job, the oldest first."""
+        with self._changed:
+            found = [pod for pod in self._found["Pod"].values() if owned_by(pod, job_uid)]
+        return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a change, `seconds` at most.
+
+        Raises:
+            IlabError: the cluster can't be watched any more.
+        """
+        with self._changed:
+            if self._error is None:
+                self._changed.wait(seconds)
+            if self._error is not None:
+                raise self._error
+
+    def wake(self) -> None:
+        """End every `wait` now."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _follow(self, kind: str) -> None:
+        try:
+            for change, found in watch(self._cluster, kind, self._labels, stop=self._stopped.is_set):
+                self._take(kind, change, found)
+        except IlabError as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _take(self, kind: str, change: str, found: Object) -> None:
+        with self._changed:
+            if change == "DELETED":
+                self._found[kind].pop(found["metadata"]["uid"], None)
+                self._gone.add(found["metadata"]["uid"])
+            elif change != "SYNC":
+                self._found[kind][found["metadata"]["uid"]] = found
+            self._changed.notify_all()
+
+
+def owned_by(found: Object, uid: str) -> bool:
+    return any(owner["uid"] == uid for owner in found["metadata"].get("ownerReferences") or [])
+
+
+def job_end(job: Object) -> tuple[str, str]:
+    """(Complete or Failed, the condition's reason and message) of a Job; ("", "") while it goes on."""
+    for condition in (job.get("status") or {}).get("conditions") or []:
+        if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
+            return condition["type"], ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+    return "", ""

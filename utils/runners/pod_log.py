@@ -1,0 +1,86 @@
+"""A pod's log while it grows: into the task's log file, and to the display."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.cluster import Cluster, follow_log
+from utils.errors import IlabError
+from utils.runners.output import MessageFilter, Progress, failure_text, parse_progress
+
+_LONGEST_MESSAGE = 300
+_REPORT_SECONDS = 0.2
+
+
+class PodLog:
+    """Follows the container of one pod in a thread of its own.
+
+    In the task's log file pods follow each other, each under a line with its name. A pod whose log is followed again,
+    by a process that was started again, takes its earlier place.
+
+    Args:
+        report: called with (message, progress), at most five times a second, and with the last progress.
+    """
+
+    def __init__(
+        self, cluster: Cluster, pod: str, container: str, path: Path, report: Callable[[str, Progress | None], None]
+    ) -> None:
+        self._cluster, self._pod, self._container, self._path = cluster, pod, container, path
+        self._report = report
+        self._stopped = threading.Event()
+        self._error = ""
+        self.start = _open_part(path, pod)
+        self._thread = threading.Thread(target=self._follow, daemon=True, name=f"log {pod}")
+        self._thread.start()
+
+    def finish(self, seconds: float) -> None:
+        """Wait for the end of the log, so long at most."""
+        self._thread.join(seconds)
+        self.stop()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def failure_text(self, reason: str, fallback: str) -> str:
+        """Why the task failed, from what the container printed; else from `fallback`, the end of it in its status."""
+        if self._path.stat().st_size <= self.start and fallback:
+            with self._path.open("a") as file:
+                file.write(fallback.rstrip() + "\n")
+        text = failure_text(self._path, self.start, reason)
+        return f"{text}\n    (its log could not be read to the end: {self._error})" if self._error else text
+
+    def _follow(self) -> None:
+        keep = MessageFilter()
+        message, progress, told = "", None, 0.0
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                for line in follow_log(self._cluster, self._pod, self._container, self._stopped.is_set):
+                    file.write(line.encode() + b"\n")
+                    text = keep(line)
+                    found = parse_progress(text)
+                    progress = found or progress
+                    message = message if found else text.strip()[:_LONGEST_MESSAGE] or message
+                    if (message or progress) and time.monotonic() - told >= _REPORT_SECONDS:
+                        self._report(message, progress)
+                        message, progress, told = "", None, time.monotonic()
+        except IlabError as error:
+            self._error = str(error)
+        if (message or progress) and not self._stopped.is_set():
+            self._report(message, progress)
+
+
+def _open_part(path: Path, pod: str) -> int:
+    """Begin the pod's part of the log file; where it starts. What is there of it already is dropped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = f"--- pod {pod} ---\n".encode()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(fd, "rb+") as file:
+        content = file.read()
+        at = content.rfind(header)
+        if at >= 0:
+            file.truncate(at + len(header))
+            return at + len(header)
+        file.write(header)
+        return file.tell()
