@@ -20,8 +20,8 @@ Object = dict[str, Any]
 class Fault:
     """What the next request of this verb and resource gets instead of an answer ("" for any).
 
-    status 0 drops the connection: before an answer, or after `lines` lines of a stream. `done` carries out the request
-    all the same, so that only the answer is lost.
+    status 0 drops the connection: before an answer, or after `lines` lines and a half of a stream; `clean` ends the
+    stream there as if that were all. `done` carries out the request all the same, so that only the answer is lost.
     """
 
     verb: str = ""
@@ -32,6 +32,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: Object = field(default_factory=dict)
     done: bool = False
+    clean: bool = False
 
 
 @dataclass
@@ -231,12 +232,11 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
             if fault and fault.lines is None:
                 self.close_connection = True
                 return None
-            lines = fault.lines if fault else None
             if verb == "watch" and resource in api.objects:
-                return self.stream((json.dumps(change) for change in api.watched(request)), lines)
+                return self.stream((json.dumps(change) for change in api.watched(request)), fault)
             status, answer = api.answer(request)
             if resource == "pods/log" and status == 200:
-                return self.stream(api.log_lines(request), lines)
+                return self.stream(api.log_lines(request), fault)
             return self.send(status, json.dumps(answer), {})
 
         def send(self, status: int, text: str, headers: dict[str, str]) -> None:
@@ -247,19 +247,19 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def stream(self, lines: Iterator[str] | list[str], cut: int | None) -> None:
-            """Chunked; after `cut` lines half a line follows, and the connection drops."""
+        def stream(self, lines: Iterator[str] | list[str], fault: Fault | None) -> None:
+            """Chunked, cut off as the fault says."""
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             for number, line in enumerate(lines):
                 text = line.encode() + b"\n"
-                if number == cut:
-                    text = text[: len(text) // 2]
+                last = fault is not None and number == fault.lines
+                text = text[: len(text) // 2] if last else text
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
-                if number == cut:
+                if last:
                     break
-            if cut is None:
+            if fault is None or fault.clean:
                 self.wfile.write(b"0\r\n\r\n")
             else:
                 self.close_connection = True

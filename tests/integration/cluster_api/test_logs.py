@@ -66,6 +66,16 @@ def test_log_is_followed_until_the_container_has_ended(api: ApiServer, cluster: 
     assert list(follow_log(cluster, pod)) == [*LINES, "after 1", "after 2"]
 
 
+def test_half_a_line_is_no_line_while_the_container_runs(
+    api: ApiServer, cluster: Cluster, time: Time, pod: str
+) -> None:
+    """A server that shuts down may end the stream in the middle of a line as if that were all."""
+    api.put("pods", "p", status=RUNNING)
+    api.faults.append(Fault(resource="pods/log", lines=1, clean=True))
+    time.at_sleep = lambda: api.put("pods", "p", status=ENDED)
+    assert list(follow_log(cluster, pod)) == LINES
+
+
 def test_container_that_has_not_started_is_waited_for(api: ApiServer, cluster: Cluster, time: Time, pod: str) -> None:
     api.put("pods", "p", status={"phase": "Pending", "containerStatuses": None})
     api.faults += [Fault(resource="pods/log", status=400, message="waiting to start: ContainerCreating")] * 3

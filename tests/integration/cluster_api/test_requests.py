@@ -133,6 +133,20 @@ def test_object_made_by_a_request_whose_answer_was_lost_is_ours(api: ApiServer, 
     assert list(api.objects["jobs"]) == ["train"]
 
 
+def test_equal_object_that_was_there_before_is_not_ours(cluster: Cluster) -> None:
+    create(cluster, job())
+    with pytest.raises(ConflictError, match="the name is taken"):
+        create(cluster, job())
+
+
+def test_deletion_whose_answer_was_lost_was_one(api: ApiServer, cluster: Cluster) -> None:
+    api.put("jobs", "train")
+    api.faults.append(Fault("delete", done=True))
+    assert delete(cluster, "Job", "train")
+    api.faults.append(Fault("delete"))
+    assert not delete(cluster, "PyTorchJob", "x")
+
+
 def test_name_taken_by_another_object_is_no_success_after_a_lost_answer(api: ApiServer, cluster: Cluster) -> None:
     api.put("jobs", "train", **{k: v for k, v in job(image="b").items() if k == "spec"})
     api.faults.append(Fault("create"))
@@ -266,12 +280,14 @@ class TestCreateOrAttach:
         assert caught.value.cause == "spec.template.spec.containers[main].image: b, wanted a"
         assert "kubectl -n lab delete jobs.batch train" in caught.value.remedy
 
-    def test_object_of_someone_else_is_refused_even_when_it_looks_the_same(
+    def test_object_without_a_hash_is_refused_even_when_it_looks_the_same(
         self, api: ApiServer, cluster: Cluster
     ) -> None:
         api.put("jobs", "train", kind="Job", spec=job()["spec"])
-        with pytest.raises(ConflictError):
-            create_or_attach(cluster, job())
+        unmarked = {**job(), "metadata": {"name": "train"}}
+        for wanted in (job(), unmarked):
+            with pytest.raises(ConflictError, match="not the one wanted"):
+                create_or_attach(cluster, wanted)
 
     def test_object_that_is_being_deleted_is_waited_for(self, api: ApiServer, cluster: Cluster, time: Time) -> None:
         api.put("jobs", "train", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
