@@ -15,6 +15,7 @@ from tests.unit.docs.guides import commands
 from utils.cli.compile import root
 
 PAGE = "kubernetes.md"
+NONE: Mapping[str, str] = MappingProxyType({})
 # The namespace in the guide, where it is a word of its own.
 NAMESPACE = re.compile(r"(?<![\w./-])ilab(?![\w./-])")
 
@@ -33,7 +34,7 @@ class Guide:
     namespace: str
 
     def run(
-        self, test: str, code: int = 0, replace: Mapping[str, str] = MappingProxyType({}), **environment: str
+        self, test: str, code: int = 0, replace: Mapping[str, str] = NONE, environment: Mapping[str, str] = NONE
     ) -> str:
         """Run the command block of a test in bash, and return all it said.
 

@@ -145,7 +145,7 @@ def test_upload(guide: Guide) -> None:
     server = start_s3_server(guide.folder / "s3", "access", "upload-value", bucket=guide.namespace)
     try:
         keys = {"SDG_OBJECT_STORE_ACCESS_KEY": "access", "SDG_OBJECT_STORE_SECRET_KEY": "upload-value"}
-        said = guide.run("test_upload", replace={"https://s3.example.com": server.endpoint}, **keys)
+        said = guide.run("test_upload", replace={"https://s3.example.com": server.endpoint}, environment=keys)
     finally:
         server.stop()
     assert f"uploaded s3://{guide.namespace}/data.tar.gz" in said
@@ -153,7 +153,7 @@ def test_upload(guide: Guide) -> None:
 
 
 def test_storage_secret(guide: Guide) -> None:
-    guide.run("test_storage_secret", EDITOR=guide.editor("fill-in-storage", FILL_IN_STORAGE))
+    guide.run("test_storage_secret", environment={"EDITOR": guide.editor("fill-in-storage", FILL_IN_STORAGE)})
     connection = json.loads(value(guide, "storage-config", "aws-connection-my-bucket"))
     assert connection["secret_access_key"] == "storage-value"
     assert not (guide.folder / "storage-config.yaml").exists()
@@ -182,7 +182,7 @@ def test_tokens_in_secrets(served: Guide, name: str) -> None:
 
 
 def test_secrets(guide: Guide) -> None:
-    guide.run("test_secrets", EDITOR=guide.editor("fill-in-secrets", FILL_IN_SECRETS))
+    guide.run("test_secrets", environment={"EDITOR": guide.editor("fill-in-secrets", FILL_IN_SECRETS)})
     assert value(guide, "sdg-object-store-credentials", "secret_key") == "secrets-value"
     assert value(guide, "teacher-secret", "model_name") == "mixtral"
     assert "secrets-value" not in json.dumps(get(guide, "secret", "sdg-object-store-credentials")["metadata"])
@@ -212,7 +212,7 @@ def test_the_workbench_pod(guide: Guide) -> None:
 def test_run_from_here(guide: Guide) -> None:
     """It starts its first Job, which names what the Secrets lack: they are templates here."""
     apply_templates(guide)
-    said = guide.run("test_run_from_here", code=3, ILAB_HOME=str(guide.folder / "home"))
+    said = guide.run("test_run_from_here", code=3, environment={"ILAB_HOME": str(guide.folder / "home")})
     assert "not met" in said
     assert "lacks: bucket; access_key; secret_key" in said
     (run,) = get(guide, "configmaps", "-l", "ilab-pipeline/object=run")["items"]
