@@ -40,6 +40,7 @@ class Lab:
     proxy: ApiProxy
     token: str = field(repr=False)
     rules: list[dict[str, Any]]
+    runs: list[Run] = field(default_factory=list)
 
     def kubeconfig(self, proxy: ApiProxy | None = None) -> Path:
         """A kubeconfig of the account, through a proxy."""
@@ -54,7 +55,8 @@ class Lab:
         if "--pod-overlay" not in more:
             words += ["--pod-overlay", str(self.overlay)]
         package = self.packages / f"{pipeline}.yaml"
-        return start(self.cluster, self.namespace, run_id, package, self.folder, *words, *more)
+        self.runs.append(start(self.cluster, self.namespace, run_id, package, self.folder, *words, *more))
+        return self.runs[-1]
 
     def changed_overlay(self, **spec: Any) -> Path:
         """The overlay with more in the pod's spec."""
@@ -84,11 +86,15 @@ def laboratory(cluster: Cluster, namespace: str, folder: Path, packages: Path) -
     rules = made["Role"]["rules"]
     cluster.apply(*(made[kind] for kind in ("ServiceAccount", "Role", "RoleBinding")))
     settle(cluster, namespace)
-    overlay = write_overlay(cluster, folder / "overlay.yaml")
+    # Small tasks take no notice of SIGTERM; nobody waits half a minute for them.
+    overlay = write_overlay(cluster, folder / "overlay.yaml", terminationGracePeriodSeconds=2)
     token = cluster.kubectl("create", "token", ACCOUNT, "-n", namespace, "--duration=2h").strip()
     with ExitStack() as stack:
         proxy = stack.enter_context(ApiProxy(*_server(cluster, folder)).running())
-        yield Lab(cluster, namespace, folder, packages, overlay, proxy, token, rules)
+        lab = Lab(cluster, namespace, folder, packages, overlay, proxy, token, rules)
+        yield lab
+        for run in lab.runs:
+            run.kill()
 
 
 def _server(cluster: Cluster, folder: Path) -> tuple[str, Path]:

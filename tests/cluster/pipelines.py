@@ -29,7 +29,7 @@ def note(data_dir: str, name: str, given: str = "") -> str:
 
     with Path(data_dir, name).open("a") as file:
         file.write("ran\n")
-    print(f"noted {name}", flush=True)
+    print(f"noted {name} after {given}", flush=True)
     return f"{given}{name} "
 
 

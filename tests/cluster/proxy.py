@@ -9,6 +9,7 @@ import json
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,7 +85,7 @@ class ApiProxy:
     @contextmanager
     def running(self) -> Iterator["ApiProxy"]:
         """Serve while the block runs."""
-        with ThreadingHTTPServer(("127.0.0.1", 0), self._handler()) as listener:
+        with _Listener(("127.0.0.1", 0), self._handler()) as listener:
             self.port = listener.server_port
             threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
             try:
@@ -160,6 +161,15 @@ def status_object(code: int, call: Call) -> bytes:
     }.get(code, "an error on the server has prevented the request from succeeding")
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
     return json.dumps({**status, "reason": REASONS.get(code, ""), "message": message}).encode()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -34,6 +34,15 @@ class Run:
         """What the command has written so far, on both streams."""
         return self.log.read_text(errors="replace")
 
+    def task_log(self, task: str) -> str:
+        """The log that the walker saves of a task; empty while there is none."""
+        found = sorted((self.folder / "home" / "runs" / self.run_id / "logs").rglob(f"{task}.log"))
+        return "".join(log.read_text(errors="replace") for log in found)
+
+    @property
+    def folder(self) -> Path:
+        return self.log.parent
+
     @property
     def claim(self) -> Path:
         """Where this machine sees the run's volume."""

@@ -130,8 +130,8 @@ def settle(cluster: Cluster, namespace: str) -> None:
     )
 
 
-def write_overlay(cluster: Cluster, path: Path) -> Path:
-    """The overlay for every pod of a run: Python from this machine, and what `settle` puts into the namespace."""
+def write_overlay(cluster: Cluster, path: Path, **spec: Any) -> Path:
+    """The overlay for every pod of a run: Python from this machine, what `settle` puts there, and `spec`."""
     folders = {"cpu-programs": PROGRAMS_FOLDER, "sdg-pipeline": SDG_PIPELINE_FOLDER}
     env = {"ILAB_CPU_PROGRAMS": PROGRAMS_FOLDER, "OMP_WAIT_POLICY": "PASSIVE"}
     container = {
@@ -139,7 +139,8 @@ def write_overlay(cluster: Cluster, path: Path) -> Path:
         "env": [{"name": name, "value": value} for name, value in env.items()],
         "volumeMounts": [{"name": name, "mountPath": folder} for name, folder in folders.items()],
     }
-    ours = {"spec": {"containers": [container], "volumes": [{"name": n, "configMap": {"name": n}} for n in folders]}}
+    volumes = [{"name": name, "configMap": {"name": name}} for name in folders]
+    ours = {"spec": {"containers": [container], "volumes": volumes, **spec}}
     overlay = merge_overlay(yaml.safe_load(cluster.overlay.read_text()), ours)
     path.write_text(yaml.safe_dump(overlay, sort_keys=False))
     return path

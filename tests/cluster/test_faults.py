@@ -80,7 +80,7 @@ def test_run_survives_when(lab: Lab, troubled: dict[str, tuple[Run, ApiProxy]], 
     run, proxy = troubled[fault]
     assert_succeeded(lab, run, 240)
     assert all(one.met == one.times for one in proxy.faults), proxy.faults
-    assert "noted first" in run.output
+    assert "noted first" in run.task_log("note")
 
 
 def test_run_survives_a_restart_of_the_api_server(lab: Lab) -> None:
@@ -98,11 +98,13 @@ def test_killed_walker_attaches_when_it_is_started_again(lab: Lab) -> None:
     before = pod_of(lab, "killed", "hold")
     run.kill()
     again = run.again()
-    again.until("attached", lambda: "line" in again.output)
+    again.until("attached", lambda: "started" in again.output.rpartition("hold")[2])
     assert pod_of(lab, "killed", "hold") == before
     assert (ran(folder, "first"), ran(folder, "held")) == (1, 1)
     let_go(folder)
     assert_succeeded(lab, again)
+    log = [line for line in again.task_log("hold").splitlines() if line.startswith("line")]
+    assert log == [f"line {number}" for number in range(1, len(log) + 1)]
 
 
 def test_interrupted_walker_deletes_its_jobs_and_goes_on_when_started_again(lab: Lab) -> None:
@@ -116,7 +118,7 @@ def test_interrupted_walker_deletes_its_jobs_and_goes_on_when_started_again(lab:
     again.until("second try", lambda: ran(folder, "held") == 2)
     let_go(folder)
     assert_succeeded(lab, again)
-    assert "first" in again.output
+    assert "noted last after first" in again.task_log("note-2")
 
 
 def test_evicted_pod_is_replaced(lab: Lab) -> None:
@@ -142,9 +144,11 @@ def test_failed_task_stops_the_others_and_shows_its_last_lines(lab: Lab) -> None
 def test_failed_run_is_not_repeated_but_resumed_on_request(lab: Lab) -> None:
     run = lab.start("failing", "resumed")
     assert_failed(lab, run, "the tide is out")
-    again = lab.start("failing", "resumed")
+    again = run.again()
     assert again.wait(30) == 1
-    assert "--resume" in again.output
+    assert "resume" in again.output
+    assert names(lab.cluster, lab.namespace, "jobs", "resumed") == []
+    assert "started" not in again.output
 
 
 def test_task_without_its_node_ends_by_the_pending_deadline_with_the_schedulers_message(lab: Lab) -> None:
@@ -173,8 +177,8 @@ def _kill_processes(pod: str) -> None:
                 mine = f"HOSTNAME={pod}".encode() in (entry / "environ").read_bytes().split(b"\0")
                 if mine and b"python" in (entry / "cmdline").read_bytes():
                     os.kill(int(entry.name), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+            except OSError:
+                continue  # it has ended, or is none of ours
 
 
 def test_secret_without_a_key_fails_its_task_with_the_keys_name(lab: Lab) -> None:
