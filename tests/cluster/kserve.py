@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
+from tests.cluster.node import wait_for
 
 MODULE = "github.com/kserve/kserve@v0.15.2"
 # As in a go.sum: what the Go checksum database has for this version.
@@ -23,13 +24,20 @@ def kserve_types(cluster: Cluster) -> Iterator[None]:
     if all(f"{kind}.serving.kserve.io" in there for kind in TYPES):
         yield
         return
-    for kind in TYPES:
-        cluster.kubectl("apply", "--server-side", "-f", str(_crds() / f"serving.kserve.io_{kind}.yaml"))
-    cluster.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")
     try:
+        for kind in TYPES:
+            cluster.kubectl("apply", "--server-side", "-f", str(_crds() / f"serving.kserve.io_{kind}.yaml"))
+        wait_for("KServe's types", lambda: _served(cluster), 60)
         yield
     finally:
-        cluster.kubectl("delete", *names, "--timeout=60s")
+        cluster.kubectl("delete", *names, "--ignore-not-found", "--timeout=60s")
+
+
+def _served(cluster: Cluster) -> bool:
+    with suppress(ClusterError):
+        cluster.kubectl("get", ",".join(TYPES), "-A")
+        return True
+    return False
 
 
 def _crds() -> Path:
