@@ -1,0 +1,47 @@
+"""What standalone.py would make is accepted by the real API server, in a namespace that enforces `restricted`."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.scenario import ROOT
+
+CANARY = "canary-77b0de"
+STORE = ["--sdg-object-store-bucket=b", "--sdg-object-store-data-key=k"]
+JUDGE = ["--judge-serving-model-endpoint=https://judge/v1", "--judge-serving-model-name=m"]
+TEACHER = ["--sdg-serving-model-endpoint=https://teacher/v1", "--sdg-serving-model-name=m"]
+GPU_NODES = ["--toleration=nvidia.com/gpu:NoSchedule", "--node-selector=gpu=h100"]
+KEYS = ("SDG_OBJECT_STORE_ACCESS_KEY", "SDG_OBJECT_STORE_SECRET_KEY", "JUDGE_SERVING_MODEL_API_KEY",
+        "SDG_SERVING_MODEL_API_KEY")  # fmt: skip
+BY_SECRET = ["--judge-serving-model-secret=judge", "--sdg-object-store-secret=store"]
+
+COMMANDS = {
+    "by secrets": ["run", *BY_SECRET],
+    "by flags": [
+        *("run", *STORE, *JUDGE, *TEACHER, *GPU_NODES, "--sdg-in-cluster", "--storage-class=fast", "--run-id=r1"),
+        *("--judge-serving-model-ca-cert=one", "--sdg-serving-model-ca-cert=two"),
+    ],
+    "a part": ["run", "--training-nodes=4", "train", "--training-phase=2", "--model-to-train=/data/model"],
+    "as a Job": [
+        *("show", "--rbac", "--image=i", "--script-configmap=c", "--script-name=standalone.py"),
+        *("--args=--judge-serving-model-secret=judge", "--args=--sdg-object-store-bucket=b"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_it_prints_is_accepted(name: str, cluster: Cluster, namespace: str) -> None:
+    """Traps 7 and 8: real YAML, no credentials in it, and no cluster asked for it."""
+    command, *args = COMMANDS[name]
+    flags = [f"--namespace={namespace}", *(["--dry-run"] if command == "run" else [])]
+    env = {**os.environ, "KUBECONFIG": "/nonexistent", **dict.fromkeys(KEYS, CANARY)}
+    words = [sys.executable, "standalone.py", command, *flags, *args]
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert CANARY not in done.stdout + done.stderr
+    said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", text_in=done.stdout).splitlines()
+    assert len(said) == len(list(yaml.safe_load_all(done.stdout)))
+    assert all(line.endswith("(server dry run)") for line in said)
