@@ -36,6 +36,11 @@ class Role:
     optional_keys: tuple[str, ...] = ()
     ca: tuple[str, str, str, str] | None = None
 
+    @property
+    def endpoint(self) -> str:
+        """The flag with the server's address."""
+        return next(flag for flag in self.keys if flag.endswith("_endpoint"))
+
 
 _STORE = "sdg_object_store_"
 ROLES = {
@@ -134,7 +139,7 @@ def credentials_of(given: Given, needs: Sequence[str]) -> tuple[list[Credentials
         missing = [] if secret else [flag_name(flag) for flag in role.required if role.keys[flag] not in values]
         if missing:
             findings.append(f"{role.name}: {', '.join(missing)}; or all of it by {flag_name(role.flag)}")
-        findings += _bad_address(values, role, flag_name(next(iter(role.keys))))
+        findings += _bad_address(values, role, flag_name(role.endpoint))
         found.append(Credentials(role, secret, values))
     return found, findings
 
@@ -148,8 +153,7 @@ def _text(value: Any) -> str:
 
 
 def _bad_address(values: Mapping[str, str], role: Role, where: str) -> list[str]:
-    key = role.keys[next(iter(role.keys))]
-    address = values.get(key, "")
+    address = values.get(role.keys[role.endpoint], "")
     try:
         good = urlsplit(address).scheme in ("http", "https") and bool(urlsplit(address).hostname)
     except ValueError:
@@ -177,7 +181,7 @@ def read_credentials(credentials: Sequence[Credentials], read: Read) -> tuple[li
             lacking = [" or ".join((k, *one.role.aliases.get(k, ()))) for k in sorted(required - {*known, *one.values})]
             if lacking:
                 findings.append(f"{one.role.name}: the Secret {one.secret} lacks {'; '.join(lacking)}")
-            where = f"{one.role.keys[next(iter(one.role.keys))]} of the Secret {one.secret}"
+            where = f"{one.role.keys[one.role.endpoint]} of the Secret {one.secret}"
             findings += _bad_address(known, one.role, where)
             one = replace(one, values={**known, **one.values} if one.values else {})
         whole.append(one)
