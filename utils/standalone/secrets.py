@@ -182,7 +182,7 @@ def read_credentials(credentials: Sequence[Credentials], read: Read) -> tuple[li
             if lacking:
                 findings.append(f"{one.role.name}: the Secret {one.secret} lacks {'; '.join(lacking)}")
             where = f"{one.role.keys[one.role.endpoint]} of the Secret {one.secret}"
-            findings += _bad_address(known, one.role, where)
+            findings += _bad_address({**known, **one.values}, one.role, where)
             one = replace(one, values={**known, **one.values} if one.values else {})
         whole.append(one)
     return whole, seen, findings
