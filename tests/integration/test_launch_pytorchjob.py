@@ -14,7 +14,7 @@ import pytest
 from kubernetes.config import kube_config
 
 from tests.kubernetes_api import KubernetesApi, short_sleep
-from utils.stages.launch_pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest
+from utils.stages.launch_pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest, trainer_lines
 
 NAME = "train-phase-1-run-1"
 
@@ -56,7 +56,6 @@ def test_manifest() -> None:
     assert made["spec"]["nprocPerNode"] == "4"
     assert made["spec"]["runPolicy"] == {
         "cleanPodPolicy": "Running",
-        "backoffLimit": 0,
         "activeDeadlineSeconds": 10800,
         "ttlSecondsAfterFinished": 86400,
     }
@@ -162,6 +161,13 @@ def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesAp
     assert "waiting for rank 1" not in text
     assert "not ours" not in text
     assert api.objects["pytorchjobs"] == {}  # a retry meets no 409
+
+
+def test_logs_are_told_up_to_where_torchrun_takes_over() -> None:
+    elastic = "E1122 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 0"
+    torchrun = "\n".join([elastic, "Traceback (most recent call last):", *["  raise ChildFailedError("] * 40])
+    assert trainer_lines(f"step 1\n[rank0]: CUDA out of memory\n{torchrun}") == "step 1\n[rank0]: CUDA out of memory"
+    assert trainer_lines("\n".join(map(str, range(30)))) == "\n".join(map(str, range(5, 30)))
 
 
 def test_job_without_success_is_not_taken_as_success(api: KubernetesApi) -> None:  # trap 25
@@ -302,8 +308,21 @@ def test_job_belongs_to_the_owner_of_the_launching_pod(api: KubernetesApi) -> No
     assert api.objects["pytorchjobs"][NAME]["metadata"]["ownerReferences"] == [owner]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_launcher_deletes_its_job(api: KubernetesApi, tmp_path: Path, number: int) -> None:  # traps 24, 25
+@pytest.mark.parametrize(
+    ("number", "owner", "left"),
+    [
+        (signal.SIGTERM, "", False),
+        (signal.SIGINT, "", False),
+        (signal.SIGTERM, "Workflow", False),
+        (signal.SIGTERM, "Job", True),
+    ],
+)
+def test_stopped_launcher_deletes_its_job_unless_its_own_job_does(
+    api: KubernetesApi, tmp_path: Path, number: int, owner: str, left: bool
+) -> None:  # traps 24, 25; an evicted pod's Job makes another pod, which goes on with the training
+    if owner:
+        owners = [{"apiVersion": "v1", "kind": owner, "name": "x", "uid": "1"}]
+        api.add("pods", os.uname().nodename, metadata={"ownerReferences": owners}, status={})
     add_pod(api, "master", "Running")
     api.job_states.append("Running")
     (tmp_path / "job.json").write_text(json.dumps(manifest()))
@@ -320,4 +339,4 @@ def test_stopped_launcher_deletes_its_job(api: KubernetesApi, tmp_path: Path, nu
         time.sleep(0.01)
     launcher.send_signal(number)
     assert launcher.wait(20) != 0
-    assert api.objects["pytorchjobs"] == {}
+    assert bool(api.objects["pytorchjobs"]) == left

@@ -63,8 +63,8 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
     spec = {
         "nprocPerNode": str(job["gpus"] or 1),
         "runPolicy": {
+            # The failed pods stay, with their logs. With a backoffLimit the operator would delete them all.
             "cleanPodPolicy": "Running",
-            "backoffLimit": 0,
             "activeDeadlineSeconds": job["pending"] + job["timeout"],
             "ttlSecondsAfterFinished": 86400,
         },
@@ -117,6 +117,13 @@ def pod_news(namespace: str, name: str) -> tuple:
     return started, "\n".join(dict.fromkeys(filter(None, news)))
 
 
+def trainer_lines(log: str) -> str:
+    """The last lines of a pod's log before torchrun tells, at length, that a trainer has ended."""
+    lines = log.splitlines()
+    ends = [n for n, line in enumerate(lines) if "torch/distributed/elastic" in line and "failed" in line]
+    return "\n".join(lines[: ends[0] if ends else None][-25:])
+
+
 def last_pod_lines(namespace: str, name: str) -> str:
     """The end of the logs of a job's failed pods, or of all when none has failed."""
     from kubernetes import client
@@ -125,8 +132,8 @@ def last_pod_lines(namespace: str, name: str) -> str:
     try:
         pods = core.list_namespaced_pod(namespace, label_selector=f"training.kubeflow.org/job-name={name}").items
         for pod in [p for p in pods if p.status.phase == "Failed"] or pods:
-            log = core.read_namespaced_pod_log(pod.metadata.name, namespace, tail_lines=25)
-            parts.append(f"{pod.metadata.name}:\n{log}")
+            log = core.read_namespaced_pod_log(pod.metadata.name, namespace, tail_lines=200)
+            parts.append(f"{pod.metadata.name}:\n{trainer_lines(log)}")
     except client.ApiException as error:
         parts.append(f"the logs can't be read ({error.status})")
     return "\n".join(parts)
@@ -248,7 +255,8 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
 def launch_pytorchjob(
     manifest: dict, pending: int, timeout: int, tick: Callable, poll: float = 10.0
 ) -> SystemExit | None:
-    """Run a PyTorchJob to its end. Whatever else happens (failure, deadline, SIGTERM, Ctrl-C), it is deleted.
+    """Run a PyTorchJob to its end. Whatever else happens (failure, deadline, SIGTERM, Ctrl-C), it is deleted;
+    but by SIGTERM not when it belongs to the Job of this pod.
 
     Returns:
         None when it succeeded, the failure to raise when it failed.
@@ -278,6 +286,10 @@ def launch_pytorchjob(
         error = follow_job(jobs, name, pending, timeout, tick, poll)
         ours = error is not None
         return error
+    except KeyboardInterrupt:
+        # An evicted pod's Job makes another, which goes on with this PyTorchJob; a deleted Job takes it along.
+        ours = all(owner["kind"] != "Job" for owner in owned["metadata"]["ownerReferences"])
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
         if ours:
