@@ -75,7 +75,7 @@ def stage(s3_server, tmp_path, request) -> Import:
     return Import(s3_server, tmp_path, f"{request.node.name}/data.tar.gz")
 
 
-def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_volume(stage):
+def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_volume(stage):  # trap 15
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
     marker = stage.run()
     assert stage.files() == PLACES
@@ -85,7 +85,7 @@ def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_vol
     assert stage.metrics.metadata == {"archive_bytes": result["size"], "data_generated_elsewhere": 1.0}
 
 
-def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(stage, capsys):
+def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(stage, capsys):  # trap 12
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
     stage.run()
     (stage.data / "model" / "config.json").write_text("mark")

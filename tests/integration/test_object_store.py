@@ -75,7 +75,7 @@ def test_without_a_sha256_the_etag_is_checked(s3_server, tmp_path, key):
     assert download(settings_of(s3_server, tmp_path), key, tmp_path / "got")["check"] == "etag"
 
 
-def test_content_with_another_sha256_is_refused_and_not_kept(s3_server, tmp_path, key):
+def test_content_with_another_sha256_is_refused_and_not_kept(s3_server, tmp_path, key):  # trap 12
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"torn", Metadata={"sha256": "0" * 64})
     with pytest.raises(SystemExit, match="does not have the content it should have"):
         download(settings_of(s3_server, tmp_path), key, tmp_path / "got")
@@ -158,7 +158,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
     assert "are here from an earlier try" in capsys.readouterr().out
 
 
-def test_a_torn_file_from_an_earlier_run_is_repaired(s3_server, tmp_path, key, content):
+def test_a_torn_file_from_an_earlier_run_is_repaired(s3_server, tmp_path, key, content):  # trap 12
     """An earlier system took a file that was there for the whole archive."""
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
     settings = settings_of(s3_server, tmp_path)
@@ -201,17 +201,17 @@ def test_every_wrong_setting_is_told_by_its_name(s3_server, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("value", ["maybe", "on", "enabled", "1"])
-def test_an_unknown_verify_tls_is_an_error_and_never_turns_verification_off(s3_server, tmp_path, value):
+def test_an_unknown_verify_tls_is_an_error_and_never_turns_verification_off(s3_server, tmp_path, value):  # trap 14
     with pytest.raises(SystemExit, match="it must be true or false"):
         settings_of(s3_server, tmp_path, verify_tls=value)
 
 
 @pytest.mark.parametrize(("value", "verify"), [("", True), ("true", True), ("True", True), ("false", False)])
-def test_verify_tls_is_strict_and_blank_means_on(s3_server, tmp_path, value, verify):
+def test_verify_tls_is_strict_and_blank_means_on(s3_server, tmp_path, value, verify):  # trap 14
     assert settings_of(s3_server, tmp_path, verify_tls=value)["verify_tls"] is verify
 
 
-def test_blank_endpoint_and_region_mean_amazon_s3(s3_server, tmp_path, monkeypatch):
+def test_blank_endpoint_and_region_mean_amazon_s3(s3_server, tmp_path, monkeypatch):  # trap 14
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     client = s3_client(settings_of(s3_server, tmp_path, endpoint=" ", region="\n"), "")

@@ -64,7 +64,7 @@ def get(s3_server: Any, key: str) -> bytes:
     return s3_server.client().get_object(Bucket=s3_server.bucket, Key=key)["Body"].read()
 
 
-def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_slashes(s3_server, volume):
+def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_slashes(s3_server, volume):  # trap 15
     key, marker = run(s3_server, volume, "publish-1/b/data.tar.gz", require_improvement=True)
     folder, _, name = key.rpartition("/")
     assert folder == "publish-1/b" and name.endswith(".data.tar.gz")
@@ -88,7 +88,7 @@ def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_
     assert s3_server.secret_key.encode() not in b"".join(files.values())
 
 
-def test_weights_are_stored_and_not_compressed_again(s3_server, volume):
+def test_weights_are_stored_and_not_compressed_again(s3_server, volume):  # trap 15
     """Zeros would shrink to nothing: the archive is as large as they are, so no time went into compressing."""
     (volume / CANDIDATE / "model.safetensors").write_bytes(bytes(1 << 20))
     key, marker = run(s3_server, volume, "publish-2/data.tar.gz")
@@ -123,7 +123,7 @@ def test_started_again_it_publishes_no_second_archive(s3_server, volume):
     assert s3_server.client().list_objects_v2(Bucket="ilab", Prefix="publish-5/")["KeyCount"] == 2
 
 
-def test_missing_results_fail_the_stage(s3_server, volume):
+def test_missing_results_fail_the_stage(s3_server, volume):  # trap 15
     (volume / "scores/likelihood.json").unlink()
     with pytest.raises(SystemExit, match="missing: scores/likelihood.json"):
         run(s3_server, volume, "publish-6/data.tar.gz")

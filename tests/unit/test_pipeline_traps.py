@@ -12,7 +12,7 @@ import yaml
 
 import components.stage
 from components.compile import compile_pipeline
-from utils.cli.compile import executor_source, our_pipeline
+from utils.cli.compile import executor_source, names_of, our_pipeline
 from utils.errors import UsageError
 from utils.lint import lint_text
 
@@ -68,6 +68,24 @@ def test_every_image_is_named_by_digest(spec: dict[str, Any]) -> None:
     images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
     assert images
     assert [image for image in images if not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", image)] == []
+
+
+def test_nothing_is_installed_when_a_task_runs(package: Path, spec: dict[str, Any]) -> None:
+    """Trap 13."""
+    texts = [executor_source(package, name) for name in names_of(package)]
+    texts += [str(executor["container"]["command"]) for executor in spec["deploymentSpec"]["executors"].values()]
+    assert len(texts) >= 2 * 11
+    assert [
+        word for word in ("pip install", 'pip", "install', "dnf ", "apt-get") for text in texts if word in text
+    ] == []
+
+
+def test_parameters_reach_the_code_as_json_alone(spec: dict[str, Any]) -> None:
+    """Trap 17: no value is pasted into a command line or into source."""
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        assert "{{" not in str(container["command"])
+        assert [word for word in container["args"] if "{{" in word] == ["{{$}}"]
 
 
 def test_every_parameter_has_a_default_that_is_not_null_and_a_description(spec: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def names(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_members_under_the_known_folders_are_unpacked_and_the_rest_is_named(tmp_path, capsys):
+def test_members_under_the_known_folders_are_unpacked_and_the_rest_is_named(tmp_path, capsys):  # trap 16
     target = unpack(tmp_path, targz({**MODEL, **TAXONOMY, "README.md": b"x", "notes/a": b"x"}))
     assert names(target) == {*MODEL, *TAXONOMY}
     assert "left out of the archive: README.md, notes" in capsys.readouterr().out
@@ -63,20 +63,20 @@ def test_a_git_checkout_inside_the_taxonomy_is_kept(tmp_path):
         (member("model/hard", tarfile.LNKTYPE, "/etc/passwd"), "model/hard"),
     ],
 )
-def test_archive_members_that_reach_outside_refuse_the_whole_archive(tmp_path, bad, told):
+def test_archive_members_that_reach_outside_refuse_the_whole_archive(tmp_path, bad, told):  # trap 16
     with pytest.raises(SystemExit) as error:
         unpack(tmp_path, targz(MODEL, (bad,)))
     assert told in str(error.value) and "Traceback" not in str(error.value)
     assert not (tmp_path / "tree").exists() and not (tmp_path / "evil").exists()
 
 
-def test_more_members_than_allowed_refuse_the_archive(tmp_path):
+def test_more_members_than_allowed_refuse_the_archive(tmp_path):  # trap 16
     with pytest.raises(SystemExit, match="more than 3 are not unpacked"):
         unpack(tmp_path, targz(MODEL), max_members=3)
     assert not (tmp_path / "tree").exists()
 
 
-def test_content_larger_than_the_disk_refuses_the_archive_before_it_fills_it(tmp_path, monkeypatch):
+def test_content_larger_than_the_disk_refuses_the_archive_before_it_fills_it(tmp_path, monkeypatch):  # trap 16
     bomb = targz({**MODEL, "model/big": b"\0" * (8 << 20)})
     assert len(bomb) < 100_000
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 20, 3 << 20, 7 << 20))

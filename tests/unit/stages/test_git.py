@@ -147,7 +147,7 @@ def test_a_token_in_the_url_is_refused_and_not_repeated():
     assert "hunter2" not in str(error.value) and "sdg_repo_secret" in str(error.value)
 
 
-def test_a_branch_name_never_runs_code(tmp_path, repo):
+def test_a_branch_name_never_runs_code(tmp_path, repo):  # trap 17
     mark = tmp_path / "mark"
     for name in (f"$(touch {mark})", f"'; touch {mark}; '", f"`touch {mark}`"):
         with pytest.raises(SystemExit):
