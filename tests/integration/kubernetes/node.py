@@ -1,0 +1,150 @@
+"""A small API server that also plays the parts of a cluster which bring Jobs to an end, as a test says."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.integration.cluster_api.api_server import ApiServer, Object, Request
+
+_STAMP = "2026-01-01T00:00:0{}Z"
+
+
+@dataclass
+class Act:
+    """What becomes of one pod of a task.
+
+    `message` is its termination message, `lines` its log. `holds`: it runs until it is deleted. `waits`: it stays
+    pending, with the scheduler's words. `evicted`: the cluster takes it away, and a new pod follows. `lost`: the pod
+    is gone when the Job has ended.
+    """
+
+    message: str = "{}"
+    lines: tuple[str, ...] = ()
+    exit_code: int = 0
+    reason: str = ""
+    holds: bool = False
+    waits: str = ""
+    evicted: bool = False
+    lost: bool = False
+
+
+@dataclass
+class Play:
+    """The acts of a task's pods, in the order they are made; the last one stays."""
+
+    acts: list[Act] = field(default_factory=lambda: [Act()])
+    made: int = 0
+
+    def next(self) -> Act:
+        self.made += 1
+        return self.acts[min(self.made, len(self.acts)) - 1]
+
+
+class Node(ApiServer):
+    """Jobs run here: `plays` by task label (what is before a slash in a task's id is not needed)."""
+
+    kinds = ("pods", "jobs", "configmaps", "secrets", "events", "persistentvolumeclaims", "pytorchjobs")
+
+    def __init__(self) -> None:
+        self.plays: dict[str, Play] = {}
+        self.changed = threading.Condition()
+        super().__init__()
+
+    def play(self, task: str, *acts: Act) -> Play:
+        self.plays[task] = Play(list(acts))
+        return self.plays[task]
+
+    def created(self, resource: str = "jobs") -> list[str]:
+        """Task labels, or names, of what was made, in order."""
+        bodies = [r.body["metadata"] for r in self.requests if (r.verb, r.resource) == ("create", resource)]
+        return [body["labels"].get("ilab-pipeline/task", body["name"]).split(".")[-1] for body in bodies]
+
+    def manifest(self, task: str) -> Object:
+        """The Job of a task, as it was asked for last."""
+        found = [r.body for r in self.requests if (r.verb, r.resource) == ("create", "jobs")]
+        label = "ilab-pipeline/task"
+        return next(b for b in reversed(found) if b["metadata"]["labels"][label].split(".")[-1] == task)
+
+    def answer(self, request: Request) -> tuple[int, Any]:
+        status, answer = super().answer(request)
+        if (request.verb, request.resource, status) == ("create", "jobs", 201):
+            self._start(answer)
+        return status, answer
+
+    def remove(self, resource: str, name: str) -> None:
+        if resource in ("jobs", "configmaps") and name in self.objects[resource]:
+            self._remove_owned(self.objects[resource][name]["metadata"]["uid"])
+        super().remove(resource, name)
+
+    def _remove_owned(self, uid: str) -> None:
+        for kind in self.kinds:
+            for name, found in list(self.objects[kind].items()):
+                owners = found["metadata"].get("ownerReferences") or []
+                if any(owner["uid"] == uid for owner in owners) and name in self.objects[kind]:
+                    self.remove(kind, name)
+
+    def _tell(self, change: str, resource: str, found: Object) -> None:
+        with self.changed:
+            super()._tell(change, resource, found)
+            self.changed.notify_all()
+
+    def watched(self, request: Request) -> Iterator[Object]:
+        """Changes as they come, for as long as the client asked, a second at most."""
+        since, until = int(request.query["resourceVersion"]), time.monotonic() + 1.0
+        while True:
+            with self.changed:
+                news = [one for one in self.history if one[0] > since]
+                if not news and not self.changed.wait(max(0.0, until - time.monotonic())):
+                    return
+            for version, change, resource, found in news:
+                since = version
+                labels = dict(p.split("=") for p in request.query.get("labelSelector", "").split(",") if p)
+                if resource == request.resource and labels.items() <= found["metadata"].get("labels", {}).items():
+                    yield {"type": change, "object": found}
+
+    def _start(self, job: Object) -> None:
+        task = job["metadata"]["labels"]["ilab-pipeline/task"].split(".")[-1]
+        play = self.plays.setdefault(task, Play())
+        act = play.next()
+        pods = 0
+        while act.evicted:
+            self._pod(job, pods, act, "Failed")
+            pods, act = pods + 1, play.next()
+        if act.waits:
+            return self._pod(job, pods, act, "Pending")
+        if act.holds:
+            return self._pod(job, pods, act, "Running")
+        self._pod(job, pods, act, "Failed" if act.exit_code or act.reason else "Succeeded")
+        failed = bool(act.exit_code or act.reason)
+        condition = {"type": "Failed" if failed else "Complete", "status": "True", "reason": "as played"}
+        self.put("jobs", job["metadata"]["name"], status={"conditions": [condition]})
+        if act.lost:
+            self.remove("pods", f"{job['metadata']['name']}-p{pods}")
+        return None
+
+    def _pod(self, job: Object, number: int, act: Act, phase: str) -> None:
+        metadata, name = job["metadata"], f"{job['metadata']['name']}-p{number}"
+        status: Object = {"phase": phase}
+        ended = {"exitCode": act.exit_code, "reason": act.reason or ("Error" if act.exit_code else "Completed")}
+        if act.waits:
+            scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": act.waits}
+            status["conditions"] = [scheduled]
+        elif act.evicted:
+            status |= {"reason": "Evicted", "conditions": [{"type": "DisruptionTarget", "status": "True"}]}
+        else:
+            state = {"running": {}} if act.holds else {"terminated": {**ended, "message": act.message}}
+            status["containerStatuses"] = [{"name": "main", "state": state}]
+        self.logs[name] = [f"{_STAMP.format(1)} {line}" for line in act.lines]
+        self.put(
+            "pods",
+            name,
+            metadata={
+                "labels": job["spec"]["template"]["metadata"]["labels"],
+                "ownerReferences": [{"uid": metadata["uid"]}],
+                "creationTimestamp": _STAMP.format(number),
+            },
+            spec=job["spec"]["template"]["spec"],
+            status=status,
+        )
