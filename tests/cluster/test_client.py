@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,8 +50,17 @@ def state_of(here: room.Cluster, name: str) -> room.PodState:
 def eventually(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value."""
     seen: list[Any] = []
-    wait_for(what, lambda: bool(seen.append(found()) or seen[-1]), seconds)
+
+    def look() -> bool:
+        seen.append(found())
+        return bool(seen[-1])
+
+    wait_for(what, look, seconds)
     return seen[-1]
+
+
+def has_ended(here: room.Cluster, name: str) -> bool:
+    return state_of(here, name).phase in ("Succeeded", "Failed")
 
 
 def pod_of(here: room.Cluster, name: str) -> str:
@@ -119,7 +129,8 @@ def test_message_and_failure_come_from_the_pods_status(here: room.Cluster) -> No
     bad = python("print('one'); print('two'); raise SystemExit(3)")
     for name, command in (("good", good), ("bad", bad)):
         room.create(here, pod(here.namespace, name, pod_spec(*command)))
-        eventually(f"the end of {name}", lambda name=name: state_of(here, name).phase in ("Succeeded", "Failed"))
+    for name in ("good", "bad"):
+        eventually(f"the end of {name}", partial(has_ended, here, name))
     assert state_of(here, "good").message == '{"a": 1}'
     failed = state_of(here, "bad")
     assert (failed.container, failed.exit_code) == ("main", 3)
@@ -141,7 +152,7 @@ def test_evicted_pod_is_disrupted(cluster: Cluster, here: room.Cluster) -> None:
     cluster.kubectl(
         "create", "--raw", f"/api/v1/namespaces/{here.namespace}/pods/{name}/eviction", "-f", "-", text_in=eviction
     )
-    seen = []
+    seen: list[tuple[bool, bool]] = []
     for change, found in room.watch(here, "Pod", "app=evicted", stop=lambda: len(seen) > 1):
         if change != "SYNC" and (found["metadata"]["name"] != name or room.pod_state(found).disrupted):
             seen.append((found["metadata"]["name"] == name, room.pod_state(found).disrupted))
@@ -237,7 +248,8 @@ def test_watch_and_log_outlive_an_api_server_that_restarts(cluster: Cluster, acc
     """With the Role's rights: a server that has just started denies them for a moment."""
     if not cluster.owned:
         pytest.skip("ILAB_TEST_KUBECONFIG names another cluster")
-    name, told = f"ticker-{end}", []
+    name = f"ticker-{end}"
+    told: list[str] = []
     account = replace(account, notify=told.append)
     room.create(account, job(name, *python(TICKER)))
     changes: list[tuple[str, str]] = []

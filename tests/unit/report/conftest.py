@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_run import full_run, held_back_run, sparse_run
 
+from tests.unit.report.example_run import full_run, held_back_run, sparse_run
 from utils.report.facts import report_facts
 from utils.report.page import render
 

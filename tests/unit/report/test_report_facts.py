@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_run import full_run
 
+from tests.unit.report.example_run import full_run
 from utils.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
 from utils.report.text import duration, flat, leaf_label, listed, number, plain
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from example_run import full_run
 
+from tests.unit.report.example_run import full_run
 from utils.report.charts import bar_chart, line_chart
 from utils.report.facts import report_facts
 from utils.report.page import render
