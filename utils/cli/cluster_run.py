@@ -153,7 +153,12 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
     tell_failures(folder, result, board)
     if result.earlier:
         click.echo("it failed earlier; nothing was done now", err=True)
-    click.echo(f"{home}\n  resume: {again}", err=True)
+    click.echo(home, err=True)
+    if result.lost:
+        click.echo(f"  resume: not possible, the volume {', '.join(result.lost)} is gone", err=True)
+        click.echo("    start a new run; with -p k8s_keep_volume=on_failure a failed one keeps its volume", err=True)
+    else:
+        click.echo(f"  resume: {again}", err=True)
 
 
 def _change(values: Mapping[str, float]) -> str:

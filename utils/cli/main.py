@@ -13,7 +13,7 @@ from utils.errors import IlabError
 _COMMANDS = {
     "demo": ("utils.cli.demo:demo", "Run the whole chain on this machine, everything included."),
     "upload": ("utils.cli.upload:upload", "Put model and taxonomy into the object store, as a run reads them."),
-    "run": ("utils.cli.run:run", "Run the pipeline: on this machine or on a Kubeflow Pipelines server."),
+    "run": ("utils.cli.run:run", "Run the pipeline: on this machine, on a cluster, or on a Kubeflow Pipelines server."),
     "status": ("utils.cli.history:status", "Show the runs on this machine, or the tasks of one."),
     "logs": ("utils.cli.history:logs", "Print what the tasks of a run printed."),
     "resume": ("utils.cli.run:resume", "Go on with a run that failed or was interrupted."),

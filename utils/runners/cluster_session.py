@@ -72,11 +72,13 @@ class ClusterResult(RunResult):
         folder: its folder on this machine, with the logs.
         earlier: it had ended before; nothing was done now.
         tasks: outputs of the tasks that succeeded.
+        lost: claims that these wrote to and that are gone: a run that failed can't go on without them.
     """
 
     folder: RunFolder = RunFolder(Path(), "")
     earlier: bool = False
     tasks: Mapping[str, Outputs] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
 
 def default_run_id(pipeline_name: str, arguments: Mapping[str, Any]) -> str:
@@ -184,7 +186,8 @@ def run_on_cluster(
             tidy_up(run, settings.keep_jobs)
         run.update(state=result.state, error=result.error)
         journal.append("end", state=result.state.value, error=result.error)
-        return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished)
+        lost = lost_claims(run) if result.state is TaskState.FAILED else ()
+        return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished, lost)
 
 
 def pod_settings(
@@ -252,9 +255,14 @@ def exit_tasks(pipeline: Pipeline) -> tuple[frozenset[str], bool]:
     return frozenset(found), tolerant
 
 
+def lost_claims(run: RunObject) -> tuple[str, ...]:
+    """Claims that finished tasks wrote to and that are gone, or about to go."""
+    found = {name: get(run.cluster, "PersistentVolumeClaim", name) for name in run.claims()}
+    return tuple(n for n, claim in found.items() if claim is None or "deletionTimestamp" in claim["metadata"])
+
+
 def _refuse_lost_claims(run: RunObject) -> None:
-    lost = [name for name in run.claims() if get(run.cluster, "PersistentVolumeClaim", name) is None]
-    if lost:
+    if lost := lost_claims(run):
         raise UsageError(
             f"the run {run.record.run_id} can't go on: its volume {', '.join(lost)} is gone",
             "the pipeline's exit task deletes the volume when a run ends",
@@ -293,7 +301,8 @@ def _told_again(run: RunObject, folder: RunFolder, on_event: Callable[[Event], N
     for entry in sorted(run.tasks.values(), key=lambda one: one.ended):
         message = "finished earlier" if entry.state is TaskState.SUCCEEDED else entry.message
         on_event(Event(time.time(), entry.id, entry.state, message, outputs=entry.outputs))
-    return ClusterResult(run.record.state, run.record.error, Outputs(), folder, True, run.finished)
+    lost = lost_claims(run) if run.record.state is TaskState.FAILED else ()
+    return ClusterResult(run.record.state, run.record.error, Outputs(), folder, True, run.finished, lost)
 
 
 def make_extras(run: RunObject, make: Make | None) -> None:

@@ -107,6 +107,10 @@ class Node(ApiServer):
     def _start(self, job: Object) -> None:
         task = job["metadata"]["labels"]["ilab-pipeline/task"].split(".")[-1]
         play = self.plays.setdefault(task, Play())
+        if task == "create-volume":
+            run = job["metadata"]["labels"]["ilab-pipeline/run"]
+            owners = job["metadata"]["ownerReferences"]
+            self.put("persistentvolumeclaims", f"ilab-{run}", metadata={"ownerReferences": owners})
         act = play.next()
         pods = 0
         while act.evicted:
