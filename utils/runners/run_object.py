@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from utils.cluster import Cluster, ConflictError, create, get, patch
-from utils.errors import UsageError
+from utils.cluster import Cluster, ClusterError, ConflictError, create, get, patch
+from utils.errors import IlabError, UsageError
 from utils.ir.model import Artifact, Event, Outputs, TaskState
 from utils.runners.manifests import OBJECT_LABEL, RUN_LABEL, task_slug
 from utils.runners.runs import object_name
@@ -112,8 +112,18 @@ class RunObject:
         self._write({f"task.{task_slug(task_id)}.json": None for task_id in task_ids})
 
     def _write(self, data: Mapping[str, str | None]) -> None:
-        if data:
+        if not data:
+            return
+        try:
             patch(self.cluster, "ConfigMap", self.name, {"data": dict(data)})
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            raise IlabError(
+                f"the run {self.record.run_id} is gone",
+                f"someone deleted its ConfigMap {self.name} in {self.cluster.namespace}, and with it all it owns",
+                "start it again; it begins anew",
+            ) from None
 
 
 def run_manifest(record: RunRecord, namespace: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests.integration.kubernetes.conftest import Lab, values
 from tests.integration.kubernetes.node import Act
 from tests.unit.ir.memory_runner import component
 from utils.cluster import ConflictError, ForbiddenError
-from utils.errors import PipelineError, UsageError
+from utils.errors import IlabError, PipelineError, UsageError
 from utils.ir.model import Event, TaskState
 
 
@@ -240,6 +240,19 @@ def test_a_job_that_someone_deletes_fails_its_task(lab: Lab) -> None:
 @dsl.pipeline(name="tried-once")
 def tried_once():
     take(n=1)
+
+
+def test_a_run_whose_object_is_deleted_ends(lab: Lab) -> None:
+    lab.node.play("take", Act(holds=True))
+
+    def delete(event: Event) -> None:
+        if lab.node.objects["pods"] and "ilab-r1" in lab.node.objects["configmaps"]:
+            lab.node.remove("configmaps", "ilab-r1")
+
+    lab.on_event = delete
+    with pytest.raises(IlabError, match="the run r1 is gone"):
+        lab.run(tried_once)
+    assert lab.left() == []
 
 
 def test_another_run_of_the_same_id_is_refused_with_what_differs(lab: Lab) -> None:
