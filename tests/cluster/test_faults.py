@@ -2,18 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.commands import run as command
 from tests.cluster.lab import Lab, compile_packages, laboratory
 from tests.cluster.proxy import ApiProxy, Fault
 from tests.cluster.runs import Run, assert_nothing_left, names
+from tests.cluster.settings import GPU, GPUS
+from tests.e2e.stages import in_stages
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +163,7 @@ def test_task_without_its_node_ends_by_the_pending_deadline_with_the_schedulers_
 
 def test_claim_without_a_class_ends_by_the_pending_deadline_and_says_so(lab: Lab) -> None:
     run = lab.start("short", "unbound", "--pending-timeout", "10s", storage_class="no-such-class")
-    assert_failed(lab, run, "no-such-class")
+    assert_failed(lab, run, "unbound immediate PersistentVolumeClaims", "no-such-class")
 
 
 def test_process_that_dies_fails_its_task(lab: Lab) -> None:
@@ -171,14 +175,65 @@ def test_process_that_dies_fails_its_task(lab: Lab) -> None:
 
 def _kill_processes(pod: str) -> None:
     """SIGKILL to every process of a pod but the one that holds its network."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                mine = f"HOSTNAME={pod}".encode() in (entry / "environ").read_bytes().split(b"\0")
-                if mine and b"python" in (entry / "cmdline").read_bytes():
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except OSError:
-                continue  # it has ended, or is none of ours
+    for entry in _processes(pod):
+        if b"python" in _read(entry / "cmdline"):
+            with suppress(ProcessLookupError):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _processes(pod: str) -> list[Path]:
+    """The processes of a pod, in this machine's /proc."""
+    mark = f"HOSTNAME={pod}".encode()
+    entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [entry for entry in entries if mark in _read(entry / "environ").split(b"\0")]
+
+
+def _read(file: Path) -> bytes:
+    """A file of /proc; empty when its process has ended, or is nobody's business."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume's files after data processing, for a model of two small layers."""
+    folder = tmp_path_factory.mktemp("processed")
+    for step in ("volume", "data"):
+        in_stages("tests/e2e/run_training.py", step, str(folder))
+    return folder
+
+
+def start_training(lab: Lab, run_id: str, files: Path, **parameters: Any) -> Run:
+    """A run that has come to its training."""
+    run = lab.start("training", run_id, **parameters)
+    folder = run.until_held()
+    shutil.copytree(files, folder, dirs_exist_ok=True)
+    # Pods run as another user than this process.
+    command(["chmod", "-R", "a+rwX", folder])
+    let_go(folder)
+    return run
+
+
+def test_pytorchjob_that_can_never_be_scheduled_ends_by_its_deadline_with_the_schedulers_message(
+    lab: Lab, processed: Path
+) -> None:
+    run = start_training(lab, "too-many-gpus", processed, gpus=GPUS + 1, pending_timeout="10s")
+    assert_failed(lab, run, f"Insufficient {GPU}", "did not start in 10 s")
+
+
+def test_killed_training_pod_is_made_good_for(lab: Lab, processed: Path) -> None:
+    run = start_training(lab, "shot-trainer", processed, epochs=3)
+    worker = "train-phase-1-shot-trainer-worker-0"
+    run.until("worker", lambda: "Epoch" in run.task_log("train") or _trains(worker), 120)
+    _kill_processes(worker)
+    assert_succeeded(lab, run, 300)
+    assert "training is started again" in run.task_log("train")
+
+
+def _trains(pod: str) -> bool:
+    return any(b"main_ds" in _read(entry / "cmdline") for entry in _processes(pod))
 
 
 def test_secret_without_a_key_fails_its_task_with_the_keys_name(lab: Lab) -> None:

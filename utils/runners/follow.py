@@ -135,11 +135,20 @@ class Following:
         self._looked = now
         if pod:
             reason = pod_state(pod, events_of(self.cluster, "Pod", pod["metadata"]["name"])).pending_reason
+            if reason.startswith("volume:"):
+                reason = "; ".join([reason, *self._claims_trouble()])
         else:
             reason = job_pending_reason(self.job, events_of(self.cluster, "Job", self.job["metadata"]["name"]))
         if reason and reason != self._told:
             self._told = reason
             self._tell(TaskState.PENDING, reason)
+
+    def _claims_trouble(self) -> list[str]:
+        """What the cluster last warned of about the claims that the task mounts: a class that is not there, a quota."""
+        names = {mount.name for mount in self.task.mounts if mount.kind == "claim"}
+        events = {name: events_of(self.cluster, "PersistentVolumeClaim", name) for name in sorted(names)}
+        warnings = {name: [one for one in found if one.get("type") == "Warning"] for name, found in events.items()}
+        return [f"claim {name}: {found[-1].get('message')}" for name, found in warnings.items() if found]
 
     def _tell(self, state: TaskState, message: str = "") -> None:
         self.emit(Event(time.time(), self.task.id, state, message))

@@ -1,0 +1,212 @@
+"""Without one right of the Role: each verb in turn, a message that names it, and nothing the run owns is left.
+
+What the walker asks for is refused by the proxy; for what stages ask in their pods the Role really lacks the right.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.errors import ClusterError
+from tests.cluster.lab import Lab, compile_packages, laboratory
+from tests.cluster.node import wait_for
+from tests.cluster.proxy import Fault
+from tests.cluster.runs import KINDS, assert_nothing_left, names
+from tests.cluster.scenario import ROOT
+from utils.cluster.rbac import ROLE, rules
+from utils.stages import claims, launch_pytorchjob
+from utils.stages.checks import missing_rights
+
+RIGHTS = [(resource, verb) for rule in rules() for resource in rule["resources"] for verb in rule["verbs"]]
+# A run goes on without: what is shown loses something, nothing else does.
+SHOWN_ALONE = {("pods/log", "get"), ("events", "list")}
+
+
+@pytest.fixture(scope="module")
+def lab(cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    with laboratory(cluster, namespace, folder, compile_packages(folder / "packages")) as found:
+        yield found
+
+
+def test_role_of_the_manifests_is_the_one_that_is_tested(lab: Lab) -> None:
+    found = {(resource, verb) for rule in lab.rules for resource in rule["resources"] for verb in rule["verbs"]}
+    assert found == {*RIGHTS, ("secrets", "get")}
+
+
+# Pipeline that meets the verb, for each that the walker needs.
+WALKER = {
+    ("configmaps", "create"): "short",
+    ("configmaps", "get"): "short",
+    ("configmaps", "patch"): "short",
+    ("jobs", "create"): "short",
+    ("jobs", "list"): "short",
+    ("jobs", "watch"): "short",
+    ("jobs", "get"): "failing",
+    ("jobs", "delete"): "failing",
+    ("pods", "list"): "short",
+    ("pods", "watch"): "short",
+    ("pytorchjobs", "list"): "short",
+}
+# Without `delete` the Jobs stay, for whoever has the right.
+CAN_NOT_TIDY_UP = {("jobs", "delete"), ("pytorchjobs", "list")}
+
+
+def run_id_of(right: tuple[str, str]) -> str:
+    return f"no-{right[1]}-{right[0].replace('/', '-')}"
+
+
+@pytest.fixture(scope="module")
+def refused(lab: Lab) -> Iterator[dict[tuple[str, str], Any]]:
+    """A run for each right, all at once, each through a proxy that refuses the one."""
+    with ExitStack() as stack:
+        found = {}
+        for right in [*WALKER, *SHOWN_ALONE]:
+            proxy = stack.enter_context(lab.new_proxy())
+            proxy.faults = [Fault(right[1], right[0], 403, times=None)]
+            run = lab.start(WALKER.get(right, "short"), run_id_of(right), proxy=proxy)
+            found[right] = (run, proxy)
+        yield found
+
+
+@pytest.mark.parametrize("right", WALKER, ids=run_id_of)
+def test_walker_names_the_right_it_lacks(lab: Lab, refused: dict[Any, Any], right: tuple[str, str]) -> None:
+    run, proxy = refused[right]
+    assert run.wait(240) == 1, run.output[-4000:]
+    assert proxy.faults[0].met
+    resource, verb = right
+    group = {"jobs": ".batch", "pytorchjobs": ".kubeflow.org"}.get(resource, "")
+    assert f"no right to {verb} {resource}{group}" in run.output, run.output[-4000:]
+    assert f"the Role {ROLE}" in run.output
+    if right not in CAN_NOT_TIDY_UP:
+        assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
+
+
+@pytest.mark.parametrize("right", sorted(SHOWN_ALONE), ids=run_id_of)
+def test_run_goes_on_without_a_right_that_only_shows(lab: Lab, refused: dict[Any, Any], right: tuple[str, str]) -> None:
+    run, _ = refused[right]
+    assert run.wait(240) == 0, run.output[-4000:]
+    assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
+
+
+@pytest.fixture
+def denied(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fault]]:
+    """Stages' functions called here act as the account, through a proxy that refuses what the list says."""
+    with lab.new_proxy() as proxy:
+        # The client reads KUBECONFIG when it is imported, once.
+        place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+        monkeypatch.setattr(place, str(lab.kubeconfig(proxy)))
+        yield proxy.faults
+
+
+def create_claim(lab: Lab) -> Any:
+    return claims.create_claim("denied", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
+
+
+def create_job(lab: Lab) -> Any:
+    jobs = ("kubeflow.org", "v1", claims.kube_namespace(), "pytorchjobs")
+    return launch_pytorchjob.create_or_attach(jobs, {"metadata": {"name": "denied", "labels": {}}})
+
+
+# What stages ask for in their pods, where a message must do; the rest is found beforehand by prerequisites.
+STAGES: dict[tuple[str, str], tuple[Callable[[Lab], Any], str]] = {
+    ("persistentvolumeclaims", "create"): (create_claim, "create persistentvolumeclaims"),
+    ("persistentvolumeclaims", "delete"): (lambda lab: claims.delete_run_objects("denied", False), "volume claim"),
+    ("pytorchjobs", "create"): (create_job, "create pytorchjobs"),
+    ("pytorchjobs", "get"): (lambda lab: launch_pytorchjob.job_is_there("denied", 1, 0.1), "get pytorchjobs"),
+}
+OTHERS = {("configmaps", "delete"), ("pods", "get"), ("persistentvolumeclaims", "get"), ("pytorchjobs", "delete")}
+
+
+@pytest.mark.parametrize("right", STAGES, ids=run_id_of)
+def test_stage_names_the_right_it_lacks(lab: Lab, denied: list[Fault], right: tuple[str, str]) -> None:
+    ask, told = STAGES[right]
+    denied.append(Fault(right[1], right[0], 403, times=None))
+    with pytest.raises(SystemExit, match=f"(?s)403.*{told}|{told}.*403"):
+        ask(lab)
+
+
+def test_claim_is_made_without_the_right_to_see_the_own_pod(lab: Lab, denied: list[Fault]) -> None:
+    denied.append(Fault("get", "pods", 403, times=None))
+    assert create_claim(lab) == "ilab-denied"
+    claims.delete_run_objects("denied", False)
+
+
+def test_prerequisites_find_every_right_that_stages_lack(lab: Lab, denied: list[Fault]) -> None:
+    kept = [rule for rule in lab.rules if not {"persistentvolumeclaims", "pytorchjobs"} & set(rule["resources"])]
+    with without(lab, kept):
+        found = [one["problem"] + one["remedy"] for one in missing_rights("pytorchjob")]
+    for resource in ("persistentvolumeclaims", "pytorchjobs"):
+        for verb in [verb for kind, verb in RIGHTS if kind == resource]:
+            assert any(f"may not {verb} {resource}" in text and f"the Role {ROLE}" in text for text in found), found
+    assert missing_rights("pytorchjob") == []
+
+
+def test_clean_names_the_right_it_lacks(lab: Lab) -> None:
+    assert lab.start("short", "cleaned").wait() == 0
+    words = [str(Path(sys.executable).with_name("ilab-pipeline")), "clean", "cleaned", "-y"]
+    words += ["--home", str(lab.folder / "home")]
+    with without(lab, [{**rule, "verbs": sorted(set(rule["verbs"]) - {"delete"})} for rule in lab.rules]):
+        refused = subprocess.run(words, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "no right to delete configmaps" in refused.stderr
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert names(lab.cluster, lab.namespace, "configmaps", "ilab-cleaned") == []
+
+
+def test_standalone_names_the_secret_it_may_not_read(lab: Lab) -> None:
+    words = [sys.executable, str(ROOT / "standalone.py"), "run", "--run-id", "no-secret", "--namespace", lab.namespace]
+    words += ["--kubeconfig", str(lab.kubeconfig()), "--sdg-object-store-secret", "not-in-the-role"]
+    words += ["--judge-serving-model-secret", "judge-secret"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=lab.folder)
+    assert done.returncode != 0
+    assert "no right to get secrets" in done.stderr
+    assert ROLE in done.stderr
+    assert names(lab.cluster, lab.namespace, KINDS, "no-secret") == []
+
+
+def test_account_without_a_right_fails_the_task_that_needs_it(lab: Lab) -> None:
+    with without(lab, [rule for rule in lab.rules if rule["resources"] != ["persistentvolumeclaims"]]):
+        run = lab.start("short", "really-without")
+        assert run.wait(120) == 1
+    assert "create persistentvolumeclaims" in run.output
+    assert "is forbidden" in run.output
+    assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
+
+
+def test_every_right_is_met_by_a_test() -> None:
+    assert set(RIGHTS) == {*WALKER, *SHOWN_ALONE, *STAGES, *OTHERS}
+
+
+@contextmanager
+def without(lab: Lab, kept: list[dict[str, Any]]) -> Iterator[None]:
+    """The account's Role with these rules alone while the block runs, once the API server goes by them."""
+    try:
+        _give(lab, kept)
+        yield
+    finally:
+        _give(lab, lab.rules)
+
+
+def _give(lab: Lab, given: list[dict[str, Any]]) -> None:
+    patch = json.dumps([{"op": "replace", "path": "/rules", "value": given}])
+    lab.cluster.kubectl("patch", "role", ROLE, "-n", lab.namespace, "--type=json", "-p", patch)
+    account = f"system:serviceaccount:{lab.namespace}:{ROLE}"
+    may = any("delete" in rule["verbs"] and "persistentvolumeclaims" in rule["resources"] for rule in given)
+
+    def known() -> bool:
+        words = ("auth", "can-i", "delete", "persistentvolumeclaims", "-n", lab.namespace, f"--as={account}")
+        try:
+            return (lab.cluster.kubectl(*words).strip() == "yes") == may
+        except ClusterError:  # its exit code says no
+            return not may
+
+    wait_for("the changed Role", known, 20)

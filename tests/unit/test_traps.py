@@ -1,0 +1,21 @@
+"""The table of traps names tests that are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+ROWS = re.findall(r"^\| (\d+) \|(.*)\|$", (TESTS / "traps.md").read_text(), re.MULTILINE)
+
+
+def test_every_trap_is_in_the_table() -> None:
+    assert [int(number) for number, _ in ROWS] == list(range(1, 29))
+
+
+@pytest.mark.parametrize(("number", "row"), ROWS, ids=[f"trap {number}" for number, _ in ROWS])
+def test_tests_of_a_trap_are_there(number: str, row: str) -> None:
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", row)
+    assert named
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}" not in (TESTS / file).read_text()]
+    assert missing == []
