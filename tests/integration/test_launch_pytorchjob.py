@@ -166,7 +166,11 @@ def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesAp
 def test_logs_are_told_up_to_where_torchrun_takes_over() -> None:
     elastic = "E1122 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 0"
     torchrun = "\n".join([elastic, "Traceback (most recent call last):", *["  raise ChildFailedError("] * 40])
-    assert trainer_lines(f"step 1\n[rank0]: CUDA out of memory\n{torchrun}") == "step 1\n[rank0]: CUDA out of memory"
+    assert trainer_lines(f"step 1\n[rank0]: CUDA out of memory\n{torchrun}").splitlines() == [
+        "step 1",
+        "[rank0]: CUDA out of memory",
+        elastic,
+    ]
     assert trainer_lines("\n".join(map(str, range(30)))) == "\n".join(map(str, range(5, 30)))
 
 

@@ -107,7 +107,7 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
         for line in process.stdout or ():
             print(line, end="", flush=True)
             ended = ended or "torch/distributed/elastic" in line  # from there torchrun talks, not the trainer
-            if not ended:
+            if not ended or "failed (exitcode" in line:  # -9 there is the only sign of a trainer that was killed
                 last.append(line.removeprefix("[rank0]: "))
             tick()
         code = process.wait()

@@ -118,10 +118,10 @@ def pod_news(namespace: str, name: str) -> tuple:
 
 
 def trainer_lines(log: str) -> str:
-    """The last lines of a pod's log before torchrun tells, at length, that a trainer has ended."""
+    """The last lines of a pod's log up to where torchrun tells, at length, how a trainer has ended."""
     lines = log.splitlines()
     ends = [n for n, line in enumerate(lines) if "torch/distributed/elastic" in line and "failed" in line]
-    return "\n".join(lines[: ends[0] if ends else None][-25:])
+    return "\n".join(lines[: ends[0] + 1 if ends else None][-25:])
 
 
 def last_pod_lines(namespace: str, name: str) -> str:
