@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.cluster import lifecycle
 from tests.cluster.cluster import Cluster
+from tests.cluster.lab import Lab, compile_packages, laboratory
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,16 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of the test module's own, where the `restricted` Pod Security Standard is enforced."""
     with cluster.namespace(f"test-{uuid.uuid4().hex[:8]}") as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the compiled small pipelines."""
+    return compile_packages(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="module")
+def lab(cluster: Cluster, namespace: str, packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The module's namespace, set up for small pipelines under the account and the Role of manifests/."""
+    with laboratory(cluster, namespace, tmp_path_factory.mktemp("lab"), packages) as found:
+        yield found

@@ -36,7 +36,8 @@ class Run:
 
     def task_log(self, task: str) -> str:
         """The log that the walker saves of a task; empty while there is none."""
-        found = sorted((self.folder / "home" / "runs" / self.run_id / "logs").rglob(f"{task}.log"))
+        logs = self.folder / "home" / "runs" / self.run_id / "logs"
+        found = [log for log in logs.glob("*.log") if log.stem.rpartition(".")[2] == task]
         return "".join(log.read_text(errors="replace") for log in found)
 
     @property

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
-from tests.cluster.lab import Lab, compile_packages, laboratory
+from tests.cluster.lab import Lab
 from tests.cluster.node import wait_for
 from tests.cluster.proxy import Fault
 from tests.cluster.runs import KINDS, assert_nothing_left, names
@@ -27,13 +26,6 @@ from utils.stages.checks import missing_rights
 RIGHTS = [(resource, verb) for rule in rules() for resource in rule["resources"] for verb in rule["verbs"]]
 # A run goes on without: what is shown loses something, nothing else does.
 SHOWN_ALONE = {("pods/log", "get"), ("events", "list")}
-
-
-@pytest.fixture(scope="module")
-def lab(cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("lab")
-    with laboratory(cluster, namespace, folder, compile_packages(folder / "packages")) as found:
-        yield found
 
 
 def test_role_of_the_manifests_is_the_one_that_is_tested(lab: Lab) -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.runs import KINDS, names
 from tests.cluster.scenario import ROOT
 
 CANARY = "canary-77b0de"
@@ -45,3 +46,19 @@ def test_what_it_prints_is_accepted(name: str, cluster: Cluster, namespace: str)
     said = cluster.kubectl("apply", "--dry-run=server", "-f", "-", text_in=done.stdout).splitlines()
     assert len(said) == len(list(yaml.safe_load_all(done.stdout)))
     assert all(line.endswith("(server dry run)") for line in said)
+
+
+def test_secret_without_a_key_is_named_before_anything_is_made(cluster: Cluster, namespace: str) -> None:
+    for name, keys in {
+        "store": ("bucket", "access_key", "data_key"),
+        "judge": ("JUDGE_NAME", "JUDGE_ENDPOINT"),
+    }.items():
+        values = [f"--from-literal={key}=https://x" for key in keys]
+        cluster.kubectl("create", "secret", "generic", name, "-n", namespace, *values)
+    words = [sys.executable, "standalone.py", "run", *BY_SECRET, f"--namespace={namespace}", "--run-id=keyless"]
+    words.append(f"--kubeconfig={cluster.kubeconfig}")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "secret_key" in done.stderr
+    assert "JUDGE_API_KEY" in done.stderr or "api_token" in done.stderr
+    assert names(cluster, namespace, KINDS, "keyless") == []
