@@ -2,11 +2,13 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kubernetes.config import kube_config
@@ -81,6 +83,43 @@ def test_claim_of_another_size_or_class_is_refused(
         create_claim("r", size, storage_class, mode)
 
 
+@pytest.mark.parametrize("kept", ["1Ti", "1048576Mi"])
+def test_size_is_the_same_however_the_cluster_writes_it(api: KubernetesApi, kept: str) -> None:
+    create_claim("r", "1024Gi", "nfs", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["spec"]["resources"]["requests"]["storage"] = kept
+    assert create_claim("r", "1024Gi", "nfs", "ReadWriteMany") == "ilab-r"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "before"}]},
+    ],
+    ids=["it was deleted", "its run was deleted"],
+)
+def test_claim_that_is_being_deleted_is_waited_for_and_made_anew(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, metadata: dict
+) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "now"}
+    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["metadata"] |= metadata
+    threading.Timer(0.1, lambda: api.objects[CLAIMS].pop("ilab-r")).start()
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    claim = api.objects[CLAIMS]["ilab-r"]["metadata"]
+    assert claim["ownerReferences"] == [owner]
+    assert "deletionTimestamp" not in claim
+
+
+def test_claim_that_does_not_go_is_told(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(SystemExit, match=r"does not go\n.*pods that still mount it"):
+        create_claim("r", "5Gi", "", "ReadWriteMany")
+
+
 def test_claim_of_someone_else_is_refused(api: KubernetesApi) -> None:
     create_claim("r", "5Gi", "nfs", "ReadWriteMany")
     api.objects[CLAIMS]["ilab-r"]["metadata"]["labels"] = {}
@@ -143,6 +182,23 @@ def test_clean_up_tells_what_it_could_not_delete_and_deletes_the_rest(api: Kuber
     with pytest.raises(SystemExit, match=r"could be deleted in lab\n  cause: PyTorchJobs: 403"):
         end("r", "never")
     assert api.objects[CLAIMS] == {}
+
+
+def test_job_that_is_gone_meanwhile_keeps_no_other_from_being_deleted(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:  # trap 25: it would go on holding GPUs
+    for phase in (1, 2):
+        api.add("pytorchjobs", f"train-phase-{phase}-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
+    answer = api.answer
+
+    def once_gone(method: str, path: str, query: dict, body: Any) -> tuple[int, Any]:
+        if method == "DELETE" and path.endswith("train-phase-1-r"):
+            api.objects["pytorchjobs"].pop("train-phase-1-r", None)
+        return answer(method, path, query, body)
+
+    monkeypatch.setattr(api, "answer", once_gone)
+    end("r", "always")
+    assert api.objects["pytorchjobs"] == {}
 
 
 def test_unknown_keep_volume_keeps_the_volume_and_fails(api: KubernetesApi) -> None:

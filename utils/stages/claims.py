@@ -36,7 +36,7 @@ def kube_call(call: Callable, *arguments: Any, **options: Any) -> Any:
 
     for attempt in range(1, 31):
         try:
-            return call(*arguments, **options)
+            return call(*arguments, **{"_request_timeout": 60, **options})
         except client.ApiException as error:
             if attempt == 30 or error.status not in (401, 403, 429, 500, 502, 503, 504):
                 raise
@@ -63,6 +63,47 @@ def pod_owners(namespace: str) -> list:
     return [{"apiVersion": o.api_version, "kind": o.kind, "name": o.name, "uid": o.uid} for o in owners]
 
 
+def make_claim(namespace: str, manifest: dict) -> Any:
+    """Make a claim; returns the one of its name that is there already, None when it was made now.
+
+    One that goes, since it was deleted or since what it belongs to was, is waited for.
+
+    Raises:
+        SystemExit: the API refuses it, or the one that goes is still there after five minutes.
+    """
+    import time
+
+    from kubernetes import client
+
+    api, name = client.CoreV1Api(), manifest["metadata"]["name"]
+    owners = {owner["uid"] for owner in manifest["metadata"]["ownerReferences"]}
+    for _ in range(60):
+        try:
+            kube_call(api.create_namespaced_persistent_volume_claim, namespace, manifest)
+            return None
+        except client.ApiException as error:
+            if error.status != 409:
+                raise failure(
+                    f"the volume claim {name} could not be made in {namespace} ({error.status})",
+                    str(error.body),
+                    "let the pod's service account create persistentvolumeclaims, or correct size and class",
+                ) from None
+        try:
+            found = kube_call(api.read_namespaced_persistent_volume_claim, name, namespace)
+            theirs = {owner.uid for owner in found.metadata.owner_references or []}
+            if not found.metadata.deletion_timestamp and not (owners and theirs and not owners & theirs):
+                return found
+        except client.ApiException as error:
+            if error.status != 404:
+                raise
+        time.sleep(5)
+    raise failure(
+        f"a volume claim {name} of an earlier run is there in {namespace} and does not go",
+        "pods that still mount it keep it",
+        f"kubectl -n {namespace} describe pvc {name}",
+    )
+
+
 def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
     """Make the claim `ilab-<run_id>`; one that this run made before is used again when it is the same.
 
@@ -87,37 +128,28 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
     if local:
         os.makedirs(os.path.join(local, name), exist_ok=True)
         return name
-    from kubernetes import client
+    from kubernetes.utils import parse_quantity
 
     namespace = kube_namespace()
     spec: dict = {"accessModes": [access_mode], "resources": {"requests": {"storage": size}}}
     if storage_class:
         spec["storageClassName"] = storage_class
-    labels = {"ilab-pipeline/run": run_id}
     owners = json.loads(os.environ.get("ILAB_RUN_OWNER", "[]")) or pod_owners(namespace)
-    metadata = {"name": name, "labels": labels, "ownerReferences": owners}
-    api = client.CoreV1Api()
-    try:
-        kube_call(api.create_namespaced_persistent_volume_claim, namespace, {"metadata": metadata, "spec": spec})
+    metadata = {"name": name, "labels": {"ilab-pipeline/run": run_id}, "ownerReferences": owners}
+    found = make_claim(namespace, {"metadata": metadata, "spec": spec})
+    if found is None:
         print(f"volume claim {name}: {size}, class {storage_class or '(default)'}", flush=True)
-    except client.ApiException as error:
-        if error.status != 409:
-            raise failure(
-                f"the volume claim {name} could not be made in {namespace} ({error.status})",
-                str(error.body),
-                "let the pod's service account create persistentvolumeclaims, or correct size and class",
-            ) from None
-        found = kube_call(api.read_namespaced_persistent_volume_claim, name, namespace)
-        there = {"labels": found.metadata.labels or {}, "size": found.spec.resources.requests["storage"]}
-        same = there["labels"].get("ilab-pipeline/run") == run_id and there["size"] == size
-        same = same and found.spec.access_modes == [access_mode]
-        if not same or (storage_class and found.spec.storage_class_name != storage_class):
-            raise failure(
-                f"a volume claim {name} is there already and is not the one wanted",
-                f"it has {there['size']}, class {found.spec.storage_class_name}, {found.spec.access_modes}",
-                f"kubectl -n {namespace} delete pvc {name}, or keep size and class of the first try",
-            ) from None
-        print(f"volume claim {name} is there already", flush=True)
+        return name
+    there = found.spec.resources.requests["storage"]
+    same = (found.metadata.labels or {}).get("ilab-pipeline/run") == run_id
+    same = same and parse_quantity(there) == parse_quantity(size) and found.spec.access_modes == [access_mode]
+    if not same or (storage_class and found.spec.storage_class_name != storage_class):
+        raise failure(
+            f"a volume claim {name} is there already and is not the one wanted",
+            f"it has {there}, class {found.spec.storage_class_name}, {found.spec.access_modes}",
+            f"kubectl -n {namespace} delete pvc {name}, or keep size and class of the first try",
+        )
+    print(f"volume claim {name} is there already", flush=True)
     return name
 
 
@@ -141,21 +173,22 @@ def delete_run_objects(run_id: str, keep_claim: bool) -> None:
     namespace = kube_namespace()
     jobs, problems = ("kubeflow.org", "v1", namespace, "pytorchjobs"), []
     custom, core = client.CustomObjectsApi(), client.CoreV1Api()
-    try:
-        label = f"ilab-pipeline/run={run_id}"
-        found = kube_call(custom.list_namespaced_custom_object, *jobs, label_selector=label)
-        for job in found["items"]:
-            print(f"deleting PyTorchJob {job['metadata']['name']}", flush=True)
-            kube_call(custom.delete_namespaced_custom_object, *jobs, job["metadata"]["name"])
-    except client.ApiException as error:
-        if error.status != 404:  # the kind is unknown: no training operator, no jobs
-            problems.append(f"PyTorchJobs: {error.status} {error.reason}")
-    try:
-        if not keep_claim:
-            kube_call(core.delete_namespaced_persistent_volume_claim, name, namespace)
-    except client.ApiException as error:
-        if error.status != 404:
-            problems.append(f"volume claim {name}: {error.status} {error.reason}")
+
+    def attempt(what: str, call: Callable, *arguments: Any, **options: Any) -> dict:
+        try:
+            return kube_call(call, *arguments, **options)
+        except client.ApiException as error:
+            if error.status != 404:  # it is gone; or the kind is unknown: no training operator, no jobs
+                problems.append(f"{what}: {error.status} {error.reason}")
+            return {"items": []}
+
+    label = f"ilab-pipeline/run={run_id}"
+    found = attempt("PyTorchJobs", custom.list_namespaced_custom_object, *jobs, label_selector=label)
+    for job in [job["metadata"]["name"] for job in found["items"]]:
+        print(f"deleting PyTorchJob {job}", flush=True)
+        attempt(f"PyTorchJob {job}", custom.delete_namespaced_custom_object, *jobs, job)
+    if not keep_claim:
+        attempt(f"volume claim {name}", core.delete_namespaced_persistent_volume_claim, name, namespace)
     if problems:
         raise failure(
             f"not everything of the run {run_id} could be deleted in {namespace}",
