@@ -322,9 +322,9 @@ def outcome_of_checks(findings: list) -> Any:
     errors = [f for f in findings if f["level"] == "error"]
     if not errors:
         return None
-    lines = [f"{f['check']}: {f['problem']}\n         {f['remedy']}" for f in errors]
+    lines = [f"{f['check']}: {f['problem']}\n      {f['remedy']}" for f in errors]
     return failure(
         f"{len(errors)} prerequisite{'s are' if len(errors) > 1 else ' is'} not met",
-        "\n    - ".join(["", *lines]).lstrip(),
-        "correct them and start a new run; nothing has been changed yet",
+        "\n    - ".join([", ".join(dict.fromkeys(f["check"] for f in errors)), *lines]),
+        "correct them and start again; nothing has been changed yet",
     )

@@ -17,7 +17,7 @@ def require_tree(root: str, parts: list) -> None:
     missing = missing_pieces(root, parts) + torn_weights(root)
     if missing:
         raise failure(
-            f"{len(missing)} of the files and folders that a run needs are not there, or not whole",
+            "files or folders that a run needs are not there, or not whole",
             "missing: " + ", ".join(missing),
             "add them (an empty folder will do for a kind of data the taxonomy does not have) and pack it again",
         )
