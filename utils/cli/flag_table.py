@@ -4,6 +4,7 @@ import click
 
 from utils.errors import PipelineError
 from utils.standalone.flags import SECTIONS, Flag
+from utils.standalone.options import option_names
 
 BEGIN = "<!-- Made by `make docs` from utils/standalone/. -->"
 END = "<!-- End of what is made. -->"
@@ -36,7 +37,7 @@ def _row(flag: Flag) -> str:
         default = ""
     elif isinstance(flag.default, bool):
         default = ("`true`" if flag.kind == "boolean" else "on") if flag.default else "off"
-    name = f"{flag.name}`, `--no-{flag.name.removeprefix('--')}" if flag.kind == "on_off" else flag.name
+    name = "`, `".join(option_names(flag))
     choices = f" One of {', '.join(flag.choices)}." if flag.choices else ""
     return f"| `{name}` | {default} | `{flag.envvar}` | {flag.help}{choices} |"
 

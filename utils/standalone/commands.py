@@ -65,7 +65,8 @@ def _subcommand(name: str, help: str, *flags: str) -> None:
     command: Any = click.pass_context(call)
     for flag in flags:
         command = option_of(FLAGS[flag])(command)
-    run.command(name, help=help)(command)
+    # As short_help, too: in the list of subcommands click would cut it in mid-sentence.
+    run.command(name, help=help, short_help=help)(command)
 
 
 _subcommand("sdg-data-fetch", "Make the volume, bring the archive with model, taxonomy and data to it, tokenise.")
@@ -90,7 +91,7 @@ def start(flags: Given, command: str = "") -> None:
     from utils.cluster import connect, get
 
     cluster = connect(settings.namespace, settings.kubeconfig, settings.context)
-    plan = resolve(plan, lambda kind, name: get(cluster, kind, name))
+    plan = resolve(plan, lambda kind, name: get(cluster, kind, name), cluster.namespace)
     code = run_on_kubernetes(
         plan.pipeline,
         dict(plan.arguments),
@@ -104,7 +105,7 @@ def start(flags: Given, command: str = "") -> None:
     sys.exit(code)
 
 
-@main.command()
+@main.command(short_help="Print the Job that runs this script in the cluster.")
 @click.option("--namespace", default="default", show_default=True, help="Namespace of the Job and of the run.")
 @click.option("--name", default="distributed-ilab", show_default=True, help="Name of the Job, and of the run.")
 @click.option("--image", required=True, help="Image with Python 3.11, kubernetes, click, PyYAML and boto3.")

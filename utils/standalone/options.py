@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from utils.standalone.flags import FLAGS, SECTIONS, Flag
 
+_SHORT = {"--param": ["-p"], "--params": ["-f"], "--output": ["-o"]}
 _TRUE, _FALSE = ("true", "yes", "on", "t", "y", "1"), ("false", "no", "off", "f", "n", "0")
 
 
@@ -59,14 +60,20 @@ class SectionedGroup(click.Group):
         self.format_commands(ctx, formatter)
 
 
+def option_names(flag: Flag) -> list[str]:
+    """What a user may write, the short form first."""
+    off = [f"--no-{flag.name.removeprefix('--')}"] if flag.kind == "on_off" else []
+    return [*_SHORT.get(flag.name, []), flag.name, *off]
+
+
 def option_of(flag: Flag) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The click option of a flag."""
     settings: dict[str, Any] = {"envvar": flag.envvar, "show_envvar": True, "help": flag.help}
-    names, short = [flag.name], {"--param": ["-p"], "--params": ["-f"], "--output": ["-o"]}.get(flag.name, [])
+    names, short = [flag.name], _SHORT.get(flag.name, [])
     if flag.kind == "switch":
         return click.option(*names, is_flag=True, default=False, **settings)
     if flag.kind == "on_off":
-        names = [f"{flag.name}/--no-{flag.name.removeprefix('--')}"]
+        names = ["/".join(option_names(flag))]
         return click.option(*names, default=flag.default, show_default=True, **settings)
     if flag.kind in ("many", "files"):
         kind: Any = click.Path(path_type=Path, dir_okay=False) if flag.kind == "files" else str

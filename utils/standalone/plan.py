@@ -88,8 +88,11 @@ def make_plan(given: Given, command: str = "") -> Plan:
     return _with_names(Plan(pipeline, part, run_id, arguments, skip, given, extra, tuple(credentials)), {})
 
 
-def resolve(plan: Plan, read: Read) -> Plan:
+def resolve(plan: Plan, read: Read, namespace: str = "") -> Plan:
     """The plan with what the user's Secrets and ConfigMaps say.
+
+    Args:
+        namespace: where `read` looks, for the message.
 
     Raises:
         PrerequisiteError: something is not there, or lacks a key; all is named at once.
@@ -100,9 +103,10 @@ def resolve(plan: Plan, read: Read) -> Plan:
     findings += missing
     if findings:
         raise PrerequisiteError(
-            f"{len(findings)} thing{'s are' if len(findings) > 1 else ' is'} missing in the namespace",
+            f"{len(findings)} thing{'s are' if len(findings) > 1 else ' is'} missing or wrong in the namespace "
+            f"{namespace}".rstrip(),
             "\n".join(findings),
-            "create them, or correct the flags that name them; nothing has been started",
+            "create or correct them, or the flags that name them (--namespace, too); nothing has been started",
         )
     return replace(plan, certificates=tuple(texts))
 

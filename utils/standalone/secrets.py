@@ -181,7 +181,8 @@ def read_credentials(credentials: Sequence[Credentials], read: Read) -> tuple[li
             lacking = [" or ".join((k, *one.role.aliases.get(k, ()))) for k in sorted(required - {*known, *one.values})]
             if lacking:
                 findings.append(f"{one.role.name}: the Secret {one.secret} lacks {'; '.join(lacking)}")
-            where = f"{one.role.keys[one.role.endpoint]} of the Secret {one.secret}"
+            key = one.role.keys[one.role.endpoint]
+            where = f"{next(iter(_names(one.role, key, data)), key)} of the Secret {one.secret}"
             findings += _bad_address({**known, **one.values}, one.role, where)
             one = replace(one, values={**known, **one.values} if one.values else {})
         whole.append(one)
@@ -197,10 +198,15 @@ def _normal(role: Role, data: Mapping[str, str]) -> dict[str, str]:
     """The values that are there and not blank, under the role's own key names."""
     found = {}
     for key in role.keys.values():
-        names = [name for name in (*role.aliases.get(key, ()), key) if data.get(name)]
+        names = _names(role, key, data)
         if names:
             found[key] = data[names[0]]
     return found
+
+
+def _names(role: Role, key: str, data: Mapping[str, str]) -> list[str]:
+    """The names under which a user's Secret has a key, the one that counts first."""
+    return [name for name in (*role.aliases.get(key, ()), key) if data.get(name)]
 
 
 def secret_manifest(one: Credentials, run_id: str, namespace: str, owner: Mapping[str, Any]) -> dict[str, Any]:

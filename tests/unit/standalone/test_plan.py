@@ -168,7 +168,8 @@ def test_what_the_namespace_lacks_is_said_at_once_before_anything_starts(read: R
     namespace = Namespace()
     namespace.secret("store", **{**STORE, "bucket": ""})
     with pytest.raises(PrerequisiteError) as caught:
-        resolve(make_plan(read(*BY_SECRET, "--judge-serving-model-ca-cert", "ca")), namespace)
+        resolve(make_plan(read(*BY_SECRET, "--judge-serving-model-ca-cert", "ca")), namespace, "lab")
+    assert caught.value.what == "3 things are missing or wrong in the namespace lab"
     assert caught.value.cause.splitlines() == [
         "object-store: the Secret store lacks bucket",
         "judge: there is no Secret judge",

@@ -142,6 +142,13 @@ def test_what_secrets_lack_is_named_at_once_and_never_a_value(read: Read, namesp
     ]
 
 
+def test_a_wrong_key_is_named_as_the_secret_has_it(read: Read, namespace: Namespace) -> None:
+    namespace.secret("j", endpoint="ftp://j", model_name="m")
+    given = read("--judge-serving-model-secret", "j")
+    findings = read_credentials(credentials_of(given, ["judge"])[0], namespace)[2]
+    assert findings == ["judge: endpoint of the Secret j is no address that starts with http:// or https://"]
+
+
 def resolved(given: Any, namespace: Namespace, needs: tuple[str, ...] = ("judge", "teacher")) -> Any:
     credentials, secrets, _ = read_credentials(credentials_of(given, needs)[0], namespace)
     found = authorities(given, credentials, secrets)
