@@ -45,10 +45,12 @@ def refusal(
             status,
         )
     if status == 403 and not any(text in message for text in _ADMISSION):
+        named = ", or not for this name (settings.yaml and --args name the Secrets)" if resource == "secrets" else ""
         return ForbiddenError(
             f"no right to {verb} {resource} in the namespace {namespace}",
-            f"the Role {ROLE} (manifests/, show --rbac) gives it, but the account does not have it: {message}",
-            f"kubectl auth can-i {verb} {resource} -n {namespace}; kubectl -n {namespace} get role {ROLE} -o yaml",
+            f"the Role {ROLE} (manifests/, show --rbac) gives it, but the account does not have it{named}: {message}",
+            f"kubectl apply -k manifests/access, and run under its account; "
+            f"kubectl auth can-i {verb} {resource} -n {namespace} tells whether the account has the right",
             status,
         )
     if status == 404 and missing_kind(answer):
@@ -62,7 +64,8 @@ def refusal(
         return ConflictError(f"can't {verb} {what} in {namespace}: the name is taken", message, "", status)
     if status == 410:
         return GoneError(f"the history of {resource} is gone", message, "", status)
-    return ClusterError(f"the cluster refuses to {verb} {what} in {namespace} ({status})", message, "", status)
+    remedy = "correct what the message names: a --pod-overlay, or a parameter" if status in (400, 422) else ""
+    return ClusterError(f"the cluster refuses to {verb} {what} in {namespace} ({status})", message, remedy, status)
 
 
 def redacted(text: str, secret: Any) -> str:

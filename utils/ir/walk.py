@@ -207,7 +207,8 @@ class Walker:
             return self._execution(node, component, scope, child, task_id)
         except (IlabError, ExpressionError) as error:
             state = TaskState.CANCELED if self._stopped(exiting) else TaskState.FAILED
-            self._emit(task_id, state, str(error))
+            remedy = error.remedy if isinstance(error, IlabError) else ""
+            self._emit(task_id, state, f"{error}\n  next: {remedy}" if remedy else str(error))
             return NodeResult(state, error=f"task {task_id}: {error}", ran=True)
 
     def _may_reuse(self, node: Node, scope: Scope) -> bool:

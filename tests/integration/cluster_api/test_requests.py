@@ -193,7 +193,7 @@ def test_right_that_was_there_before_is_missed_only_when_it_stays_away(
 def test_right_to_one_secret_says_nothing_of_another(api: ApiServer, cluster: Cluster) -> None:
     get(cluster, "Secret", "may-read")
     api.faults.append(Fault("get", "secrets", status=403))
-    with pytest.raises(ForbiddenError):
+    with pytest.raises(ForbiddenError, match="or not for this name"):
         get(cluster, "Secret", "may-not-read")
 
 

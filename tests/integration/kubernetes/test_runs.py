@@ -195,6 +195,21 @@ def test_a_pod_that_can_not_start_ends_by_its_deadline_with_the_schedulers_words
     waiting = [event.message for event in lab.events if event.state is TaskState.PENDING and event.message]
     assert waiting == ["unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu"]
     assert lab.message("make").startswith("make did not start in 1 s: unschedulable: 0/3 nodes")
+    assert lab.message("make").endswith("\n  next: mend that, or raise --pending-timeout")
+    assert lab.left() == []
+
+
+def test_a_pod_that_is_taken_away_and_not_replaced_ends_by_the_deadline_for_pending(lab: Lab) -> None:
+    lab.node.play("take", Act(holds=True))
+
+    def take_away(event: Event) -> None:
+        if event.state is TaskState.RUNNING and lab.node.objects["pods"]:
+            pod = next(iter(lab.node.objects["pods"]))
+            lab.node.remove("pods", pod)
+
+    lab.on_event = take_away
+    result = lab.run(limited, settings={"pending_seconds": 0.5})
+    assert "take did not start in 0.5 s" in result.error
     assert lab.left() == []
 
 
@@ -313,6 +328,58 @@ def test_a_part_of_a_run_starts_anew_on_the_same_volume_however_an_earlier_part_
     record = lab.record()
     assert record["run.json"]["skip"] == []
     assert record["task.exit-handler-1.take.json"]["state"] == "SUCCEEDED"
+
+
+def test_jobs_that_were_kept_are_no_results_of_the_next_start(lab: Lab) -> None:
+    kept = {"keep_jobs": True}
+    lab.node.play("make", Act(values(Output=1)))
+    for _ in range(2):
+        lab.run(beside, skip=frozenset({"exit-handler-1/take"}), settings=kept)
+    assert lab.node.created() == ["make", "after"] * 2
+    lab.node.play("take", Act(exit_code=1))
+    lab.run(beside, "r2", settings=kept)
+    made = lab.node.created().count("after")
+    lab.run(beside, "r2", settings={**kept, "resume": True})
+    assert lab.node.created().count("after") == made + 1  # the clean-up of an earlier end is none of this one
+
+
+def test_a_start_that_fails_before_its_first_task_can_be_repeated_otherwise(lab: Lab) -> None:
+    lab.node.play("take", Act())
+    part = frozenset({"make"})
+    assert lab.run(alone, skip=part).state is TaskState.SUCCEEDED
+    with pytest.raises(UsageError, match="don't fit"):
+        lab.run(alone, arguments={"n": "many"}, skip=part)
+    assert lab.record()["run.json"]["state"] == "CANCELED"
+    assert lab.run(alone, arguments={"n": 3}, skip=part).state is TaskState.SUCCEEDED
+    assert lab.node.created() == ["take", "take"]
+
+
+@dsl.pipeline(name="alone")
+def alone(n: int = 1):
+    take(n=n)
+
+
+def test_a_secret_that_was_in_the_way_is_left_alone(lab: Lab) -> None:
+    part = frozenset({"make"})
+    lab.run(alone, skip=part)
+    lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
+    with pytest.raises(ConflictError, match="is not the one wanted"):
+        lab.run(alone, skip=part, make=secret)
+    assert lab.left() == ["secrets/ilab-r1-teacher"]
+
+
+def test_the_folder_keeps_the_pipeline_of_the_last_start(lab: Lab) -> None:
+    lab.run(tried_once)
+    lab.node.remove("configmaps", "ilab-r1")
+    result = lab.run(alone)
+    assert "name: alone" in result.folder.package.read_text()
+
+
+def test_a_long_error_is_cut_to_fit_the_record(lab: Lab) -> None:
+    lab.node.play("take", Act(exit_code=1, lines=("\u00e9" * 60000,)))
+    result = lab.run(tried_once)
+    assert len(result.error) > 50000
+    assert len(lab.record()["run.json"]["error"]) == 2000
 
 
 def test_a_resume_without_the_volume_is_refused(lab: Lab) -> None:
