@@ -1,4 +1,4 @@
-"""`ilab-pipeline demo`: the whole chain on this machine."""
+"""`ilab-pipeline demo`: the complete workflow on this machine."""
 
 import json
 import shutil

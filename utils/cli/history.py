@@ -241,7 +241,7 @@ def _selector(folder: RunFolder, task: str | None) -> Callable[[str], bool]:
 def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home: Path) -> None:
     """Remove runs with their logs and volumes, also from their cluster. A run that goes on now is left alone."""
     if sum((bool(run_ids), every, finished)) != 1:
-        raise UsageError("say which runs to remove", "give either RUN_ID, --all or --finished")
+        raise UsageError("it is not clear which runs to remove", "", "give either RUN_ID, --all or --finished")
     folders = [find_run(home, run_id) for run_id in run_ids] or list(_chosen(home, finished))
     busy = [folder.run_id for folder in folders if folder.is_running()]
     if busy and run_ids:

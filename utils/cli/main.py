@@ -1,5 +1,6 @@
 """The command `ilab-pipeline`. Its subcommands are imported only when one is used: `--help` answers at once."""
 
+import difflib
 import errno
 import importlib
 import sys
@@ -11,7 +12,7 @@ from utils.errors import IlabError
 
 # Name of a subcommand: where it is, and the line that --help shows for it.
 _COMMANDS = {
-    "demo": ("utils.cli.demo:demo", "Run the whole chain on this machine, everything included."),
+    "demo": ("utils.cli.demo:demo", "Run the complete workflow on this machine, everything included."),
     "upload": ("utils.cli.upload:upload", "Put model and taxonomy into the object store, as a run reads them."),
     "run": ("utils.cli.run:run", "Run the pipeline: on this machine, on a cluster, or on a Kubeflow Pipelines server."),
     "status": ("utils.cli.history:status", "Show the runs on this machine, or the tasks of one."),
@@ -29,6 +30,13 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and (near := difflib.get_close_matches(args[0], _COMMANDS, 1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:

@@ -5,6 +5,7 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from utils.cli.main import LazyGroup, main
 
@@ -27,6 +28,11 @@ def test_running_here_imports_no_kfp() -> None:
     code = "import sys; import utils.cli.run, utils.runners.session; print('kfp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_mistyped_command_is_answered_with_the_near_one() -> None:
+    done = CliRunner().invoke(main, ["resum", "r1"])
+    assert done.exit_code == 2 and "No such command 'resum'. Did you mean 'resume'?" in done.output
 
 
 @pytest.mark.parametrize("name", COMMANDS)
