@@ -144,13 +144,13 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
         try:
             return request(cluster, "create", kind, name, body=manifest), True
         except ConflictError as error:
-            retried = error.retried
+            refused = error
         found = get(cluster, kind, name)
-        if found is None:
-            continue
-        if "deletionTimestamp" not in found["metadata"]:
+        if found and "deletionTimestamp" not in found["metadata"]:
             break
         if cluster.clock() >= until:
+            if found is None:  # the name is not taken: someone else gives this answer
+                raise refused
             raise ConflictError(
                 f"{KINDS[kind].resource} {name} in {cluster.namespace} is being deleted and does not go",
                 f"finalizers: {', '.join(found['metadata'].get('finalizers', [])) or 'none'}",
@@ -159,7 +159,7 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
             )
         cluster.sleep(_POLL_SECONDS)
     if same_hash(manifest, found):
-        return found, retried
+        return found, refused.retried
     differing = differences(manifest, found)
     raise ConflictError(
         f"{KINDS[kind].resource} {name} is there already in {cluster.namespace} and is not the one wanted",
@@ -199,10 +199,22 @@ def _differences(path: str, wanted: Any, found: Any) -> Iterator[str]:
         for key, value in wanted.items():
             step = key if key.startswith("[") or not path else f".{key}"
             yield from _differences(path + step, value, found.get(key))
-    elif wanted != found and (wanted or found):
+    elif wanted != found and (wanted or found) and not _same_amount(path, wanted, found):
         # An environment variable's value is not for every eye (a proxy's password), a long one for none.
         hidden = ".env[" in path or len(f"{found}{wanted}") > _SHOWN_CHARACTERS
         yield f"{path}: another value" if hidden else f"{path}: {found}, wanted {wanted}"
+
+
+def _same_amount(path: str, wanted: Any, found: Any) -> bool:
+    """Whether two quantities are one: the API server writes 1024Gi as 1Ti."""
+    if not path.rpartition(".")[0].endswith((".requests", ".limits")):
+        return False
+    from kubernetes.utils import parse_quantity
+
+    try:
+        return bool(parse_quantity(wanted) == parse_quantity(found))
+    except ValueError:
+        return False
 
 
 def _by_name(items: list[Any]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ FIRST_PATIENCE = 20.0
 # A server that has just started answers 403 and 404 while it loads roles and kinds: some 50 ms were seen, with big
 # clusters it takes longer. So what was granted before, or follows trouble, counts as denied only after so long.
 SETTLING_SECONDS = 30.0
+# Trouble of one kind of request is told when it has lasted so long.
+TELLING_SECONDS = 20.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
 DENIALS = {401, 403, 404}
@@ -67,6 +69,7 @@ class Patience:
         self.right = (verb, resource)
         self.name = name
         self.since: float | None = None
+        self.told = False
         self.denied: float | None = None
         self.pause = FIRST_PAUSE
 
@@ -118,6 +121,10 @@ class Patience:
         if away and not cluster.health.away:
             cluster.health.away = True
             cluster.notify(f"the API server is away ({problem}); waiting")
+        elif not away and not self.told and now - self.since >= TELLING_SECONDS:
+            # A broken admission webhook answers so, too, and does not mend itself.
+            self.told = True
+            cluster.notify(f"the API server does not {' '.join(self.right)} now ({problem}); trying again")
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
         cluster.sleep(pause)
 
@@ -125,6 +132,7 @@ class Patience:
         """The server has answered, be it with a refusal."""
         health = self.cluster.health
         health.answered, self.since, self.denied, self.pause = True, None, None, FIRST_PAUSE
+        self.told = False
         if status not in (401, 403):
             health.granted.add(self._grant)
         if health.away:

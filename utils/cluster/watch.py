@@ -41,6 +41,7 @@ def watch(
     query = selectors(labels, fields)
     version, broken = "", 0
     while not stop():
+        started, told = cluster.clock(), False
         if not version or broken >= _BROKEN:
             items, version = list_page(cluster, kind, labels, fields)
             yield from _relisted(known, items)
@@ -49,12 +50,15 @@ def watch(
             continue
         try:
             for change, found in _window(cluster, kind, query, version, patience):
-                version, broken = found["metadata"].get("resourceVersion") or version, 0
+                version, broken, told = found["metadata"].get("resourceVersion") or version, 0, True
                 if change != "BOOKMARK":
                     yield from _told(known, change, found)
                 if stop():
                     return
             yield "SYNC", {}
+            if not told and cluster.clock() - started < cluster.watch_seconds / 2:
+                broken += 1  # something in between ends what it does not let through
+                cluster.sleep(min(1.0, cluster.watch_seconds))
         except GoneError as error:
             version = ""
             patience.trouble(str(error), status=410)

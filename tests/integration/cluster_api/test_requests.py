@@ -113,6 +113,25 @@ def test_patience_ends_and_the_error_says_what_was_wrong(api: ApiServer, cluster
     assert sum(time.pauses) <= 60
 
 
+def test_request_that_goes_on_failing_is_told_of_once(
+    api: ApiServer, cluster: Cluster, time: Time, told: list[str]
+) -> None:
+    api.faults += [Fault("create", "jobs", 500, message='failed calling webhook "queue.example"')] * 12
+    create(cluster, job("a"))
+    assert told == [
+        'the API server does not create jobs.batch now (500 failed calling webhook "queue.example"); trying again'
+    ]
+    assert sum(time.pauses) > 60
+
+
+def test_conflict_about_a_name_that_is_free_ends(api: ApiServer, cluster: Cluster, time: Time) -> None:
+    body = {"reason": "AlreadyExists"}
+    api.faults += [Fault("create", "jobs", 409, message="a policy says so", body=body)] * 1000
+    with pytest.raises(ConflictError, match="a policy says so"):
+        create_or_attach(cluster, job("a"))
+    assert sum(time.pauses) >= cluster.patience
+
+
 def test_server_that_never_answered_is_given_up_soon(cluster: Cluster, time: Time) -> None:
     configuration = client.Configuration()
     configuration.host = "http://127.0.0.1:1"

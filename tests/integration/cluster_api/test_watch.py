@@ -155,3 +155,15 @@ def test_missing_right_ends_the_watch_with_its_verb(api: ApiServer, cluster: Clu
 def test_unknown_kind_ends_the_watch(cluster: Cluster) -> None:
     with pytest.raises(MissingKindError):
         told(watch(cluster, "PyTorchJob"))
+
+
+def test_watch_that_ends_at_once_and_brings_nothing_becomes_a_list_now_and_then(
+    api: ApiServer, cluster: Cluster, time: Time
+) -> None:
+    changes = watch(replace(cluster, watch_seconds=5), "Pod")
+    told(changes)
+    api.put("pods", "a")
+    api.faults += [Fault("watch", lines=0, clean=True)] * 3
+    assert told(changes, syncs=4) == [("ADDED", "a", "")]
+    assert api.asked().count("watch pods") == 3
+    assert sum(time.pauses) == 3

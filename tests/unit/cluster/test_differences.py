@@ -21,6 +21,12 @@ def manifest(**spec: Any) -> dict[str, Any]:
         ({"a": [1]}, {"a": [1, 2]}, ["spec.a.length: 2, wanted 1"]),
         ({"a": "x"}, {}, ["spec.a: None, wanted x"]),
         ({"a": [], "b": {}, "c": ""}, {}, []),
+        ({"resources": {"requests": {"storage": "1024Gi"}}}, {"resources": {"requests": {"storage": "1Ti"}}}, []),
+        (
+            {"resources": {"limits": {"cpu": "2000m", "memory": "2Gi"}}},
+            {"resources": {"limits": {"cpu": "2", "memory": "2G"}}},
+            ["spec.resources.limits.memory: 2G, wanted 2Gi"],
+        ),
         (
             {"containers": [{"name": "main", "image": "one"}]},
             {"containers": [{"name": "sidecar", "image": "two"}, {"name": "main", "image": "two", "tty": False}]},
