@@ -3,7 +3,8 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from utils.runners.interrupt import interruptible
 from utils.runners.journal import Journal
 from utils.runners.kubernetes import KubernetesRunner
 from utils.runners.manifests import HASH_LABEL, RUN_LABEL, PodSettings, fingerprint
+from utils.runners.observed import owned_by
 from utils.runners.run_object import RunObject, RunRecord, find_object, open_run, timestamp
 from utils.runners.runs import Place, RunFolder, check_run_id, create_run, new_run_id, object_name
 
@@ -148,46 +150,75 @@ def run_on_cluster(
     cluster = connect(settings.namespace, settings.kubeconfig, settings.context, notify=on_notice, patience=_PATIENCE)
     record = new_record(pipeline, arguments, run_id, skip)
     run, made = open_run(cluster, record)
-    folder = _folder(pipeline, run, settings, cluster)
-    with folder.locked(), Journal(folder.journal) as journal:
-        if not made and take_up(run, record, settings.resume):
-            return _told_again(run, folder, on_event)
-        journal.append("run", pid=os.getpid())
-
-        def note(task_id: str, claims: list[str]) -> None:
-            run.mounted(task_id, claims)
-            journal.append("process", sync=False, task=task_id, claims=claims)
-
-        pods = pod_settings(settings, run_id, cluster.namespace, run.owner, cluster.account)
-        ids = RunIds(name=run_id, id=run_id, created=run.record.created)
-        finished = {**{task_id: Outputs() for task_id in skip}, **run.finished}
-        exits, tolerant = exit_tasks(pipeline)
-        with KubernetesRunner(cluster, pods, ids, folder.log, note, settings.resume, exits) as runner:
-
-            def tell(event: Event) -> None:
-                run.on_event(event)
-                journal.on_event(event)
-                on_event(event)
-                if event.state is TaskState.FAILED and not tolerant:
-                    runner.stop_for_failure()
-
-            try:
-                make_extras(run, make)
-                walker = Walker(pipeline, arguments, runner, ids, on_event=tell, finished=finished)
-                with interruptible(walker, runner.kill, on_interrupt) as interrupted:
-                    result = walker.run()
-            except IlabError:
-                if made and not run.tasks:  # nothing has started
-                    delete(cluster, "ConfigMap", run.name)
-                    folder.remove()
-                raise
-            if interrupted.is_set():
-                result = RunResult(TaskState.CANCELED, "interrupted", result.outputs)
+    with _undone_unless_started(run, made, settings.home):
+        folder = _folder(pipeline, run, settings, cluster)
+        with folder.locked(), Journal(folder.journal) as journal:
+            if not made and take_up(run, record, settings.resume):
+                return _told_again(run, folder, on_event)
+            journal.append("run", pid=os.getpid())
+            make_extras(run, make)
+            result = _walk(pipeline, arguments, settings, run, folder, journal, on_event, on_interrupt)
             tidy_up(run, settings.keep_jobs)
-        run.update(state=result.state, error=result.error)
-        journal.append("end", state=result.state.value, error=result.error)
-        lost = lost_claims(run) if result.state is TaskState.FAILED else ()
-        return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished, lost)
+            run.update(state=result.state, error=result.error)
+            journal.append("end", state=result.state.value, error=result.error)
+            lost = lost_claims(run) if result.state is TaskState.FAILED else ()
+            return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished, lost)
+
+
+@contextmanager
+def _undone_unless_started(run: RunObject, made: bool, home: Path) -> Iterator[None]:
+    """A start that fails before its first task leaves nothing, or a run that can be started again, and otherwise."""
+    folder = RunFolder(home, run.record.run_id)
+    new, ended, tasks = not folder.path.is_dir(), run.record.state is not TaskState.RUNNING, run.tasks.copy()
+    try:
+        yield
+    except IlabError as error:
+        if any(tasks.get(task_id) != entry for task_id, entry in run.tasks.items()):
+            raise
+        if made:
+            delete(run.cluster, "ConfigMap", run.name)
+            if new and folder.path.is_dir():
+                folder.remove()
+        elif ended and run.record.state is TaskState.RUNNING:
+            tidy_up(run, keep_jobs=True)
+            run.update(state=TaskState.CANCELED, error=str(error))
+        raise
+
+
+def _walk(
+    pipeline: Pipeline,
+    arguments: Mapping[str, Any],
+    settings: ClusterSettings,
+    run: RunObject,
+    folder: RunFolder,
+    journal: Journal,
+    on_event: Callable[[Event], None],
+    on_interrupt: Callable[[], None],
+) -> RunResult:
+    """Execute what has not finished; its state is CANCELED when it was interrupted."""
+    run_id, cluster = run.record.run_id, run.cluster
+    pods = pod_settings(settings, run_id, cluster.namespace, run.owner, cluster.account)
+    ids = RunIds(name=run_id, id=run_id, created=run.record.created)
+    finished = {**{task_id: Outputs() for task_id in run.record.skip}, **run.finished}
+    exits, tolerant = exit_tasks(pipeline)
+
+    def note(task_id: str, claims: list[str]) -> None:
+        run.mounted(task_id, claims)
+        journal.append("process", sync=False, task=task_id, claims=claims)
+
+    with KubernetesRunner(cluster, pods, ids, folder.log, note, settings.resume, exits) as runner:
+
+        def tell(event: Event) -> None:
+            run.on_event(event)
+            journal.on_event(event)
+            on_event(event)
+            if event.state is TaskState.FAILED and not tolerant:
+                runner.stop_for_failure()
+
+        walker = Walker(pipeline, arguments, runner, ids, on_event=tell, finished=finished)
+        with interruptible(walker, runner.kill, on_interrupt) as interrupted:
+            result = walker.run()
+    return RunResult(TaskState.CANCELED, "interrupted", result.outputs) if interrupted.is_set() else result
 
 
 def pod_settings(
@@ -223,6 +254,7 @@ def take_up(run: RunObject, wanted: RunRecord, resume: bool) -> bool:
     ended = found.state is not TaskState.RUNNING
     part = bool(found.skip or wanted.skip)
     if part and ended and (differing or found.state is not TaskState.CANCELED):
+        tidy_up(run, keep_jobs=False)
         run.forget(list(run.tasks))
         run.update(**{**vars(wanted), "created": found.created})
         return False
@@ -236,6 +268,7 @@ def take_up(run: RunObject, wanted: RunRecord, resume: bool) -> bool:
         return True
     if ended:
         _refuse_lost_claims(run)
+        tidy_up(run, keep_jobs=False)  # Jobs that were kept are no results of this start
         run.update(state=TaskState.RUNNING, error="")
     return False
 
@@ -292,6 +325,7 @@ def _folder(pipeline: Pipeline, run: RunObject, settings: ClusterSettings, clust
             f"it lives in {there or 'this machine'}",
             "choose another --run-id, or another --home",
         )
+    folder.package.write_text(pipeline.text)
     folder.store(record.run_id, dict(record.arguments), place, folder.created)
     return folder
 
@@ -312,9 +346,9 @@ def make_extras(run: RunObject, make: Make | None) -> None:
         ConflictError: one is there already and is another one, for instance a Secret with other values.
     """
     manifests = [owned_extra(run, one) for one in make(run.owner)] if make else []
-    if not manifests:
-        return
-    run.update(extras=tuple((one["kind"], one["metadata"]["name"]) for one in manifests))
+    extras = tuple((one["kind"], one["metadata"]["name"]) for one in manifests)
+    if extras != run.record.extras:
+        run.update(extras=extras)
     for manifest in manifests:
         create_or_attach(run.cluster, manifest)
 
@@ -336,7 +370,9 @@ def tidy_up(run: RunObject, keep_jobs: bool) -> None:
     """Delete what the run has made and nothing needs after its end; its object and volume stay."""
     label = f"{RUN_LABEL}={run.record.run_id}"
     for kind, name in run.record.extras:
-        delete(run.cluster, kind, name)
+        found = get(run.cluster, kind, name)
+        if found and owned_by(found, run.uid):  # one that was in the way is someone else's
+            delete(run.cluster, kind, name)
     if keep_jobs:
         return
     deleted = sum(delete_all(run.cluster, kind, label) for kind in ("PyTorchJob", "Job"))

@@ -94,8 +94,9 @@ class Following:
         """See what the newest pod does; keep the deadlines."""
         pods = self.observed.pods(self.uid)
         pod = pods[-1] if pods else None
-        if pod and pod["metadata"]["name"] != self._pod:
-            self._pod = pod["metadata"]["name"]
+        name = pod["metadata"]["name"] if pod else ""
+        if name != self._pod:
+            self._pod = name
             self._wait_again()
         state = pod_state(pod) if pod else PodState("Pending")
         if state.started:
@@ -113,10 +114,11 @@ class Following:
             )
 
     def _wait_again(self) -> None:
-        """A new pod: the first, or one in the place of a pod that the cluster took away."""
+        """A new pod, the first or one in the place of a pod that the cluster took away; or none yet in that place."""
         if self._log:
             self._log.finish(_LOG_END_SECONDS)
             self._tell(TaskState.PENDING, "the cluster took its pod away; it starts again in another")
+            self._told = ""
         self._log, self._running, self._since, self._looked = None, False, time.monotonic(), float("-inf")
 
     def _run(self, state: PodState) -> None:

@@ -91,7 +91,7 @@ class KubernetesRunner(Runner):
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
         manifest = claim_manifest(name, size, list(access_modes), storage_class, self._settings)
         found = get(self._cluster, "PersistentVolumeClaim", name)
-        if found is None:
+        if found is None or "deletionTimestamp" in found["metadata"]:
             create_or_attach(self._cluster, manifest)
             return
         wanted = {key: value for key, value in manifest.items() if key != "metadata"}

@@ -23,7 +23,7 @@ class Observed:
         self._found: dict[str, dict[str, Object]] = {"Job": {}, "Pod": {}}
         self._gone: set[str] = set()
         self._stopped = threading.Event()
-        self._error: BaseException | None = None
+        self._error: IlabError | None = None
 
     def __enter__(self) -> "Observed":
         for kind in self._found:
@@ -70,9 +70,15 @@ class Observed:
             for change, found in watch(self._cluster, kind, self._labels, stop=self._stopped.is_set):
                 self._take(kind, change, found)
         except IlabError as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._end(error)
+        finally:
+            if not self._stopped.is_set():  # those who wait must not wait for ever, whatever it was
+                self._end(IlabError(f"the watch of {kind}s has broken down", "a defect; its traceback is on stderr"))
+
+    def _end(self, error: IlabError) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
 
     def _take(self, kind: str, change: str, found: Object) -> None:
         with self._changed:

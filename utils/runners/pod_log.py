@@ -21,7 +21,8 @@ class PodLog:
     by a process that was started again, takes its earlier place.
 
     Args:
-        report: called with (message, progress), at most five times a second, and with the last progress.
+        report: called with (message, progress), at most five times a second, and with the last progress; never after
+            `stop`, when the task may have ended.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class PodLog:
     ) -> None:
         self._cluster, self._pod, self._container, self._path = cluster, pod, container, path
         self._report = report
+        self._reporting = threading.Lock()
         self._stopped = threading.Event()
         self._error = ""
         self.start = _open_part(path, pod)
@@ -41,7 +43,8 @@ class PodLog:
         self.stop()
 
     def stop(self) -> None:
-        self._stopped.set()
+        with self._reporting:
+            self._stopped.set()
 
     def failure_text(self, reason: str, fallback: str) -> str:
         """Why the task failed, from what the container printed; else from `fallback`, the end of it in its status."""
@@ -63,12 +66,17 @@ class PodLog:
                     progress = found or progress
                     message = message if found else text.strip()[:_LONGEST_MESSAGE] or message
                     if (message or progress) and time.monotonic() - told >= _REPORT_SECONDS:
-                        self._report(message, progress)
+                        self._tell(message, progress)
                         message, progress, told = "", None, time.monotonic()
         except IlabError as error:
             self._error = str(error)
-        if (message or progress) and not self._stopped.is_set():
-            self._report(message, progress)
+        if message or progress:
+            self._tell(message, progress)
+
+    def _tell(self, message: str, progress: Progress | None) -> None:
+        with self._reporting:
+            if not self._stopped.is_set():
+                self._report(message, progress)
 
 
 def _open_part(path: Path, pod: str) -> int:

@@ -88,6 +88,7 @@ class RunObject:
     def update(self, **changes: Any) -> None:
         """Change the record, here and in the cluster."""
         self.record = replace(self.record, **changes)
+        self.record = replace(self.record, error=self.record.error[:_LONGEST_MESSAGE])
         self._write({"run.json": _dump(asdict(self.record))})
 
     def mounted(self, task_id: str, claims: list[str]) -> None:

@@ -57,8 +57,9 @@ def job_manifest(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name, "namespace": namespace},
-        # A failed run is not repeated: started again the script says what failed.
-        "spec": {"backoffLimit": 3, "template": {"spec": pod}},
+        # A failed run is not repeated: started again the script says what failed. A pod that is taken away deletes the
+        # tasks' Jobs: the next one starts when it is gone, or it would lose its own.
+        "spec": {"backoffLimit": 3, "podReplacementPolicy": "Failed", "template": {"spec": pod}},
     }
 
 

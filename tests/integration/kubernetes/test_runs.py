@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from typing import Any
 
 import pytest
@@ -332,15 +333,15 @@ def test_a_part_of_a_run_starts_anew_on_the_same_volume_however_an_earlier_part_
 
 def test_jobs_that_were_kept_are_no_results_of_the_next_start(lab: Lab) -> None:
     kept = {"keep_jobs": True}
-    lab.node.play("make", Act(values(Output=1)))
+    made = lab.node.play("make", Act(values(Output=1)))
     for _ in range(2):
         lab.run(beside, skip=frozenset({"exit-handler-1/take"}), settings=kept)
-    assert lab.node.created() == ["make", "after"] * 2
+    assert made.made == 2
     lab.node.play("take", Act(exit_code=1))
-    lab.run(beside, "r2", settings=kept)
-    made = lab.node.created().count("after")
-    lab.run(beside, "r2", settings={**kept, "resume": True})
-    assert lab.node.created().count("after") == made + 1  # the clean-up of an earlier end is none of this one
+    cleaned = lab.node.play("after", Act())
+    for resume in (False, True):
+        lab.run(beside, "r2", settings={**kept, "resume": resume})
+    assert cleaned.made == 2  # the clean-up of the first end is none of the second
 
 
 def test_a_start_that_fails_before_its_first_task_can_be_repeated_otherwise(lab: Lab) -> None:
@@ -398,6 +399,17 @@ def test_a_claim_that_is_there_is_used_when_it_fits_and_refused_with_the_differe
     result = lab.run(mounted, "r2")
     assert "is not the one wanted" in result.error
     assert "spec.resources.requests.storage: 5Gi, wanted 1Gi" in result.error
+
+
+def test_a_claim_that_is_being_deleted_is_waited_for_and_made_anew(lab: Lab) -> None:
+    going = {"labels": {"ilab-pipeline/run": "r1"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    lab.node.put("persistentvolumeclaims", "c", metadata=going, spec=spec)
+    timer = threading.Timer(0.5, lab.node.remove, ("persistentvolumeclaims", "c"))
+    timer.start()
+    assert lab.run(mounted).state is TaskState.SUCCEEDED
+    timer.join()
+    assert "deletionTimestamp" not in lab.node.objects["persistentvolumeclaims"]["c"]["metadata"]
 
 
 def test_a_right_that_is_missing_leaves_no_run_behind(lab: Lab) -> None:

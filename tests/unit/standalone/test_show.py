@@ -69,3 +69,8 @@ def test_secrets_are_found_among_the_arguments() -> None:
     args = ["--judge-serving-model-secret", "j", "--sdg-object-store-secret=s", "--sdg-serving-model-endpoint", "u"]
     assert secrets_of("job", args) == (["s", "j"], ["ilab-job-teacher"])
     assert secrets_of("job", ["--sdg-object-store-bucket=b", "--run-id", "r"])[1] == ["ilab-r-object-store"]
+
+
+def test_a_pod_that_was_taken_away_is_gone_before_the_next_one_starts() -> None:
+    (job,) = shown("--args", "--force-pull")
+    assert job["spec"]["podReplacementPolicy"] == "Failed"
