@@ -121,16 +121,23 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
         overlay = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--pod-overlay {path} is no valid YAML", str(error), "correct the file") from None
-    if overlay is None:
-        return {}
+    overlay = {} if overlay is None else overlay
     if not isinstance(overlay, dict) or set(overlay) - _POD_KEYS or not all(map(_mapping, overlay.values())):
         raise UsageError(
             f"--pod-overlay {path} is no patch for a pod",
             "it holds metadata and spec, each a mapping, and nothing else",
             "start it with spec: or metadata:",
         )
-    return overlay
+    found: dict[str, Any] = _without_blanks(overlay)
+    return found
+
+
+def _without_blanks(node: Any) -> Any:
+    """node without keys that have no value: `labels:` with nothing below changes nothing."""
+    if isinstance(node, dict):
+        return {key: _without_blanks(value) for key, value in node.items() if value is not None}
+    return [_without_blanks(item) for item in node] if isinstance(node, list) else node
 
 
 def _mapping(value: Any) -> bool:
-    return isinstance(value, dict)
+    return value is None or isinstance(value, dict)

@@ -45,6 +45,11 @@ def taxonomy(given: Given, findings: list[str]) -> dict[str, Any]:
         findings.append(f"--taxonomy-repo-pr {text!r} is no number; -1 means none")
         return {}
     number = max(int(text), 0)
+    if re.match(r"https?://[^/]*@", given["taxonomy_repo_url"] or ""):
+        findings.append(
+            "--taxonomy-repo-url holds a user or password, for everybody to see: put them into a Secret and name it "
+            "with --taxonomy-repo-secret"
+        )
     if given["taxonomy_repo_url"]:
         if branch and number:
             findings.append("--taxonomy-repo-branch and --taxonomy-repo-pr: give one of them")

@@ -85,6 +85,6 @@ def _value(args: Sequence[str], flag: str) -> str | None:
     for index, arg in enumerate(args):
         if arg == flag:
             return args[index + 1] if index + 1 < len(args) else ""
-        if arg.startswith(f"{flag}="):
-            return arg.partition("=")[2]
+        if arg.startswith((f"{flag}=", f"{flag} ")):
+            return arg[len(flag) + 1 :]
     return None

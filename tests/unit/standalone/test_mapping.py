@@ -99,6 +99,12 @@ def test_a_branch_or_a_pull_request_of_a_repository_not_both(read: Read) -> None
     assert "give one of them" in pipeline_arguments(read(*args), WHOLE)[1][0]
 
 
+@pytest.mark.parametrize("url", ["https://token@x.org/t", "https://user:token@x.org/t"])
+def test_an_address_with_a_password_in_it_is_refused_before_it_stands_in_a_manifest(url: str, read: Read) -> None:
+    (finding,) = pipeline_arguments(read("--taxonomy-repo-url", url), WHOLE)[1]
+    assert "--taxonomy-repo-secret" in finding and "token" not in finding
+
+
 @pytest.mark.parametrize(
     ("text", "toleration"),
     [

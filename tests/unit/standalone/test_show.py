@@ -1,5 +1,6 @@
 """`show`: a Job that the first generation's users would know."""
 
+import pytest
 import yaml
 from click.testing import CliRunner
 
@@ -54,8 +55,10 @@ def test_the_pod_is_what_restricted_namespaces_take() -> None:
     }
 
 
-def test_credentials_do_not_stand_in_a_job() -> None:
-    done = CliRunner().invoke(main, [*NEEDED, "--args", "--judge-serving-model-api-key=hunter2"])
+@pytest.mark.parametrize("args", [("=hunter2",), (" hunter2",), ("", "--args", "hunter2")])
+def test_credentials_do_not_stand_in_a_job(args: tuple[str, ...]) -> None:
+    flag = f"--judge-serving-model-api-key{args[0]}"
+    done = CliRunner().invoke(main, [*NEEDED, "--args", flag, *args[1:]])
     assert done.exit_code == 2 and "hunter2" not in done.output
     assert "--judge-serving-model-api-key would stand in the Job" in done.output
 
