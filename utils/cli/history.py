@@ -176,6 +176,8 @@ def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> 
                 click.echo(text, nl=False)
                 last = task_id
         if not (follow and running):
+            if not last:
+                click.echo(f"nothing was printed by {task or f'any task of {run_id}'}", err=True)
             return
         time.sleep(_POLL_SECONDS)
 

@@ -1,5 +1,6 @@
 """What a pod's status says, in words. Pure: no request is made here."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,9 @@ def job_pending_reason(job: dict[str, Any], events: Sequence[dict[str, Any]] = (
     refused = _last(events, {"FailedCreate"})
     if not refused:
         return ""
-    return ("quota: " if "quota" in refused else "pod refused: ") + refused
+    # The pod has no name yet, and what matters must fit into a line.
+    why = re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", refused)
+    return ("quota: " if "quota" in why else "pod refused: ") + why
 
 
 def _terminated(container: dict[str, Any]) -> dict[str, Any]:

@@ -227,12 +227,12 @@ def test_log_of_a_container_is_over_when_it_or_its_pod_has_ended(found: dict[str
         (
             {"spec": {}},
             [event("FailedCreate", 'Error creating: pods "x" is forbidden: exceeded quota: gpus, limited: 4')],
-            'quota: Error creating: pods "x" is forbidden: exceeded quota: gpus, limited: 4',
+            "quota: exceeded quota: gpus, limited: 4",
         ),
         (
             {"spec": {}},
             [event("FailedCreate", 'Error creating: pods "x" is forbidden: violates PodSecurity "restricted"')],
-            'pod refused: Error creating: pods "x" is forbidden: violates PodSecurity "restricted"',
+            'pod refused: violates PodSecurity "restricted"',
         ),
     ],
 )
