@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,18 @@ import click
 
 
 def default_home() -> Path:
-    """`$XDG_DATA_HOME/ilab-pipeline`, that is ~/.local/share/ilab-pipeline."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ilab-pipeline"
+    """`$XDG_DATA_HOME/ilab-pipeline`, that is ~/.local/share/ilab-pipeline.
+
+    For a user whom no home belongs to, as in a pod with any user id, a folder among the temporary files.
+    """
+    aside = Path(tempfile.gettempdir(), f"ilab-pipeline-{os.getuid()}")
+    try:
+        home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ilab-pipeline"
+    except RuntimeError:  # no HOME, and a user id that no name belongs to
+        return aside
+    # os.path: it takes a folder that may not be looked into as one that is not there.
+    there = next((folder for folder in (home, *home.parents) if os.path.exists(folder)), home)  # noqa: PTH110
+    return home if os.access(there, os.W_OK) else aside
 
 
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
