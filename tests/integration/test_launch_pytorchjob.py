@@ -105,7 +105,9 @@ def test_overlay_goes_into_every_training_pod_and_counts_as_a_change() -> None:
         assert template["spec"]["imagePullSecrets"] == [{"name": "pull"}]
         assert {"name": "A", "value": "1"} in container["env"]
         assert container["name"] == "pytorch"
-    assert made["metadata"]["labels"] != manifest()["metadata"]["labels"]
+    key = "ilab-pipeline/inputs"
+    assert made["metadata"]["labels"][key] != manifest()["metadata"]["labels"][key]
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus", "a queue admits the job by its own label"
 
 
 def test_one_cpu_pod_needs_no_worker_and_no_gpu() -> None:

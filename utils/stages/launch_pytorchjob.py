@@ -35,11 +35,14 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
     if job["gpus"]:
         amounts[job["gpu_identifier"]] = str(job["gpus"])
     mounts = {"data": job["data_dir"], "shm": "/dev/shm"}
+    # Neither a home nor an entry in passwd belongs to a random user id.
+    caches = ("HOME", "HF_HOME", "XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR")
+    variables = {"USER": "ilab", **dict.fromkeys(caches, "/tmp")}
     container = {
         "name": "pytorch",
         "image": job["image"],
         "command": ["torchrun", *arguments],
-        "env": [{"name": name, "value": "/tmp"} for name in ("HOME", "HF_HOME", "TRITON_CACHE_DIR")],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
         "resources": {"requests": amounts, "limits": amounts},
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts.items()],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -74,10 +77,12 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
             if count
         },
     }
+    own = {"name": job["name"], "labels": {**run, "ilab-pipeline/inputs": inputs_hash(spec)}}
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": "PyTorchJob",
-        "metadata": {"name": job["name"], "labels": {**run, "ilab-pipeline/inputs": inputs_hash(spec)}},
+        # A queue (Kueue) looks at the labels of the job.
+        "metadata": merge_overlay(overlay.get("metadata"), own),
         "spec": spec,
     }
 
