@@ -132,11 +132,10 @@ class Patience:
         """The server has answered, be it with a refusal."""
         health = self.cluster.health
         health.answered, self.since, self.denied, self.pause = True, None, None, FIRST_PAUSE
-        self.told = False
         if status not in (401, 403):
             health.granted.add(self._grant)
-        if health.away:
-            health.away = False
+        if health.away or self.told:
+            health.away = self.told = False
             self.cluster.notify("the API server is back")
 
 

@@ -356,7 +356,7 @@ def make_extras(run: RunObject, make: Make | None) -> None:
 def owned_extra(run: RunObject, manifest: Manifest) -> Manifest:
     """The manifest with the run's label, owner and a hash, where it lacks them.
 
-    The hash is salted with the owner's uid: nobody can try out which secret gives it.
+    The hash is salted with the owner's uid: two runs with one secret do not show that it is one.
     """
     metadata = manifest["metadata"]
     content = {key: manifest.get(key) for key in ("data", "stringData", "spec")}

@@ -118,8 +118,10 @@ def test_request_that_goes_on_failing_is_told_of_once(
 ) -> None:
     api.faults += [Fault("create", "jobs", 500, message='failed calling webhook "queue.example"')] * 12
     create(cluster, job("a"))
+    refused = '500 failed calling webhook "queue.example"'
     assert told == [
-        'the API server does not create jobs.batch now (500 failed calling webhook "queue.example"); trying again'
+        f"the API server does not create jobs.batch now ({refused}); trying again",
+        "the API server is back",
     ]
     assert sum(time.pauses) > 60
 
