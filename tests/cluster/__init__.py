@@ -13,7 +13,7 @@ ends and unmounts the rest; outside there are only a network link, a cgroup and 
     lifecycle.py                                       up, down, what is wrong
     cluster.py, pods.py, conftest.py                   what tests use
     scenario.py, recorder.py                           servers, Secrets and overlay around a run; what was seen of it
-    lab.py, pipelines.py, runs.py, proxy.py            small pipelines, run on a cluster whose API server fails on demand
+    lab.py, pipelines.py, runs.py, proxy.py            small pipelines, on a cluster that fails on demand
 
 Pods reach this machine at `host_address()`, and a server on its loopback by `forward(port)`. They reach nothing else:
 the cluster is as disconnected as one behind a closed door.
