@@ -63,6 +63,11 @@ class Following:
     def uid(self) -> str:
         return str(self.job["metadata"]["uid"])
 
+    @property
+    def _name(self) -> str:
+        """The task without the groups it is in, as people know it."""
+        return self.task.id.rpartition("/")[2]
+
     def to_end(self) -> Outputs:
         """Follow the Job to its end.
 
@@ -105,10 +110,10 @@ class Following:
             self._pend(pod)
         timeout, passed = self.task.timeout_seconds, time.monotonic() - self._since
         if self._running and timeout and passed > timeout:
-            raise TaskFailed(f"{self.task.id} ran longer than the {timeout:g} s it has")
+            raise TaskFailed(f"{self._name} ran longer than the {timeout:g} s it has")
         if not self._running and passed > self.pending_seconds:
             raise TaskFailed(
-                f"{self.task.id} did not start in {self.pending_seconds:g} s",
+                f"{self._name} did not start in {self.pending_seconds:g} s",
                 self._told or "the cluster gives no reason",
                 "mend that, or raise --pending-timeout",
             )
@@ -117,7 +122,8 @@ class Following:
         """A new pod, the first or one in the place of a pod that the cluster took away; or none yet in that place."""
         if self._log:
             self._log.finish(_LOG_END_SECONDS)
-            self._tell(TaskState.PENDING, "the cluster took its pod away; it starts again in another")
+            again = "the cluster took its pod away; it starts again in another"
+            self._tell(TaskState.PENDING, again if self._pod else "its pod is gone; another one is waited for")
             self._told = ""
         self._log, self._running, self._since, self._looked = None, False, time.monotonic(), float("-inf")
 

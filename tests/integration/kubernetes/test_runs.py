@@ -211,6 +211,7 @@ def test_a_pod_that_is_taken_away_and_not_replaced_ends_by_the_deadline_for_pend
     lab.on_event = take_away
     result = lab.run(limited, settings={"pending_seconds": 0.5})
     assert "take did not start in 0.5 s" in result.error
+    assert "its pod is gone; another one is waited for" in [event.message for event in lab.events]
     assert lab.left() == []
 
 
