@@ -111,7 +111,7 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
     """The patch for every pod from a YAML file; {} without one.
 
     Raises:
-        UsageError: it is no YAML, or holds something else than metadata and spec.
+        UsageError: it is no YAML, or holds something else than metadata and spec, or not as a pod has it.
     """
     import yaml
 
@@ -129,7 +129,25 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
             "start it with spec: or metadata:",
         )
     found: dict[str, Any] = _without_blanks(overlay)
+    if found.get("spec"):
+        _check_spec(path, found["spec"])
     return found
+
+
+def _check_spec(path: Path, spec: Mapping[str, Any]) -> None:
+    """Refuse what can't be merged; warn of a field that the API server may drop without a word, such as a typo."""
+    from kubernetes.client import V1PodSpec
+
+    is_list = {name: V1PodSpec.openapi_types[key].startswith("list") for key, name in V1PodSpec.attribute_map.items()}
+    for key, value in spec.items():
+        if key not in is_list:
+            click.echo(f"warning: --pod-overlay {path}: spec.{key} is no field of a pod that we know", err=True)
+        elif is_list[key] != isinstance(value, list):
+            raise UsageError(
+                f"--pod-overlay {path}: spec.{key} is {'a' if is_list[key] else 'no'} list",
+                "",
+                "write it as in a pod: kubectl explain pod.spec",
+            )
 
 
 def _without_blanks(node: Any) -> Any:

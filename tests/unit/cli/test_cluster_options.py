@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from utils.cli.cluster_options import read_overlay
+from utils.errors import UsageError
 
 
 def test_keys_of_an_overlay_without_a_value_change_nothing(tmp_path: Path) -> None:
@@ -11,3 +14,24 @@ def test_keys_of_an_overlay_without_a_value_change_nothing(tmp_path: Path) -> No
     assert read_overlay(file) == {"metadata": {}, "spec": {"tolerations": [{"key": "gpu"}]}}
     file.write_text("metadata:\nspec: {priority: 1}\n")
     assert read_overlay(file) == {"spec": {"priority": 1}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "wrong"),
+    [("containers: {name: main}", "containers is a list"), ("nodeSelector: [a]", "nodeSelector is no")],
+)
+def test_an_overlay_that_can_not_be_merged_is_refused(tmp_path: Path, spec: str, wrong: str) -> None:
+    file = tmp_path / "overlay.yaml"
+    file.write_text(f"spec:\n  {spec}\n")
+    with pytest.raises(UsageError, match=f"spec.{wrong}"):
+        read_overlay(file)
+
+
+def test_a_mistyped_field_of_an_overlay_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "overlay.yaml"
+    file.write_text("spec: {nodeSelektor: {a: b}, nodeSelector: {a: b}, tolerations: []}")
+    read_overlay(file)
+    assert (
+        capsys.readouterr().err
+        == f"warning: --pod-overlay {file}: spec.nodeSelektor is no field of a pod that we know\n"
+    )
