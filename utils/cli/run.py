@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,16 +123,17 @@ def run(
 @local_options
 @home_option
 @output_option
-def resume(run_id: str, home: Path, output: str, **options: Any) -> None:
+@click.pass_context
+def resume(context: click.Context, run_id: str, home: Path, output: str, **options: Any) -> None:
     """Go on with the run RUN_ID: tasks that finished are not repeated.
 
     It runs with the parameters and settings it was started with; settings given here replace the earlier ones.
     """
     folder = find_run(home, run_id)
     if place := folder.place:
-        if _given_settings(options):
+        if flags := _given_flags(context, _option_names(local_options)):
             raise UsageError(
-                f"the run {run_id} lives on a cluster", "these settings are for runs on this machine", "leave them out"
+                f"the run {run_id} lives on a cluster", f"{flags}: for runs on this machine", "leave it out"
             )
         sys.exit(resume_on_kubernetes(folder, place, output))
     history = folder.history()
@@ -167,11 +168,14 @@ def _refuse_foreign_options(context: click.Context, place: str) -> None:
     """
     own = {"local": local_options, "kfp": kfp_options, "kubernetes": cluster_options}
     allowed = {*_option_names(own[place]), *(("namespace",) if place == "kubernetes" else ())}
-    names = [n for other in own.values() for n in _option_names(other) if n not in allowed]
-    given = {n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE}
-    if given:
-        flags = ", ".join(option.opts[-1] for option in context.command.params if option.name in given)
+    if flags := _given_flags(context, {n for other in own.values() for n in _option_names(other)} - allowed):
         raise UsageError(f"{flags}: not for --on {place}", "", "leave it out, or choose another --on")
+
+
+def _given_flags(context: click.Context, names: Collection[str]) -> str:
+    """Those of the options that stand on the command line, as typed there."""
+    given = {name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return ", ".join(option.opts[-1] for option in context.command.params if option.name in given)
 
 
 def start_on_kubernetes(
