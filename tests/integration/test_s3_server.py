@@ -2,6 +2,7 @@
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from utils.demo.s3_server import start_s3_server
@@ -35,3 +36,22 @@ def test_the_secret_key_is_in_no_argument_and_its_file_is_private(tmp_path):
         start_s3_server(tmp_path, "key", "SECRET-CANARY", weed="/bin/echo")
     assert "SECRET-CANARY" not in (tmp_path / "server.log").read_text()
     assert (tmp_path / "identities.json").stat().st_mode & 0o077 == 0
+
+
+def test_what_an_earlier_server_stored_can_be_read_as_soon_as_the_next_one_has_started(tmp_path):
+    for start in range(3):
+        server = start_s3_server(tmp_path, "key", "secret", bucket="kept")
+        try:
+            client = boto3.client(
+                "s3",
+                endpoint_url=server.endpoint,
+                region_name="us-east-1",
+                aws_access_key_id="key",
+                aws_secret_access_key="secret",
+                config=Config(retries={"total_max_attempts": 1}),
+            )
+            if start == 0:
+                client.put_object(Bucket="kept", Key="a", Body=b"x" * 1_000_000)
+            assert len(client.get_object(Bucket="kept", Key="a")["Body"].read()) == 1_000_000
+        finally:
+            server.stop()

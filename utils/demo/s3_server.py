@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from utils.demo.child import end_with_parent
 from utils.errors import PrerequisiteError, TaskFailed
@@ -130,7 +131,7 @@ def _server_command(weed: str, folder: Path, config: Path, ports: list[int]) -> 
 
 
 def _wait_until_ready(server: S3Server, access_key: str, secret_key: str, bucket: str, log: Path, until: float) -> None:
-    """Until a signed request works: the port alone opens before the identities and the volumes are there."""
+    """Until signed requests work: the port alone opens before the identities and the volumes are there."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -149,9 +150,18 @@ def _wait_until_ready(server: S3Server, access_key: str, secret_key: str, bucket
             names = [b["Name"] for b in client.list_buckets()["Buckets"]]
             if bucket and bucket not in names:
                 client.create_bucket(Bucket=bucket)
+            elif bucket:
+                _read_something(client, bucket)
             return
         except (BotoCoreError, ClientError) as error:
             last = str(error)
             time.sleep(0.1)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
     raise TaskFailed(f"the S3 server did not start: {last}", tail, f"see {log}")
+
+
+def _read_something(client: Any, bucket: str) -> None:
+    """Read a byte of what an earlier server stored, which fails until its volumes are known again."""
+    for found in client.list_objects_v2(Bucket=bucket, MaxKeys=1).get("Contents", []):
+        if found["Size"]:
+            client.get_object(Bucket=bucket, Key=found["Key"], Range="bytes=0-0")["Body"].read()
