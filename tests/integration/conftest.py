@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import kubernetes.config.kube_config
 import pytest
+import yaml
 
 from tests.integration.answers import Answer, Server
 from utils.demo.s3_server import start_s3_server
@@ -72,3 +74,22 @@ def serve() -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Point the kubernetes client at a URL, by a kubeconfig with this token and the namespace `lab`."""
+
+    def use(url: str, token: str = "canary-5e1f0c") -> None:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "lab"}}],
+            "clusters": [{"name": "k", "cluster": {"server": url}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+        }
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+
+    return use

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import kubernetes.config.kube_config
 import pytest
-import yaml
 
 from tests.integration.answers import Answer, Server
 from utils.stages import checks
-
-TOKEN = "canary-5e1f0c"
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +68,6 @@ def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
 # --- what trains and serves
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Point the kubernetes client at a URL, by a kubeconfig."""
-
-    def use(url: str) -> None:
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "lab"}}],
-            "clusters": [{"name": "k", "cluster": {"server": url}}],
-            "users": [{"name": "u", "user": {"token": TOKEN}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-
-    return use
-
-
 @pytest.mark.parametrize(
     ("answer", "problem", "remedy"),
     [
@@ -99,10 +77,10 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     ],
 )
 def test_the_training_operator_is_there_and_may_be_used(
-    cluster: Callable[[str], None], serve: Callable[..., Server], answer: Answer, problem: str, remedy: str
+    kubeconfig: Callable[[str], None], serve: Callable[..., Server], answer: Answer, problem: str, remedy: str
 ) -> None:
     server = serve(answer)
-    cluster(server.url)
+    kubeconfig(server.url)
     findings = checks.training_operator()
     assert server.requests[0]["path"].startswith("/apis/kubeflow.org/v1/namespaces/lab/pytorchjobs")
     assert bool(findings) == bool(problem)

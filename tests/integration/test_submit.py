@@ -118,23 +118,6 @@ def package(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture
-def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    def use(url: str) -> None:
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "lab"}}],
-            "clusters": [{"name": "k", "cluster": {"server": url}}],
-            "users": [{"name": "u", "user": {"token": TOKEN}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-
-    return use
-
-
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Polls follow each other at once."""
@@ -287,7 +270,7 @@ def test_the_clusters_token_is_never_sent_to_a_host_that_the_user_names(
     server: FakeServer, package: Path, kubeconfig: Callable[[str], None]
 ) -> None:
     """Trap 28."""
-    kubeconfig("https://cluster.example")
+    kubeconfig("https://cluster.example", TOKEN)
     submit_run(package, {}, host=server.url)
     assert all("authorization" not in headers for _, _, headers, _ in server.requests)
 
@@ -300,7 +283,7 @@ def application(name: str, **addresses: str) -> dict[str, Any]:
 def test_the_server_of_the_current_project_is_found_with_the_users_token(
     server: FakeServer, package: Path, kubeconfig: Callable[[str], None], version: str
 ) -> None:
-    kubeconfig(server.url)
+    kubeconfig(server.url, TOKEN)
     server.pipeline_servers = {version: {"items": [application("dspa", externalUrl=server.url, url="https://inner")]}}
     assert find_server() == Server(server.url, TOKEN, "", "lab")
     assert TOKEN not in repr(find_server())
@@ -319,7 +302,7 @@ def test_the_server_of_the_current_project_is_found_with_the_users_token(
 def test_a_project_without_exactly_one_server_is_explained(
     server: FakeServer, kubeconfig: Callable[[str], None], items: list[Any], message: str
 ) -> None:
-    kubeconfig(server.url)
+    kubeconfig(server.url, TOKEN)
     server.pipeline_servers = {"v1": {"items": items}}
     with pytest.raises(UsageError, match=message):
         find_server("other")
