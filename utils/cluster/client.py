@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Cluster:
         log_seconds: a log without a new line for so long is opened again.
         clock: monotonic seconds.
         sleep: waits so many seconds.
+        chance: between 0 and 1, another number each time: clients that lost a server do not come back all at once.
         notify: told once when the API server goes away and once when it is back.
     """
 
@@ -59,6 +61,7 @@ class Cluster:
     log_seconds: float = 30.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
     notify: Callable[[str], None] = field(default=lambda text: None, repr=False)
     health: Health = field(default_factory=Health, repr=False)
 

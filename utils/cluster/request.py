@@ -15,9 +15,11 @@ from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import KINDS
 from utils.cluster.refusal import missing_kind, redacted, refusal
 
-# Seconds. The kubelet and etcd answer within a minute or not at all.
-CONNECT_SECONDS = 10.0
+# Seconds. The kubelet and etcd answer within a minute or not at all; a server that goes away may leave a connection
+# that nothing answers on, so what only reads asks again sooner the first time.
+CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
+FIRST_READ_SECONDS = 15.0
 # A server that has never answered is more likely the wrong one than one that restarts.
 FIRST_PATIENCE = 20.0
 # A server that has just started answers 403 and 404 while it loads roles and kinds: some 50 ms were seen, with big
@@ -25,8 +27,11 @@ FIRST_PATIENCE = 20.0
 SETTLING_SECONDS = 30.0
 # Trouble of one kind of request is told when it has lasted so long.
 TELLING_SECONDS = 20.0
+# A server that is back is noticed within the longest pause; one request in it burdens nobody.
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 15.0
+LONGEST_PAUSE = 5.0
+# The part of a pause that is left to chance.
+JITTER = 0.3
 DENIALS = {401, 403, 404}
 TRANSIENT = {429, 500, 502, 503, 504}
 AWAY = {0, 502, 503, 504}
@@ -109,7 +114,8 @@ class Patience:
             cluster.health.trouble = now
         right_one = cluster.health.answered or status or cluster.account
         limit = cluster.patience if right_one else min(cluster.patience, FIRST_PATIENCE)
-        pause = float(retry_after) if retry_after and retry_after.isdigit() else self.pause
+        asked = retry_after is not None and retry_after.isdigit()
+        pause = float(retry_after or 0) if asked else self.pause * (1 - JITTER * cluster.chance())
         if now - self.since + pause > limit:
             what = " ".join([*self.right, self.name]).strip()
             raise ClusterError(
@@ -184,8 +190,9 @@ def request(
     resource = known.resource + (f"/{subresource}" if subresource else "")
     patience, retried = Patience(cluster, verb, resource, name), False
     while True:
+        seconds = FIRST_READ_SECONDS if verb in ("get", "list") and not retried else READ_SECONDS
         try:
-            response = send(cluster, verb, path, query, body)
+            response = send(cluster, verb, path, query, body, seconds)
             status, text = response.status, response.read().decode(errors="replace")
         except HTTPError as error:
             patience.trouble(connection_problem(cluster, error))

@@ -13,7 +13,7 @@ from utils.cluster.request import Patience, status_object
 from utils.cluster.streams import TryAgain, never, stream
 
 # How long after its announced end a watch may still be silent before its connection counts as dead.
-_SLACK_SECONDS = 15.0
+_SLACK_SECONDS = 5.0
 # A watch that broke so many times in a row without a change may never get through a proxy; then a list tells.
 _BROKEN = 3
 

@@ -21,7 +21,8 @@ class Fault:
     """What the next request of this verb and resource gets instead of an answer ("" for any).
 
     status 0 drops the connection: before an answer, or after `lines` lines and a half of a stream; `clean` ends the
-    stream there as if that were all. `done` carries out the request all the same, so that only the answer is lost.
+    stream there as if that were all; `silent` keeps the connection open without a word. `done` carries out the request
+    all the same, so that only the answer is lost.
     """
 
     verb: str = ""
@@ -33,6 +34,7 @@ class Fault:
     body: Object = field(default_factory=dict)
     done: bool = False
     clean: bool = False
+    silent: bool = False
 
 
 @dataclass
@@ -229,6 +231,8 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
             if fault and fault.status:
                 status = {"kind": "Status", "message": fault.message, **fault.body}
                 return self.send(fault.status, json.dumps(status), fault.headers)
+            if fault and fault.silent:
+                self.connection.recv(1)  # until the client gives up
             if fault and fault.lines is None:
                 self.close_connection = True
                 return None

@@ -41,5 +41,6 @@ def cluster(api: ApiServer, time: Time, told: list[str]) -> Cluster:
         log_seconds=2.0,
         clock=time.clock,
         sleep=time.sleep,
+        chance=lambda: 0.0,
         notify=told.append,
     )

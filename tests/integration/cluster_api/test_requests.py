@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -84,6 +85,25 @@ def test_passing_trouble_is_waited_for_with_growing_pauses(
     assert time.pauses == [0.5, 1.0, 2.0]
 
 
+def test_server_that_is_back_is_noticed_within_seconds(api: ApiServer, cluster: Cluster, time: Time) -> None:
+    api.put("jobs", "train")
+    api.faults += [Fault()] * 30
+    chances = iter([0.0, 1.0] * 15)
+    assert get(replace(cluster, chance=lambda: next(chances)), "Job", "train") is not None
+    assert max(time.pauses) <= 5
+    assert len(set(time.pauses[-2:])) == 2  # clients that lost it together do not come back together
+
+
+def test_connection_without_an_answer_is_given_up_for_another(
+    api: ApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["utils.cluster.request"], "FIRST_READ_SECONDS", 0.1)
+    api.put("jobs", "train")
+    api.faults.append(Fault(silent=True))
+    assert get(cluster, "Job", "train") is not None
+    assert api.asked() == ["get jobs"] * 2
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_kept(api: ApiServer, cluster: Cluster, time: Time, status: int) -> None:
     api.put("jobs", "train")
@@ -116,7 +136,7 @@ def test_patience_ends_and_the_error_says_what_was_wrong(api: ApiServer, cluster
 def test_request_that_goes_on_failing_is_told_of_once(
     api: ApiServer, cluster: Cluster, time: Time, told: list[str]
 ) -> None:
-    api.faults += [Fault("create", "jobs", 500, message='failed calling webhook "queue.example"')] * 12
+    api.faults += [Fault("create", "jobs", 500, message='failed calling webhook "queue.example"')] * 16
     create(cluster, job("a"))
     refused = '500 failed calling webhook "queue.example"'
     assert told == [
