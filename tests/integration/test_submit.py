@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from utils.cli.compile import our_pipeline
 from utils.cli.submit import pipeline_command, submit_run
-from utils.errors import IlabError, UsageError
+from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.runners.kfp import KfpServer, Server, ServerAway, find_server
 
 TOKEN = "canary-77ab"
@@ -239,6 +239,15 @@ def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(serve
     assert "it goes on" in caught.value.remedy
 
 
+def test_a_cluster_that_refuses_has_no_server(
+    server: FakeServer, kubeconfig: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeconfig(server.url)
+    monkeypatch.setattr(server, "answer", lambda method, path, body: (403, {"message": "no"}))
+    with pytest.raises(PrerequisiteError, match="can't look for a pipeline server"):
+        find_server()
+
+
 def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer) -> None:
     server.runs = [503]
     with pytest.raises(ServerAway):
@@ -248,7 +257,7 @@ def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer) 
 
 def test_no_server_at_the_address(server: FakeServer, package: Path) -> None:
     server.http.server_close()
-    with pytest.raises(IlabError, match="can't be reached"):
+    with pytest.raises(PrerequisiteError, match="can't be reached"):
         submit_run(package, {}, host=server.url)
 
 
@@ -292,25 +301,29 @@ def test_the_server_of_the_current_project_is_found_with_the_users_token(
 
 
 @pytest.mark.parametrize(
-    ("items", "message"),
+    ("items", "error", "message"),
     [
-        ([], "the project other has no pipeline server"),
-        ([application("a", url="https://a"), application("b", url="https://b")], "several pipeline servers: a, b"),
-        ([{"metadata": {"name": "a"}}], "the pipeline server a in other has no address yet"),
+        ([], PrerequisiteError, "the project other has no pipeline server"),
+        (
+            [application("a", url="https://a"), application("b", url="https://b")],
+            UsageError,
+            "several pipeline servers: a, b",
+        ),
+        ([{"metadata": {"name": "a"}}], PrerequisiteError, "the pipeline server a in other has no address yet"),
     ],
 )
 def test_a_project_without_exactly_one_server_is_explained(
-    server: FakeServer, kubeconfig: Callable[[str], None], items: list[Any], message: str
+    server: FakeServer, kubeconfig: Callable[[str], None], items: list[Any], error: type[IlabError], message: str
 ) -> None:
     kubeconfig(server.url, TOKEN)
     server.pipeline_servers = {"v1": {"items": items}}
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(error, match=message):
         find_server("other")
 
 
 def test_without_host_and_cluster_the_error_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(PrerequisiteError) as caught:
         find_server()
     assert "--host URL" in caught.value.remedy
 

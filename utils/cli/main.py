@@ -70,7 +70,7 @@ class LazyGroup(click.Group):
 def main() -> None:
     """The InstructLab workflow as one Kubeflow pipeline: synthetic data, two training phases, scores, a better model.
 
-    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites, 130 interrupted.
+    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites or no server, 130 interrupted.
     """
 
 

@@ -1,6 +1,6 @@
 """What can go wrong with a cluster, told to the person who runs."""
 
-from utils.errors import IlabError
+from utils.errors import IlabError, PrerequisiteError
 
 
 class ClusterError(IlabError):
@@ -15,6 +15,10 @@ class ClusterError(IlabError):
         super().__init__(what, cause, remedy)
         self.status = status
         self.retried = False
+
+
+class UnreachableError(ClusterError, PrerequisiteError):
+    """The cluster has never answered: it is down, or not the one that was meant."""
 
 
 class ForbiddenError(ClusterError):

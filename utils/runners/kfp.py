@@ -16,7 +16,7 @@ import kfp_server_api as api
 import yaml
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
-from utils.errors import IlabError, UsageError
+from utils.errors import IlabError, PrerequisiteError, UsageError
 
 FINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 # Group and versions of the resource by which OpenShift AI sets up a pipeline server in a project.
@@ -66,30 +66,31 @@ def find_server(namespace: str = "", ca_cert: str = "") -> Server:
         namespace: the project; "" for the current one.
 
     Raises:
-        UsageError: no cluster, no server in the project, or more than one.
+        PrerequisiteError: no cluster, or no server in the project.
+        UsageError: it has more than one.
     """
     from kubernetes import client, config
 
     try:
         settings, current = _cluster(config, client)
     except config.ConfigException as error:
-        raise UsageError(
+        raise PrerequisiteError(
             "no pipeline server is named, and there is no cluster to find one in",
             str(error),
             "give --host URL (and --token-file), or log in to the cluster: oc login",
         ) from None
     project = namespace or current
     found = _pipeline_servers(client, settings, project)
-    if len(found) != 1:
-        names = ", ".join(sorted(found))
-        raise UsageError(
-            f"the project {project} has {'several pipeline servers: ' + names if found else 'no pipeline server'}",
-            "" if found else "no DataSciencePipelinesApplication there is ready",
-            "name one with --host URL, or another project with --namespace",
-        )
+    remedy = "name one with --host URL, or another project with --namespace"
+    if not found:
+        cause = "no DataSciencePipelinesApplication there is ready"
+        raise PrerequisiteError(f"the project {project} has no pipeline server", cause, remedy)
+    if len(found) > 1:
+        raise UsageError(f"the project {project} has several pipeline servers: {', '.join(sorted(found))}", "", remedy)
     ((name, host),) = found.items()
     if not host:
-        raise UsageError(f"the pipeline server {name} in {project} has no address yet", "", "wait until it is ready")
+        what = f"the pipeline server {name} in {project} has no address yet"
+        raise PrerequisiteError(what, "", "wait until it is ready")
     # "Bearer TOKEN", or "bearer TOKEN" in a pod.
     token = settings.api_key.get("authorization", "").rpartition(" ")[2]
     return Server(host, token, ca_cert, project)
@@ -121,13 +122,14 @@ def _pipeline_servers(client: Any, settings: Any, project: str) -> dict[str, str
         except client.ApiException as error:
             if error.status == 404:
                 continue
-            raise UsageError(
+            raise PrerequisiteError(
                 f"can't look for a pipeline server in {project} ({error.status} {error.reason})",
                 "the login has expired, or may not read DataSciencePipelinesApplications",
                 "oc login, or give --host URL",
             ) from None
         except HTTPError as error:
-            raise UsageError("the cluster can't be reached", str(error), "oc login, or give --host URL") from None
+            remedy = "oc login, or give --host URL"
+            raise PrerequisiteError("the cluster can't be reached", str(error), remedy) from None
         return {item["metadata"]["name"]: _address(item) for item in listed["items"]}
     return {}
 
@@ -250,7 +252,7 @@ class KfpServer:
             raise ServerAway(f"{self.host} broke off", str(error), "try again") from None
 
 
-class ServerAway(IlabError):
+class ServerAway(PrerequisiteError):
     """The server can't be reached or is overloaded: later it may answer."""
 
 

@@ -133,6 +133,18 @@ def test_patience_ends_and_the_error_says_what_was_wrong(api: ApiServer, cluster
     assert sum(time.pauses) <= 60
 
 
+@pytest.mark.parametrize(("answers", "code"), [(0, 3), (1, 1)])
+def test_cluster_that_never_answered_is_a_prerequisite_that_is_not_met(
+    api: ApiServer, cluster: Cluster, answers: int, code: int
+) -> None:
+    for _ in range(answers):
+        get(cluster, "Job", "train")
+    api.faults += [Fault()] * 100
+    with pytest.raises(ClusterError, match="did not get") as caught:
+        get(replace(cluster, patience=20.0), "Job", "train")
+    assert caught.value.exit_code == code
+
+
 def test_request_that_goes_on_failing_is_told_of_once(
     api: ApiServer, cluster: Cluster, time: Time, told: list[str]
 ) -> None:
@@ -252,6 +264,22 @@ def test_refusal_by_admission_is_not_taken_for_a_missing_right(api: ApiServer, c
         create(cluster, job())
     assert not isinstance(caught.value, ForbiddenError)
     assert caught.value.cause == message
+
+
+@pytest.mark.parametrize("make", [create, create_or_attach])
+def test_field_that_the_server_does_not_know_is_refused_and_the_overlay_named(
+    api: ApiServer, cluster: Cluster, make
+) -> None:
+    fields = ("spec.template.spec.tolerationz", "spec.template.spec.containers[0].resource")
+    unknown = ", ".join(f'unknown field "{field}"' for field in fields)
+    message = f'Job in version "v1" cannot be handled as a Job: strict decoding error: {unknown}'
+    api.faults.append(Fault("create", status=400, message=message, body={"reason": "BadRequest"}))
+    with pytest.raises(ClusterError) as caught:
+        make(cluster, job())
+    assert api.requests[0].query == {"fieldValidation": "Strict"}
+    assert caught.value.cause == message
+    assert caught.value.remedy.startswith(f"correct {', '.join(fields)}: ")
+    assert "in the --pod-overlay" in caught.value.remedy
 
 
 def test_expired_login_is_named(api: ApiServer, cluster: Cluster) -> None:
