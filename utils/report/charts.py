@@ -56,6 +56,7 @@ def bar_chart(rows: Any, digits: int = 0) -> Any:
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_xticks([])
         axes.margins(x=0.14)
+        axes.set_xlim(left=0)  # where all are 0, matplotlib would put them into the middle
 
     return svg(draw, 14 + len(rows) * (24 + 14 * pair))
 
@@ -78,6 +79,8 @@ def line_chart(points: list, x_label: str) -> Any:
         axes.margins(0.04, 0.16)
         axes.locator_params(nbins=5)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(set(xs)) == 1:  # no other whole number is in sight
+            axes.set_xticks(xs[:1])
         axes.set_xlabel(x_label)
 
     return svg(draw, 210)

@@ -3,7 +3,7 @@
 from utils.report.charts import bar_chart, line_chart
 from utils.report.style import page_style
 from utils.report.template import page_template
-from utils.report.text import duration, flat, number, plain
+from utils.report.text import counted, duration, flat, number, plain
 
 
 def render(facts: dict) -> str:
@@ -14,7 +14,7 @@ def render(facts: dict) -> str:
     from jinja2 import ChainableUndefined, Environment
 
     env = Environment(autoescape=True, undefined=ChainableUndefined, line_statement_prefix="%")
-    env.filters |= {"n": number, "time": duration, "plain": plain, "flat": flat}
+    env.filters |= {"n": number, "many": counted, "time": duration, "plain": plain, "flat": flat}
     env.globals |= {"bars": bar_chart, "line": line_chart, "points": checkpoint_points}
     return env.from_string(page_template()).render(facts, style=page_style())
 

@@ -5,7 +5,7 @@ def page_template() -> str:
     """The template: {{ }} prints, a line that starts with % is a statement.
 
     Names in it: those of report_facts; style; bars(rows, digits), line(points, x label) and points(mt_bench scores);
-    the filters n (number), time (duration), plain and flat.
+    the filters n (number), many (counted), time (duration), plain and flat.
     """
     return """<!DOCTYPE html>
 <html lang="en">
@@ -49,7 +49,7 @@ def page_template() -> str:
 <tr><th>Measure<th>Base<th>Candidate<th>Change
 % for c in comparisons if c.key != 'mmlu' or not c.reason
 <tr><td><b>{{ c.name }}</b><small>{{ c.what }}
-{{- '; %s questions'|format(c.questions|n) if c.questions }}
+{{- '; ' ~ c.questions|many('question') if c.questions }}
 {{- '; judge error rate %s'|format(c.error_rate|n(3)) if c.error_rate is number }}</small>
 % if c.reason
 <td colspan="3">skipped: {{ c.reason }}
@@ -110,7 +110,7 @@ def page_template() -> str:
 % for r in (done.train_phase_1.result, done.train_phase_2.result) if r
 {{ figure('Loss of phase %s, %s'|format(r.phase, ('', 'knowledge', 'skills')[r.phase]), line(r.loss, 'step') if r.loss,
 'skipped: %s'|format(r.reason) if r.skipped else
-'%s steps, %s samples, %s tokens on %s'|format(r.steps|n, r.samples|n, r.tokens|n, r.device)) }}
+'%s, %s, %s on %s'|format(r.steps|many('step'), r.samples|many('sample'), r.tokens|many('token'), r.device)) }}
 % endfor
 </div>
 % endif
@@ -118,8 +118,8 @@ def page_template() -> str:
 % if done.sdg or done.data_processing
 <h2>Data</h2>
 <p>{{ done.sdg.result.reason or
-'%s samples and %s multiple-choice questions were generated.'|format(done.sdg.result.samples|n,
-done.sdg.result.mmlu_questions|n) }}
+'%s and %s were generated.'|format(done.sdg.result.samples|many('sample'),
+done.sdg.result.mmlu_questions|many('multiple-choice question')) }}
 % endif
 % if done.data_processing
 <table>

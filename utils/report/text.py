@@ -10,6 +10,11 @@ def number(value: Any, digits: int = 0, sign: str = "") -> str:
     return format(value, f"{sign},.{digits}f").replace("-", "−")
 
 
+def counted(count: Any, noun: str) -> str:
+    """`1 step`, `2,000 steps`."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """seconds as `41.2 s`, `6 min 12 s` or `5 h 03 min`."""
     if seconds < 60:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.report.example_run import full_run
 from utils.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
-from utils.report.text import duration, flat, leaf_label, listed, number, plain
+from utils.report.text import counted, duration, flat, leaf_label, listed, number, plain
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,11 @@ def test_stages_are_in_the_order_they_finished(facts: dict[str, dict[str, Any]])
 )
 def test_number(value: Any, digits: int, sign: str, text: str) -> None:
     assert number(value, digits, sign) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 steps"), (1, "1 step"), (2000, "2,000 steps"), (None, "– steps")])
+def test_counted(count: Any, text: str) -> None:
+    assert counted(count, "step") == text
 
 
 @pytest.mark.parametrize(

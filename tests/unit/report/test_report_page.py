@@ -169,6 +169,16 @@ def test_bar_chart_of_many_leaves_shows_those_that_changed_most() -> None:
     assert ">k/leaf19<" not in chart
 
 
+def test_bars_of_nothing_but_zeros_begin_beside_their_leaf() -> None:
+    chart = str(bar_chart([("k/a", 0.0, 0.0)], 3))
+    assert max(float(x) for x in re.findall(r' x="([\d.]+)"', chart)) < 60
+
+
+def test_one_step_alone_is_step_1() -> None:
+    chart = str(line_chart([(1, 3.07)], "step"))
+    assert ">1<" in chart and ">0.95" not in chart
+
+
 def test_page_of_many_leaves_stays_small(tmp_path: Path) -> None:
     full_run(tmp_path)
     path = tmp_path / "scores/likelihood.json"
