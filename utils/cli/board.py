@@ -126,9 +126,22 @@ class Board:
         return row
 
 
-def count(rows: list[Row]) -> tuple[int, int]:
-    """How many of the rows have ended, and how many there are."""
-    return sum(row.state in _ENDED for row in rows), len(rows)
+@dataclass(frozen=True)
+class Count:
+    """How many tasks there are, and of these how many have ended and how many were skipped: no task is both."""
+
+    ended: int
+    skipped: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.ended}/{self.total}" + (f" ({self.skipped} skipped)" if self.skipped else "")
+
+
+def count(rows: list[Row]) -> Count:
+    """Count the tasks of a run by how far they are."""
+    skipped = sum(row.state is TaskState.SKIPPED for row in rows)
+    return Count(sum(row.state in _ENDED for row in rows) - skipped, skipped, len(rows))
 
 
 def leaf_ids(pipeline: Pipeline) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from utils.cli.board import Board, Row, count
+from utils.cli.board import Board, Count, Row, count
 from utils.cli.settings import duration, home_option, output_option
 from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
@@ -68,14 +68,15 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     history = folder.history()
     state = run_state(folder, history)
     ended = history.ended or (time.time() if state == "running" else _last_time(history))
-    done, total = count(run_board(folder, history).snapshot())
+    tasks = count(run_board(folder, history).snapshot())
     return {
         "run_id": folder.run_id,
         "state": state,
         "started": _utc(history.started),
         "seconds": round(max(0.0, ended - history.started), 1) if history.started else 0.0,
-        "tasks_ended": done,
-        "tasks": total,
+        "tasks_ended": tasks.ended,
+        "tasks_skipped": tasks.skipped,
+        "tasks": tasks.total,
         "error": history.error,
         "folder": str(folder.path),
         "place": f"kubernetes, {folder.place}" if folder.place else "this machine",
@@ -104,7 +105,7 @@ def _print_runs(runs: list[dict[str, Any]]) -> None:
             Text(run["state"], style=_STYLES[run["state"]]),
             run["started"].replace("T", " ").removesuffix("Z"),
             duration(run["seconds"]),
-            f"{run['tasks_ended']}/{run['tasks']}",
+            str(Count(run["tasks_ended"], run["tasks_skipped"], run["tasks"])),
         )
     Console(soft_wrap=True).print(table)
 

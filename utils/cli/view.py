@@ -182,12 +182,11 @@ def render(
     from rich.table import Table
     from rich.text import Text
 
-    ended, total = count(rows)
     failed = sum(row.state is TaskState.FAILED for row in rows)
     header = Text.assemble(
         (run_id, "bold"),
         ("   ", ""),
-        (f"{ended}/{total} tasks", "red" if failed else "cyan"),
+        (f"tasks {count(rows)}", "red" if failed else "cyan"),
         (f"   {duration(seconds)}", "bright_black"),
         (f"   {note}", "yellow"),
     )

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from utils.cli.board import Board, Row
+from utils.cli.board import Board, Count, Row, count
 from utils.cli.settings import duration
 from utils.cli.view import PlainView, render
 from utils.ir.model import Component, Dag, Event, Loop, Node, Pipeline, Source, TaskState
@@ -95,6 +95,15 @@ def table(board: Board, width: int, height: int = 50) -> str:
     console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
     console.print(render(board.snapshot(), "ilab-20250101-000000-abcd", 75, 1104, width, height))
     return out.getvalue()
+
+
+def test_skipped_tasks_are_not_counted_as_done() -> None:
+    board = Board.of(pipeline())
+    board.update(event("first", SUCCEEDED, 3))
+    assert "tasks 1/3   " in table(board, 80)
+    board.update(event("group", TaskState.SKIPPED, 4))
+    assert count(board.snapshot()) == Count(ended=1, skipped=1, total=3)
+    assert "tasks 1/3 (1 skipped)" in table(board, 80)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
