@@ -50,27 +50,36 @@ def _rule(group: str, resource: str, verbs: Sequence[str], names: Sequence[str] 
 
 
 def role(
-    namespace: str, service_account: str = ROLE, secret_names: Sequence[str] = (), own_secrets: Sequence[str] = ()
+    namespace: str,
+    service_account: str = ROLE,
+    secret_names: Sequence[str] = (),
+    own_secrets: Sequence[str] = (),
+    name: str = ROLE,
 ) -> list[dict[str, Any]]:
-    """Manifests of the ServiceAccount, the Role and the RoleBinding, in the order to apply them."""
+    """Manifests of the ServiceAccount, the Role and the RoleBinding, in the order to apply them.
+
+    Args:
+        secret_names, own_secrets: see `rules`.
+        name: of the Role and the RoleBinding.
+    """
     rbac = "rbac.authorization.k8s.io"
 
-    def metadata(name: str) -> dict[str, Any]:
-        return {"name": name, "namespace": namespace, "labels": dict(_LABELS)}
+    def metadata(named: str) -> dict[str, Any]:
+        return {"name": named, "namespace": namespace, "labels": dict(_LABELS)}
 
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(service_account)},
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "Role",
-            "metadata": metadata(ROLE),
+            "metadata": metadata(name),
             "rules": rules(secret_names, own_secrets),
         },
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "RoleBinding",
-            "metadata": metadata(ROLE),
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": ROLE},
+            "metadata": metadata(name),
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
             "subjects": [{"kind": "ServiceAccount", "name": service_account, "namespace": namespace}],
         },
     ]

@@ -1,6 +1,7 @@
 """What the API server's refusals mean, in words. Pure."""
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def refusal(
         named = ", or not for this name (settings.yaml and --args name the Secrets)" if resource == "secrets" else ""
         return ForbiddenError(
             f"no right to {verb} {resource} in the namespace {namespace}",
-            f"the Role {ROLE} (manifests/, show --rbac) gives it, but the account does not have it{named}: {message}",
+            f"the Role {ROLE} (manifests/) or that of show --rbac gives it; the account does not have it{named}: {message}",
             f"kubectl apply -k manifests/access, and run under its account; "
             f"kubectl auth can-i {verb} {resource} -n {namespace} tells whether the account has the right",
             status,
@@ -64,8 +65,16 @@ def refusal(
         return ConflictError(f"can't {verb} {what} in {namespace}: the name is taken", message, "", status)
     if status == 410:
         return GoneError(f"the history of {resource} is gone", message, "", status)
-    remedy = "correct what the message names: a --pod-overlay, or a parameter" if status in (400, 422) else ""
+    remedy = _correction(message) if status in (400, 422) else ""
     return ClusterError(f"the cluster refuses to {verb} {what} in {namespace} ({status})", message, remedy, status)
+
+
+def _correction(message: str) -> str:
+    """What to correct in a manifest that the server can't read or take."""
+    fields = ", ".join(dict.fromkeys(re.findall(r'unknown field "([^"]+)"', message)))
+    if fields:
+        return f"correct {fields}: most likely misspelled, or at the wrong place, in the --pod-overlay"
+    return "correct what the message names: a --pod-overlay, or a parameter"
 
 
 def redacted(text: str, secret: Any) -> str:

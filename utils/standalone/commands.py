@@ -119,16 +119,19 @@ def start(flags: Given, command: str = "") -> None:
     "dist/standalone.py`.",
 )
 @click.option("--args", multiple=True, required=True, help="Argument of `run`, one each time.")
-@click.option("--rbac", is_flag=True, help="Print the ServiceAccount with its Role and RoleBinding before the Job.")
+@click.option(
+    "--rbac", is_flag=True, help="Print before the Job its ServiceAccount, Role and RoleBinding, of its name."
+)
 def show(args: tuple[str, ...], rbac: bool, service_account: str | None, **values: str) -> None:
     """Print the Job that runs this script in the cluster, out of a ConfigMap."""
-    from utils.cluster.rbac import ROLE, role
+    from utils.cluster.rbac import role
     from utils.standalone.show import job_manifest, secrets_of
 
-    account = service_account or (ROLE if rbac else "")
+    account = service_account or (values["name"] if rbac else "")
     objects: list[dict[str, Any]] = []
     if rbac:
         named, made = secrets_of(values["name"], args)
-        objects += role(values["namespace"], account, named, made)
+        # Not the name of the Role in manifests/: that one has other rules, and would be replaced by this.
+        objects += role(values["namespace"], account, named, made, values["name"])
     objects.append(job_manifest(service_account=account, args=args, **values))
     click.echo(yaml.safe_dump_all(objects, sort_keys=False, width=110), nl=False)

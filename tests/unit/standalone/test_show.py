@@ -63,6 +63,19 @@ def test_credentials_do_not_stand_in_a_job(args: tuple[str, ...]) -> None:
     assert "--judge-serving-model-api-key would stand in the Job" in done.output
 
 
+@pytest.mark.parametrize(
+    ("given", "account"), [((), "night"), (("--service-account", "ilab-pipeline"), "ilab-pipeline")]
+)
+def test_the_rights_of_a_job_replace_no_others(given: tuple[str, ...], account: str) -> None:
+    """manifests/access has a Role ilab-pipeline with the same purpose and other rules."""
+    *rights, job = shown("--rbac", "--name", "night", *given, "--args", "--sdg-object-store-secret=s")
+    names = {one["kind"]: one["metadata"]["name"] for one in rights}
+    assert names == {"ServiceAccount": account, "Role": "night", "RoleBinding": "night"}
+    binding = rights[-1]
+    assert binding["roleRef"]["name"] == "night" and binding["subjects"][0]["name"] == account
+    assert job["spec"]["template"]["spec"]["serviceAccountName"] == account
+
+
 def test_what_is_required_is_required() -> None:
     done = CliRunner().invoke(main, ["show", "--image", "i", "--script-configmap", "c"])
     assert done.exit_code == 2 and "--args" in done.output
