@@ -49,7 +49,7 @@ def refusal(
         named = ", or not for this name (settings.yaml and --args name the Secrets)" if resource == "secrets" else ""
         return ForbiddenError(
             f"no right to {verb} {resource} in the namespace {namespace}",
-            f"the Role {ROLE} (manifests/) or that of show --rbac gives it; the account does not have it{named}: {message}",
+            f"the Role {ROLE} (manifests/) or that of show --rbac gives it; the account has it not{named}: {message}",
             f"kubectl apply -k manifests/access, and run under its account; "
             f"kubectl auth can-i {verb} {resource} -n {namespace} tells whether the account has the right",
             status,
