@@ -12,6 +12,8 @@ from utils.cluster.request import request
 HASH_LABEL = "ilab-pipeline/hash"
 """Label with a hash of all that decides what an object does; two objects with one hash are the same."""
 
+# By default the server drops fields that it does not know, and says nothing.
+_STRICT = {"fieldValidation": "Strict"}
 _PAGE = "500"
 _POLL_SECONDS = 1.0
 _SHOWN_CHARACTERS = 120
@@ -20,7 +22,7 @@ Object = dict[str, Any]
 
 
 def create(cluster: Cluster, manifest: Object) -> Object:
-    """Make an object and return it as the cluster keeps it.
+    """Make an object and return it as the cluster keeps it. A field that the server does not know is an error.
 
     A name that is taken by an equal object after a lost connection is this very one.
 
@@ -29,7 +31,7 @@ def create(cluster: Cluster, manifest: Object) -> Object:
     """
     kind, name = manifest["kind"], manifest["metadata"].get("name", "")
     try:
-        return request(cluster, "create", kind, name, body=manifest)
+        return request(cluster, "create", kind, name, query=_STRICT, body=manifest)
     except ConflictError as error:
         found = get(cluster, kind, name) if error.retried else None
         if found is None or differences(manifest, found):
@@ -142,7 +144,7 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
     until = cluster.clock() + cluster.patience
     while True:
         try:
-            return request(cluster, "create", kind, name, body=manifest), True
+            return request(cluster, "create", kind, name, query=_STRICT, body=manifest), True
         except ConflictError as error:
             refused = error
         found = get(cluster, kind, name)
