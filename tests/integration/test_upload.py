@@ -114,13 +114,16 @@ def test_an_archive_is_replaced_only_by_force(s3_server: Any, tree: Path, key: s
         ("model/config.json", None, "missing: model/config.json"),
         ("model/model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         ("taxonomy/knowledge", None, "missing: taxonomy/knowledge"),
+        ("taxonomy", None, "missing: taxonomy/knowledge/**/qna.yaml or taxonomy/compositional_skills/**/qna.yaml"),
     ],
 )
 def test_a_tree_that_data_import_would_refuse_is_not_sent(
     s3_server: Any, tree: Path, key: str, name: str, content: bytes | None, told: str
 ) -> None:
     (tree / name).rename(tree / "gone")
-    if content is not None:
+    if name == "taxonomy":
+        write_files(tree, {f"taxonomy/{kind}/README.md": b"" for kind in ("knowledge", "compositional_skills")})
+    elif content is not None:
         (tree / name).write_bytes(content)
     done = upload(tree, "--key", key, env=environment(s3_server))
     assert done.exit_code == 1
@@ -162,6 +165,29 @@ def test_no_key_is_told_when_the_store_refuses(s3_server: Any, tree: Path, key: 
     assert done.exit_code == 1
     assert "SignatureDoesNotMatch" in done.output or "AccessDenied" in done.output
     assert "canary" not in done.output
+
+
+OWN = "flags or SDG_OBJECT_STORE_* variables"
+
+
+@pytest.mark.parametrize(
+    ("by_flags", "changes", "told"),
+    [
+        (True, {"bucket": "none"}, "next: correct bucket in " + OWN),
+        (True, {"secret_key": "wrong"}, f"next: correct access_key and secret_key in {OWN}, or the rights"),
+        (True, {"endpoint": "store:9000"}, "next: correct endpoint in " + OWN),
+        (False, {"bucket": "none"}, "next: correct bucket in {secret}"),
+    ],
+)
+def test_a_refusal_names_the_place_that_the_settings_are_from(
+    s3_server: Any, tree: Path, key: str, tmp_path: Path, by_flags: bool, changes: dict[str, str], told: str
+) -> None:
+    secret = s3_server.secret(tmp_path / "secret", data_key=key, **changes)
+    flags = [] if by_flags else ["--secret", str(secret)]
+    unset = dict.fromkeys(environment(s3_server))
+    done = upload(tree, *flags, env=environment(s3_server, data_key=key, **changes) if by_flags else unset)
+    assert done.exit_code == 1
+    assert told.format(secret=secret) in done.output
 
 
 def test_keys_that_are_missing_are_asked_for_unseen(s3_server: Any, tree: Path, key: str) -> None:

@@ -176,7 +176,9 @@ def store_settings(secret: Path | None, given: dict[str, Any]) -> dict[str, Any]
     verify = str(settings["verify_tls"]).lower()
     if verify not in ("", "true", "false"):
         raise UsageError("verify_tls of the Secret is neither true nor false", "unset means true", f"correct {secret}")
-    return {**settings, "verify_tls": verify != "false"}
+    own = [] if secret and set(found.values()) == {None} else ["flags", "SDG_OBJECT_STORE_* variables"]
+    place = " or ".join([*own, *([str(secret)] if secret else [])])
+    return {**settings, "verify_tls": verify != "false", "place": place, "trust": "give the store's CA with --ca"}
 
 
 def _secret_values(secret: Path) -> dict[str, str]:

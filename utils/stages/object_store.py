@@ -9,7 +9,8 @@ def s3_client(settings: dict, ca: str) -> Any:
     """A client for the object store, usable from several threads.
 
     Args:
-        settings: from `object_store_settings`; a blank endpoint is Amazon S3, a blank region the default one.
+        settings: from `object_store_settings`; a blank endpoint is Amazon S3, a blank region the default one. `place`
+            is where messages say that they are from, when that is not a Secret, and `trust` how to add a CA.
         ca: PEM bundle from `ca_bundle`, "" for the public roots.
     """
     import os
@@ -22,7 +23,7 @@ def s3_client(settings: dict, ca: str) -> Any:
         raise failure(
             f"the object store's endpoint {endpoint!r} is no URL",
             "it must start with http:// or https://, or be blank for Amazon S3",
-            "correct the key endpoint of the object store's Secret",
+            "correct endpoint in " + settings.get("place", "the object store's Secret"),
         )
     # Newer clients send checksums that many S3-compatible stores refuse. By environment, since older clients don't
     # know the option of Config.
@@ -66,23 +67,24 @@ def s3_call(settings: dict, client: Any, operation: str, **arguments: Any) -> An
 
 def s3_failure(settings: dict, key: str, code: str, text: str) -> SystemExit:
     """What to tell about an error of the object store: its S3 code, or the name of the client's exception."""
-    keys = "correct access_key and secret_key in the object store's Secret, or the rights of that account"
+    place = settings.get("place", "the object store's Secret")
+    trust = settings.get("trust", "add the store's CA to k8s_ca_configmap (locally: a config map in --secrets)")
+    keys = f"correct access_key and secret_key in {place}, or the rights of that account"
     known = {
-        "NoSuchBucket": (f"there is no bucket {settings['bucket']!r}", "correct bucket in the object store's Secret"),
+        "NoSuchBucket": (f"there is no bucket {settings['bucket']!r}", f"correct bucket in {place}"),
         "NoSuchKey": (
             f"the bucket holds no object {key!r}",
-            "upload it, or correct the key (data_key in the object store's Secret)",
+            f"upload it, or correct the key (data_key in {place})",
         ),
         "InvalidAccessKeyId": ("the store doesn't know the access key", keys),
         "SignatureDoesNotMatch": ("the secret key is wrong", keys),
         "AccessDenied": ("the store refuses this account", keys),
         "SSLError": (
             f"TLS can't be verified: {text}",
-            "add the store's CA to k8s_ca_configmap (locally: a config map in --secrets); "
-            "verify_tls: false in the Secret turns the check off",
+            f"{trust}; verify_tls: false in {place} turns the check off",
         ),
     }
-    cause, remedy = known.get(code, (text, "check endpoint, region and bucket in the object store's Secret"))
+    cause, remedy = known.get(code, (text, f"check endpoint, region and bucket in {place}"))
     where = settings["endpoint"] or "Amazon S3"
     return failure(f"s3://{settings['bucket']}/{key} at {where}: {code}", cause, remedy)
 

@@ -12,7 +12,8 @@ def require_tree(root: str, parts: list) -> None:
 
     Args:
         root: folder that holds model/, taxonomy/, data/.
-        parts: which of `model`, `taxonomy`, `data` must be complete.
+        parts: which of `model`, `taxonomy`, `data` must be complete; without data, which is then generated from it,
+            the taxonomy must have a leaf.
     """
     missing = missing_pieces(root, parts) + torn_weights(root)
     if missing:
@@ -34,11 +35,13 @@ def missing_pieces(root: str, parts: list) -> list:
         "taxonomy": [["knowledge"], ["foundational_skills", "compositional_skills"]],
         "data": [[f"{kind}_{file}"] for kind in kinds for file in ("recipe_*.yaml", "train_*.jsonl")],
     }
+    if "data" not in parts:
+        need["taxonomy"].append([f"{kind}/**/qna.yaml" for kind in ("knowledge", "compositional_skills")])
     return [
         " or ".join(f"{part}/{pattern}" for pattern in patterns)
         for part in parts
         for patterns in need[part]
-        if not any(glob.glob(os.path.join(glob.escape(root), part, pattern)) for pattern in patterns)
+        if not any(glob.glob(os.path.join(glob.escape(root), part, p), recursive=True) for p in patterns)
     ]
 
 

@@ -35,8 +35,24 @@ def test_each_piece_that_is_missing_is_named(tmp_path, gone, missing):
 
 
 def test_foundational_skills_stand_for_compositional_skills(tmp_path):
-    write_files(tmp_path, {"taxonomy/knowledge/a": b"", "taxonomy/foundational_skills/a": b""})
-    assert missing_pieces(str(tmp_path), ["taxonomy"]) == []
+    write_files(tmp_path, {**DATA, "taxonomy/knowledge/a": b"", "taxonomy/foundational_skills/a": b""})
+    assert missing_pieces(str(tmp_path), ["taxonomy", "data"]) == []
+
+
+@pytest.mark.parametrize(
+    ("leaf", "missing"),
+    [
+        ("compositional_skills/a/b/qna.yaml", []),
+        ("knowledge/a/qna.yaml", []),
+        ("foundational_skills/a/qna.yaml", ["taxonomy/knowledge/**/qna.yaml or "]),
+        ("knowledge/a/attribution.txt", ["taxonomy/knowledge/**/qna.yaml or "]),
+    ],
+)
+def test_a_taxonomy_that_data_are_generated_from_has_a_leaf(tmp_path, leaf, missing):
+    folders = {"taxonomy/knowledge/.keep": b"", "taxonomy/compositional_skills/.keep": b""}
+    write_files(tmp_path, {**folders, f"taxonomy/{leaf}": b""})
+    found = missing_pieces(str(tmp_path), ["taxonomy"])
+    assert len(found) == len(missing) and all(map(str.startswith, found, missing))
 
 
 @pytest.mark.parametrize(
