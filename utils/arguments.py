@@ -22,6 +22,8 @@ _EXPECTED = {
     "LIST": 'a list, like ["a", "b"]',
     "STRUCT": 'a mapping, like {"key": "value"}',
 }
+# What stands before the @ of an address: of http and https all, else what follows a colon (ssh names its user).
+_USERINFO = re.compile(r"(https?://|\w+://[^/\s:@]*:)[^/\s]*@", re.IGNORECASE)
 # Numbers travel as JSON doubles in KFP: integers beyond this lose digits.
 _LARGEST_EXACT_INTEGER = 2**53
 
@@ -34,20 +36,23 @@ def load_arguments(
     Only what was given is returned: defaults are filled in where the pipeline runs.
 
     Raises:
-        UsageError: a name that the pipeline does not have, a value of another type, a required parameter left out, a
-            file that can't be read; one error that lists every finding.
+        UsageError: a name that the pipeline does not have, a value of another type, credentials in an address, a
+            required parameter left out, a file that can't be read; one error that lists every finding.
     """
     arguments: dict[str, Any] = {}
     findings: list[str] = []
     for name, value, source in _given(files, pairs, findings):
         if name not in parameters:
-            findings.append(f"{source}: no parameter {name!r}{_near(name, parameters)}")
+            findings.append(f"{source}: no parameter {_masked(repr(name))}{_near(name, parameters)}")
+            continue
+        arguments[name] = value
+        if holds_credentials(value):
+            findings.append(f"{source}: {name}: {CREDENTIALS}")
             continue
         try:
             arguments[name] = typed(parameters[name], value)
         except ValueError as error:
             findings.append(f"{source}: {name}: {error}")
-            arguments[name] = value
     missing = [
         name for name, spec in parameters.items() if not (spec.optional or spec.has_default or name in arguments)
     ]
@@ -60,6 +65,17 @@ def load_arguments(
             "correct them; docs/parameters.md describes every parameter of our pipeline",
         )
     return arguments
+
+
+CREDENTIALS = (
+    "an address with a user, token or password in it, which everybody would see who sees the run; for the taxonomy's "
+    "repository put it into the Secret of sdg_repo_secret (--taxonomy-repo-secret)"
+)
+
+
+def holds_credentials(value: Any) -> bool:
+    """Whether an address with a user or password stands in the value, or anywhere inside it."""
+    return bool(_USERINFO.search(str(value)))
 
 
 def typed(parameter: Parameter, value: Any) -> Any:
@@ -149,8 +165,12 @@ def _expected(parameter: Parameter) -> str:
     return _EXPECTED.get(parameter.type, parameter.type)
 
 
+def _masked(text: str) -> str:
+    return _USERINFO.sub(r"\1***@", text)
+
+
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    text = _masked(json.dumps(value, default=str))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -114,3 +114,49 @@ def test_a_parameter_file_is_a_mapping(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(UsageError, match="expected a mapping of parameter names"):
         load_arguments(SPECS, [file], ["required=x"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "https://canary@host/taxonomy.git"),
+        ("name", "HTTPS://user:canary@host/taxonomy.git"),
+        ("name", "ssh://git:canary@host/taxonomy.git"),
+        ("name", "see http://canary@host"),
+        ("tolerations", '[{"key": "https://user:canary@host"}]'),
+        ("selectors", "{url: 'https://canary@host'}"),
+        ("epochs", "https://canary@host"),
+        ("nmae", "https://canary@host"),
+        ("https://canary@host/?a", "b"),
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path: Path, name: str, value: str) -> None:
+    """What a run is given stands in its record, in the cluster and on the server."""
+    with pytest.raises(UsageError) as caught:
+        load_arguments(SPECS, [], [f"{name}={value}", "required=x"])
+    assert "canary" not in caught.value.render()
+    (tmp_path / "params.yaml").write_text(json.dumps({name: value, "required": "x"}))
+    with pytest.raises(UsageError) as caught:
+        load_arguments(SPECS, [tmp_path / "params.yaml"])
+    assert "canary" not in caught.value.render()
+
+
+def test_an_argument_without_a_name_does_not_tell_its_credentials() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_arguments(SPECS, [], ["https://canary@host", "required=x"])
+    assert '-p "https://***@host": expected NAME=VALUE' in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "git@host:org/taxonomy.git",
+        "ssh://git@host:22/taxonomy.git",
+        "https://host:8443/@org/taxonomy.git",
+        "https://host/t?a=b",
+        "s3://bucket/a@b",
+        "write to me@host, or see https://host/",
+    ],
+)
+def test_addresses_without_credentials_are_taken(value: str) -> None:
+    assert load_arguments(SPECS, [], [f"name={value}", "required=x"])["name"] == value

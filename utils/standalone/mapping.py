@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from utils.arguments import CREDENTIALS, holds_credentials
 from utils.standalone.flags import FLAGS
 from utils.standalone.options import Given
 from utils.standalone.parts import Part
@@ -21,7 +22,11 @@ def pipeline_arguments(given: Given, part: Part) -> tuple[dict[str, Any], list[s
     # The pipeline's own default is the class that Kubeflow Pipelines falls back to; here it is the cluster's.
     arguments["k8s_storage_class_name"] = given["storage_class"] or ""
     arguments["k8s_keep_volume"] = given["keep_volume"] or ("always" if part.name else "never")
-    findings: list[str] = []
+    findings = [
+        f"{flag.name}: {CREDENTIALS}"
+        for flag in FLAGS.values()
+        if not flag.secret and holds_credentials(given[flag.key])
+    ]
     arguments |= taxonomy(given, findings)
     arguments |= model_to_train(given, part, findings)
     arguments["train_node_selectors"] = node_selectors(given["node_selector"], findings)
@@ -45,11 +50,6 @@ def taxonomy(given: Given, findings: list[str]) -> dict[str, Any]:
         findings.append(f"--taxonomy-repo-pr {text!r} is no number; -1 means none")
         return {}
     number = max(int(text), 0)
-    if re.match(r"https?://[^/]*@", given["taxonomy_repo_url"] or ""):
-        findings.append(
-            "--taxonomy-repo-url holds a user or password, for everybody to see: put them into a Secret and name it "
-            "with --taxonomy-repo-secret"
-        )
     if given["taxonomy_repo_url"]:
         if branch and number:
             findings.append("--taxonomy-repo-branch and --taxonomy-repo-pr: give one of them")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from utils.arguments import holds_credentials
 from utils.errors import UsageError
 from utils.standalone.flags import FLAGS
 from utils.standalone.parts import PARTS
@@ -29,6 +30,7 @@ def job_manifest(
         UsageError: a flag among args holds a credential, which everybody would see who sees the Job.
     """
     secret = sorted({flag.name for flag in FLAGS.values() if flag.secret and _value(args, flag.name) is not None})
+    secret += ["an address with a user, token or password in it"] * any(map(holds_credentials, args))
     if secret:
         raise UsageError(
             f"{', '.join(secret)} would stand in the Job for everybody to see",

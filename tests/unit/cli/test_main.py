@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -44,3 +45,13 @@ def test_every_flag_has_help_and_an_environment_variable(name: str) -> None:
         if isinstance(option, click.Option):
             assert option.help, option.name
             assert str(option.envvar).startswith("ILAB_"), option.name
+
+
+@pytest.mark.parametrize("place", ["local", "kubernetes", "kfp"])
+def test_credentials_in_an_address_are_refused_before_anything_is_recorded(place: str, tmp_path: Path) -> None:
+    url = "https://canary@git.example.org/taxonomy.git"
+    done = CliRunner().invoke(main, ["run", "--on", place, "--home", str(tmp_path), "-p", f"sdg_repo_url={url}"])
+    assert done.exit_code == 2
+    assert "-p: sdg_repo_url: an address with a user, token or password in it" in done.output
+    assert "canary" not in done.output
+    assert list(tmp_path.iterdir()) == []

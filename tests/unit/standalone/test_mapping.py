@@ -99,10 +99,13 @@ def test_a_branch_or_a_pull_request_of_a_repository_not_both(read: Read) -> None
     assert "give one of them" in pipeline_arguments(read(*args), WHOLE)[1][0]
 
 
-@pytest.mark.parametrize("url", ["https://token@x.org/t", "https://user:token@x.org/t"])
-def test_an_address_with_a_password_in_it_is_refused_before_it_stands_in_a_manifest(url: str, read: Read) -> None:
-    (finding,) = pipeline_arguments(read("--taxonomy-repo-url", url), WHOLE)[1]
-    assert "--taxonomy-repo-secret" in finding and "token" not in finding
+@pytest.mark.parametrize("flag", ["--taxonomy-repo-url", "--taxonomy-repo-branch", "--judge-serving-model-endpoint"])
+@pytest.mark.parametrize("url", ["https://canary@x.org/t", "HTTPS://user:canary@x.org/t"])
+def test_an_address_with_a_password_in_it_is_refused_before_it_stands_in_a_manifest(
+    flag: str, url: str, read: Read
+) -> None:
+    (finding,) = pipeline_arguments(read(flag, url), WHOLE)[1]
+    assert finding.startswith(f"{flag}: ") and "--taxonomy-repo-secret" in finding and "canary" not in finding
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,15 @@ def test_credentials_do_not_stand_in_a_job(args: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    "args", [["--taxonomy-repo-url=https://hunter2@h/t"], ["-p", "sdg_repo_url=https://hunter2@h/t"]]
+)
+def test_credentials_in_an_address_do_not_stand_in_a_job(args: list[str]) -> None:
+    done = CliRunner().invoke(main, [*NEEDED, *(f"--args={arg}" for arg in args)])
+    assert done.exit_code == 2 and "hunter2" not in done.output
+    assert "an address with a user, token or password in it would stand in the Job" in done.output
+
+
+@pytest.mark.parametrize(
     ("given", "account"), [((), "night"), (("--service-account", "ilab-pipeline"), "ilab-pipeline")]
 )
 def test_the_rights_of_a_job_replace_no_others(given: tuple[str, ...], account: str) -> None:
