@@ -17,13 +17,14 @@ from utils.cluster.objects import (
     patch,
     wait_gone,
 )
-from utils.cluster.pods import PodState, job_pending_reason, pod_state
+from utils.cluster.pods import REFUSED, PodState, job_pending_reason, pod_state
 from utils.cluster.request import request
 from utils.cluster.watch import watch
 
 __all__ = [
     "HASH_LABEL",
     "KINDS",
+    "REFUSED",
     "Cluster",
     "ClusterError",
     "ConflictError",

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+REFUSED = "pod refused: "
+"""How `job_pending_reason` begins where waiting does not help."""
+
+# A policy's, an admission plugin's or the validation's last word; a webhook that can't be reached says otherwise.
+_FOR_GOOD = ("is forbidden", "denied the request", "is invalid")
 _SIGNALS = {137: "killed (SIGKILL)", 143: "told to end (SIGTERM)", 139: "crashed (SIGSEGV)", 134: "aborted (SIGABRT)"}
 
 
@@ -76,19 +81,25 @@ def container_ended(pod: dict[str, Any], container: str) -> bool:
 
 
 def job_pending_reason(job: dict[str, Any], events: Sequence[dict[str, Any]] = ()) -> str:
-    """Why a Job has no pod yet: suspended by a queue, quota, pod security; "" when nothing is known.
+    """Why a Job has no pod yet, "" when nothing is known.
+
+    It begins with `queue: ` (suspended), `quota: `, `pod refused: ` (for good, unless someone changes something: pod
+    security, a service account that is not there), or `no pod yet: ` (the server is tried again).
 
     Args:
         events: about this Job (`events_of(cluster, "Job", name)`): FailedCreate carries the refusal's text.
     """
     if job["spec"].get("suspend"):
         return "queue: the Job is suspended until its queue admits it"
-    refused = _last(events, {"FailedCreate"})
+    told = [e for e in events if e.get("reason") in ("FailedCreate", "SuccessfulCreate")]
+    refused = _last(told[-1:], {"FailedCreate"})
     if not refused:
         return ""
     # The pod has no name yet, and what matters must fit into a line.
     why = re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", refused)
-    return ("quota: " if "quota" in why else "pod refused: ") + why
+    if "quota" in why:
+        return f"quota: {why}"
+    return (REFUSED if any(text in refused for text in _FOR_GOOD) else "no pod yet: ") + why
 
 
 def _terminated(container: dict[str, Any]) -> dict[str, Any]:

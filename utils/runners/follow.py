@@ -16,6 +16,7 @@ from utils.runners.manifests import CONTAINER, RUN_LABEL, TASK_LABEL, runs_execu
 from utils.runners.observed import Observed, job_end, owned_by
 from utils.runners.output import Progress
 from utils.runners.pod_log import PodLog
+from utils.runners.refused import PodRefused, Refusals, remedy
 
 _LOOK_SECONDS = 1.0
 _EVENTS_SECONDS = 5.0
@@ -41,6 +42,7 @@ class Following:
         path: the task's log file.
         canceled: set to stop the task.
         pending_seconds: how long its pod may wait before it starts; again after each replacement.
+        refusals: of the run's pods.
     """
 
     cluster: Cluster
@@ -52,6 +54,7 @@ class Following:
     emit: Callable[[Event], None]
     canceled: Flag
     pending_seconds: float
+    refusals: Refusals
     _log: PodLog | None = None
     _pod: str = ""
     _since: float = field(default_factory=time.monotonic)
@@ -73,6 +76,7 @@ class Following:
 
         Raises:
             TaskFailed: it failed, ran out of time, or was deleted by someone.
+            PodRefused: the cluster makes no pod for it.
             Stopped: it was stopped.
             ClusterError: the cluster can't be watched any more.
         """
@@ -120,6 +124,8 @@ class Following:
 
     def _wait_again(self) -> None:
         """A new pod, the first or one in the place of a pod that the cluster took away; or none yet in that place."""
+        if self._pod:
+            self.refusals.over(self._told)
         if self._log:
             self._log.finish(_LOG_END_SECONDS)
             again = "the cluster took its pod away; it starts again in another"
@@ -150,6 +156,8 @@ class Following:
         if reason and reason != self._told:
             self._told = reason
             self._tell(TaskState.PENDING, reason)
+        if not pod and self.refusals.stands(reason, now):
+            raise PodRefused(f"{self._name} gets no pod", reason, remedy(reason, self.cluster.namespace))
 
     def _claims_trouble(self) -> list[str]:
         """What the cluster last warned of about the claims that the task mounts: a class that is not there, a quota."""

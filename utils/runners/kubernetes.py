@@ -26,6 +26,7 @@ from utils.runners.manifests import (
     task_slug,
 )
 from utils.runners.observed import Observed, job_end
+from utils.runners.refused import PodRefused, Refusals
 
 _STOP_SECONDS = 60.0
 _SLICE_SECONDS = 2.0
@@ -65,6 +66,7 @@ class KubernetesRunner(Runner):
         self._seen: set[str] = set()
         self._exit_tasks = exit_tasks
         self._failing = False
+        self._refusals = Refusals()
         self._hurry = threading.Event()
 
     def __enter__(self) -> Self:
@@ -169,10 +171,11 @@ class KubernetesRunner(Runner):
             emit,
             canceled,
             self._settings.pending_seconds,
+            self._refusals,
         )
         try:
             return following.to_end()
-        except (TaskFailed, Stopped):
+        except (TaskFailed, PodRefused, Stopped):
             # A Job that ended stays until the run ends: a process that is started again finds its result.
             if not job_end(following.job)[0]:
                 self._delete(job["metadata"]["name"])

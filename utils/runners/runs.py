@@ -245,8 +245,12 @@ def all_runs(home: Path) -> list[RunFolder]:
 
 
 def new_run_id(pipeline: str) -> str:
-    """`<pipeline>-YYYYMMDD-HHMMSS-xxxx` (UTC), a valid name for Kubernetes objects, and so is `ilab-<run id>`."""
-    prefix = re.sub(r"[^a-z0-9]+", "-", pipeline.lower()).strip("-")[:_LONGEST_PREFIX].strip("-") or "run"
+    """`<pipeline>-YYYYMMDD-HHMMSS-xxxx` (UTC), a valid name for Kubernetes objects, and so is `ilab-<run id>`.
+
+    A pipeline's own `ilab` is left out, since the objects' names start with it: runs of `ilab` are `run-…`.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", pipeline.lower()).strip("-")
+    prefix = re.sub(r"^ilab(-|$)", "", name)[:_LONGEST_PREFIX].strip("-") or "run"
     return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 

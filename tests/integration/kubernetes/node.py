@@ -16,7 +16,8 @@ class Act:
     """What becomes of one pod of a task.
 
     `message` is its termination message, `lines` its log. `holds`: it runs until it is deleted. `waits`: it stays
-    pending, with the scheduler's words. `evicted`: the cluster takes it away, and a new pod follows. `lost`: the pod
+    pending, with the scheduler's words. `refused`: it is not made, with the words of the API server, until `admit`.
+    `evicted`: the cluster takes it away, and a new pod follows. `lost`: the pod
     is gone when the Job has ended.
     """
 
@@ -26,6 +27,7 @@ class Act:
     reason: str = ""
     holds: bool = False
     waits: str = ""
+    refused: str = ""
     evicted: bool = False
     lost: bool = False
 
@@ -111,11 +113,22 @@ class Node(ApiServer):
             run = job["metadata"]["labels"]["ilab-pipeline/run"]
             owners = job["metadata"]["ownerReferences"]
             self.put("persistentvolumeclaims", f"ilab-{run}", metadata={"ownerReferences": owners})
+        self._play(job, play)
+
+    def admit(self, task: str) -> None:
+        """Let the pod of a task that was refused be made."""
+        labels = {name: job["metadata"]["labels"]["ilab-pipeline/task"] for name, job in self.objects["jobs"].items()}
+        name = next(name for name, label in labels.items() if label.split(".")[-1] == task)
+        self._play(self.objects["jobs"][name], self.plays[task])
+
+    def _play(self, job: Object, play: Play) -> None:
         act = play.next()
         pods = 0
         while act.evicted:
             self._pod(job, pods, act, "Failed")
             pods, act = pods + 1, play.next()
+        if act.refused:
+            return self._refuse(job, act.refused)
         if act.waits:
             return self._pod(job, pods, act, "Pending")
         if act.holds:
@@ -127,6 +140,11 @@ class Node(ApiServer):
         if act.lost:
             self.remove("pods", f"{job['metadata']['name']}-p{pods}")
         return None
+
+    def _refuse(self, job: Object, words: str) -> None:
+        about = {"kind": "Job", "name": job["metadata"]["name"]}
+        message = f'Error creating: pods "{about["name"]}-" is forbidden: {words}'
+        self.put("events", f"{about['name']}.1", involvedObject=about, reason="FailedCreate", message=message)
 
     def _pod(self, job: Object, number: int, act: Act, phase: str) -> None:
         metadata, name = job["metadata"], f"{job['metadata']['name']}-p{number}"

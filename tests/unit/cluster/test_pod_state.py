@@ -234,6 +234,21 @@ def test_log_of_a_container_is_over_when_it_or_its_pod_has_ended(found: dict[str
             [event("FailedCreate", 'Error creating: pods "x" is forbidden: violates PodSecurity "restricted"')],
             'pod refused: violates PodSecurity "restricted"',
         ),
+        (
+            {"spec": {}},
+            [event("FailedCreate", 'Error creating: admission webhook "p" denied the request: no such team')],
+            'pod refused: admission webhook "p" denied the request: no such team',
+        ),
+        (
+            {"spec": {}},
+            [event("FailedCreate", 'Error creating: Internal error occurred: failed calling webhook "p": EOF')],
+            'no pod yet: Internal error occurred: failed calling webhook "p": EOF',
+        ),
+        (
+            {"spec": {}},
+            [event("FailedCreate", 'Error creating: pods "x" is forbidden: no'), event("SuccessfulCreate", "Created")],
+            "",
+        ),
     ],
 )
 def test_job_without_a_pod_says_what_keeps_it(job: dict[str, Any], events: list[dict[str, Any]], reason: str) -> None:
