@@ -80,7 +80,7 @@ def default_package() -> Path:
     envvar="ILAB_RUN_ID",
     show_envvar=True,
     metavar="ID",
-    help="Name of the run.  [default: the pipeline's name, the time and four characters]",
+    help="Name of the run.  [default: the pipeline's name (run for ours), the time and four characters]",
 )
 @local_options
 @kfp_options

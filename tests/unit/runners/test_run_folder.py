@@ -7,7 +7,16 @@ import pytest
 
 from utils.errors import UsageError
 from utils.runners.journal import Journal
-from utils.runners.runs import RunFolder, Settings, all_runs, create_run, find_run, new_run_id
+from utils.runners.runs import (
+    RunFolder,
+    Settings,
+    all_runs,
+    claim_of_run,
+    create_run,
+    find_run,
+    new_run_id,
+    object_name,
+)
 
 SETTINGS = Settings(python="/usr/bin/python3", secrets="/s")
 
@@ -28,6 +37,21 @@ def test_new_ids_are_valid_kubernetes_names(pipeline: str) -> None:
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", run_id)
     assert len(f"ilab-{run_id}") <= 63
     assert re.search(r"-\d{8}-\d{6}-[0-9a-f]{4}$", run_id)
+
+
+@pytest.mark.parametrize(("pipeline", "prefix"), [("ilab", "run"), ("ilab-small", "small"), ("ilabs", "ilabs")])
+def test_new_ids_do_not_repeat_the_prefix_of_the_objects_names(pipeline: str, prefix: str) -> None:
+    run_id = new_run_id(pipeline)
+    assert re.fullmatch(prefix + r"-\d{8}-\d{6}-[0-9a-f]{4}", run_id)
+    assert object_name(run_id) == claim_of_run(run_id) == f"ilab-{run_id}"
+
+
+def test_runs_whose_ids_have_the_prefix_are_still_found(tmp_path: Path) -> None:
+    folder = make(tmp_path, "ilab-20251101-101010-abcd")
+    (tmp_path / "claims" / "ilab-ilab-20251101-101010-abcd").mkdir()
+    assert find_run(tmp_path, folder.run_id) == folder == all_runs(tmp_path)[0]
+    assert [claim.name for claim in folder.own_claims()] == ["ilab-ilab-20251101-101010-abcd"]
+    assert object_name(folder.run_id) == "ilab-ilab-20251101-101010-abcd"
 
 
 @pytest.mark.parametrize("run_id", ["", "A", "a_b", "../x", "a/b", "-a", "a-", "x" * 58])
