@@ -19,9 +19,21 @@ from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.node import request, wait_for
 from tests.cluster.programs import KUBERNETES, program
-from tests.cluster.settings import CACHE, CLAIMS, GPU, GPUS, HOST_ADDRESS, KUBECONFIG, NODE, OVERLAY, STORAGE_CLASS
+from tests.cluster.settings import (
+    CACHE,
+    CLAIMS,
+    GPU,
+    GPUS,
+    HOST_ADDRESS,
+    KUBECONFIG,
+    NODE,
+    OVERLAY,
+    PATIENCE,
+    STORAGE_CLASS,
+)
 
 EXTERNAL = "ILAB_TEST_KUBECONFIG"
+WAITING = f"--timeout={PATIENCE:.0f}s"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 
 
@@ -43,7 +55,7 @@ class Cluster:
     storage_class: str
     owned: bool
 
-    def kubectl(self, *words: str, text_in: str | None = None, timeout: float = 120) -> str:
+    def kubectl(self, *words: str, text_in: str | None = None, timeout: float = PATIENCE + 60) -> str:
         """Standard output of kubectl; raises ClusterError with what it said when it fails."""
         return run([self.kubectl_path, "--kubeconfig", self.kubeconfig, *words], text_in=text_in, timeout=timeout)
 
@@ -51,6 +63,10 @@ class Cluster:
         """What `kubectl get … -o json` says."""
         found: dict[str, Any] = json.loads(self.kubectl("get", *words, "-o", "json"))
         return found
+
+    def wait(self, condition: str, *words: str) -> None:
+        """What `kubectl wait --for=CONDITION …` waits for."""
+        self.kubectl("wait", f"--for={condition}", *words, WAITING)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects on the server's side."""
@@ -64,14 +80,14 @@ class Cluster:
             labels[mounts.MOUNTS_LABEL] = "true"
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         self.apply(namespace, *(mounts.namespace_objects(name) if self.owned else []))
-        self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
-        self.kubectl("wait", "--for=create", "configmap/kube-root-ca.crt", "-n", name, "--timeout=60s")
+        for what in ("serviceaccount/default", "configmap/kube-root-ca.crt"):
+            self.wait("create", what, "-n", name)
 
     def delete_namespace(self, name: str) -> None:
         """Delete a namespace with all that is in it, and wait until it is gone."""
-        self.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=120s", timeout=150)
+        self.kubectl("delete", "namespace", name, "--ignore-not-found", WAITING)
         if self.owned:
-            self.kubectl("delete", "persistentvolume", "-l", f"{mounts.MOUNTS_LABEL}={name}", "--timeout=60s")
+            self.kubectl("delete", "persistentvolume", "-l", f"{mounts.MOUNTS_LABEL}={name}", WAITING)
 
     @contextmanager
     def namespace(self, name: str, mounted: bool = True) -> Iterator[str]:
@@ -115,10 +131,10 @@ class Cluster:
     def start_kubelet(self) -> None:
         """Start the kubelet again; back when the node is ready and advertises its GPUs."""
         self.start("kubelet")
-        self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
+        self.wait("condition=Ready", f"node/{NODE}")
         self.advertise_gpus()
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
+    def wait_until_ready(self) -> None:
         """Wait for the API server to call itself ready."""
 
         def ready() -> bool:
@@ -126,7 +142,7 @@ class Cluster:
                 return self.kubectl("get", "--raw", "/readyz", timeout=5) == "ok"
             return False
 
-        wait_for("the API server", ready, seconds)
+        wait_for("the API server", ready)
 
     def advertise_gpus(self) -> None:
         """Have the node say that it has GPUs; a kubelet that starts may forget them."""

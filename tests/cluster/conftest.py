@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import lifecycle
+from tests.cluster import lifecycle, mounts
 from tests.cluster.cluster import Cluster
 from tests.cluster.lab import Lab, compile_packages, laboratory
+from tests.e2e.stages import in_stages
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,17 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the compiled small pipelines."""
     return compile_packages(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="session")
+def processed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume's files after data processing, for a model of two small layers."""
+    if "ilab-stages" not in mounts.directories():
+        pytest.skip("needs torch: run `make stages`")
+    folder = tmp_path_factory.mktemp("processed")
+    for step in ("volume", "data"):
+        in_stages("tests/e2e/run_training.py", step, str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")

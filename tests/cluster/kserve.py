@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import WAITING, Cluster
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.node import wait_for
@@ -27,10 +27,10 @@ def kserve_types(cluster: Cluster) -> Iterator[None]:
     try:
         for kind in TYPES:
             cluster.kubectl("apply", "--server-side", "-f", str(_crds() / f"serving.kserve.io_{kind}.yaml"))
-        wait_for("KServe's types", lambda: _served(cluster), 60)
+        wait_for("KServe's types", lambda: _served(cluster))
         yield
     finally:
-        cluster.kubectl("delete", *names, "--ignore-not-found", "--timeout=60s")
+        cluster.kubectl("delete", *names, "--ignore-not-found", WAITING)
 
 
 def _served(cluster: Cluster) -> bool:

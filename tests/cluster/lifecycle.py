@@ -61,7 +61,7 @@ def up() -> Cluster:
         start_node()
         for component in FIRST:
             request("start", component)
-        wait_for("containerd", lambda: _imported(archive), 60)
+        wait_for("containerd", lambda: _imported(archive))
         cluster.wait_until_ready()
         for component in REST:
             request("start", component)
@@ -109,12 +109,11 @@ def _set_up(cluster: Cluster) -> None:
     training_operator.write_manifests()
     cluster.apply(_storage_class(), *mounts.policy())
     cluster.kubectl("apply", "--server-side", "-k", str(training_operator.FOLDER))
-    cluster.kubectl("wait", "--for=create", f"node/{NODE}", "--timeout=60s")
-    cluster.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
+    cluster.wait("create", f"node/{NODE}")
+    cluster.wait("condition=Ready", f"node/{NODE}")
     cluster.advertise_gpus()
     deployment = f"deployment/{training_operator.DEPLOYMENT}"
-    namespace = training_operator.NAMESPACE
-    cluster.kubectl("wait", "--for=condition=Available", deployment, "-n", namespace, "--timeout=90s")
+    cluster.wait("condition=Available", deployment, "-n", training_operator.NAMESPACE)
 
 
 def _write_overlay(cluster: Cluster) -> None:

@@ -28,6 +28,7 @@ from tests.cluster.settings import (
     LOGS,
     NODE_ADDRESS,
     NODE_LINK,
+    PATIENCE,
     PREFIX_LENGTH,
     SERVICE_RANGE,
     STATE,
@@ -60,7 +61,7 @@ def start_node() -> None:
         )
     # With this one, which the first process dies with, an interrupted start can be undone.
     PROCESS.write_text(json.dumps([[outer.pid, _started(outer.pid)]]))
-    wait_for("the node's first process", lambda: CONTROL_SOCKET.exists() and bool(request("list")), 20)
+    wait_for("the node's first process", lambda: CONTROL_SOCKET.exists() and bool(request("list")))
     pid = _peer()
     PROCESS.write_text(json.dumps([[outer.pid, _started(outer.pid)], [pid, _started(pid)]]))
     _make_link(pid)
@@ -74,11 +75,11 @@ def stop_node() -> None:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 # The first process of a PID namespace is gone when all others are.
-                wait_for(f"the end of process {pid}", lambda pid=pid, at=started: _started(pid) != at, 30)  # type: ignore[misc]
+                wait_for(f"the end of process {pid}", lambda pid=pid, at=started: _started(pid) != at)  # type: ignore[misc]
     if Path(f"/sys/class/net/{HOST_LINK}").exists():
         run(["ip", "link", "delete", HOST_LINK])
     for root in _cgroup_roots():
-        wait_for(f"the removal of {root}", lambda root=root: _remove_cgroup(root), 15)  # type: ignore[misc]
+        wait_for(f"the removal of {root}", lambda root=root: _remove_cgroup(root))  # type: ignore[misc]
     mounted = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {STATE}" in line]
     if mounted:
         raise ClusterError(f"{STATE} was not removed", "something is mounted there: " + mounted[0], "unmount it")
@@ -108,7 +109,7 @@ def request(action: str, name: str = "", timeout: float = 30.0) -> dict[str, Any
             return answer
 
 
-def wait_for(what: str, ready: Callable[[], bool], seconds: float) -> None:
+def wait_for(what: str, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Ask again and again until `ready` says so.
 
     Raises:

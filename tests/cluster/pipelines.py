@@ -155,7 +155,7 @@ def training(
             num_workers=workers,
             gpu_per_worker=gpus,
             gpu_identifier="nvidia.com/gpu",
-            cpu_per_worker="500m",
+            cpu_per_worker="900m",
             memory_per_worker="2Gi",
             tolerations=[],
             node_selectors={},

@@ -38,23 +38,23 @@ def service(namespace: str, name: str, port: int, headless: bool = False) -> dic
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
-def claim(namespace: str, name: str, storage_class: str) -> dict[str, Any]:
-    """A ReadWriteMany claim of 1 GiB."""
+def claim(namespace: str, name: str, storage_class: str, size: str = "1Gi") -> dict[str, Any]:
+    """A ReadWriteMany claim."""
     spec = {
         "accessModes": ["ReadWriteMany"],
         "storageClassName": storage_class,
-        "resources": {"requests": {"storage": "1Gi"}},
+        "resources": {"requests": {"storage": size}},
     }
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
 
 
-def wait_until_ended(cluster: Cluster, namespace: str, name: str, seconds: float = 60) -> tuple[str, str]:
+def wait_until_ended(cluster: Cluster, namespace: str, name: str) -> tuple[str, str]:
     """How a pod ended (`Succeeded` or `Failed`), and its log."""
 
     def phase() -> str:
         found: str = cluster.get("pod", name, "-n", namespace)["status"]["phase"]
         return found
 
-    wait_for(f"the end of pod {name}", lambda: phase() in ENDED, seconds)
+    wait_for(f"the end of pod {name}", lambda: phase() in ENDED)
     return phase(), cluster.kubectl("logs", name, "-n", namespace)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.settings import CLAIMS
+from tests.cluster.processes import processes
+from tests.cluster.settings import CLAIMS, PATIENCE
 
 KINDS = "jobs,pods,pytorchjobs,persistentvolumeclaims,secrets,configmaps,services"
 RUN_LABEL = "ilab-pipeline/run"
@@ -49,14 +50,14 @@ class Run:
         """Where this machine sees the run's volume."""
         return self.cluster.claim_directory(self.namespace, f"ilab-{self.run_id}")
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """The command's exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.run_id} did not end within {seconds} s\n{self.output[-4000:]}") from None
 
-    def until(self, what: str, ready: Callable[[], Any], seconds: float = 90) -> Any:
+    def until(self, what: str, ready: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         """What `ready` says once it says something, while the command runs."""
         deadline = time.monotonic() + seconds
         while not (found := ready()):
@@ -65,12 +66,12 @@ class Run:
             time.sleep(0.2)
         return found
 
-    def until_held(self, seconds: float = 90) -> Path:
+    def until_held(self) -> Path:
         """Wait until the task that waits has started; returns the volume's folder. The file `go` lets it end."""
         claims = f"ilab-{self.run_id}"
-        self.until("claim", lambda: names(self.cluster, self.namespace, "persistentvolumeclaims", claims), seconds)
+        self.until("claim", lambda: names(self.cluster, self.namespace, "persistentvolumeclaims", claims))
         folder = self.claim
-        self.until("held task", (folder / "held").exists, seconds)
+        self.until("held task", (folder / "held").exists)
         return folder
 
     def kill(self) -> None:
@@ -127,7 +128,7 @@ def leftovers(cluster: Cluster, namespace: str, run_id: str) -> list[str]:
     if cluster.owned:
         claims = {one["metadata"]["uid"] for one in cluster.get("persistentvolumeclaims", "-A")["items"]}
         found |= {f"directory {folder}" for folder in CLAIMS.iterdir() if folder.name not in claims}
-        found |= set(_processes(run_id))
+        found |= {f"process {one.name}" for one in processes(run_id)}
     return sorted(found)
 
 
@@ -136,25 +137,9 @@ def _claims(volume: dict[str, Any], namespace: str, run_id: str) -> bool:
     return claim.get("namespace") == namespace and run_id in claim.get("name", "")
 
 
-def _processes(run_id: str) -> list[str]:
-    """Processes of the run's pods, which live in this machine's kernel: a pod's name is its HOSTNAME."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it has ended since
-        host = next((one.decode() for one in environment if one.startswith(b"HOSTNAME=")), "")
-        if run_id in host:
-            found.append(f"process {entry.name} of {host.removeprefix('HOSTNAME=')}")
-    return found
-
-
-def assert_nothing_left(cluster: Cluster, namespace: str, run_id: str, seconds: float = 40) -> None:
+def assert_nothing_left(cluster: Cluster, namespace: str, run_id: str) -> None:
     """Nothing of the run is there but its record; what is being deleted gets some time to go."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while found := leftovers(cluster, namespace, run_id):
         assert time.monotonic() < deadline, found
         time.sleep(0.5)

@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
 from tests.cluster.pods import claim, pod, pod_spec
-from tests.cluster.settings import GPU
+from tests.cluster.settings import GPU, PATIENCE
 from utils import cluster as room
 from utils.cluster.objects import HASH_LABEL
 from utils.cluster.rbac import role
@@ -47,7 +47,7 @@ def state_of(here: room.Cluster, name: str) -> room.PodState:
     return room.pod_state(found, room.events_of(here, "Pod", name))
 
 
-def eventually(what: str, found: Callable[[], Any], seconds: float = 60) -> Any:
+def eventually(what: str, found: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """The first true value."""
     seen: list[Any] = []
 
@@ -159,7 +159,7 @@ def test_evicted_pod_is_disrupted(cluster: Cluster, here: room.Cluster) -> None:
     assert seen[0] == (True, True)
     eventually("its replacement", lambda: pod_of(here, "evicted") != name)
     room.delete(here, "Job", "evicted")
-    assert room.wait_gone(here, "Job", "evicted", 60)
+    assert room.wait_gone(here, "Job", "evicted", PATIENCE)
     assert room.list_objects(here, "Pod", "app=evicted") == []
 
 
@@ -190,8 +190,8 @@ def test_what_the_run_object_owns_goes_with_it(here: room.Cluster) -> None:
     room.create(here, owned)
     name = pod_of(here, "owned")
     room.delete(here, "ConfigMap", "ilab-r1")
-    assert room.wait_gone(here, "Job", "owned", 60)
-    assert room.wait_gone(here, "Pod", name, 60)
+    assert room.wait_gone(here, "Job", "owned", PATIENCE)
+    assert room.wait_gone(here, "Pod", name, PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def test_watch_and_log_outlive_an_api_server_that_restarts(cluster: Cluster, acc
             {"stop": cluster.stop, "kill": cluster.kill}[end]("apiserver")
             threading.Timer(3, cluster.start, ["apiserver"]).start()
     assert lines == [f"line {i}" for i in range(TICKS)]
-    eventually("the end in the watch", lambda: changes and changes[-1][1] == "Succeeded", 30)
+    eventually("the end in the watch", lambda: changes and changes[-1][1] == "Succeeded")
     stopped.set()
     looking.join()
     assert len(set(changes)) == len(changes)

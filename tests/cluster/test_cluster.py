@@ -15,18 +15,19 @@ from tests.cluster.cluster import Cluster, forward
 from tests.cluster.errors import ClusterError
 from tests.cluster.node import wait_for
 from tests.cluster.pods import claim, pod, pod_spec, service, wait_until_ended
-from tests.cluster.settings import GPU, GPUS, NODE
+from tests.cluster.settings import GPU, GPUS, NODE, PATIENCE
 
 # A new service takes a moment to be known everywhere.
 FETCH = """
 import sys, time, urllib.error, urllib.request
-for _ in range(50):
+deadline = time.monotonic() + float(sys.argv[2])
+while True:
     try:
         sys.exit(print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode().strip()))
     except urllib.error.URLError as error:
-        print(error, file=sys.stderr)
+        if time.monotonic() > deadline:
+            sys.exit(f"no answer: {error}")
         time.sleep(0.2)
-sys.exit("no answer")
 """
 ASK_API = """
 import kubernetes
@@ -109,7 +110,7 @@ def test_two_pods_share_a_claim_that_goes_with_its_files(cluster: Cluster, names
     directory = cluster.claim_directory(namespace, "shared")
     assert (directory / "word").read_text() == "hello\n"
     cluster.kubectl("delete", "pod/reader", "pod/writer", "pvc/shared", "-n", namespace)
-    wait_for("the removal of the claim's files", lambda: not directory.exists(), 30)
+    wait_for("the removal of the claim's files", lambda: not directory.exists())
 
 
 def test_pods_reach_the_api_server_with_their_service_account(cluster: Cluster, namespace: str) -> None:
@@ -126,8 +127,9 @@ def test_pods_reach_pods_by_a_services_name(cluster: Cluster, namespace: str, he
     probe = {"httpGet": {"path": "/word", "port": 8000}, "periodSeconds": 1}
     cluster.apply(pod(namespace, "server", pod_spec("sh", "-c", script, readinessProbe=probe)))
     cluster.apply(service(namespace, "server", 8000, headless))
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/server", "-n", namespace, "--timeout=30s")
-    cluster.apply(pod(namespace, f"client-of-{name}", pod_spec("python3", "-c", FETCH, f"http://{name}:8000/word")))
+    cluster.wait("condition=Ready", "pod/server", "-n", namespace)
+    fetch = pod_spec("python3", "-c", FETCH, f"http://{name}:8000/word", str(PATIENCE / 2))
+    cluster.apply(pod(namespace, f"client-of-{name}", fetch))
     phase, log = wait_until_ended(cluster, namespace, f"client-of-{name}")
     assert phase == "Succeeded", log
     assert log.endswith("hello\n")
@@ -146,7 +148,7 @@ def host_server(tmp_path: Path) -> Iterator[int]:
 
 def test_pods_reach_servers_on_this_machine(cluster: Cluster, namespace: str, host_server: int) -> None:
     with forward(host_server) as address:
-        cluster.apply(pod(namespace, "asks-host", pod_spec("python3", "-c", FETCH, f"http://{address}/word")))
+        cluster.apply(pod(namespace, "asks-host", pod_spec("python3", "-c", FETCH, f"http://{address}/word", "30")))
         assert wait_until_ended(cluster, namespace, "asks-host") == ("Succeeded", "hello\n")
 
 
@@ -159,7 +161,7 @@ def test_gpu_requests_are_scheduled(cluster: Cluster, namespace: str) -> None:
 def test_requests_for_more_than_there_is_stay_pending(cluster: Cluster, namespace: str) -> None:
     limits = {"limits": {GPU: str(GPUS + 1)}}
     cluster.apply(pod(namespace, "too-many", pod_spec("true", resources=limits)))
-    cluster.kubectl("wait", "--for=condition=PodScheduled=false", "pod/too-many", "-n", namespace, "--timeout=20s")
+    cluster.wait("condition=PodScheduled=false", "pod/too-many", "-n", namespace)
     status = cluster.get("pod", "too-many", "-n", namespace)["status"]
     assert status["phase"] == "Pending"
     assert f"Insufficient {GPU}" in status["conditions"][0]["message"]
@@ -184,11 +186,11 @@ def test_pytorch_job_of_two_pods_reduces_with_gloo(cluster: Cluster, namespace: 
     command = ("python3", "-m", "torch.distributed.run", "--no-python", "python3", "-c", ALL_REDUCE)
     cluster.apply(pytorch_job(namespace, "reduce", *command))
     for role in ("master", "worker"):
-        wait_for(f"the {role}", lambda role=role: exists(cluster, namespace, f"reduce-{role}-0"), 30)  # type: ignore[misc]
-        phase, log = wait_until_ended(cluster, namespace, f"reduce-{role}-0", 180)
+        wait_for(f"the {role}", lambda role=role: exists(cluster, namespace, f"reduce-{role}-0"))  # type: ignore[misc]
+        phase, log = wait_until_ended(cluster, namespace, f"reduce-{role}-0")
         assert phase == "Succeeded", log
         assert "sum 2.0 of 2" in log
-    cluster.kubectl("wait", "--for=condition=Succeeded", "pytorchjob/reduce", "-n", namespace, "--timeout=30s")
+    cluster.wait("condition=Succeeded", "pytorchjob/reduce", "-n", namespace)
 
 
 def exists(cluster: Cluster, namespace: str, name: str) -> bool:
@@ -218,14 +220,14 @@ def test_images_that_cannot_be_had_are_told_soon(cluster: Cluster, namespace: st
             return str(status["state"].get("waiting", {}).get("reason", ""))
         return ""
 
-    wait_for("the reason", lambda: reason() in ("ErrImagePull", "ImagePullBackOff"), 15)
+    wait_for("the reason", lambda: reason() in ("ErrImagePull", "ImagePullBackOff"))
 
 
 def test_pods_wait_for_a_stopped_kubelet(cluster: Cluster, namespace: str) -> None:
     cluster.stop_kubelet()
     try:
         cluster.apply(pod(namespace, "waits", pod_spec("true")))
-        cluster.kubectl("wait", "--for=condition=PodScheduled", "pod/waits", "-n", namespace, "--timeout=20s")
+        cluster.wait("condition=PodScheduled", "pod/waits", "-n", namespace)
         assert cluster.get("pod", "waits", "-n", namespace)["status"]["phase"] == "Pending"
     finally:
         cluster.start_kubelet()

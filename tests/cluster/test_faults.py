@@ -1,11 +1,9 @@
 """What breaks while a run is on its way: the right outcome, and nothing left that the run owns."""
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,11 @@ import pytest
 
 from tests.cluster.commands import run as command
 from tests.cluster.lab import Lab
+from tests.cluster.pods import claim
+from tests.cluster.processes import kill_processes
 from tests.cluster.proxy import ApiProxy, Fault
 from tests.cluster.runs import Run, assert_nothing_left, names
-from tests.cluster.settings import GPU, GPUS
-from tests.e2e.stages import in_stages
+from tests.cluster.settings import GPU, GPUS, PATIENCE
 
 
 def ran(folder: Path, name: str) -> int:
@@ -34,14 +33,14 @@ def pod_of(lab: Lab, run_id: str, task: str) -> str:
     return name.removeprefix("pod/")
 
 
-def assert_succeeded(lab: Lab, run: Run, seconds: float = 120) -> None:
+def assert_succeeded(lab: Lab, run: Run, seconds: float = PATIENCE) -> None:
     assert run.wait(seconds) == 0, run.output[-4000:]
     record = run.record()
     assert record["run.json"]["state"] == "SUCCEEDED"
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
 
 
-def assert_failed(lab: Lab, run: Run, *told: str, seconds: float = 120) -> None:
+def assert_failed(lab: Lab, run: Run, *told: str, seconds: float = PATIENCE) -> None:
     assert run.wait(seconds) == 1, run.output[-4000:]
     for text in told:
         assert text in run.output, run.output[-4000:]
@@ -75,22 +74,32 @@ def troubled(lab: Lab) -> Iterator[dict[str, tuple[Run, ApiProxy]]]:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_run_survives_when(lab: Lab, troubled: dict[str, tuple[Run, ApiProxy]], fault: str) -> None:
     run, proxy = troubled[fault]
-    assert_succeeded(lab, run, 240)
+    assert_succeeded(lab, run)
     assert all(one.met == one.times for one in proxy.faults), proxy.faults
     assert "noted first" in run.task_log("note")
 
 
-def test_run_survives_a_restart_of_the_api_server(lab: Lab) -> None:
-    run = lab.start("held", "restarted")
-    folder = run.until_held()
-    lab.cluster.restart_apiserver()
-    assert run.process.poll() is None, run.output[-4000:]
-    let_go(folder)
-    assert_succeeded(lab, run)
+@pytest.fixture(scope="module")
+def runs(lab: Lab) -> dict[str, Run]:
+    """Runs that nothing has to happen before, all at once: most of their time they wait for pods."""
+    lab.cluster.kubectl("create", "secret", "generic", "half", "--from-literal=other=x", "-n", lab.namespace)
+    lab.cluster.apply(claim(lab.namespace, "ilab-other-size", lab.cluster.storage_class, "2Gi"))
+    moon, soon = lab.changed_overlay(nodeSelector={"moon": "full"}), "--pending-timeout=10s"
+    return {
+        "killed": lab.start("held", "killed"),
+        "interrupted": lab.start("held", "interrupted"),
+        "evicted": lab.start("held", "evicted"),
+        "shot": lab.start("held", "shot"),
+        "failing": lab.start("failing", "failing"),
+        "keyless": lab.start("secretive", "keyless", secret="half", key="api_token"),
+        "unscheduled": lab.start("short", "unscheduled", soon, "--pod-overlay", str(moon)),
+        "unbound": lab.start("short", "unbound", soon, storage_class="no-such-class"),
+        "other-size": lab.start("short", "other-size"),
+    }
 
 
-def test_killed_walker_attaches_when_it_is_started_again(lab: Lab) -> None:
-    run = lab.start("held", "killed")
+def test_killed_walker_attaches_when_it_is_started_again(lab: Lab, runs: dict[str, Run]) -> None:
+    run = runs["killed"]
     folder = run.until_held()
     before = pod_of(lab, "killed", "hold")
     run.kill()
@@ -104,8 +113,8 @@ def test_killed_walker_attaches_when_it_is_started_again(lab: Lab) -> None:
     assert log and log == [f"line {number}" for number in range(1, len(log) + 1)]
 
 
-def test_interrupted_walker_deletes_its_jobs_and_goes_on_when_started_again(lab: Lab) -> None:
-    run = lab.start("held", "interrupted")
+def test_interrupted_walker_deletes_its_jobs_and_goes_on_when_started_again(lab: Lab, runs: dict[str, Run]) -> None:
+    run = runs["interrupted"]
     folder = run.until_held()
     run.interrupt()
     assert run.wait() == 130, run.output[-4000:]
@@ -118,8 +127,8 @@ def test_interrupted_walker_deletes_its_jobs_and_goes_on_when_started_again(lab:
     assert "noted last after first" in again.task_log("note-2")
 
 
-def test_evicted_pod_is_replaced(lab: Lab) -> None:
-    run = lab.start("held", "evicted")
+def test_evicted_pod_is_replaced(lab: Lab, runs: dict[str, Run]) -> None:
+    run = runs["evicted"]
     folder = run.until_held()
     pod = pod_of(lab, "evicted", "hold")
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": lab.namespace}}
@@ -130,72 +139,38 @@ def test_evicted_pod_is_replaced(lab: Lab) -> None:
     assert_succeeded(lab, run)
 
 
-def test_failed_task_stops_the_others_and_shows_its_last_lines(lab: Lab) -> None:
-    run = lab.start("failing", "failing")
+def test_failed_task_stops_the_others_and_shows_its_last_lines(lab: Lab, runs: dict[str, Run]) -> None:
+    run = runs["failing"]
     assert_failed(lab, run, "the tide is out", "wait six hours")
     states = {key.removesuffix(".json").rpartition(".")[2]: one["state"] for key, one in run.record().items()}
     assert states["fail"] == "FAILED"
     assert states["clean-up"] == "SUCCEEDED"
 
 
-def test_failed_run_is_not_repeated_but_resumed_on_request(lab: Lab) -> None:
-    run = lab.start("failing", "resumed")
-    assert_failed(lab, run, "the tide is out")
-    again = run.again()
-    assert again.wait(30) == 1
-    assert "resume" in again.output
-    assert names(lab.cluster, lab.namespace, "jobs", "resumed") == []
+def test_failed_run_is_not_repeated(lab: Lab, runs: dict[str, Run]) -> None:
+    runs["failing"].wait()
+    again = runs["failing"].again()
+    assert again.wait() == 1
+    assert "start a new run" in again.output
+    assert names(lab.cluster, lab.namespace, "jobs", "failing") == []
     assert "started" not in again.output
 
 
-def test_task_without_its_node_ends_by_the_pending_deadline_with_the_schedulers_message(lab: Lab) -> None:
-    overlay = lab.changed_overlay(nodeSelector={"moon": "full"})
-    run = lab.start("short", "unscheduled", "--pending-timeout", "10s", "--pod-overlay", str(overlay))
-    assert_failed(lab, run, "didn't match Pod's node affinity/selector")
+def test_task_without_its_node_ends_by_the_pending_deadline_with_the_schedulers_message(
+    lab: Lab, runs: dict[str, Run]
+) -> None:
+    assert_failed(lab, runs["unscheduled"], "didn't match Pod's node affinity/selector")
 
 
-def test_claim_without_a_class_ends_by_the_pending_deadline_and_says_so(lab: Lab) -> None:
-    run = lab.start("short", "unbound", "--pending-timeout", "10s", storage_class="no-such-class")
-    assert_failed(lab, run, "unbound immediate PersistentVolumeClaims", "no-such-class")
+def test_claim_without_a_class_ends_by_the_pending_deadline_and_says_so(lab: Lab, runs: dict[str, Run]) -> None:
+    assert_failed(lab, runs["unbound"], "unbound immediate PersistentVolumeClaims", "no-such-class")
 
 
-def test_process_that_dies_fails_its_task(lab: Lab) -> None:
-    run = lab.start("held", "shot")
+def test_process_that_dies_fails_its_task(lab: Lab, runs: dict[str, Run]) -> None:
+    run = runs["shot"]
     run.until_held()
-    _kill_processes(pod_of(lab, "shot", "hold"))
+    kill_processes(pod_of(lab, "shot", "hold"))
     assert_failed(lab, run, "137")
-
-
-def _kill_processes(pod: str) -> None:
-    """SIGKILL to every process of a pod but the one that holds its network."""
-    for entry in _processes(pod):
-        if b"python" in _read(entry / "cmdline"):
-            with suppress(ProcessLookupError):
-                os.kill(int(entry.name), signal.SIGKILL)
-
-
-def _processes(pod: str) -> list[Path]:
-    """The processes of a pod, in this machine's /proc."""
-    mark = f"HOSTNAME={pod}".encode()
-    entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [entry for entry in entries if mark in _read(entry / "environ").split(b"\0")]
-
-
-def _read(file: Path) -> bytes:
-    """A file of /proc; empty when its process has ended, or is nobody's business."""
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
-
-
-@pytest.fixture(scope="module")
-def processed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume's files after data processing, for a model of two small layers."""
-    folder = tmp_path_factory.mktemp("processed")
-    for step in ("volume", "data"):
-        in_stages("tests/e2e/run_training.py", step, str(folder))
-    return folder
 
 
 def start_training(lab: Lab, run_id: str, files: Path, **parameters: Any) -> Run:
@@ -216,31 +191,21 @@ def test_pytorchjob_that_can_never_be_scheduled_ends_by_its_deadline_with_the_sc
     assert_failed(lab, run, f"Insufficient {GPU}", "did not start in 10 s")
 
 
-def test_killed_training_pod_is_made_good_for(lab: Lab, processed: Path) -> None:
-    run = start_training(lab, "shot-trainer", processed, epochs=3)
-    worker = "train-phase-1-shot-trainer-worker-0"
-    run.until("worker", lambda: "Epoch" in run.task_log("train") or _trains(worker), 120)
-    _kill_processes(worker)
-    assert_succeeded(lab, run, 300)
-    assert "training is started again" in run.task_log("train")
+def test_secret_without_a_key_fails_its_task_with_the_keys_name(lab: Lab, runs: dict[str, Run]) -> None:
+    assert_failed(lab, runs["keyless"], "the Secret has no key api_token")
 
 
-def _trains(pod: str) -> bool:
-    return any(b"main_ds" in _read(entry / "cmdline") for entry in _processes(pod))
-
-
-def test_secret_without_a_key_fails_its_task_with_the_keys_name(lab: Lab) -> None:
-    lab.cluster.kubectl("create", "secret", "generic", "half", "--from-literal=other=x", "-n", lab.namespace)
-    run = lab.start("secretive", "keyless", secret="half", key="api_token")
-    assert_failed(lab, run, "the Secret has no key api_token")
-
-
-def test_claim_of_another_size_is_refused_with_the_difference(lab: Lab) -> None:
-    spec: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "2Gi"}}}
-    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
-    claim["metadata"] = {"name": "ilab-other-size", "namespace": lab.namespace}
-    lab.cluster.apply(claim)
-    run = lab.start("short", "other-size")
+def test_claim_of_another_size_is_refused_with_the_difference(lab: Lab, runs: dict[str, Run]) -> None:
+    run = runs["other-size"]
     assert run.wait() == 1, run.output[-4000:]
     assert "2Gi" in run.output
     lab.cluster.kubectl("delete", "pvc", "ilab-other-size", "-n", lab.namespace, "--ignore-not-found")
+
+
+def test_run_survives_a_restart_of_the_api_server(lab: Lab) -> None:
+    run = lab.start("held", "restarted")
+    folder = run.until_held()
+    lab.cluster.restart_apiserver()
+    assert run.process.poll() is None, run.output[-4000:]
+    let_go(folder)
+    assert_succeeded(lab, run)

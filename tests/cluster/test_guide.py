@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.archives import MODEL, TAXONOMY, write_files
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import WAITING, Cluster
 from tests.cluster.guide import Guide, follow
 from tests.cluster.kserve import kserve_types
 from tests.cluster.node import wait_for
@@ -133,7 +133,7 @@ def test_nfs_is_accepted(guide: Guide) -> None:
         assert container["securityContext"] == {"privileged": True}
         assert guide.cluster.get("storageclass", "nfs-csi")["mountOptions"] == ["nfsvers=4.1"]
     finally:
-        guide.cluster.kubectl("delete", "-k", str(guide.folder / "manifests/nfs"), "--timeout=120s", timeout=150)
+        guide.cluster.kubectl("delete", "-k", str(guide.folder / "manifests/nfs"), WAITING)
 
 
 def test_upload(guide: Guide) -> None:
@@ -205,8 +205,8 @@ def test_the_workbench_pod(guide: Guide) -> None:
         said.append(guide.cluster.kubectl("logs", "ilab-pod", "-n", guide.namespace))
         return any("sdg-object-store-credentials" in log and "bucket" in log for log in said)
 
-    wait_for("the pod to name what the Secret lacks", lacking, 60)
-    guide.cluster.kubectl("delete", "-k", str(guide.folder / "manifests/workbench"), "--timeout=60s")
+    wait_for("the pod to name what the Secret lacks", lacking)
+    guide.cluster.kubectl("delete", "-k", str(guide.folder / "manifests/workbench"), WAITING)
 
 
 def test_run_from_here(guide: Guide) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster import mounts
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
+from tests.cluster.processes import kill_processes
 from tests.cluster.scenario import ROOT, settle, write_overlay
-from tests.e2e.stages import in_stages
+from tests.cluster.settings import PATIENCE
 from utils.cpu import PROGRAMS
 from utils.images import INSTRUCTLAB
 from utils.stages.training import whole_states
@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
     "phase": 1, "launcher": "pytorchjob", "image": INSTRUCTLAB, "model": "", "num_epochs": EPOCHS,
     "effective_batch_size": 4, "learning_rate": 1e-2, "num_warmup_steps": 0, "save_samples": 0, "max_batch_len": 1000,
     "max_seq_len": 512, "seed": 42, "keep_checkpoints": 0, "cpu_offload": True, "num_workers": 2, "gpu_per_worker": 0,
-    "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "200m", "memory_per_worker": "3Gi", "tolerations": [],
+    "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "900m", "memory_per_worker": "3Gi", "tolerations": [],
     "node_selectors": {}, "pending_timeout": "5m", "timeout": "10m", "force": False,
 }  # fmt: skip
 PROGRAM = """
@@ -94,7 +94,7 @@ class Training:
     def wait_for_epoch(self) -> list[str]:
         """The first whole training states."""
         output = str(self.volume / "phase_1")
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE
         while not whole_states(output):
             assert time.monotonic() < deadline, self.log
             assert "is started again" not in self.log, self.log
@@ -107,24 +107,9 @@ class Training:
         assert (self.volume / marker["result"]["checkpoint"] / "model.safetensors").exists()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def stages() -> None:
-    if "ilab-stages" not in mounts.directories():
-        pytest.skip("needs torch: run `make stages`")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a volume holds before phase 1."""
-    folder = tmp_path_factory.mktemp("prepared")
-    in_stages("tests/e2e/run_training.py", "volume", str(folder))
-    in_stages("tests/e2e/run_training.py", "data", str(folder))
-    return folder
-
-
 @pytest.fixture
 def training(
-    cluster: Cluster, namespace: str, prepared: Path, tmp_path: Path, request: pytest.FixtureRequest
+    cluster: Cluster, namespace: str, processed: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Training]:
     settle(cluster, namespace)
     write_overlay(cluster, tmp_path / "overlay.yaml")
@@ -132,9 +117,9 @@ def training(
     view["contexts"][0]["context"]["namespace"] = namespace
     (tmp_path / "kubeconfig").write_text(json.dumps(view))
     made = Training(cluster, namespace, request.node.name.replace("_", "-")[:20].strip("-"), tmp_path)
-    assert made.start(size="1Gi", storage_class=cluster.storage_class).wait(60) == 0, made.log
-    wait_for("the volume", lambda: made.volume.exists(), 60)
-    shutil.copytree(prepared, made.volume, dirs_exist_ok=True)
+    assert made.start(size="1Gi", storage_class=cluster.storage_class).wait(PATIENCE) == 0, made.log
+    wait_for("the volume", lambda: made.volume.exists())
+    shutil.copytree(processed, made.volume, dirs_exist_ok=True)
     subprocess.run(["chmod", "-R", "a+rwX", str(made.volume)], check=True)  # pods run as another user
     yield made
     if made.launcher:
@@ -142,39 +127,32 @@ def training(
         made.launcher.wait()
 
 
-def test_killed_training_pod_is_made_good_for_from_the_last_epoch(training: Training) -> None:
+def test_training_goes_on_after_a_killed_pod_and_a_killed_launcher(training: Training) -> None:
+    """The pod: from the last whole epoch, in a new job. The launcher: attached to the pods that train."""
     launcher = training.train()
     states = training.wait_for_epoch()
     first = training.uid("pytorchjob", training.job)
-    training.cluster.kubectl(
-        "delete", "pod", f"{training.job}-worker-0", "-n", training.namespace, "--grace-period=0", "--force"
-    )
-    assert launcher.wait(400) == 0, training.log
+    kill_processes(f"{training.job}-worker-0")
+    wait_for("the second job", lambda: training.uid("pytorchjob", training.job) not in ("", first))
+    second = training.uid("pytorchjob", training.job)
     assert training.log.count("training is started again, from its last whole epoch") == 1
-    assert f"going on after {Path(states[0]).name.rpartition('_')[0]}_" in training.log
-    assert training.uid("pytorchjob", training.job) not in ("", first)
-    training.check_result()
-
-
-def test_killed_launcher_goes_on_with_the_pods_that_train(training: Training) -> None:
-    launcher = training.train()
-    training.wait_for_epoch()
-    first = training.uid("pytorchjob", training.job)
     launcher.send_signal(signal.SIGKILL)
     launcher.wait()
-    assert training.train().wait(400) == 0, training.log
-    assert "is there already (Running): attached to it" in training.log
-    assert "going on after" not in training.log
-    assert training.uid("pytorchjob", training.job) == first
+
+    assert training.train().wait(2 * PATIENCE) == 0, training.log
+    assert "is there already" in training.log
+    assert training.uid("pytorchjob", training.job) == second
+    assert f"going on after {Path(states[0]).name.rpartition('_')[0]}_" in training.log
+    assert training.log.count("training is started again") == 1
     training.check_result()
 
 
 def test_terminated_launcher_leaves_no_job_and_no_pod(training: Training) -> None:
     launcher = training.train()
-    wait_for("the job", lambda: bool(training.uid("pytorchjob", training.job)), 60)
-    wait_for("its pods", lambda: bool(training.uid("pod", f"{training.job}-master-0")), 60)
+    wait_for("the job", lambda: bool(training.uid("pytorchjob", training.job)))
+    wait_for("its pods", lambda: bool(training.uid("pod", f"{training.job}-master-0")))
     launcher.send_signal(signal.SIGTERM)
-    assert launcher.wait(60) != 0
-    wait_for("the end of the job", lambda: not training.uid("pytorchjob", training.job), 90)
+    assert launcher.wait(PATIENCE) != 0
+    wait_for("the end of the job", lambda: not training.uid("pytorchjob", training.job))
     assert not training.uid("pod", f"{training.job}-master-0")
     assert not training.uid("pod", f"{training.job}-worker-0")
