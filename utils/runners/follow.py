@@ -21,6 +21,9 @@ from utils.runners.refused import PodRefused, Refusals, remedy
 _LOOK_SECONDS = 1.0
 _EVENTS_SECONDS = 5.0
 _LOG_END_SECONDS = 30.0
+# A Job replaces pods that the cluster takes away without end. Cheap nodes go now and then, and a long task loses a few
+# pods; one that fills its node's disk or memory loses every pod, some minutes after its start.
+MOST_PODS = 20
 _LONGEST_OUTPUT = 4096
 _TAIL_LINES = 15
 
@@ -57,6 +60,7 @@ class Following:
     refusals: Refusals
     _log: PodLog | None = None
     _pod: str = ""
+    _pods: set[str] = field(default_factory=set)
     _since: float = field(default_factory=time.monotonic)
     _running: bool = False
     _told: str = ""
@@ -103,6 +107,9 @@ class Following:
         """See what the newest pod does; keep the deadlines."""
         pods = self.observed.pods(self.uid)
         pod = pods[-1] if pods else None
+        self._pods |= {one["metadata"]["name"] for one in pods}
+        if len(self._pods) > MOST_PODS:
+            raise self._always_taken_away(pods)
         name = pod["metadata"]["name"] if pod else ""
         if name != self._pod:
             self._pod = name
@@ -121,6 +128,15 @@ class Following:
                 self._told or "the cluster gives no reason",
                 "mend that, or raise --pending-timeout",
             )
+
+    def _always_taken_away(self, pods: list[dict[str, Any]]) -> TaskFailed:
+        last = next((why for pod in reversed(pods) if (why := pod_state(pod).failure)), "")
+        return TaskFailed(
+            f"the cluster took {len(self._pods) - 1} pods of {self._name} away, one after the other",
+            last or "they were evicted or preempted, or their nodes went",
+            f"see why: kubectl -n {self.cluster.namespace} get events; then ask in the --pod-overlay for the memory and "
+            "ephemeral-storage that it uses, for a priorityClassName, or for other nodes",
+        )
 
     def _wait_again(self) -> None:
         """A new pod, the first or one in the place of a pod that the cluster took away; or none yet in that place."""
