@@ -134,8 +134,8 @@ class Following:
         return TaskFailed(
             f"the cluster took {len(self._pods) - 1} pods of {self._name} away, one after the other",
             last or "they were evicted or preempted, or their nodes went",
-            f"see why: kubectl -n {self.cluster.namespace} get events; then ask in the --pod-overlay for the memory and "
-            "ephemeral-storage that it uses, for a priorityClassName, or for other nodes",
+            f"see why: kubectl -n {self.cluster.namespace} get events; then ask in the --pod-overlay for the memory "
+            "and ephemeral-storage that it uses, for a priorityClassName, or for other nodes",
         )
 
     def _wait_again(self) -> None:
