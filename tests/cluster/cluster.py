@@ -16,7 +16,7 @@ import yaml
 
 from tests.cluster import mounts
 from tests.cluster.commands import run
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import ClusterError, NotOursError
 from tests.cluster.node import request, wait_for
 from tests.cluster.programs import KUBERNETES, program
 from tests.cluster.settings import (
@@ -33,6 +33,9 @@ from tests.cluster.settings import (
 )
 
 EXTERNAL = "ILAB_TEST_KUBECONFIG"
+EXTERNAL_CLASS = "ILAB_TEST_STORAGE_CLASS"
+EXTERNAL_OVERLAY = "ILAB_TEST_POD_OVERLAY"
+EXTERNAL_HOST = "ILAB_TEST_HOST_ADDRESS"
 WAITING = f"--timeout={PATIENCE:.0f}s"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 
@@ -152,21 +155,34 @@ class Cluster:
 
     def _must_be_owned(self, what: str) -> None:
         if not self.owned:
-            raise ClusterError(f"{what} is not possible", f"the cluster of {EXTERNAL} is not ours", f"unset {EXTERNAL}")
+            raise NotOursError(f"not possible: {what}", f"the cluster of {EXTERNAL} is not ours", f"unset {EXTERNAL}")
 
 
 def the_cluster() -> Cluster:
     """The cluster named in ILAB_TEST_KUBECONFIG, else the one on this machine; whether it runs is not looked at."""
     if given := os.environ.get(EXTERNAL):
-        storage_class = os.environ.get("ILAB_TEST_STORAGE_CLASS", STORAGE_CLASS)
+        storage_class = os.environ.get(EXTERNAL_CLASS, STORAGE_CLASS)
         kubectl = Path(shutil.which("kubectl") or "kubectl")
-        return Cluster(Path(given), kubectl, CACHE / "empty-overlay.yaml", storage_class, owned=False)
+        overlay = Path(os.environ.get(EXTERNAL_OVERLAY, CACHE / "empty-overlay.yaml"))
+        return Cluster(Path(given), kubectl, overlay, storage_class, owned=False)
     return Cluster(KUBECONFIG, program(KUBERNETES, "kubectl"), OVERLAY, STORAGE_CLASS, owned=True)
 
 
 def host_address() -> str:
-    """The address of this machine as pods see it. Only pods and this machine reach it; bind servers to it."""
-    return HOST_ADDRESS
+    """The address of this machine as pods see it. Of our own cluster only its pods and this machine reach it.
+
+    Raises:
+        NotOursError: the cluster is another, and ILAB_TEST_HOST_ADDRESS does not give the address.
+    """
+    if EXTERNAL not in os.environ:
+        return HOST_ADDRESS
+    if address := os.environ.get(EXTERNAL_HOST):
+        return address
+    raise NotOursError(
+        "pods do not reach the servers of this machine",
+        f"{EXTERNAL_HOST} does not say under which address",
+        f"set {EXTERNAL_HOST} to this machine's address as pods see it, such as the gateway of kind's network",
+    )
 
 
 @contextmanager
@@ -183,10 +199,11 @@ def forward(port: int) -> Iterator[str]:
         allow_reuse_address = True
         daemon_threads = True
 
-    with Server((HOST_ADDRESS, port), Handler) as server:
+    address = host_address()
+    with Server((address, port), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"{HOST_ADDRESS}:{port}"
+            yield f"{address}:{port}"
         finally:
             server.shutdown()
 

@@ -11,7 +11,7 @@ import yaml
 
 from tests.cluster import mounts, training_operator
 from tests.cluster.certificates import write_certificates
-from tests.cluster.cluster import EXTERNAL, Cluster, the_cluster
+from tests.cluster.cluster import EXTERNAL, EXTERNAL_OVERLAY, Cluster, the_cluster
 from tests.cluster.components import write_configuration
 from tests.cluster.errors import ClusterError
 from tests.cluster.image import image_archive, import_image
@@ -35,8 +35,9 @@ def up() -> Cluster:
     CACHE.mkdir(parents=True, exist_ok=True)
     if not cluster.owned:
         _check_external(cluster)
-        # Images are pulled there, and hold what they need.
-        cluster.overlay.write_text("{}\n")
+        if EXTERNAL_OVERLAY not in os.environ:
+            # Images are pulled there, and hold what they need.
+            cluster.overlay.write_text("{}\n")
         return cluster
     if os.geteuid():
         raise ClusterError(

@@ -78,7 +78,7 @@ def stop_node() -> None:
                 wait_for(f"the end of process {pid}", lambda pid=pid, at=started: _started(pid) != at)  # type: ignore[misc]
     if Path(f"/sys/class/net/{HOST_LINK}").exists():
         run(["ip", "link", "delete", HOST_LINK])
-    for root in _cgroup_roots():
+    for root in cgroup_roots():
         wait_for(f"the removal of {root}", lambda root=root: _remove_cgroup(root))  # type: ignore[misc]
     mounted = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {STATE}" in line]
     if mounted:
@@ -157,7 +157,7 @@ def _make_link(pid: int) -> None:
     run([*inside, "route", "add", "unreachable", "default"])
 
 
-def _cgroup_roots() -> list[Path]:
+def cgroup_roots() -> list[Path]:
     """Where the node's cgroup is: once in each hierarchy of version 1, or in the one of version 2."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS / CGROUP]
@@ -165,7 +165,7 @@ def _cgroup_roots() -> list[Path]:
 
 
 def _make_cgroup() -> None:
-    for root in _cgroup_roots():
+    for root in cgroup_roots():
         root.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):
             # A cpuset of version 1 starts empty.
