@@ -25,6 +25,7 @@ def prerequisites(
     teacher_secret_dir: str,
     judge_secret_dir: str,
     taxonomy_secret_dir: str,
+    secret_names: str,
     ca_file: str,
     base_model: str,
     taxonomy_url: str,
@@ -63,6 +64,7 @@ def prerequisites(
 
     Args:
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is alike.
+        secret_names: Names of these four Secrets in this order, with commas between them, for messages.
         ca_file: PEM file of additional certificate authorities; may be missing.
         retry_seconds: Pause before the second try of a model server; a try waits six times as long for its answer.
         findings: The table of findings.
@@ -81,6 +83,10 @@ def prerequisites(
         "training and serving": lambda: check_backends(train_launcher, eval_engine, sdg_pipeline),
     }
     found = run_checks(checks)
+    folders = [object_store_secret_dir, teacher_secret_dir, judge_secret_dir, taxonomy_secret_dir]
+    for finding in found:
+        for name, folder in zip(secret_names.split(","), folders, strict=True):
+            finding["problem"] = finding["problem"].replace(f"mounted at {folder}", f"{name} mounted at {folder}")
     table = findings_table(list(checks), found)
     print(table, flush=True)
     with open(findings.path, "w") as file:

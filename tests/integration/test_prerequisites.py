@@ -26,6 +26,7 @@ TOKEN = "canary-5e1f0c"
 RETRY_SECONDS = 0.05
 
 GOOD: dict[str, Any] = {
+    "secret_names": "our-store,our-teacher,our-judge,our-git",
     "base_model": "",
     "taxonomy_url": "",
     "taxonomy_branch": "",
@@ -117,6 +118,19 @@ def test_everything_in_order_passes_and_leaves_nothing_in_the_store(
     left = s3.list_objects_v2(Bucket=s3_server.bucket, Prefix="checks/")["Contents"]
     assert [item["Key"] for item in left] == ["checks/data.tar.gz"]
     assert not s3.list_multipart_uploads(Bucket=s3_server.bucket, Prefix="checks/").get("Uploads")
+
+
+def test_a_secret_that_lacks_keys_is_named(run_stage: Callable[..., str], tmp_path: Path) -> None:
+    for folder in ("object_store", "judge", "taxonomy"):
+        secret(tmp_path / folder, username="u")
+    with pytest.raises(SystemExit) as caught:
+        run_stage(taxonomy_url="https://127.0.0.1:1/t")
+    for part in (
+        f"the Secret our-store mounted at {tmp_path}/object_store lacks: bucket; access_key; secret_key",
+        f"the Secret our-judge mounted at {tmp_path}/judge lacks: endpoint or JUDGE_ENDPOINT; model_name",
+        f"the taxonomy repository's Secret, our-git mounted at {tmp_path}/taxonomy, lacks: password",
+    ):
+        assert part in str(caught.value)
 
 
 def test_all_findings_come_in_one_table_each_with_its_remedy(
