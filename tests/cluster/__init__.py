@@ -1,7 +1,13 @@
 """A disposable Kubernetes of one node for the tests: real etcd, API server, kubelet, containerd, training operator.
 
-`make cluster` starts it, `make cluster-down` ends it. With ILAB_TEST_KUBECONFIG set, that cluster is used instead
-(it needs the training operator and a ReadWriteMany class: `ilab-rwx`, or the one named in ILAB_TEST_STORAGE_CLASS).
+`make cluster` starts it, `make cluster-down` ends it. Another one (kind, minikube, OpenShift Local) is used instead with
+
+    ILAB_TEST_KUBECONFIG      its administrator's kubeconfig; it needs the training operator and kubectl beside it
+    ILAB_TEST_STORAGE_CLASS   its ReadWriteMany class, if that is not called `ilab-rwx`
+    ILAB_TEST_POD_OVERLAY     a file for `--pod-overlay`, if its pods need one: pull secrets, a proxy
+    ILAB_TEST_HOST_ADDRESS    this machine's address as its pods see it, such as the gateway of kind's network
+
+What it can't do (restart its API server, show a volume's files to this machine) skips the tests that need it.
 
 The node is one process tree in PID, network and mount namespaces of its own. When its first process ends, the kernel
 ends and unmounts the rest; outside there are only a network link, a cgroup and a folder of state, see settings.py.
@@ -11,7 +17,7 @@ ends and unmounts the rest; outside there are only a network link, a cgroup and 
     node.py, supervisor.py                             the process tree, from outside and from inside
     training_operator.py, mounts.py, provisioner.py    what runs in it: operator, Python for pods, shared volumes
     lifecycle.py                                       up, down, what is wrong
-    cluster.py, pods.py, conftest.py                   what tests use
+    cluster.py, pods.py, processes.py, conftest.py     what tests use
     scenario.py, recorder.py                           servers, Secrets and overlay around a run; what was seen of it
     lab.py, pipelines.py, runs.py, proxy.py            small pipelines, on a cluster that fails on demand
 
