@@ -51,6 +51,19 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
     assert {name for name, found in labels.items() if found} == marked
 
 
+def test_prerequisites_call_each_secret_by_the_name_that_is_mounted(package: Path) -> None:
+    spec, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
+    inputs = dict(tasks(spec))["prerequisites"]["inputs"]["parameters"]
+    executor = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-prerequisites"]
+    mounted = {m["mountPath"]: m["secretNameParameter"] for m in executor["secretAsVolume"]}
+    folders = [inputs[f"{role}_secret_dir"] for role in ("object_store", "teacher", "judge", "taxonomy")]
+    names = inputs["secret_names"]["runtimeValue"]["constant"].split(",")
+    for folder, name in zip(folders, names, strict=True):
+        parameter = re.findall(r"'(.+)'", name)[0]
+        path = folder["runtimeValue"]["constant"]
+        assert mounted[path] == inputs[parameter], path
+
+
 def test_both_phases_share_one_component(spec: dict[str, Any]) -> None:
     """Its code is the longest there is."""
     assert [name for name in spec["components"] if "train" in name] == ["comp-train"]
