@@ -198,6 +198,12 @@ def test_secrets_of_the_object_store_are_checked_key_by_key(
         checks.check_object_store(str(folder), "", "", "")
 
 
+def test_secret_that_does_not_exist_is_mounted_with_what_kubernetes_keeps_beside_keys(tmp_path: Path) -> None:
+    (tmp_path / "..2025_06_13").mkdir()
+    (tmp_path / "..data").symlink_to("..2025_06_13")
+    assert checks.check_teacher(str(tmp_path), "", RETRY_SECONDS, True)[0]["level"] == "warning"
+
+
 def test_without_archive_the_teacher_must_be_there(tmp_path: Path) -> None:
     assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0]["level"] == "warning"
     with pytest.raises(SystemExit, match="lacks: endpoint"):

@@ -7,7 +7,7 @@ A finding is {"check", "level", "problem", "remedy"}: level is "error" (the run 
 from typing import Any
 
 from utils.stages.claims import kube_call, kube_namespace
-from utils.stages.credentials import model_server, object_store_settings
+from utils.stages.credentials import model_server, object_store_settings, secret_keys
 from utils.stages.git import check_taxonomy_source, git_credentials, run_git
 from utils.stages.object_store import s3_call, s3_client
 from utils.stages.outcome import failure
@@ -179,9 +179,7 @@ def check_teacher(secret_dir: str, ca: str, retry_seconds: float, archive: bool)
     Args:
         archive: this run imports an archive, which may bring data.
     """
-    import os
-
-    if archive and not (os.path.isdir(secret_dir) and os.listdir(secret_dir)):
+    if archive and not secret_keys(secret_dir):
         problem = "no Secret of the teacher: right only if the archive brings data/, which is then used instead"
         return [{"level": "warning", "problem": problem, "remedy": "create the Secret that sdg_teacher_secret names"}]
     # SDG's LLM blocks use plain completions.

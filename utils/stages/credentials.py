@@ -35,6 +35,14 @@ def read_secret(secret_dir: str, aliases: dict, required: list) -> dict:
     return found
 
 
+def secret_keys(secret_dir: str) -> set:
+    """Keys of a mounted Secret, none where it does not exist: Kubernetes mounts an optional one with ..data in it."""
+    import os
+
+    listed = os.listdir(secret_dir) if os.path.isdir(secret_dir) else []
+    return {name for name in listed if not name.startswith("..")}
+
+
 def model_server(secret_dir: str, role: str) -> dict:
     """Address of a teacher or judge from its Secret: endpoint (ending in /v1), model_name, api_token ("" if none).
 

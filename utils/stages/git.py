@@ -1,5 +1,6 @@
 """The taxonomy from a git repository: credentials stay in the Secret's mounted files, what runs gets argv."""
 
+from utils.stages.credentials import secret_keys
 from utils.stages.outcome import failure
 
 
@@ -89,9 +90,7 @@ def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple
     if ca:
         # Where the image sets GIT_SSL_CAINFO, git does not look at http.sslCAInfo.
         environment["GIT_SSL_CAINFO"] = ca
-    # Kubernetes keeps ..data and the like beside the keys, also where an optional Secret does not exist.
-    listed = os.listdir(secret_dir) if os.path.isdir(secret_dir) else []
-    names = {name for name in listed if not name.startswith("..")}
+    names = secret_keys(secret_dir)
     web = re.match(r"https://[^/]+", url)
     over_ssh = url.startswith("ssh://") or not (web or url.startswith(("/", "file:")))
     need = {"username", "password"} if web else {"ssh-privatekey", "known_hosts"} if over_ssh else set()
