@@ -13,16 +13,18 @@ class Server:
     """An HTTP server on loopback; `answers` are given in turn, the last one for ever. It remembers requests."""
 
     def __init__(self, answers: list[Answer], context: ssl.SSLContext | None = None) -> None:
+        self.answers = answers
         self.requests: list[dict[str, Any]] = []
         self.release = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def handle_one(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                outer.requests.append({"path": self.path, "headers": headers, "body": json.loads(body or "{}")})
-                status, content = answers[min(len(outer.requests), len(answers)) - 1]
+                request = {"method": self.command, "path": self.path, "headers": headers, "body": body}
+                outer.requests.append(request)
+                status, content = outer.answer(self.command, self.path, body)
                 if status == 0:
                     outer.release.wait(10)
                     status = 200
@@ -46,6 +48,10 @@ class Server:
         self.url = f"http{'s' if context else ''}://127.0.0.1:{self.http.server_port}"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
+
+    def answer(self, method: str, path: str, body: Any) -> Answer:
+        """The answer to the request that came last."""
+        return self.answers[min(len(self.requests), len(self.answers)) - 1]
 
     def stop(self) -> None:
         self.release.set()

@@ -1,9 +1,7 @@
 """Submitting to a Kubeflow Pipelines server, over HTTP: a server on loopback that speaks the v2beta1 paths."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from tests.integration.answers import Server as AnsweringServer
 from utils.cli.compile import our_pipeline
 from utils.cli.submit import pipeline_command, submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
@@ -35,41 +34,16 @@ platforms: {kubernetes: {deploymentSpec: {executors: {}}}}
 """
 
 
-class FakeServer:
+class FakeServer(AnsweringServer):
     """The paths of the v2beta1 API that a submission uses. `runs` are the answers about the run, the last for ever."""
 
     def __init__(self) -> None:
-        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
         self.experiments: list[dict[str, Any]] = []
         self.runs: list[Any] = [{"state": "SUCCEEDED"}]
         self.multi_user = False
         self.pipeline_servers: dict[str, dict[str, Any]] = {}
         self.asked = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_one(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                outer.requests.append((self.command, self.path, headers, body))
-                status, content = outer.answer(self.command, self.path, body)
-                data = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_GET = handle_one
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
+        super().__init__([])
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         place = urlsplit(path)
@@ -96,12 +70,8 @@ class FakeServer:
         return 404, {"message": f"no {path}"}
 
     def sent(self, method: str, path: str) -> list[Any]:
-        return [body for m, p, _, body in self.requests if (m, urlsplit(p).path) == (method, path)]
-
-    def stop(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
-        self.thread.join()
+        asked = [(one["method"], urlsplit(one["path"]).path, one["body"]) for one in self.requests]
+        return [body for *place, body in asked if place == [method, path]]
 
 
 @pytest.fixture
@@ -139,7 +109,7 @@ def test_a_submission_carries_the_file_as_it_is_and_typed_arguments(
     assert run["display_name"] == "mine"
     assert server.experiments == [{"display_name": "team", "experiment_id": "exp-0"}]
     assert run["experiment_id"] == "exp-0"
-    assert {headers["authorization"] for _, _, headers, _ in server.requests} == {f"Bearer {TOKEN}"}
+    assert {one["headers"]["authorization"] for one in server.requests} == {f"Bearer {TOKEN}"}
     printed = capsys.readouterr().out
     assert f"submitted mine (run-1)\n  {server.url}/#/runs/details/run-1" in printed
     assert TOKEN not in printed
@@ -212,7 +182,7 @@ def test_interrupted_waiting_leaves_the_run_alone(
     server.runs = [{"state": "RUNNING"}]
     assert submit_run(package, {}, host=server.url, wait=True) == 130
     assert "the run goes on" in capsys.readouterr().err
-    assert not [path for _, path, _, _ in server.requests if path.endswith(":terminate")]
+    assert not [one for one in server.requests if one["path"].endswith(":terminate")]
 
 
 def test_json_is_one_document(server: FakeServer, package: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +251,7 @@ def test_the_clusters_token_is_never_sent_to_a_host_that_the_user_names(
     """Trap 28."""
     kubeconfig("https://cluster.example", TOKEN)
     submit_run(package, {}, host=server.url)
-    assert all("authorization" not in headers for _, _, headers, _ in server.requests)
+    assert all("authorization" not in one["headers"] for one in server.requests)
 
 
 def application(name: str, **addresses: str) -> dict[str, Any]:
@@ -297,7 +267,7 @@ def test_the_server_of_the_current_project_is_found_with_the_users_token(
     assert find_server() == Server(server.url, TOKEN, "", "lab")
     assert TOKEN not in repr(find_server())
     assert submit_run(package, {}) == 0
-    assert server.requests[-1][2]["authorization"] == f"Bearer {TOKEN}"
+    assert server.requests[-1]["headers"]["authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize(
