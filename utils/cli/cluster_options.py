@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from utils.cli.settings import add_options, option
 from utils.errors import UsageError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -40,71 +41,54 @@ class Duration(click.ParamType):
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say which cluster, and what its pods are like. (`--namespace` comes with the server's options.)"""
     options = [
-        click.option(
+        option(
             "--kubeconfig",
-            envvar="ILAB_KUBECONFIG",
-            show_envvar=True,
             type=click.Path(exists=True, dir_okay=False),
             help="File that says which cluster.  [default: in a pod its own account, else KUBECONFIG, ~/.kube/config]",
         ),
-        click.option(
+        option(
             "--context",
             "kube_context",
-            envvar="ILAB_CONTEXT",
-            show_envvar=True,
             metavar="NAME",
             help="Context of the kubeconfig.  [default: its current one]",
         ),
-        click.option(
+        option(
             "--service-account",
-            envvar="ILAB_SERVICE_ACCOUNT",
-            show_envvar=True,
             metavar="NAME",
             help="Service account of the pods; a few stages ask the API with it.  [default: the namespace's]",
         ),
-        click.option(
+        option(
             "--pod-overlay",
             envvar="ILAB_POD_OVERLAY_FILE",
-            show_envvar=True,
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
             help="YAML with metadata and spec of a pod, merged into every pod: pull secrets, queue labels, proxies. "
             "A container named * stands for every one.",
         ),
-        click.option(
+        option(
             "--pending-timeout",
-            envvar="ILAB_PENDING_TIMEOUT",
-            show_envvar=True,
             type=Duration(),
             default="60m",
             show_default=True,
             help="Longest wait for a task's pod to start. (Training pods: train_pending_timeout.)",
         ),
-        click.option(
+        option(
             "--resume",
             "resume_failed",
             is_flag=True,
-            envvar="ILAB_RESUME",
-            show_envvar=True,
             help="With --run-id of a run that failed: repeat what failed, keep what finished.",
         ),
-        click.option(
+        option(
             "--keep-jobs",
             is_flag=True,
-            envvar="ILAB_KEEP_JOBS",
-            show_envvar=True,
             help="Leave the Jobs, with pods and logs, when the run has ended.",
         ),
-        click.option(
+        option(
             "--dry-run",
             is_flag=True,
-            envvar="ILAB_DRY_RUN",
-            show_envvar=True,
             help="Print what would be made, as YAML for kubectl apply, without asking any cluster.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return add_options(command, options)
 
 
 def read_overlay(path: Path | None) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from utils.cli.settings import option
 from utils.errors import PipelineError, UsageError
 
 
@@ -62,21 +63,19 @@ def names_of(package: Path) -> list[str]:
 
 
 @click.command()
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="ILAB_COMPILE_OUTPUT",
-    show_envvar=True,
     show_default="pipeline.yaml of the checkout",
     default=lambda: root() / "pipeline.yaml",
     help="File to write.",
 )
-@click.option(
+@option(
     "--source",
     metavar="COMPONENT",
     envvar="ILAB_COMPILE_SOURCE",
-    show_envvar=True,
     help="Write nothing; print the Python source that this component of the compiled file runs.",
 )
 def compile(output: Path, source: str | None) -> None:

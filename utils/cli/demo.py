@@ -9,46 +9,39 @@ from typing import Any
 
 import click
 
-from utils.cli.settings import default_python, duration, home_option, output_option
+from utils.cli.settings import default_python, duration, home_option, option, output_option
 from utils.errors import UsageError
 
 
 @click.command()
-@click.option(
+@option(
     "--quick",
     is_flag=True,
     envvar="ILAB_DEMO_QUICK",
-    show_envvar=True,
     help="The least of everything: shows that the stages work.",
 )
-@click.option(
+@option(
     "--keep",
     is_flag=True,
     envvar="ILAB_DEMO_KEEP",
-    show_envvar=True,
     help="Keep the object stores that earlier demos left behind, 1 GB each.",
 )
-@click.option(
+@option(
     "--resume",
     "resume_id",
     metavar="ID",
     envvar="ILAB_DEMO_RESUME",
-    show_envvar=True,
     help="Go on with the run of a demo that failed or was interrupted, its servers started again.",
 )
-@click.option(
+@option(
     "--python",
-    envvar="ILAB_PYTHON",
-    show_envvar=True,
     metavar="PATH",
     default=default_python,
     show_default="the one that runs this command",
     help="Interpreter that the stages and the servers run in.",
 )
-@click.option(
+@option(
     "--run-id",
-    envvar="ILAB_RUN_ID",
-    show_envvar=True,
     metavar="ID",
     help="Name of the run.  [default: demo, the time and four characters]",
 )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from utils.cli.board import Board, Count, Row, count
-from utils.cli.settings import duration, home_option, output_option
+from utils.cli.settings import duration, home_option, option, output_option
 from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
 from utils.runners.journal import History
@@ -154,10 +154,8 @@ def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:
 @click.command()
 @click.argument("run_id")
 @click.argument("task", required=False)
-@click.option("-f", "--follow", is_flag=True, envvar="ILAB_FOLLOW", show_envvar=True, help="Go on until the run ends.")
-@click.option(
-    "--raw", is_flag=True, envvar="ILAB_RAW", show_envvar=True, help="With the lines of KFP's executor around the task."
-)
+@option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@option("--raw", is_flag=True, help="With the lines of KFP's executor around the task.")
 @home_option
 def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> None:
     """Print what the tasks of RUN_ID printed, or TASK alone (its name in `status`, or its id, or the end of that)."""
@@ -235,11 +233,9 @@ def _selector(folder: RunFolder, task: str | None) -> Callable[[str], bool]:
 
 @click.command()
 @click.argument("run_ids", nargs=-1, metavar="[RUN_ID]...")
-@click.option("--all", "every", is_flag=True, envvar="ILAB_CLEAN_ALL", show_envvar=True, help="Every run.")
-@click.option(
-    "--finished", is_flag=True, envvar="ILAB_CLEAN_FINISHED", show_envvar=True, help="Every run that succeeded."
-)
-@click.option("-y", "--yes", is_flag=True, envvar="ILAB_YES", show_envvar=True, help="Do not ask.")
+@option("--all", "every", is_flag=True, envvar="ILAB_CLEAN_ALL", help="Every run.")
+@option("--finished", is_flag=True, envvar="ILAB_CLEAN_FINISHED", help="Every run that succeeded.")
+@option("-y", "--yes", is_flag=True, help="Do not ask.")
 @home_option
 def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home: Path) -> None:
     """Remove runs with their logs and volumes, also from their cluster. A run that goes on now is left alone."""

@@ -21,6 +21,7 @@ from utils.cli.settings import (
     given_settings,
     home_option,
     local_options,
+    option,
     output_option,
 )
 from utils.cli.submit import kfp_options, submit_run
@@ -36,49 +37,39 @@ def default_package() -> Path:
 
 
 @click.command()
-@click.option(
+@option(
     "--on",
     "place",
     type=click.Choice(["local", "kubernetes", "kfp"]),
     default="local",
-    envvar="ILAB_ON",
     show_default=True,
-    show_envvar=True,
     help="Where to run: this machine, a cluster without Kubeflow Pipelines, or a Kubeflow Pipelines server.",
 )
-@click.option(
+@option(
     "-f",
     "--params",
     "files",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    envvar="ILAB_PARAMS",
-    show_envvar=True,
     help="YAML file with parameters; later files win over earlier ones.",
 )
-@click.option(
+@option(
     "-p",
     "--param",
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    envvar="ILAB_PARAM",
-    show_envvar=True,
     help="A parameter; wins over files.",
 )
-@click.option(
+@option(
     "--package",
     type=click.Path(path_type=Path, dir_okay=False),
     default=default_package,
-    envvar="ILAB_PACKAGE",
     show_default="our pipeline.yaml",
-    show_envvar=True,
     help="Compiled KFP v2 pipeline to run.",
 )
-@click.option(
+@option(
     "--run-id",
-    envvar="ILAB_RUN_ID",
-    show_envvar=True,
     metavar="ID",
     help="Name of the run.  [default: the pipeline's name (run for ours), the time and four characters]",
 )

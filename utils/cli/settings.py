@@ -25,11 +25,26 @@ def default_home() -> Path:
     return home if os.access(there, os.W_OK) else aside
 
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def option(*names: str, envvar: str = "", **settings: Any) -> Decorator:
+    """A click option that an environment variable gives as well: ILAB_ and its long name, if `envvar` is no other."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = envvar or "ILAB_" + long.removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+def add_options(command: Callable[..., Any], options: list[Decorator]) -> Callable[..., Any]:
+    """Add the options in their order."""
+    for one in reversed(options):
+        command = one(command)
+    return command
+
+
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
+    return option(
         "--home",
-        envvar="ILAB_HOME",
-        show_envvar=True,
         type=click.Path(path_type=Path, file_okay=False),
         default=default_home,
         show_default="~/.local/share/ilab-pipeline",
@@ -39,11 +54,9 @@ def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
+    return option(
         "-o",
         "--output",
-        envvar="ILAB_OUTPUT",
-        show_envvar=True,
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
@@ -54,47 +67,35 @@ def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of a run on this machine; None means that the user gave none."""
     options = [
-        click.option(
+        option(
             "--secrets",
-            envvar="ILAB_SECRETS",
-            show_envvar=True,
             type=click.Path(path_type=Path, exists=True, file_okay=False),
             help="Folder with Secrets and ConfigMaps: a folder for each with a file a key, or Kubernetes YAML files.",
         ),
-        click.option(
+        option(
             "--python",
-            envvar="ILAB_PYTHON",
-            show_envvar=True,
             metavar="PATH",
             help="Interpreter that the tasks run in.  [default: the one that runs this command]",
         ),
-        click.option(
+        option(
             "--max-parallel",
-            envvar="ILAB_MAX_PARALLEL",
-            show_envvar=True,
             type=click.IntRange(min=1),
             help="Most tasks at a time; they share GPU and memory.  [default: 2]",
         ),
-        click.option(
+        option(
             "--install-packages",
-            envvar="ILAB_INSTALL_PACKAGES",
-            show_envvar=True,
             is_flag=True,
             default=None,
             help="Install packages that components name and the interpreter lacks, into that interpreter.",
         ),
-        click.option(
+        option(
             "--grace",
-            envvar="ILAB_GRACE",
-            show_envvar=True,
             type=click.FloatRange(min=0),
             metavar="SECONDS",
             help="Time a task has to stop its servers when it is stopped.  [default: 10]",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return add_options(command, options)
 
 
 def given_settings(**options: Any) -> dict[str, Any]:

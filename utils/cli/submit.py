@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from utils.cli.settings import add_options, option
 from utils.errors import IlabError, PrerequisiteError, UsageError
 
 _INTERRUPTED = 130
@@ -18,60 +19,48 @@ _CHECKING_TASK = "prerequisites"
 def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say which server, and how the run is named there; for commands that submit."""
     options = [
-        click.option(
+        option(
             "--host",
             envvar="ILAB_KFP_HOST",
-            show_envvar=True,
             metavar="URL",
             help="Kubeflow Pipelines server.  [default: the pipeline server of the current project]",
         ),
-        click.option(
+        option(
             "--token",
             envvar="ILAB_KFP_TOKEN",
-            show_envvar=True,
             help="Token for --host; better by the variable or a file: other users see arguments.",
         ),
-        click.option(
+        option(
             "--token-file",
             envvar="ILAB_KFP_TOKEN_FILE",
-            show_envvar=True,
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
             help="File with the token for --host.",
         ),
-        click.option(
+        option(
             "--ca-cert",
             envvar="ILAB_KFP_CA_CERT",
-            show_envvar=True,
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
             help="PEM file of the certificate authority of the server.",
         ),
-        click.option(
+        option(
             "--namespace",
-            envvar="ILAB_NAMESPACE",
-            show_envvar=True,
             help="Project to find the server in, and the user's namespace on a multi-user server; on plain Kubernetes "
             "where everything is made.  [default: that of the pod or of the kubeconfig]",
         ),
-        click.option(
+        option(
             "-e",
             "--experiment",
-            envvar="ILAB_EXPERIMENT",
-            show_envvar=True,
             default="ilab",
             show_default=True,
             help="Experiment to put the run in; made when there is none.",
         ),
-        click.option(
+        option(
             "--wait/--no-wait",
-            envvar="ILAB_WAIT",
-            show_envvar=True,
             default=False,
             help="Follow the run to its end; the exit code tells how it ended.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return add_options(command, options)
 
 
 def submit_run(
@@ -187,7 +176,7 @@ def pipeline_command(pipeline: Any) -> click.Group:
             compile_pipeline(pipeline, root() / "pipeline.yaml")
 
     @main.command()
-    @click.option("-r", "--run", "run_name", envvar="ILAB_RUN_ID", show_envvar=True, help="Name of the run.")
+    @option("-r", "--run", "run_name", envvar="ILAB_RUN_ID", help="Name of the run.")
     @click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; wins over files.")
     @click.option(
         "-f",

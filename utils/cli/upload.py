@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from utils.cli.settings import option
 from utils.errors import IlabError, UsageError
 from utils.runners.output import parse_progress
 from utils.stages.archive import write_tar
@@ -33,24 +34,22 @@ class Member:
     size: int
 
 
-def _folder(flag: str, variable: str, text: str, required: bool = False) -> Any:
-    kind = click.Path(path_type=Path, exists=True, file_okay=False)
-    return click.option(flag, type=kind, required=required, envvar=variable, show_envvar=True, help=text)
+def _folder(flag: str, text: str, required: bool = False) -> Any:
+    return option(flag, type=click.Path(path_type=Path, exists=True, file_okay=False), required=required, help=text)
 
 
 def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
-    return click.option(flag, type=kind, envvar=f"SDG_OBJECT_STORE_{variable}", show_envvar=True, help=text)
+    return option(flag, type=kind, envvar=f"SDG_OBJECT_STORE_{variable}", help=text)
 
 
 @click.command()
-@_folder("--model", "ILAB_MODEL", "Folder of the base model, in Hugging Face layout.", required=True)
-@_folder("--taxonomy", "ILAB_TAXONOMY", "Folder of the taxonomy.", required=True)
-@_folder("--data", "ILAB_DATA", "Folder of data that were generated elsewhere: recipes and train_*.jsonl.")
-@click.option(
+@_folder("--model", "Folder of the base model, in Hugging Face layout.", required=True)
+@_folder("--taxonomy", "Folder of the taxonomy.", required=True)
+@_folder("--data", "Folder of data that were generated elsewhere: recipes and train_*.jsonl.")
+@option(
     "--secret",
     type=click.Path(path_type=Path, exists=True),
     envvar="ILAB_OBJECT_STORE_SECRET",
-    show_envvar=True,
     help="Kubernetes YAML of the object store's Secret, or a folder with a file for each key.",
 )
 @_setting("--bucket", "BUCKET", "Bucket.  [default: bucket of --secret]")
@@ -58,17 +57,14 @@ def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
 @_setting("--region", "REGION", "Region.  [default: region of --secret]")
 @_setting("--verify-tls", "VERIFY_TLS", "false: trust any certificate.  [default: verify_tls of --secret]", bool)
 @_setting("--key", "DATA_KEY", "Name of the archive in the bucket.  [default: data_key of --secret]")
-@click.option(
+@option(
     "--ca",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     envvar="ILAB_OBJECT_STORE_CA",
-    show_envvar=True,
     help="PEM file of the object store's certificate authority.",
 )
-@click.option("--force", is_flag=True, envvar="ILAB_FORCE", show_envvar=True, help="Replace an archive of that name.")
-@click.option(
-    "--dry-run", is_flag=True, envvar="ILAB_DRY_RUN", show_envvar=True, help="Check and list the files, send nothing."
-)
+@option("--force", is_flag=True, help="Replace an archive of that name.")
+@option("--dry-run", is_flag=True, help="Check and list the files, send nothing.")
 def upload(
     model: Path, taxonomy: Path, data: Path | None, secret: Path | None, ca: Path | None, force: bool, dry_run: bool,
     **given: Any,
