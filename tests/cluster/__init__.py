@@ -1,6 +1,6 @@
 """A disposable Kubernetes of one node for the tests: real etcd, API server, kubelet, containerd, training operator.
 
-`make cluster` starts it, `make cluster-down` ends it. Another one (kind, minikube, OpenShift Local) is used instead with
+`make cluster` starts it, `make cluster-down` ends it. Another (kind, minikube, OpenShift Local) is used instead with
 
     ILAB_TEST_KUBECONFIG      its administrator's kubeconfig; it needs the training operator and kubectl beside it
     ILAB_TEST_STORAGE_CLASS   its ReadWriteMany class, if that is not called `ilab-rwx`
