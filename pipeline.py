@@ -161,7 +161,7 @@ def ilab_pipeline(
         train_max_batch_len: Tokens of a micro-batch on one GPU; not below train_max_seq_len.
         train_max_seq_len: Longest sequence, in tokens.
         train_seed: Seed of training and of the held-out split.
-        train_keep_checkpoints: Phase 2 checkpoints kept, the newest. 0: all.
+        train_keep_checkpoints: Most phase 2 checkpoints kept, the newest, as far as the volume has room. 0: all.
         train_cpu_offload: FSDP keeps optimizer and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest time a phase may train, like 72h.
@@ -186,7 +186,7 @@ def ilab_pipeline(
         output_data_key: Name of the published archive, after its time stamp. Empty: the data_key of the Secret.
         report_notes: Remarks shown at the top of the report.
         k8s_storage_class_name: Storage class of the run's volume; it must allow ReadWriteMany.
-        k8s_storage_size: Size of the run's volume; 17 checkpoints of a 7B model in bf16 take 214 GiB.
+        k8s_storage_size: Size of the run's volume. 7B models: 100Gi at least, 350Gi for 10 checkpoints, 550Gi to resume.
         k8s_keep_volume: Keep the run's volume: never, on_failure or always.
         k8s_ca_configmap: ConfigMap with a certificate authority to trust besides the public ones.
         k8s_ca_key: Key of the certificate in that ConfigMap.

@@ -8,6 +8,7 @@ from utils.stages.credentials import ca_bundle, object_store_settings
 from utils.stages.git import check_taxonomy_source, clone_taxonomy, head_commit
 from utils.stages.marker import finished_result, inputs_hash, write_marker
 from utils.stages.object_store import object_stat, s3_client
+from utils.stages.training import require_training_room
 from utils.stages.tree import assemble_tree, check_base_model, download_archive, fetch_model, import_folder
 
 
@@ -30,7 +31,8 @@ def data_import(
     They come in one archive, a gzip tar with model/, taxonomy/ and optionally data/, from the object store. The
     download goes on where it broke off; its sha256 (from the object KEY.sha256 or the metadata sha256), else its ETag
     and size, are checked. A base model or a taxonomy named below is taken from there, not from the archive; with both
-    named, no archive is needed.
+    named, no archive is needed. A volume too small for the checkpoints of training fails the stage here, before the
+    first GPU is used.
 
     Args:
         data_dir: The run's volume.
@@ -83,5 +85,6 @@ def data_import(
         result["data_generated_elsewhere"] = "sdg" in outputs
         shutil.rmtree(work)
         write_marker(data_dir, "data_import", inputs, outputs, result, started)
+    require_training_room(data_dir)
     metrics.log_metric("archive_bytes", result["size"])
     metrics.log_metric("data_generated_elsewhere", float(result["data_generated_elsewhere"]))

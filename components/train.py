@@ -58,7 +58,8 @@ def train(
         max_batch_len: tokens of a micro-batch on one GPU.
         max_seq_len: tokens of the longest sample; not above max_batch_len.
         seed: seed of the order of samples.
-        keep_checkpoints: newest checkpoints to keep; 0: all in phase 2, the last in phase 1.
+        keep_checkpoints: most checkpoints to keep, the newest; fewer when the volume has no room. 0: all in phase 2,
+            the last in phase 1.
         cpu_offload: FSDP keeps parameters and optimizer in CPU memory.
         num_workers: training pods.
         gpu_per_worker: GPUs of each pod; 0 trains on CPU.

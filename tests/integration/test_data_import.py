@@ -166,6 +166,16 @@ def test_an_archive_too_large_for_the_disk_is_refused_before_its_download(stage,
     assert stage.files() == set()
 
 
+def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(stage, monkeypatch):  # trap 22
+    stage.upload(targz({**MODEL, **TAXONOMY}))
+    stage.run()
+    usage = namedtuple("usage", "total used free")
+    checkpoint = 4 * len(b"weights")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 20, 0, 3 * checkpoint - 1))
+    with pytest.raises(SystemExit, match="training needs .* are free"):
+        stage.run()
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

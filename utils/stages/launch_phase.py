@@ -87,7 +87,7 @@ def launch_training(training: dict, options: dict, pending: int, timeout: int) -
     def tick() -> None:
         nonlocal done, looked
         if time.monotonic() - looked > 2:
-            prune_phase(training["output"], training["keep"])
+            prune_phase(training["output"], training["kept"])
             count, looked = len(training_steps(training["output"])), time.monotonic()
             if count > done:
                 progress(count, max(steps, count), "steps")
@@ -124,9 +124,10 @@ def run_training(training: dict, options: dict) -> None:
     while True:
         # A job that outlived its launcher writes to the phase's folder: it is gone on with, and nothing touched there.
         runs = pods and job_is_there(job_name(options["run_id"], options["phase"]), pending)
-        full_state = training_record(output).get("full_state", False) if runs else start_phase(training)
+        started = training_record(output) if runs else start_phase(training)
+        plan = {"kept": started.get("kept", 0), "full_state": started.get("full_state", False)}
         left = int(min(timeout, end - time.monotonic()))
-        error = launch_training({**training, "full_state": full_state}, options, pending, left)
+        error = launch_training({**training, **plan}, options, pending, left)
         if error is None:
             return
         newest = whole_states(output)[-1:]

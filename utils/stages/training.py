@@ -4,9 +4,10 @@ A training is a dict:
     model, data, output: paths of the model to start from, of data.jsonl and of the phase's folder;
     rows: samples in data.jsonl; epochs; batch: samples an optimizer step; learning_rate; warmup_steps;
     save_samples: samples between checkpoints inside an epoch, 0 none; max_batch_len: tokens; seed;
-    keep: newest checkpoints to keep, 0 all; cpu_offload: bool;
+    keep: most checkpoints to keep, the newest, 0 all; cpu_offload: bool;
     nodes: pods; gpus: GPUs a node, 0 for CPU; flash_attention: bool;
-    full_state: bool, save after each epoch what is needed to go on from there; known once the phase is started.
+known once the phase is started, from the room on the disk (`plan_room`):
+    kept: checkpoints to keep; full_state: bool, save after each epoch what is needed to go on from there.
 """
 
 from utils.stages.outcome import failure
@@ -146,14 +147,14 @@ def training_record(output: str) -> dict:
         return json.load(file)
 
 
-def start_phase(training: dict) -> bool:
-    """Make the phase's folder ready, and see that the disk has room. Call it before training, never while it runs.
+def start_phase(training: dict) -> dict:
+    """Make the phase's folder ready, and plan the disk's room. Call it before training, never while it runs.
 
     When the folder holds a full state of this very training, torn checkpoints and states are deleted and training goes
     on after the last whole epoch. Else it is emptied.
 
     Returns:
-        whether to save full states: not when there is one epoch, nor when the disk has no room for them.
+        the training with what `plan_room` adds, as `training_record` gives it back.
 
     Raises:
         SystemExit: the disk has no room for the checkpoints.
@@ -163,11 +164,9 @@ def start_phase(training: dict) -> bool:
     import os
     import shutil
 
-    output = training["output"]
-    before = training_record(output)
-    before.pop("full_state", None)
+    output, before = training["output"], training_record(training["output"])
     states = whole_states(output)
-    if before == training and states:
+    if {**before, **training} == before and states:
         whole = [*states, *(os.path.join(output, "hf_format", name) for name in checkpoints_of(output))]
         for folder in {*glob.glob(os.path.join(output, "*", "*_*"))} - {*whole}:
             shutil.rmtree(folder)
@@ -175,49 +174,97 @@ def start_phase(training: dict) -> bool:
     else:
         shutil.rmtree(output, ignore_errors=True)
         os.makedirs(output)
-    full_state = check_room(training)
+    training = {**training, **plan_room(training)}
     with open(os.path.join(output, "training.json"), "w") as file:
-        json.dump({**training, "full_state": full_state}, file)
-    return full_state
+        json.dump(training, file)
+    return training
 
 
-def check_room(training: dict) -> bool:
-    """Whether there is room for full states besides the checkpoints. The sizes are upper bounds:
+def checkpoint_size(model: str) -> int:
+    """Bytes of a checkpoint of a model, whatever type its own weights have: 4 a parameter.
 
-    the library trains and saves in float32, so a checkpoint takes 4 bytes a parameter and a full state 16 (the
-    weights twice, the two moments of Adam). One more of each than is kept is there while the newest is written.
+    instructlab.training (0.16) trains under FSDP with mixed precision, for which accelerate (1.15) turns all weights
+    into float32 (`Accelerator.prepare_model`, "upcasting"), and saves them as they are: 25 GiB of granite-7b.
 
     Raises:
-        SystemExit: there is no room for the checkpoints.
+        SystemExit: the model is not whole.
     """
     import math
-    import os
-    import shutil
 
-    output, epochs, keep = training["output"], training["epochs"], training["keep"]
-    parameters = sum(math.prod(tensor["shape"]) for tensor in model_tensors(training["model"]).values())
-    if not parameters:
+    size = 4 * sum(math.prod(tensor["shape"]) for tensor in model_tensors(model).values())
+    if not size:
         raise failure(
-            f"there is no whole model in {training['model']}",
+            f"there is no whole model in {model}",
             "config.json or a *.safetensors file is missing or torn",
             "import the model again",
         )
-    saved = epochs + (epochs * training["rows"] // training["save_samples"] if training["save_samples"] else 0)
-    count = min(saved, keep + 1) if keep else saved
-    used = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(output) for f in files)
-    room, checkpoints, states = shutil.disk_usage(output).free + used, 4 * parameters * count, 32 * parameters
+    return size
+
+
+def disk_room(folder: str, outputs: list) -> int:
+    """Bytes that are free on the disk of a folder, and those that outputs (folders on it) take."""
+    import os
+    import shutil
+
+    taken = [os.path.getsize(os.path.join(d, f)) for o in outputs for d, _, files in os.walk(o) for f in files]
+    return shutil.disk_usage(folder).free + sum(taken)
+
+
+def no_room(folder: str, count: int, one: int, room: int) -> SystemExit:
+    """The failure of a disk with `room` bytes for `count` checkpoints of `one` bytes each."""
     gib = 1 << 30
-    if checkpoints > room:
-        raise failure(
-            f"training needs {checkpoints / gib:.1f} GiB at {output}, {room / gib:.1f} GiB are free",
-            f"{count} checkpoints of {4 * parameters / gib:.1f} GiB have to be there at once",
-            "set train_keep_checkpoints, fewer epochs, or a larger k8s_storage_size",
-        )
-    if epochs > 1 and checkpoints + states > room:
+    return failure(
+        f"training needs {count * one / gib:.1f} GiB at {folder}, {room / gib:.1f} GiB are free",
+        f"{count} checkpoints of {one / gib:.1f} GiB (4 bytes a parameter) have to be there at once",
+        "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)",
+    )
+
+
+def require_training_room(data_dir: str) -> None:
+    """End the stage when the volume is too small to train model/ in both phases; else say what it has room for.
+
+    Phase 1, for which there must be knowledge, leaves a checkpoint; then phase 2 keeps at least one while it writes
+    the next.
+    """
+    import glob
+    import os
+
+    one = checkpoint_size(os.path.join(data_dir, "model"))
+    room = disk_room(data_dir, [os.path.join(data_dir, f"phase_{phase}") for phase in (1, 2)])
+    knowledge = glob.glob(
+        os.path.join(glob.escape(data_dir), "taxonomy", "knowledge", "**", "qna.yaml"), recursive=True
+    )
+    need = 3 if knowledge else 2
+    if room < need * one:
+        raise no_room(data_dir, need, one, room)
+    print(f"room for {room // one} checkpoints of {one / (1 << 30):.1f} GiB; training needs {need}", flush=True)
+
+
+def plan_room(training: dict) -> dict:
+    """{"kept", "full_state"}: how many checkpoints are kept, and whether there is room for full states besides.
+
+    A full state takes up to 16 bytes a parameter (the weights twice, the two moments of Adam). One more of each than is
+    kept is there while the newest is written.
+
+    Raises:
+        SystemExit: there is no room to keep one checkpoint.
+    """
+    output, epochs, gib = training["output"], training["epochs"], 1 << 30
+    one, room = checkpoint_size(training["model"]), disk_room(output, [output])
+    saved = epochs + (epochs * training["rows"] // training["save_samples"] if training["save_samples"] else 0)
+    wanted, fit = min(training["keep"] or saved, saved), room // one
+    kept = min(wanted, fit if fit >= saved else fit - 1)
+    if kept < 1:
+        raise no_room(output, min(saved, 2), one, room)
+    if kept < wanted:
+        print(f"no room for {wanted} checkpoints of {one / gib:.1f} GiB: the newest {kept} are kept", flush=True)
+    states = 8 * one
+    full_state = epochs > 1 and min(saved, kept + 1) * one + states <= room
+    if epochs > 1 and not full_state:
         print(
             f"no room for {states / gib:.1f} GiB of training state: a restart would repeat the whole phase", flush=True
         )
-    return epochs > 1 and checkpoints + states <= room
+    return {"kept": kept, "full_state": full_state}
 
 
 def training_steps(output: str) -> list:
