@@ -22,6 +22,9 @@ class Part:
 PARTS = ("sdg-data-fetch", "sdg", "train", "evaluation", "upload-trained-model")
 """The subcommands of `run`, in the order in which they make a whole run."""
 
+PART_RUN_ID = "standalone"
+"""Run id of subcommands that are given none: each runs its part on the volume of the one before."""
+
 _FETCH = ("prerequisites", "create-volume", "data-import", "sdg", "data-processing")
 _STORE, _JUDGE, _TEACHER = "object-store", "judge", "teacher"
 

@@ -14,7 +14,7 @@ from utils.runners.cluster_session import default_run_id
 from utils.standalone.ca import Authority, authorities, ca_arguments, ca_manifest, read_authorities
 from utils.standalone.mapping import pipeline_arguments
 from utils.standalone.options import Given
-from utils.standalone.parts import Part, part_of, skipped
+from utils.standalone.parts import PART_RUN_ID, Part, part_of, skipped
 from utils.standalone.secrets import (
     NO_SECRET,
     ROLES,
@@ -24,9 +24,6 @@ from utils.standalone.secrets import (
     read_credentials,
     secret_manifest,
 )
-
-_PART_RUN_ID = "standalone"
-"""Run id of subcommands: each runs its part on the volume of the one before."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def make_plan(given: Given, command: str = "") -> Plan:
         )
     arguments |= {role.parameter: NO_SECRET for role in ROLES.values()}
     arguments |= {one.role.parameter: one.secret or one.role.name for one in credentials} | extra
-    run_id = given["run_id"] or (_PART_RUN_ID if command else default_run_id(pipeline.name, arguments))
+    run_id = given["run_id"] or (PART_RUN_ID if command else default_run_id(pipeline.name, arguments))
     skip = skipped(part, leaf_ids(pipeline))
     return _with_names(Plan(pipeline, part, run_id, arguments, skip, given, extra, tuple(credentials)), {})
 

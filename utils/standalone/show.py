@@ -6,10 +6,21 @@ from typing import Any
 from utils.arguments import holds_credentials
 from utils.errors import UsageError
 from utils.standalone.flags import FLAGS
-from utils.standalone.parts import PARTS
+from utils.standalone.parts import PART_RUN_ID, PARTS
 from utils.standalone.secrets import ROLES, flag_name, own_name
 
 _CONFIG = "/config"
+_CONTAINER = "ilab-workflow"
+_FINAL_CODES = [1, 2, 3]
+"""Exit codes that another start would only repeat: a failed run, wrong usage, failed prerequisites."""
+GRACE_SECONDS = 180
+"""Ending takes 60 s for the tasks that run and 90 s for what is deleted, at most."""
+
+_ENDED = {
+    "action": "FailJob",
+    "onExitCodes": {"containerName": _CONTAINER, "operator": "In", "values": _FINAL_CODES},
+}
+_TAKEN_AWAY = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
 def job_manifest(
@@ -38,7 +49,7 @@ def job_manifest(
             "put the credentials into a Secret and name it, as with --judge-serving-model-secret",
         )
     container = {
-        "name": "ilab-workflow",
+        "name": _CONTAINER,
         "image": image,
         "command": ["python3", f"{_CONFIG}/{script_name}", "run", *_run_id(name, args)],
         "args": list(args),
@@ -48,7 +59,8 @@ def job_manifest(
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     pod = {
-        "restartPolicy": "OnFailure",
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
         "volumes": [{"name": "script-config", "configMap": {"name": script_configmap}}],
@@ -59,16 +71,20 @@ def job_manifest(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name, "namespace": namespace},
-        # A failed run is not repeated: started again the script says what failed. A pod that is taken away deletes the
-        # tasks' Jobs: the next one starts when it is gone, or it would lose its own.
-        "spec": {"backoffLimit": 3, "podReplacementPolicy": "Failed", "template": {"spec": pod}},
+        # A pod that is taken away deletes the tasks' Jobs: the next one starts when it is gone, or it would lose its own.
+        "spec": {
+            "backoffLimit": 3,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": [_ENDED, _TAKEN_AWAY]},
+            "template": {"spec": pod},
+        },
     }
 
 
 def secrets_of(name: str, args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names of the Secrets that args name, and of those that a run with such args makes."""
     named = [value for role in ROLES.values() if (value := _value(args, flag_name(role.flag)))]
-    run_id = _value(args, "--run-id") or name
+    run_id = _value(args, "--run-id") or (PART_RUN_ID if _is_part(args) else name)
     made = [
         own_name(run_id, role.name)
         for role in ROLES.values()
@@ -79,7 +95,11 @@ def secrets_of(name: str, args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _run_id(name: str, args: Sequence[str]) -> list[str]:
     """Parts of a run share a name that the script gives."""
-    return [] if _value(args, "--run-id") or any(arg in PARTS for arg in args) else ["--run-id", name]
+    return [] if _value(args, "--run-id") or _is_part(args) else ["--run-id", name]
+
+
+def _is_part(args: Sequence[str]) -> bool:
+    return any(arg in PARTS for arg in args)
 
 
 def _value(args: Sequence[str], flag: str) -> str | None:

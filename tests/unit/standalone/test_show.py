@@ -1,11 +1,13 @@
 """`show`: a Job that the first generation's users would know."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from utils.standalone.commands import main
-from utils.standalone.show import secrets_of
+from utils.standalone.show import GRACE_SECONDS, secrets_of
 
 NEEDED = ["show", "--image", "img", "--script-configmap", "standalone-script"]
 
@@ -96,6 +98,32 @@ def test_secrets_are_found_among_the_arguments() -> None:
     assert secrets_of("job", ["--sdg-object-store-bucket=b", "--run-id", "r"])[1] == ["ilab-r-object-store"]
 
 
+def test_a_part_has_rights_to_the_secret_that_it_makes() -> None:
+    """Its run has another name than the Job's."""
+    args = ["--judge-serving-model-secret=j", "--judge-serving-model-endpoint=http://j", "evaluation"]
+    assert secrets_of("mine", args) == (["j"], ["ilab-standalone-judge"])
+
+
 def test_a_pod_that_was_taken_away_is_gone_before_the_next_one_starts() -> None:
     (job,) = shown("--args", "--force-pull")
     assert job["spec"]["podReplacementPolicy"] == "Failed"
+
+
+def test_a_run_that_has_ended_is_not_started_again_and_a_killed_pod_is() -> None:
+    (job,) = shown("--args", "--force-pull")
+    pod = job["spec"]["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"  # at its limit such a Job keeps the pod with its log
+    ended, taken_away = job["spec"]["podFailurePolicy"]["rules"]
+    assert ended["onExitCodes"] == {
+        "containerName": pod["containers"][0]["name"],
+        "operator": "In",
+        "values": [1, 2, 3],
+    }
+    assert (ended["action"], taken_away["action"]) == ("FailJob", "Ignore")
+
+
+def test_a_pod_that_walks_has_the_time_that_its_end_takes() -> None:
+    (job,) = shown("--args", "--force-pull")
+    workbench = yaml.safe_load((Path(__file__).parents[3] / "manifests/workbench/pod.yaml").read_text())
+    for pod in (job["spec"]["template"]["spec"], workbench["spec"]):
+        assert pod["terminationGracePeriodSeconds"] == GRACE_SECONDS
