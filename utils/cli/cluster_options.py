@@ -103,6 +103,8 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
         return {}
     try:
         overlay = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UsageError(f"--pod-overlay {path} can't be read", error.strerror or "", "name a file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--pod-overlay {path} is no valid YAML", str(error), "correct the file") from None
     overlay = {} if overlay is None else overlay

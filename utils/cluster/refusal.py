@@ -46,9 +46,18 @@ def refusal(
             status,
         )
     if status == 403 and not any(text in message for text in _ADMISSION):
+        what = f"no right to {verb} {resource} in the namespace {namespace}"
+        if (verb, resource) == ("create", "secrets"):
+            return ForbiddenError(
+                what,
+                f"credentials by flags become a Secret of the run, for which the Role {ROLE} (manifests/) gives no right: "
+                f"{message}",
+                "name a Secret instead, or apply what standalone.py show --rbac prints for these flags",
+                status,
+            )
         named = ", or not for this name (settings.yaml and --args name the Secrets)" if resource == "secrets" else ""
         return ForbiddenError(
-            f"no right to {verb} {resource} in the namespace {namespace}",
+            what,
             f"the Role {ROLE} (manifests/) or that of show --rbac gives it; the account has it not{named}: {message}",
             f"kubectl apply -k manifests/access, and run under its account; "
             f"kubectl auth can-i {verb} {resource} -n {namespace} tells whether the account has the right",

@@ -380,6 +380,15 @@ class TestCreateOrAttach:
         assert not [word for word in (CANARY, coded, "last week") if word in text]
 
 
+def test_missing_right_to_make_secrets_is_not_looked_for_in_manifests(api: ApiServer, cluster: Cluster) -> None:
+    message = "secrets is forbidden: User x cannot create resource secrets"
+    api.faults.append(Fault("create", "secrets", status=403, message=message, body={"reason": "Forbidden"}))
+    with pytest.raises(ForbiddenError, match="no right to create secrets") as caught:
+        create(cluster, secret())
+    assert "name a Secret instead, or apply what standalone.py show --rbac prints" in caught.value.remedy
+    assert CANARY not in caught.value.render()
+
+
 def test_no_value_of_a_secret_gets_into_an_error(api: ApiServer, cluster: Cluster) -> None:
     coded = base64.b64encode(CANARY.encode()).decode()
     for status in (400, 403, 422, 500):

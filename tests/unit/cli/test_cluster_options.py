@@ -27,6 +27,12 @@ def test_an_overlay_that_can_not_be_merged_is_refused(tmp_path: Path, spec: str,
         read_overlay(file)
 
 
+def test_an_overlay_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="can't be read") as caught:
+        read_overlay(tmp_path / "none")
+    assert (caught.value.cause, caught.value.remedy) == ("No such file or directory", "name a file")
+
+
 def test_a_mistyped_field_of_an_overlay_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "overlay.yaml"
     file.write_text("spec: {nodeSelektor: {a: b}, nodeSelector: {a: b}, tolerations: []}")
