@@ -186,7 +186,7 @@ def ilab_pipeline(
         output_data_key: Name of the published archive, after its time stamp. Empty: the data_key of the Secret.
         report_notes: Remarks shown at the top of the report.
         k8s_storage_class_name: Storage class of the run's volume; it must allow ReadWriteMany.
-        k8s_storage_size: Size of the run's volume. 7B models: 100Gi at least, 350Gi for 10 checkpoints, 550Gi to resume.
+        k8s_storage_size: Size of the run's volume. For 7B: 100Gi at least, 350Gi for 10 checkpoints, 550Gi to resume.
         k8s_keep_volume: Keep the run's volume: never, on_failure or always.
         k8s_ca_configmap: ConfigMap with a certificate authority to trust besides the public ones.
         k8s_ca_key: Key of the certificate in that ConfigMap.
@@ -220,16 +220,38 @@ def ilab_pipeline(
             train_num_workers=train_num_workers,
             train_gpu_per_worker=train_gpu_per_worker,
             train_gpu_identifier=train_gpu_identifier,
+            train_cpu_per_worker=train_cpu_per_worker,
+            train_memory_per_worker=train_memory_per_worker,
+            train_tolerations=train_tolerations,
+            train_node_selectors=train_node_selectors,
+            train_num_epochs_phase_1=train_num_epochs_phase_1,
+            train_num_epochs_phase_2=train_num_epochs_phase_2,
+            train_effective_batch_size_phase_1=train_effective_batch_size_phase_1,
+            train_effective_batch_size_phase_2=train_effective_batch_size_phase_2,
+            train_learning_rate_phase_1=train_learning_rate_phase_1,
+            train_learning_rate_phase_2=train_learning_rate_phase_2,
+            train_num_warmup_steps_phase_1=train_num_warmup_steps_phase_1,
+            train_num_warmup_steps_phase_2=train_num_warmup_steps_phase_2,
+            train_save_samples=train_save_samples,
             train_max_batch_len=train_max_batch_len,
             train_max_seq_len=train_max_seq_len,
+            train_seed=train_seed,
+            train_keep_checkpoints=train_keep_checkpoints,
+            train_pending_timeout=train_pending_timeout,
+            train_timeout=train_timeout,
             mt_bench_max_workers=mt_bench_max_workers,
+            mt_bench_max_questions=mt_bench_max_questions,
             mt_bench_max_error_rate=mt_bench_max_error_rate,
             final_eval_max_workers=final_eval_max_workers,
+            final_eval_few_shots=final_eval_few_shots,
             final_eval_batch_size=final_eval_batch_size,
+            final_eval_max_questions=final_eval_max_questions,
+            gate_min_mt_bench=gate_min_mt_bench,
             gate_max_error_rate=gate_max_error_rate,
             eval_engine=eval_engine,
             eval_gpu_identifier=eval_gpu_identifier,
-            keep_volume=k8s_keep_volume,
+            k8s_storage_size=k8s_storage_size,
+            k8s_keep_volume=k8s_keep_volume,
             retry_seconds=20.0,
         )
         volume = create_volume(

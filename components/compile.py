@@ -35,7 +35,7 @@ sys.path.insert(0, str(folder))
 from stage_code import *
 """
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
-_LONG = 40  # characters; parts of the file with more are written once
+_LONG = 25  # characters; parts of the file with more are written once
 _LINE = 80  # characters; mappings with no more take one line
 _SMALL = 5000  # characters; shared code shorter than that compresses badly alone and goes with other such code
 

@@ -46,60 +46,6 @@ def findings_table(names: list, findings: list) -> str:
     return "\n".join(rows) + "\n"
 
 
-def check_parameters(given: dict) -> list:
-    """Ranges, choices and consistency of the pipeline's parameters, all that are wrong.
-
-    Args:
-        given: values by the component's parameter names.
-    """
-    import re
-
-    infinite = float("inf")
-    ranges = {
-        "sdg_scale_factor": (1, infinite),
-        "sdg_batch_size": (1, 4096),
-        "sdg_num_workers": (2, 10),
-        "sdg_held_out_fraction": (0, 0.5),
-        "train_num_workers": (1, infinite),
-        "train_gpu_per_worker": (0, infinite),
-        "train_max_seq_len": (1, infinite),
-        "mt_bench_max_error_rate": (0, 1),
-        "gate_max_error_rate": (0, 1),
-    }
-    choices = {
-        "train_launcher": ("pytorchjob", "process"),
-        "eval_engine": ("vllm", "llama.cpp"),
-        "keep_volume": ("never", "on_failure", "always"),
-    }
-    found = []
-
-    def wrong(name: str, expected: str, remedy: str = "") -> None:
-        pipeline_name = "k8s_keep_volume" if name == "keep_volume" else name
-        value = str(given[name])[:80]
-        remedy = remedy or f"give it with -p {pipeline_name}=VALUE"
-        found.append({"problem": f"{pipeline_name} is {value!r}, expected {expected}", "remedy": remedy})
-
-    for name, (low, high) in ranges.items():
-        if not low <= given[name] <= high:
-            wrong(name, f"{low} or more" if high == infinite else f"{low} to {high}")
-    if not 0 < given["sdg_sample_size"] <= 1:
-        wrong("sdg_sample_size", "a fraction over 0, at most 1")
-    for name, allowed in choices.items():
-        if given[name] not in allowed:
-            wrong(name, " or ".join(allowed))
-    for name in ("mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"):
-        if not re.fullmatch("auto|0*[1-9][0-9]*", given[name]):
-            wrong(name, "auto or a positive whole number")
-    for name in ("train_gpu_identifier", "eval_gpu_identifier"):
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][\w.-]*", given[name]):
-            wrong(name, "the resource name of a GPU, like nvidia.com/gpu")
-    for name in ("sdg_max_batch_len", "train_max_batch_len"):
-        if given[name] < given["train_max_seq_len"]:
-            longest = f"at least train_max_seq_len ({given['train_max_seq_len']} tokens): the longest sample must fit"
-            wrong(name, longest, f"raise {name} or lower train_max_seq_len")
-    return found
-
-
 def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list:
     """One real completion from the teacher or the judge: three tries, long enough for a model that is cold.
 

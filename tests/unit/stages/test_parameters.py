@@ -1,0 +1,101 @@
+"""Values that would fail a run after hours are found before it starts."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from utils.stages.parameters import check_parameters, parameter_patterns, parameter_ranges
+
+BOTH = ("phase_1", "phase_2")
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    spec = next(yaml.load_all(Path("pipeline.yaml").read_text(), yaml.CSafeLoader))
+    return {name: p["defaultValue"] for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
+
+
+def test_defaults_are_right() -> None:
+    assert check_parameters(defaults()) == []
+
+
+def test_every_rule_is_about_a_parameter_that_there_is() -> None:
+    names = [name for *_, names in [*parameter_ranges(), *parameter_patterns()] for name in names]
+    assert not {*names} - {*defaults()}
+    assert len({*names}) == len(names)
+
+
+def test_what_is_not_given_is_not_checked() -> None:
+    assert check_parameters({}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("sdg_batch_size", (1, 4096), (0, 4097)),
+        ("sdg_num_workers", (2, 10), (1, 11)),
+        ("sdg_scale_factor", (1, 1000), (0,)),
+        ("sdg_sample_size", (0.01, 1.0), (0.0, 1.01, -0.5, float("nan"))),
+        ("sdg_held_out_fraction", (0.0, 0.5), (-0.1, 0.51)),
+        ("sdg_max_batch_len", (4096, 20000), (4095,)),
+        ("train_launcher", ("pytorchjob", "process"), ("mpi", "")),
+        ("train_num_workers", (1, 64), (0,)),
+        ("train_gpu_per_worker", (0, 8), (-1,)),
+        ("train_max_batch_len", (4096, 20000), (4095,)),
+        *((f"train_num_epochs_{phase}", (1, 100), (0, -1)) for phase in BOTH),
+        *((f"train_effective_batch_size_{phase}", (1, 3840), (0, -8)) for phase in BOTH),
+        *((f"train_learning_rate_{phase}", (2e-5, 1), (0, -1e-5, 2e5)) for phase in BOTH),
+        *((f"train_num_warmup_steps_{phase}", (0, 1000), (-1,)) for phase in BOTH),
+        ("train_save_samples", (0, 250000), (-1,)),
+        ("train_keep_checkpoints", (0, 3), (-1,)),
+        ("train_seed", (0, 2**32 - 1), (-1, 2**32)),
+        ("train_cpu_per_worker", ("2", "0.5", "900m"), ("two", "0", "2Gi", "-1", "")),
+        (
+            "train_memory_per_worker",
+            ("250Gi", "250G", "1.5Ti", "1000000000", "3e9"),
+            ("250GB", "0Gi", "500m", "-1Gi", ""),
+        ),
+        ("k8s_storage_size", ("100Gi", "1Ti"), ("200GB", "100 Gi", "big", "")),
+        ("train_pending_timeout", ("60m", "1h"), ("90", "1.5h", "0m", "")),
+        ("train_timeout", ("168h", "7d", "3600s"), ("forever", "-1h", "1w")),
+        ("train_node_selectors", ({}, {"gpu": "true"}), ({"gpu": True}, {"slots": 8})),
+        ("train_tolerations", ([], [{"key": "gpu", "operator": "Exists"}]), (["gpu"], [{"name": "gpu"}])),
+        ("eval_engine", ("vllm", "llama.cpp"), ("tgi", "llama-cpp")),
+        ("eval_gpu_identifier", ("nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb"), ("gpu", "a b/c", "")),
+        ("mt_bench_max_error_rate", (0.0, 1.0), (-0.01, 1.5)),
+        ("mt_bench_max_questions", (0, 80), (-1,)),
+        ("final_eval_max_questions", (0, 5), (-1,)),
+        ("final_eval_few_shots", (0, 5), (-1,)),
+        ("gate_max_error_rate", (0.0, 1.0), (2.0,)),
+        ("gate_min_mt_bench", (0.0, 10.0), (80.0, -1.0)),
+        ("k8s_keep_volume", ("never", "on_failure", "always"), ("yes",)),
+    ],
+)
+def test_parameters_are_checked_against_their_range(name: str, right: tuple, wrong: tuple) -> None:
+    for value in right:
+        assert check_parameters({**defaults(), name: value}) == []
+    for value in wrong:
+        (finding,) = check_parameters({**defaults(), name: value})
+        assert finding["problem"].startswith(f"{name} is {str(value)!r}, expected ")
+        assert name in finding["remedy"]
+
+
+@pytest.mark.parametrize("name", ["mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"])
+def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> None:
+    """Trap 31: a number that stays text failed the evaluation after all the training."""
+    for value in ("auto", "1", "8"):
+        assert check_parameters({name: value}) == []
+    for value in ("0", "-1", "8.0", "many", "", "Auto"):
+        (finding,) = check_parameters({name: value})
+        assert f"{name} is {value!r}, expected auto or a positive whole number" in finding["problem"]
+
+
+def test_all_that_is_wrong_is_found_at_once() -> None:
+    wrong = {"train_num_epochs_phase_1": 0, "train_timeout": "soon", "k8s_storage_size": "200GB"}
+    assert [f["problem"].split()[0] for f in check_parameters({**defaults(), **wrong})] == [*wrong][:1] + [
+        "k8s_storage_size",
+        "train_timeout",
+    ]
