@@ -50,8 +50,7 @@ def refusal(
         if (verb, resource) == ("create", "secrets"):
             return ForbiddenError(
                 what,
-                f"credentials by flags become a Secret of the run, for which the Role {ROLE} (manifests/) gives no right: "
-                f"{message}",
+                f"flags become a Secret of the run; the Role {ROLE} (manifests/) gives no right to make one: {message}",
                 "name a Secret instead, or apply what standalone.py show --rbac prints for these flags",
                 status,
             )

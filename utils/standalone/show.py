@@ -71,7 +71,7 @@ def job_manifest(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name, "namespace": namespace},
-        # A pod that is taken away deletes the tasks' Jobs: the next one starts when it is gone, or it would lose its own.
+        # A pod that is taken away deletes the tasks' Jobs; if the next one had started already, also those it made.
         "spec": {
             "backoffLimit": 3,
             "podReplacementPolicy": "Failed",
