@@ -28,6 +28,13 @@ JUDGE = "/mnt/judge"
 TAXONOMY_REPO = "/mnt/taxonomy-repo"
 CA = "/mnt/ca"
 
+# Hours until a task's pod, once started, is ended: far above what the largest runs take, so that one that hangs ends at
+# last. Everything within the stages has its own, shorter deadline.
+CHECK_HOURS = 2  # model servers are waited for, for minutes; the API server for five
+COPY_HOURS = 48  # a model and its archive, through a slow line
+GPU_HOURS = 14 * 24  # a teacher with every leaf of a large taxonomy; a judge with every checkpoint
+TRAIN_HOURS = 100 * 24  # far above train_pending_timeout and train_timeout, which end a phase
+
 # The server replaces it only where it is the entire value of an input.
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -195,6 +202,7 @@ def ilab_pipeline(
 
     exit_task = clean_up(run_id=RUN_ID, keep_volume=k8s_keep_volume)
     exit_task.set_caching_options(False).set_display_name("clean up")
+    kubernetes.set_timeout(exit_task, CHECK_HOURS * 3600)
 
     with dsl.ExitHandler(exit_task, name="workflow"):
         checked = prerequisites(
@@ -379,22 +387,23 @@ def ilab_pipeline(
             name=output_data_key,
         ).after(published)
 
-        titles = {
-            "prerequisites": checked,
-            "create volume": volume,
-            "data import": imported,
-            "synthetic data": generated,
-            "data processing": processed,
-            "train phase 1: knowledge": phase_1,
-            "train phase 2: skills": phase_2,
-            "MT-Bench": scored,
-            "final evaluation": compared,
-            "publish": published,
-            "report": reported,
+        tasks = {
+            "prerequisites": (checked, CHECK_HOURS),
+            "create volume": (volume, CHECK_HOURS),
+            "data import": (imported, COPY_HOURS),
+            "synthetic data": (generated, GPU_HOURS),
+            "data processing": (processed, COPY_HOURS),
+            "train phase 1: knowledge": (phase_1, TRAIN_HOURS),
+            "train phase 2: skills": (phase_2, TRAIN_HOURS),
+            "MT-Bench": (scored, GPU_HOURS),
+            "final evaluation": (compared, GPU_HOURS),
+            "publish": (published, COPY_HOURS),
+            "report": (reported, CHECK_HOURS),
         }
-        for title, task in titles.items():
+        for title, (task, hours) in tasks.items():
             # Never cached: each has an effect on the volume, the cluster or the object store.
             task.set_display_name(title).set_caching_options(False)
+            kubernetes.set_timeout(task, hours * 3600)
         for task in (exit_task, checked, volume, phase_1, phase_2):
             # On plain Kubernetes only the pods with this label get the service account's token.
             kubernetes.add_pod_label(task, "ilab-pipeline/api-access", "true")

@@ -15,6 +15,7 @@ from components.compile import compile_pipeline
 from utils.cli.compile import executor_source, names_of, our_pipeline
 from utils.errors import UsageError
 from utils.lint import lint_text
+from utils.stages.training import seconds_of
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,20 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
     marked = {name for name, found in labels.items() if found == {"ilab-pipeline/api-access": "true"}}
     assert marked == {"prerequisites", "create-volume", "clean-up", "train"}
     assert {name for name, found in labels.items() if found} == marked
+
+
+def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
+    """Trap 5. Those of training are above its own timeouts, whatever these are."""
+    platform = list(yaml.load_all(package.read_text(), yaml.CSafeLoader))[1]["platforms"]["kubernetes"]
+    executors = platform["deploymentSpec"]["executors"]
+    hours = {
+        label.removeprefix("exec-"): int(executors.get(label, {}).get("activeDeadlineSeconds", 0)) / 3600
+        for label in spec["deploymentSpec"]["executors"]
+    }
+    assert [name for name, most in hours.items() if not 1 <= most <= 100 * 24] == []
+    defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
+    own = sum(seconds_of(defaults[name]) for name in ("train_pending_timeout", "train_timeout"))
+    assert hours["train"] * 3600 > 2 * own
 
 
 def test_prerequisites_call_each_secret_by_the_name_that_is_mounted(package: Path) -> None:
