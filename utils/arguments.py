@@ -12,6 +12,7 @@ import yaml
 
 from utils.errors import UsageError
 from utils.ir.model import Parameter
+from utils.stages.parameters import check_parameters
 
 # What each type of the file means to the person who writes a value.
 _EXPECTED = {
@@ -65,6 +66,19 @@ def load_arguments(
             "correct them; docs/parameters.md describes every parameter of our pipeline",
         )
     return arguments
+
+
+def check_ranges(parameters: Mapping[str, Parameter], arguments: Mapping[str, Any]) -> None:
+    """Refuse values that the prerequisites of our own pipeline would, defaults included.
+
+    Raises:
+        UsageError: one that lists every finding.
+    """
+    given = {name: spec.default for name, spec in parameters.items() if spec.has_default} | dict(arguments)
+    found = [one["problem"] for one in check_parameters(given)]
+    if found:
+        what = f"{len(found)} of the arguments can't be used"
+        raise UsageError(what, "\n         ".join(found), "correct them; docs/parameters.md describes every parameter")
 
 
 CREDENTIALS = (

@@ -15,15 +15,15 @@ _POD_KEYS = {"metadata", "spec"}
 
 
 def seconds(text: str) -> float:
-    """`90`, `90s`, `60m`, `2h` or `1d` as seconds.
+    """`90s`, `60m`, `2h` or `1d` as seconds: what the pipeline's own times are written as.
 
     Raises:
         ValueError: it is none of these.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
     if not match:
         raise ValueError(f"{text!r} is no time such as 90s, 60m or 2h")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 class Duration(click.ParamType):

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from utils.arguments import load_arguments
+from utils.arguments import check_ranges, load_arguments
 from utils.cli.board import Board
 from utils.cli.cluster_options import cluster_options, read_overlay
 from utils.cli.outcome import exit_code, tell_failures
@@ -100,6 +100,8 @@ def run(
     _refuse_foreign_options(context, place)
     pipeline = load(package)
     arguments = load_arguments(pipeline.parameters, files, pairs)
+    if package.resolve() == default_package().resolve():
+        check_ranges(pipeline.parameters, arguments)
     if place == "kfp":
         of_server = {name: options[name] for name in _option_names(kfp_options)}
         sys.exit(submit_run(package, arguments, run_id=run_id, output=output, **of_server))

@@ -192,13 +192,15 @@ def pipeline_command(pipeline: Any) -> click.Group:
         import tempfile
 
         from components.compile import compile_pipeline
-        from utils.arguments import load_arguments
+        from utils.arguments import check_ranges, load_arguments
         from utils.ir.load import load
 
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder, "pipeline.yaml")
             compile_pipeline(pipeline, package)
-            arguments = load_arguments(load(package).parameters, files, pairs)
+            parameters = load(package).parameters
+            arguments = load_arguments(parameters, files, pairs)
+            check_ranges(parameters, arguments)
             raise SystemExit(submit_run(package, arguments, run_id=run_name, **options))
 
     return main

@@ -246,7 +246,7 @@ _TRAINING = (
     ),
     Flag(
         "--training-keep-checkpoints",
-        "Checkpoints of phase 2 that are kept, the newest. 0: all.",
+        "Most checkpoints of phase 2 that are kept, the newest, as far as the volume has room. 0: all.",
         0,
         "integer",
         sets=("train_keep_checkpoints",),

@@ -1,10 +1,11 @@
 """From flags to the pipeline's parameters."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.arguments import CREDENTIALS, holds_credentials
+from utils.stages.parameters import check_parameters
 from utils.standalone.flags import FLAGS
 from utils.standalone.options import Given
 from utils.standalone.parts import Part
@@ -31,12 +32,18 @@ def pipeline_arguments(given: Given, part: Part) -> tuple[dict[str, Any], list[s
     arguments |= model_to_train(given, part, findings)
     arguments["train_node_selectors"] = node_selectors(given["node_selector"], findings)
     arguments["train_tolerations"] = tolerations(given["toleration"], findings)
-    if given["max_batch_len"] < given["max_seq_len"]:
-        findings.append(
-            f"--max-batch-len {given['max_batch_len']} is below --max-seq-len {given['max_seq_len']}: the longest "
-            "sample must fit into a micro-batch"
-        )
     return arguments, findings
+
+
+def out_of_range(values: Mapping[str, Any]) -> list[str]:
+    """What prerequisites would say of the pipeline's parameters, told of the flags that set them, each once.
+
+    Args:
+        values: of all parameters, defaults included.
+    """
+    flags = {name: flag.name for flag in FLAGS.values() for name in flag.sets}
+    found = [one["problem"] for one in check_parameters(dict(values))]
+    return list(dict.fromkeys(re.sub(r"\w+", lambda word: flags.get(word[0], word[0]), text) for text in found))
 
 
 def taxonomy(given: Given, findings: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.runners.cluster_session import default_run_id
 from utils.standalone.ca import Authority, authorities, ca_arguments, ca_manifest, read_authorities
-from utils.standalone.mapping import pipeline_arguments
+from utils.standalone.mapping import out_of_range, pipeline_arguments
 from utils.standalone.options import Given
 from utils.standalone.parts import PART_RUN_ID, Part, part_of, skipped
 from utils.standalone.secrets import (
@@ -71,7 +71,8 @@ def make_plan(given: Given, command: str = "") -> Plan:
     findings = _missing(given, command)
     credentials, wrong = credentials_of(given, part.needs)
     arguments, more = pipeline_arguments(given, part)
-    findings += wrong + more
+    defaults = {name: parameter.default for name, parameter in pipeline.parameters.items()}
+    findings += wrong + more + out_of_range({**defaults, **arguments, **extra})
     if findings:
         raise UsageError(
             f"{len(findings)} flag{'s are' if len(findings) > 1 else ' is'} missing or wrong",

@@ -55,3 +55,12 @@ def test_credentials_in_an_address_are_refused_before_anything_is_recorded(place
     assert "-p: sdg_repo_url: an address with a user, token or password in it" in done.output
     assert "canary" not in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_values_that_prerequisites_would_refuse_are_refused_at_once(tmp_path: Path) -> None:
+    pairs = ["-p", "train_timeout=1.5h", "-p", "train_max_seq_len=6000"]
+    done = CliRunner().invoke(main, ["run", "--on", "kfp", "--home", str(tmp_path), *pairs])
+    assert done.exit_code == 2
+    assert "error: 3 of the arguments can't be used" in done.output
+    assert "train_timeout is '1.5h', expected a whole number and s, m, h or d" in done.output
+    assert "sdg_max_batch_len is '5000" in done.output

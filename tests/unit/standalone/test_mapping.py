@@ -81,7 +81,7 @@ def test_with_a_repository_the_branch_is_cloned(read: Read) -> None:
 
 def test_all_that_is_wrong_is_said_at_once(read: Read) -> None:
     given = read(
-        *("--taxonomy-repo-pr", "main", "--max-batch-len", "10", "--node-selector", "gpu"),
+        *("--taxonomy-repo-pr", "main", "--node-selector", "gpu"),
         *("--toleration", "=x", "--model-to-train", "/data/model"),
     )
     findings = pipeline_arguments(given, WHOLE)[1]
@@ -90,7 +90,6 @@ def test_all_that_is_wrong_is_said_at_once(read: Read) -> None:
         "--model-to-train",
         "--node-selector",
         "--toleration",
-        "--max-batch-len",
     ]
 
 

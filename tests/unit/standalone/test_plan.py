@@ -51,6 +51,27 @@ def volumes(job: dict[str, Any]) -> dict[str, Any]:
     return {one["name"]: one for one in job["spec"]["template"]["spec"].get("volumes", [])}
 
 
+def test_values_that_would_fail_the_run_after_hours_are_all_refused_by_their_flags() -> None:
+    wrong = {
+        "--training-memory": "250GB",
+        "--training-cpu": "two",
+        "--storage-size": "200GB",
+        "--training-1-epoch-num": "0",
+        "--training-2-effective-batch-size": "-1",
+        "--training-1-learning-rate": "-0.1",
+        "--training-2-warmup-steps": "-5",
+        "--training-keep-checkpoints": "-1",
+        "--training-timeout": "1.5h",
+        "--max-batch-len": "10",
+    }
+    pairs = [word for pair in wrong.items() for word in pair]
+    done = call("run", "--dry-run", *BY_SECRET, *pairs, "--param=sdg_num_workers=11")
+    assert done.exit_code == 2
+    told = [line.split()[0 if line.startswith("    ") else 1] for line in done.output.splitlines()[1:-1]]
+    assert sorted(told) == sorted([*wrong, "sdg_num_workers"])
+    assert "--max-batch-len is '10', expected at least --max-seq-len (4096 tokens)" in done.output
+
+
 def test_the_guides_command_works_unchanged() -> None:
     manifests = dry_run(*GUIDE)
     assert [one["kind"] for one in manifests].count("Job") == 12
