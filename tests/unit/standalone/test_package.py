@@ -49,3 +49,48 @@ def test_help_asks_no_cluster(packed: Path) -> None:
     for args in (["--help"], ["run", "--help"], ["run", "train", "--help"], ["show", "--help"]):
         done = run(packed, *args, KUBECONFIG="/nonexistent")
         assert done.returncode == 0 and "Usage: standalone.py" in done.stdout, done.stderr
+
+
+# Imports nothing but the standard library and what the four packages bring along; then runs the file as a script does.
+_ONLY = """\
+import runpy, sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from packaging.requirements import Requirement
+
+wanted, allowed = ["click", "pyyaml", "kubernetes", "boto3"], set()
+while wanted:
+    name = wanted.pop().lower().replace("_", "-")
+    try:
+        needs = [] if name in allowed else [Requirement(text) for text in requires(name) or []]
+    except PackageNotFoundError:
+        continue
+    allowed.add(name)
+    wanted += [need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})]
+
+class Only:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        owners = {one.lower().replace("_", "-") for one in tops.get(top, [])}
+        if top not in sys.stdlib_module_names and owners and not owners & allowed:
+            raise ModuleNotFoundError(f"blocked: {name}", name=top)
+
+tops = packages_distributions()
+tops.pop("utils", None)  # ours, from the file
+sys.meta_path.insert(0, Only())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "printed"),
+    [
+        (["run", "--dry-run", "--sdg-object-store-secret=s", "--judge-serving-model-secret=j"], "kind: PyTorchJob"),
+        (["show", "--rbac", "--image=i", "--script-configmap=c", "--args=--force-pull"], "kind: RoleBinding"),
+    ],
+)
+def test_it_needs_no_more_packages_than_a_workbench_has(packed: Path, args: list[str], printed: str) -> None:
+    command = [sys.executable, "-c", _ONLY, str(packed), *args]
+    done = subprocess.run(command, cwd=packed.parent, capture_output=True, text=True, env={"PATH": "/usr/bin"})
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout
