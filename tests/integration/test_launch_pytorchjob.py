@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import kube_config
 
 from tests.kubernetes_api import KubernetesApi, short_sleep
@@ -224,6 +227,53 @@ def test_api_server_that_is_away_for_a_while_is_waited_for(api: KubernetesApi, c
     looks = iter([[500], [0, 0, 0, 0, 0, 0, 0, 0], [429], []])
     launch(tick=lambda: api.faults.extend(next(looks, [])))
     assert "the API server answers 500; still waiting" in capsys.readouterr().out
+
+
+@pytest.fixture
+def hanging(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Ends of paths that the API server takes requests for and never answers; the client's patience is cut to 0.3 s.
+
+    A call without a timeout of its own would wait until the test is over.
+    """
+    ends: set[str] = set()
+    over, answer, request = threading.Event(), api.answer, RESTClientObject.request
+
+    def hang(method: str, path: str, query: dict, body: Any) -> tuple[int, Any]:
+        if path.endswith(tuple(ends)):
+            over.wait(10)
+        return answer(method, path, query, body)
+
+    def impatient(*arguments: Any, **options: Any) -> Any:
+        timeout = options.get("_request_timeout")
+        return request(*arguments, **{**options, "_request_timeout": timeout and (timeout / 100, timeout / 100)})
+
+    monkeypatch.setattr(api, "answer", hang)
+    monkeypatch.setattr(RESTClientObject, "request", impatient)
+    yield ends
+    over.set()
+
+
+@pytest.mark.parametrize("kind", ["/pods", "/events"])
+def test_api_server_that_never_answers_does_not_keep_the_launcher_from_its_deadline(
+    api: KubernetesApi, hanging: set[str], kind: str
+) -> None:  # trap 5
+    hanging.add(kind)
+    add_pod(api, "master", "Pending")
+    api.job_states.append("")
+    begun = time.monotonic()
+    with pytest.raises(SystemExit, match=r"did not start in 0\.1 s"):
+        launch(pending=0.1)
+    assert time.monotonic() - begun < 5
+
+
+def test_failed_job_whose_logs_never_come_is_told_without_them(api: KubernetesApi, hanging: set[str]) -> None:
+    hanging.add("/log")
+    add_pod(api, "master", "Failed")
+    api.job_states.append("Failed")
+    begun = time.monotonic()
+    with pytest.raises(SystemExit, match=r"failed(.|\n)*job is Failed(.|\n)*the logs can't be read \(MaxRetryError\)"):
+        launch()
+    assert time.monotonic() - begun < 5
 
 
 def test_job_deleted_by_someone_fails_the_step(api: KubernetesApi) -> None:

@@ -101,9 +101,9 @@ def pod_news(namespace: str, name: str) -> tuple:
     """
     from kubernetes import client
 
-    core = client.CoreV1Api()
+    core, ours = client.CoreV1Api(), f"training.kubeflow.org/job-name={name}"
     try:
-        pods = core.list_namespaced_pod(namespace, label_selector=f"training.kubeflow.org/job-name={name}").items
+        pods = core.list_namespaced_pod(namespace, label_selector=ours, _request_timeout=30).items
     except client.ApiException as error:
         return None, f"the pods can't be read ({error.status})"
     news = []
@@ -114,7 +114,7 @@ def pod_news(namespace: str, name: str) -> tuple:
             if waiting and waiting.message:
                 news.append(f"{pod.metadata.name}: {waiting.reason}: {waiting.message}")
     try:
-        events = core.list_namespaced_event(namespace, field_selector="type=Warning").items
+        events = core.list_namespaced_event(namespace, field_selector="type=Warning", _request_timeout=30).items
         news += [event.message for event in events if (event.involved_object.name or "").startswith(name)]
     except client.ApiException as error:
         news.append(f"the events can't be read ({error.status})")
@@ -131,16 +131,17 @@ def trainer_lines(log: str) -> str:
 
 def last_pod_lines(namespace: str, name: str) -> str:
     """The end of the logs of a job's failed pods, or of all when none has failed."""
+    import urllib3
     from kubernetes import client
 
-    core, parts = client.CoreV1Api(), []
+    core, ours, parts = client.CoreV1Api(), f"training.kubeflow.org/job-name={name}", []
     try:
-        pods = core.list_namespaced_pod(namespace, label_selector=f"training.kubeflow.org/job-name={name}").items
+        pods = core.list_namespaced_pod(namespace, label_selector=ours, _request_timeout=30).items
         for pod in [p for p in pods if p.status.phase == "Failed"] or pods:
-            log = core.read_namespaced_pod_log(pod.metadata.name, namespace, tail_lines=200)
+            log = core.read_namespaced_pod_log(pod.metadata.name, namespace, tail_lines=200, _request_timeout=30)
             parts.append(f"{pod.metadata.name}:\n{trainer_lines(log)}")
-    except client.ApiException as error:
-        parts.append(f"the logs can't be read ({error.status})")
+    except (client.ApiException, urllib3.exceptions.HTTPError) as error:
+        parts.append(f"the logs can't be read ({getattr(error, 'status', None) or type(error).__name__})")
     return "\n".join(parts)
 
 
