@@ -1,14 +1,22 @@
 """The first stage's checks of the taxonomy's repository, and of what trains and serves."""
 
 import subprocess
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import kubernetes.config.kube_config
 import pytest
 
 from tests.integration.answers import Answer, Server
+from tests.kubernetes_api import short_sleep
 from utils.stages import checks
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +85,12 @@ def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
     ],
 )
 def test_the_training_operator_is_there_and_may_be_used(
-    kubeconfig: Callable[[str], None], serve: Callable[..., Server], answer: Answer, problem: str, remedy: str
+    kubeconfig: Callable[[str], None],
+    serve: Callable[..., Server],
+    quick: None,
+    answer: Answer,
+    problem: str,
+    remedy: str,
 ) -> None:
     server = serve(answer)
     kubeconfig(server.url)
@@ -87,6 +100,23 @@ def test_the_training_operator_is_there_and_may_be_used(
     if problem:
         assert problem in findings[0]["problem"]
         assert remedy in findings[0]["remedy"]
+
+
+def test_an_api_server_that_is_busy_for_a_moment_does_not_end_the_run(
+    kubeconfig: Callable[[str], None], serve: Callable[..., Server], quick: None
+) -> None:
+    server = serve((429, "slow down"), (500, "etcd"), (200, {"items": []}))
+    kubeconfig(server.url)
+    assert checks.training_operator() == []
+    assert len(server.requests) == 3
+
+
+def test_an_api_server_that_stays_away_is_a_finding_among_others(
+    kubeconfig: Callable[[str], None], quick: None
+) -> None:
+    kubeconfig("http://127.0.0.1:9")
+    (finding,) = checks.run_checks({"training": checks.training_operator, "other": list})
+    assert "the Kubernetes API server stayed away" in finding["problem"] and finding["remedy"]
 
 
 def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

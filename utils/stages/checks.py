@@ -205,22 +205,22 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
 
 
 def training_operator() -> list:
-    """Whether the cluster has PyTorchJobs that the run may use."""
+    """Whether the cluster has PyTorchJobs that the run may use.
+
+    Raises:
+        SystemExit: the API server stayed away.
+    """
     from kubernetes import client, config
-    from urllib3.exceptions import HTTPError
 
     try:
         namespace = kube_namespace()
-        client.CustomObjectsApi().list_namespaced_custom_object(
-            "kubeflow.org", "v1", namespace, "pytorchjobs", limit=1, _request_timeout=30
-        )
+        jobs = ("kubeflow.org", "v1", namespace, "pytorchjobs")
+        kube_call(client.CustomObjectsApi().list_namespaced_custom_object, *jobs, limit=1)
     except config.ConfigException:
         problem, remedy = (
             "train_launcher pytorchjob needs a cluster",
             "-p train_launcher=process trains on this machine",
         )
-    except HTTPError as error:
-        problem, remedy = f"the cluster can't be reached ({type(error).__name__})", "check network and kubeconfig"
     except client.ApiException as error:
         problem = f"PyTorchJobs can't be used in {namespace} ({error.status} {error.reason})"
         remedy = "install the Kubeflow training operator (OpenShift AI: the component trainingoperator)"

@@ -21,7 +21,8 @@ def kube_namespace() -> str:
 
 
 def kube_call(call: Callable, *arguments: Any, **options: Any) -> Any:
-    """The answer of a method of the kubernetes client. An API server that is away for a minute or two is waited for.
+    """The answer of a method of the kubernetes client. An API server that is away is waited for: two minutes, five when
+    it takes connections but never answers.
 
     Just after its start it refuses with 401 or 403, as it has not read its roles yet: believed the fourth time.
 
@@ -34,6 +35,7 @@ def kube_call(call: Callable, *arguments: Any, **options: Any) -> Any:
     import urllib3
     from kubernetes import client
 
+    end = time.monotonic() + 300
     for attempt in range(1, 31):
         try:
             return call(*arguments, **{"_request_timeout": 60, **options})
@@ -44,6 +46,8 @@ def kube_call(call: Callable, *arguments: Any, **options: Any) -> Any:
                 raise
         except urllib3.exceptions.HTTPError as error:
             problem = f"{type(error).__name__}: {error}"
+            if time.monotonic() > end:
+                break
         time.sleep(min(attempt, 5))
     raise failure("the Kubernetes API server stayed away", problem, "run it again when it is back")
 
