@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from utils.ir.model import Component, Event, Pipeline, TaskState
+from utils.runners.base import STOPPED
 
 Progress = tuple[float, float, str]
 
@@ -42,7 +43,9 @@ class Row:
             self.ended = 0.0
         if event.state in _ENDED and not self.ended:
             self.ended = event.time
-        self.state = event.state
+        # It did not fail of itself.
+        stopped = event.state is TaskState.FAILED and event.message == STOPPED
+        self.state = TaskState.CANCELED if stopped else event.state
         self.message = event.message or self.message
         if event.state is TaskState.SUCCEEDED and event.message == EARLIER:
             self.reused = True

@@ -5,7 +5,6 @@ import click
 from utils.cli.board import Board
 from utils.errors import PrerequisiteError
 from utils.ir.model import RunResult, TaskState
-from utils.runners.base import STOPPED
 from utils.runners.runs import RunFolder
 
 # A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
@@ -25,7 +24,7 @@ def exit_code(result: RunResult, board: Board) -> int:
 
 def tell_failures(folder: RunFolder, result: RunResult, board: Board) -> None:
     """Tell on stderr what failed, and where its log is."""
-    rows = [row for row in board.snapshot() if row.state is TaskState.FAILED and row.message != STOPPED]
+    rows = [row for row in board.snapshot() if row.state is TaskState.FAILED]
     failed = sorted(rows, key=lambda row: row.ended)
     for row in failed:
         click.secho(f"\n{row.label} failed", fg="red", bold=True, err=True)

@@ -152,6 +152,7 @@ class LiveView(View):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stopping, self.notice = False, ""  # what is told at the end is true then
         self._live.stop()
         self._show_control_keys(True)
 

@@ -9,6 +9,7 @@ from utils.cli.board import Board, Count, Row, count
 from utils.cli.settings import duration
 from utils.cli.view import PlainView, render
 from utils.ir.model import Component, Dag, Event, Loop, Node, Pipeline, Source, TaskState
+from utils.runners.base import STOPPED
 
 RUNNING, SUCCEEDED, FAILED = TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
 
@@ -88,6 +89,15 @@ def test_piped_output_has_a_line_a_change_and_progress_every_ten_seconds() -> No
         "inner  started",
         "inner  FAILED after 2s: bucket is gone",
     ]
+
+
+def test_a_task_that_another_ones_failure_stopped_has_not_failed() -> None:
+    out = io.StringIO()
+    view = PlainView(Board.of(pipeline()), "r1", out)
+    view.on_event(event("first", RUNNING, 0))
+    view.on_event(event("first", FAILED, 5, message=STOPPED))
+    assert out.getvalue().splitlines()[-1].endswith("first  stopped after 5s")
+    assert "■ first" in table(view.board, 80)
 
 
 def table(board: Board, width: int, height: int = 50) -> str:
