@@ -7,7 +7,7 @@ tasks, run all the same, and so does what depends on them. A task whose upstream
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Iterations of a loop without a limit of its own that are under way at once; what executes is limited by the runner.
 _ITERATIONS_AT_ONCE = 32
+# A signal that comes in the moment before a wait is seen only after it.
+_SIGNAL_SECONDS = 1.0
 _CANCELED = "the run was canceled"
 
 
@@ -89,10 +91,11 @@ class Walker:
             future = pool.submit(self._dag, self._pipeline.root, scope)
             while True:
                 try:
-                    result = future.result()
-                    break
+                    if wait([future], _SIGNAL_SECONDS).done:
+                        break
                 except KeyboardInterrupt:
                     self.cancel()
+            result = future.result()
         if timer:
             timer.cancel()
         if self._crash:
