@@ -57,7 +57,7 @@ def run_on_kubernetes(
         again: the command that goes on with the run, for messages.
 
     Raises:
-        IlabError: it can't run there, or can't be followed any more.
+        IlabError: it can't run there, can't be followed any more, or has ended and may not delete all it made.
     """
     board = Board.of(pipeline)
     board.leave_out(skip)
@@ -69,6 +69,8 @@ def run_on_kubernetes(
     if output == "json":
         click.echo(json.dumps(_summary(result, code), indent=1))
     _explain(result, board, again or f"ilab-pipeline resume {run_id}")
+    if result.left:
+        raise result.left
     return code
 
 
@@ -148,7 +150,8 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
         click.echo(home, err=True)
         return
     if result.state is TaskState.CANCELED:
-        click.echo(f"\ninterrupted; its Jobs were deleted\n{home}\n  go on: {again}", err=True)
+        jobs = "not all of its Jobs were deleted" if result.left else "its Jobs were deleted"
+        click.echo(f"\ninterrupted; {jobs}\n{home}\n  go on: {again}", err=True)
         return
     tell_failures(folder, result, board)
     if result.earlier:

@@ -9,15 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.cluster import (
-    Cluster,
-    connect,
-    create_or_attach,
-    delete,
-    delete_all,
-    get,
-    list_objects,
-)
+from utils.cluster import Cluster, ForbiddenError, connect, create_or_attach, delete, get
 from utils.errors import IlabError, UsageError
 from utils.ir.check import check
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, RunResult, TaskState
@@ -28,9 +20,9 @@ from utils.runners.interrupt import interruptible
 from utils.runners.journal import Journal
 from utils.runners.kubernetes import KubernetesRunner
 from utils.runners.manifests import HASH_LABEL, RUN_LABEL, PodSettings, fingerprint
-from utils.runners.observed import owned_by
 from utils.runners.run_object import RunObject, RunRecord, find_object, open_run, timestamp
 from utils.runners.runs import Place, RunFolder, check_run_id, create_run, new_run_id, object_name
+from utils.runners.tidy import tidy_up
 
 Manifest = dict[str, Any]
 Make = Callable[[Mapping[str, Any]], list[Manifest]]
@@ -38,7 +30,6 @@ Make = Callable[[Mapping[str, Any]], list[Manifest]]
 _LONGEST_HOSTNAME = 50
 # An upgrade of a control plane takes minutes; a week of training is not given up for it.
 _PATIENCE = 900.0
-_TIDY_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -75,12 +66,14 @@ class ClusterResult(RunResult):
         earlier: it had ended before; nothing was done now.
         tasks: outputs of the tasks that succeeded.
         lost: claims that these wrote to and that are gone: a run that failed can't go on without them.
+        left: says what the run had made and could not delete, for lack of a right.
     """
 
     folder: RunFolder = RunFolder(Path(), "")
     earlier: bool = False
     tasks: Mapping[str, Outputs] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
+    left: ForbiddenError | None = None
 
 
 def default_run_id(pipeline_name: str, arguments: Mapping[str, Any]) -> str:
@@ -158,11 +151,20 @@ def run_on_cluster(
             journal.append("run", pid=os.getpid())
             make_extras(run, make)
             result = _walk(pipeline, arguments, settings, run, folder, journal, on_event, on_interrupt)
-            tidy_up(run, settings.keep_jobs)
+            left = _tidied(run, settings.keep_jobs)
             run.update(state=result.state, error=result.error)
             journal.append("end", state=result.state.value, error=result.error)
             lost = lost_claims(run) if result.state is TaskState.FAILED else ()
-            return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished, lost)
+            return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished, lost, left)
+
+
+def _tidied(run: RunObject, keep_jobs: bool) -> ForbiddenError | None:
+    """Tidy up; what a right that is missing leaves is no reason not to record how the run ended."""
+    try:
+        tidy_up(run, keep_jobs)
+    except ForbiddenError as error:
+        return error
+    return None
 
 
 @contextmanager
@@ -364,21 +366,6 @@ def owned_extra(run: RunObject, manifest: Manifest) -> Manifest:
     labels = {**own, **metadata.get("labels", {})}
     owners = metadata.get("ownerReferences") or [run.owner]
     return {**manifest, "metadata": {**metadata, "labels": labels, "ownerReferences": owners}}
-
-
-def tidy_up(run: RunObject, keep_jobs: bool) -> None:
-    """Delete what the run has made and nothing needs after its end; its object and volume stay."""
-    label = f"{RUN_LABEL}={run.record.run_id}"
-    for kind, name in run.record.extras:
-        found = get(run.cluster, kind, name)
-        if found and owned_by(found, run.uid):  # one that was in the way is someone else's
-            delete(run.cluster, kind, name)
-    if keep_jobs:
-        return
-    deleted = sum(delete_all(run.cluster, kind, label) for kind in ("PyTorchJob", "Job"))
-    until = time.monotonic() + _TIDY_SECONDS
-    while deleted and time.monotonic() < until and list_objects(run.cluster, "Pod", label):
-        time.sleep(1.0)
 
 
 def remove_run(place: Place, run_id: str) -> bool:
