@@ -20,7 +20,7 @@ from utils.runners.interrupt import interruptible
 from utils.runners.journal import Journal
 from utils.runners.kubernetes import KubernetesRunner
 from utils.runners.manifests import HASH_LABEL, RUN_LABEL, PodSettings, fingerprint
-from utils.runners.run_object import RunObject, RunRecord, find_object, open_run, timestamp
+from utils.runners.run_object import RunObject, RunRecord, TakenOver, find_object, open_run, timestamp
 from utils.runners.runs import Place, RunFolder, check_run_id, create_run, new_run_id, object_name
 from utils.runners.tidy import tidy_up
 
@@ -137,6 +137,7 @@ def run_on_cluster(
         UsageError: the run of this id is another one (pipeline file, arguments), or can't go on.
         PipelineError, PrerequisiteError: it can't run there; nothing has started.
         ClusterError: the cluster refuses something, or was away for too long. What runs goes on there.
+        TakenOver: the run was started elsewhere, too, and goes on there.
     """
     check_run_id(run_id)
     check(pipeline, containers=True)
@@ -148,9 +149,11 @@ def run_on_cluster(
         with folder.locked(), Journal(folder.journal) as journal:
             if not made and take_up(run, record, settings.resume):
                 return _told_again(run, folder, on_event)
+            run.hold()
             journal.append("run", pid=os.getpid())
             make_extras(run, make)
             result = _walk(pipeline, arguments, settings, run, folder, journal, on_event, on_interrupt)
+            run.check_held()
             left = _tidied(run, settings.keep_jobs)
             run.update(state=result.state, error=result.error)
             journal.append("end", state=result.state.value, error=result.error)
@@ -174,6 +177,8 @@ def _undone_unless_started(run: RunObject, made: bool, home: Path) -> Iterator[N
     new, ended, tasks = not folder.path.is_dir(), run.record.state is not TaskState.RUNNING, run.tasks.copy()
     try:
         yield
+    except TakenOver:
+        raise
     except IlabError as error:
         if any(tasks.get(task_id) != entry for task_id, entry in run.tasks.items()):
             raise
@@ -208,7 +213,7 @@ def _walk(
         run.mounted(task_id, claims)
         journal.append("process", sync=False, task=task_id, claims=claims)
 
-    with KubernetesRunner(cluster, pods, ids, folder.log, note, settings.resume, exits) as runner:
+    with KubernetesRunner(cluster, pods, ids, folder.log, note, settings.resume, exits, run.check_held) as runner:
 
         def tell(event: Event) -> None:
             run.on_event(event)

@@ -43,6 +43,7 @@ class KubernetesRunner(Runner):
         on_claims: told which claims a task mounts, before it starts.
         resume: a Job that failed before this runner was made is made anew, once.
         exit_tasks: ids of tasks that run however the others end.
+        check_held: raises an IlabError when Jobs may not be deleted: another process follows them now.
     """
 
     max_parallel = 16
@@ -57,6 +58,7 @@ class KubernetesRunner(Runner):
         on_claims: Callable[[str, list[str]], None] = lambda task_id, claims: None,
         resume: bool = False,
         exit_tasks: Collection[str] = (),
+        check_held: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster, self._settings, self._ids = cluster, settings, ids
         self._log, self._on_claims, self._resume = log, on_claims, resume
@@ -64,7 +66,7 @@ class KubernetesRunner(Runner):
         self._lock = threading.Lock()
         self._executing: dict[str, threading.Event] = {}
         self._seen: set[str] = set()
-        self._exit_tasks = exit_tasks
+        self._exit_tasks, self._check_held = exit_tasks, check_held
         self._failing = False
         self._refusals = Refusals()
         self._hurry = threading.Event()
@@ -178,6 +180,7 @@ class KubernetesRunner(Runner):
         except (TaskFailed, PodRefused, Stopped):
             # A Job that ended stays until the run ends: a process that is started again finds its result.
             if not job_end(following.job)[0]:
+                self._check_held()
                 self._delete(job["metadata"]["name"])
             raise
 

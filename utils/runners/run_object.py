@@ -3,9 +3,13 @@
 data:
     run.json              the run: arguments, state, error (no secrets: parameters hold names of Secrets alone)
     task.<slug>.json      a task: state, times, message, outputs
+    holder.json           the process that works on the run: the last that was started
 """
 
 import json
+import os
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +23,7 @@ from utils.runners.manifests import OBJECT_LABEL, RUN_LABEL, task_slug
 from utils.runners.runs import object_name
 
 _LONGEST_MESSAGE = 2000
+_HOLDER = "holder.json"
 _ENDED = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED)
 
 
@@ -56,6 +61,10 @@ class TaskEntry:
     outputs: Outputs | None = None
 
 
+class TakenOver(IlabError):
+    """Another process works on the run now, and on all that this one would delete."""
+
+
 @dataclass
 class RunObject:
     """The object of one run, read at the start and written as the run goes. Safe to use from several threads."""
@@ -64,6 +73,7 @@ class RunObject:
     uid: str
     record: RunRecord
     tasks: dict[str, TaskEntry] = field(default_factory=dict)
+    _holder: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -84,6 +94,29 @@ class RunObject:
     def claims(self) -> list[str]:
         """Claims that finished tasks mounted."""
         return sorted({name for one in self.tasks.values() if one.state is TaskState.SUCCEEDED for name in one.claims})
+
+    def hold(self) -> None:
+        """Take the run over from any other process: this one may replace a pod that is gone, and can't wait to see."""
+        now = timestamp(time.time())
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "id": secrets.token_hex(4)}
+        self._write({_HOLDER: _dump(holder)})
+        self._holder = _dump(holder)
+
+    def check_held(self) -> None:
+        """See that no other process has taken the run over.
+
+        Raises:
+            TakenOver: one has.
+        """
+        found = get(self.cluster, "ConfigMap", self.name) if self._holder else None
+        there = (found.get("data") or {}).get(_HOLDER, self._holder) if found else self._holder
+        if there != self._holder:
+            other = json.loads(there)
+            raise TakenOver(
+                f"another process works on the run {self.record.run_id} now",
+                f"process {other['pid']} on {other['host']} took it over at {other['since']}; this one deleted nothing",
+                "watch it there; to go on here, start again: the process there ends then",
+            )
 
     def update(self, **changes: Any) -> None:
         """Change the record, here and in the cluster."""
@@ -115,6 +148,7 @@ class RunObject:
     def _write(self, data: Mapping[str, str | None]) -> None:
         if not data:
             return
+        self.check_held()
         try:
             patch(self.cluster, "ConfigMap", self.name, {"data": dict(data)})
         except ClusterError as error:

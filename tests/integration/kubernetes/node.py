@@ -32,6 +32,14 @@ class Act:
     lost: bool = False
 
 
+def _ended(act: Act) -> Object:
+    reason = act.reason or ("Error" if act.exit_code else "Completed")
+    return {
+        "name": "main",
+        "state": {"terminated": {"exitCode": act.exit_code, "reason": reason, "message": act.message}},
+    }
+
+
 @dataclass
 class Play:
     """The acts of a task's pods, in the order they are made; the last one stays."""
@@ -115,6 +123,11 @@ class Node(ApiServer):
             self.put("persistentvolumeclaims", f"ilab-{run}", metadata={"ownerReferences": owners})
         self._play(job, play)
 
+    def finish(self, job: str) -> None:
+        """Let a Job whose pod runs come to its end."""
+        self.put("pods", f"{job}-p0", status={"phase": "Succeeded", "containerStatuses": [_ended(Act())]})
+        self.put("jobs", job, status={"conditions": [{"type": "Complete", "status": "True"}]})
+
     def admit(self, task: str) -> None:
         """Let the pod of a task that was refused be made."""
         labels = {name: job["metadata"]["labels"]["ilab-pipeline/task"] for name, job in self.objects["jobs"].items()}
@@ -149,15 +162,14 @@ class Node(ApiServer):
     def _pod(self, job: Object, number: int, act: Act, phase: str) -> None:
         metadata, name = job["metadata"], f"{job['metadata']['name']}-p{number}"
         status: Object = {"phase": phase}
-        ended = {"exitCode": act.exit_code, "reason": act.reason or ("Error" if act.exit_code else "Completed")}
         if act.waits:
             scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": act.waits}
             status["conditions"] = [scheduled]
         elif act.evicted:
             status |= {"reason": "Evicted", "conditions": [{"type": "DisruptionTarget", "status": "True"}]}
         else:
-            state = {"running": {}} if act.holds else {"terminated": {**ended, "message": act.message}}
-            status["containerStatuses"] = [{"name": "main", "state": state}]
+            running = {"name": "main", "state": {"running": {}}}
+            status["containerStatuses"] = [running if act.holds else _ended(act)]
         self.logs[name] = [f"{_STAMP.format(1)} {line}" for line in act.lines]
         self.put(
             "pods",
