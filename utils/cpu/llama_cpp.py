@@ -84,24 +84,32 @@ def to_gguf(model_dir: str, target: str) -> None:
     special = gguf.SpecialVocab(model_dir, load_merges=True, n_vocab=config["vocab_size"])
     special.add_special_token.setdefault("bos", False)
     special.add_to_gguf(writer, quiet=True)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
-    q8 = gguf.GGMLQuantizationType.Q8_0
-    for name, array in float32_tensors(model_dir):
-        if name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and config.get("tie_word_embeddings")):
-            continue
-        kind = {"q_proj": heads, "k_proj": kv_heads}.get(name.split(".")[-2])
-        if kind:  # llama.cpp rotates neighbouring pairs, transformers the two halves of a head
-            array = array.reshape(kind, 2, -1, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
-        new_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        if array.ndim == 1 or array.shape[-1] % 32:  # Q8_0 packs 32 values into a block
-            writer.add_tensor(new_name, array)
-        else:
-            writer.add_tensor(new_name, gguf.quants.quantize(array, q8), raw_dtype=q8)
+    add_weights(writer, model_dir, config)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     os.replace(target + ".part", target)
+
+
+def add_weights(writer: Any, model_dir: str, config: dict[str, Any]) -> None:
+    """Add the tensors of a llama model to a gguf.GGUFWriter under llama.cpp's names, matrices in Q8_0."""
+    import gguf
+
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    q8 = gguf.GGMLQuantizationType.Q8_0
+    for name, array in float32_tensors(model_dir):
+        if name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and config.get("tie_word_embeddings")):
+            continue
+        count = heads.get(name.split(".")[-2])
+        if count:  # llama.cpp rotates neighbouring pairs, transformers the two halves of a head
+            array = array.reshape(count, 2, -1, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
+        new_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if array.ndim == 1 or array.shape[-1] % 32:  # Q8_0 packs 32 values into a block
+            writer.add_tensor(new_name, array)
+        else:
+            writer.add_tensor(new_name, gguf.quants.quantize(array, q8), raw_dtype=q8)
 
 
 def pre_tokenizer_name(tokenizer: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Train on this machine: a real torchrun of instructlab.training, on its GPUs if it has any, else on CPU."""
 
 from collections.abc import Callable
+from typing import Any
 
 from utils.stages.cpu_program import cpu_program
 from utils.stages.outcome import failure
@@ -65,6 +66,20 @@ def training_failure(output: str, code: int, log: str) -> SystemExit:
     return failure(f"training in {output} failed with exit code {code}", cause, remedy)
 
 
+def end_process(process: Any) -> None:
+    """End a subprocess.Popen that leads its session, if it still runs: gently, after 40 s with all it has started."""
+    import os
+    import signal
+    import subprocess
+
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def launch_process(training: dict, arguments: list, timeout: int, tick: Callable) -> None:
     """Train in processes of this machine. They end with this process, however it ends.
 
@@ -114,12 +129,7 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
     finally:
         expired = late.finished.is_set()
         late.cancel()
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(40)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+        end_process(process)
         signal.signal(signal.SIGTERM, before)
     if code:
         raise training_failure(output, code, f"it ran longer than {timeout} s" if expired else "".join(last).strip())

@@ -21,15 +21,11 @@ def job_name(run_id: str, phase: int) -> str:
     return f"train-phase-{phase}-" + (run_id if len(run_id) <= 38 else f"{run_id[:29]}-{digest}")
 
 
-def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
-    """The PyTorchJob that runs torchrun with these arguments on job["nodes"] pods.
+def training_pod(job: dict, arguments: list) -> dict:
+    """The template of a job's pods.
 
-    Pods run under the `restricted` pod security standard, with no Istio sidecar (it would block the ranks) and no token
-    for the API, with a memory-backed /dev/shm for NCCL. A failed pod fails the job, since torchrun can't replace single
-    ranks: the stage starts the job again. Labels: the run, and a hash of everything that decides what the job does.
-
-    Args:
-        overlay: changes to the pod template, for `merge_overlay`; {} for none.
+    They run under the `restricted` pod security standard, with no Istio sidecar (it would block the ranks) and no token
+    for the API, with a memory-backed /dev/shm for NCCL.
     """
     amounts = {"cpu": job["cpu"], "memory": job["memory"]}
     if job["gpus"]:
@@ -60,8 +56,19 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
     }
     run = {"ilab-pipeline/run": job["run_id"]}
     sidecar = {"sidecar.istio.io/inject": "false"}
-    template = {"metadata": {"labels": {**run, **sidecar}, "annotations": sidecar}, "spec": pod}
-    template = merge_overlay(template, overlay)
+    return {"metadata": {"labels": {**run, **sidecar}, "annotations": sidecar}, "spec": pod}
+
+
+def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
+    """The PyTorchJob that runs torchrun with these arguments on job["nodes"] pods.
+
+    A failed pod fails the job, since torchrun can't replace single ranks: the stage starts the job again. Labels: the
+    run, and a hash of everything that decides what the job does.
+
+    Args:
+        overlay: changes to the pod template, for `merge_overlay`; {} for none.
+    """
+    template = merge_overlay(training_pod(job, arguments), overlay)
     counts = {"Master": 1, "Worker": job["nodes"] - 1}
     spec = {
         "nprocPerNode": str(job["gpus"] or 1),
@@ -77,6 +84,7 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
             if count
         },
     }
+    run = {"ilab-pipeline/run": job["run_id"]}
     own = {"name": job["name"], "labels": {**run, "ilab-pipeline/inputs": inputs_hash(spec)}}
     return {
         "apiVersion": "kubeflow.org/v1",

@@ -27,7 +27,6 @@ def generate_samples(
         the stage's result.
     """
     import os
-    import shutil
 
     part, suffix = sdg_part(data_dir, inputs)
     total = len(leaves) + sum("/knowledge/" in leaf for leaf in leaves)
@@ -47,23 +46,9 @@ def generate_samples(
                 questions += count
                 done += 1
                 progress(done, total, f"leaves ({count} multiple-choice questions for {leaf})")
-    if not any(samples.values()):
-        raise failure(
-            f"the teacher {server['model_name']} gave no valid sample for any of {len(leaves)} leaves",
-            "its answers have not the form the SDG pipeline looks for; the last ones:\n" + "\n".join(seen["answers"]),
-            "use a stronger teacher, or a pipeline made for it (sdg_pipeline; examples/sdg-pipeline for tiny ones)",
-        )
-    if empty := [leaf for leaf, count in samples.items() if not count]:
-        print(f"warning: no valid sample for {', '.join(empty)}", flush=True)
+    require_samples(samples, server, seen)
     mix_samples(part, suffix, inputs["sdg_pipeline"], system_prompt(os.path.join(data_dir, "model")))
-    for scratch in ("checkpoints", "generated.new", "preprocessed", "run.json"):
-        path = os.path.join(part, scratch)
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        elif os.path.exists(path):
-            os.remove(path)
-    shutil.rmtree(os.path.join(data_dir, "sdg"), ignore_errors=True)
-    os.replace(part, os.path.join(data_dir, "sdg"))
+    put_in_place(part, os.path.join(data_dir, "sdg"))
     files = run_files(data_dir, suffix)
     return {
         "generated": True,
@@ -74,6 +59,33 @@ def generate_samples(
         "mmlu_questions": questions,
         "tokens": seen["tokens"],
     }
+
+
+def require_samples(samples: dict, server: dict, seen: dict) -> None:
+    """End the stage when no leaf has a sample (leaf to number of samples); tell of those that have none."""
+    if not any(samples.values()):
+        raise failure(
+            f"the teacher {server['model_name']} gave no valid sample for any of {len(samples)} leaves",
+            "its answers have not the form the SDG pipeline looks for; the last ones:\n" + "\n".join(seen["answers"]),
+            "use a stronger teacher, or a pipeline made for it (sdg_pipeline; examples/sdg-pipeline for tiny ones)",
+        )
+    if empty := [leaf for leaf, count in samples.items() if not count]:
+        print(f"warning: no valid sample for {', '.join(empty)}", flush=True)
+
+
+def put_in_place(part: str, target: str) -> None:
+    """Rename the finished folder, without what only an interrupted stage would need."""
+    import os
+    import shutil
+
+    for scratch in ("checkpoints", "generated.new", "preprocessed", "run.json"):
+        path = os.path.join(part, scratch)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        elif os.path.exists(path):
+            os.remove(path)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(part, target)
 
 
 def pipeline_hash(pipeline: str) -> str:
