@@ -151,7 +151,8 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
         return
     if result.state is TaskState.CANCELED:
         jobs = "not all of its Jobs were deleted" if result.left else "its Jobs were deleted"
-        click.echo(f"\ninterrupted; {jobs}\n{home}\n  go on: {again}", err=True)
+        give_up = f"kubectl delete configmap {object_name(folder.run_id)} -n {_place(result).namespace}"
+        click.echo(f"\ninterrupted; {jobs}\n{home}\n  go on: {again}\n  give up: {give_up}", err=True)
         return
     tell_failures(folder, result, board)
     if result.earlier:

@@ -70,7 +70,8 @@ class LazyGroup(click.Group):
 def main() -> None:
     """The InstructLab workflow as one Kubeflow pipeline: synthetic data, two training phases, scores, a better model.
 
-    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites or no server, 130 interrupted.
+    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites or no server, 4 a cluster that
+    went away for too long (started again, the run goes on), 130 interrupted.
     """
 
 

@@ -17,6 +17,12 @@ class ClusterError(IlabError):
         self.retried = False
 
 
+class AwayError(ClusterError):
+    """The cluster has answered, and then stayed away for too long. Started again, a run goes on."""
+
+    exit_code = 4
+
+
 class UnreachableError(ClusterError, PrerequisiteError):
     """The cluster has never answered: it is down, or not the one that was meant."""
 

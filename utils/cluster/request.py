@@ -11,7 +11,7 @@ from urllib3 import HTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, SSLError
 
 from utils.cluster.client import Cluster
-from utils.cluster.errors import ClusterError, UnreachableError
+from utils.cluster.errors import AwayError, ClusterError, UnreachableError
 from utils.cluster.kinds import KINDS
 from utils.cluster.refusal import missing_kind, redacted, refusal
 
@@ -118,7 +118,7 @@ class Patience:
         pause = float(retry_after or 0) if asked else self.pause * (1 - JITTER * cluster.chance())
         if now - self.since + pause > limit:
             what = " ".join([*self.right, self.name]).strip()
-            kind = ClusterError if cluster.health.answered else UnreachableError
+            kind = AwayError if cluster.health.answered else UnreachableError
             raise kind(
                 f"the cluster did not {what} within {limit:.0f} s",
                 f"{cluster.address}: {problem}",

@@ -30,7 +30,8 @@ def main() -> None:
 
     Each task is a Job, training a PyTorchJob; this process only needs access to the API.
 
-    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites or no server, 130 interrupted.
+    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites or no server, 4 a cluster that
+    went away for too long (started again, the run goes on), 130 interrupted.
     """
 
 
