@@ -166,6 +166,6 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
 
 
 def _change(values: Mapping[str, float]) -> str:
-    base, candidate, change = (values.get(side) for side in _SIDES)
-    text = f"base {base:.4g}, candidate {candidate:.4g}" if None not in (base, candidate) else ""
-    return f"{text} ({change:+.4g})" if text and change is not None else text or str(dict(values))
+    """`base 2.23, candidate 1.456 (-0.774)`; MT-Bench knows the candidate alone."""
+    sides = ", ".join(f"{side} {values[side]:.4g}" for side in ("base", "candidate") if side in values)
+    return f"{sides} ({values['change']:+.4g})" if "change" in values else sides

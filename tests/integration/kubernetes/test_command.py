@@ -45,7 +45,16 @@ REPORT = json.dumps(
         "parameterValues": {"Output": "s3://bucket/day/new.tar.report.html"},
         "artifacts": {
             "metrics": {
-                "artifacts": [{"metadata": {"mt_bench_base": 2.5, "mt_bench_candidate": 4.0, "mt_bench_change": 1.5}}]
+                "artifacts": [
+                    {
+                        "metadata": {
+                            "likelihood_base": 2.5,
+                            "likelihood_candidate": 2.0,
+                            "likelihood_change": -0.5,
+                            "mt_bench_candidate": 4.0,
+                        }
+                    }
+                ]
             }
         },
     }
@@ -80,14 +89,15 @@ def test_a_run_ends_with_scores_and_where_archive_report_and_record_are(command:
     command.lab.node.play("report", Act(REPORT))
     done = command.run()
     assert done.exit_code == 0
-    assert "mt_bench: base 2.5, candidate 4 (+1.5)" in done.stderr
+    assert "  likelihood: base 2.5, candidate 2 (-0.5)\n  mt_bench: candidate 4\n" in done.stderr
     assert "archive: s3://bucket/day/new.tar\n" in done.stderr
     assert "report: s3://bucket/day/new.tar.report.html\n" in done.stderr
     assert "configmap/ilab-r1 in namespace lab" in done.stderr
     again = command.run("-o", "json")
     assert again.exit_code == 0
     summary = json.loads(again.stdout)
-    assert summary["scores"] == {"mt_bench": {"base": 2.5, "candidate": 4, "change": 1.5}}
+    likelihood = {"base": 2.5, "candidate": 2, "change": -0.5}
+    assert summary["scores"] == {"likelihood": likelihood, "mt_bench": {"candidate": 4}}
     assert (summary["state"], summary["namespace"]) == ("SUCCEEDED", "lab")
     assert "nothing was done now" in again.stderr
 
