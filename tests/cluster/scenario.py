@@ -3,7 +3,7 @@
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from utils.cpu import PROGRAMS
 from utils.demo.run import ARCHIVE, Demo, servers
 from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
 from utils.stages.archive import pack_archive
-from utils.stages.object_store import upload_archive
+from utils.stages.object_store import s3_client, upload_archive
 from utils.stages.pod_overlay import merge_overlay
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +38,13 @@ class Surroundings:
         secrets: content of the Secrets for a run, by name, with addresses as pods see them.
         store: the object store's, with its address on this machine's loopback.
         logs: what must not hold a secret: the model server's log.
+        folder: what the archive was packed from, and more.
     """
 
     secrets: dict[str, dict[str, str]]
     store: dict[str, Any]
     logs: list[Path]
+    folder: Path
 
     @property
     def canaries(self) -> dict[str, str]:
@@ -50,15 +52,27 @@ class Surroundings:
         kept = ("access_key", "secret_key", "api_token")
         return {f"{name}/{key}": value for name, s in self.secrets.items() for key, value in s.items() if key in kept}
 
+    def fetch(self, ending: str, file: Path) -> Path:
+        """The one object of the bucket that a run has put there and whose key ends so, brought to a file."""
+        client, bucket = s3_client(self.store, ""), self.store["bucket"]
+        keys = {one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]}
+        (key,) = (key for key in keys if key.endswith(ending) and key != self.store["data_key"])
+        client.download_file(bucket, key, str(file))
+        return file
+
 
 @contextmanager
-def surroundings(folder: Path) -> Iterator[Surroundings]:
-    """Start object store and model server, and put the archive with model and taxonomy into the store."""
+def surroundings(folder: Path, make_model: Callable[[Demo], Path]) -> Iterator[Surroundings]:
+    """Start object store and model server, and put the archive with model and taxonomy into the store.
+
+    Args:
+        make_model: makes the folder of the model to train: `two_layers`, or the demo's own `base_model`.
+    """
     demo = Demo(folder, "cluster", os.environ["ILAB_PYTHON"])
     with ExitStack() as stack:
         store = stack.enter_context(servers(demo))
         documents = stack.enter_context(_served(demo.folder))
-        archive = _archive(demo.folder, stack.enter_context(_reachable(documents)))
+        archive = _archive(demo.folder, make_model(demo), stack.enter_context(_reachable(documents)))
         local = {**store, "verify_tls": True}
         upload_archive(local, "", str(archive), ARCHIVE)
         archive.unlink()
@@ -66,7 +80,7 @@ def surroundings(folder: Path) -> Iterator[Surroundings]:
         address = {url: stack.enter_context(_reachable(url)) for url in {s["endpoint"] for s in secrets.values()}}
         for secret in secrets.values():
             secret["endpoint"] = address[secret["endpoint"]]
-        yield Surroundings(secrets, local, [demo.folder / "model-server.log"])
+        yield Surroundings(secrets, local, [demo.folder / "model-server.log"], demo.folder)
 
 
 @contextmanager
@@ -89,17 +103,22 @@ def _served(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
-def _archive(folder: Path, url: str) -> Path:
-    """The archive of model and taxonomy; `url` is where pods find the taxonomy's documents.
+def two_layers(demo: Demo) -> Path:
+    """A model of two small layers: what the stages do with it is the same, and takes seconds.
 
-    The model has two small layers: what the stages do with it is the same, and takes seconds.
+    Beside it, in `volume/sdg`, is data that it can be trained on.
     """
-    in_stages("tests/e2e/run_training.py", "volume", str(folder / "volume"))
+    in_stages("tests/e2e/run_training.py", "volume", str(demo.folder / "volume"))
+    return demo.folder / "volume" / "model"
+
+
+def _archive(folder: Path, model: Path, url: str) -> Path:
+    """The archive of model and taxonomy; `url` is where pods find the taxonomy's documents."""
     taxonomy = make_taxonomy(folder, left_out=LEFT_OUT)
     subprocess.run(["git", "update-server-info"], cwd=folder / "documents", check=True)
     for qna in taxonomy.rglob("qna.yaml"):
         qna.write_text(qna.read_text().replace(str(folder / "documents"), f"{url}/documents/.git"))
-    pack_archive(str(folder / "volume" / "model"), str(taxonomy), "", str(folder / ARCHIVE))
+    pack_archive(str(model), str(taxonomy), "", str(folder / ARCHIVE))
     return folder / ARCHIVE
 
 
