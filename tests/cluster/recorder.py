@@ -35,12 +35,22 @@ class Recorder:
     def look(self) -> None:
         """Write down what is there now. An API server that is away is looked at again next time."""
         # Logs first: a pod that ends goes with them.
-        for log in (STATE / "pods").glob(f"{self.namespace}_*/*/*.log"):
-            with suppress(FileNotFoundError):
-                shutil.copyfile(log, self.folder / "-".join(log.parts[-3:]))
+        self._keep_logs()
         with suppress(ClusterError):
             for item in self.cluster.get(KINDS, "-n", self.namespace)["items"]:
                 self._keep(item)
+
+    def _keep_logs(self) -> None:
+        if self.cluster.owned:
+            for log in (STATE / "pods").glob(f"{self.namespace}_*/*/*.log"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(log, self.folder / "-".join(log.parts[-3:]))
+            return
+        # The files of another cluster's node are out of reach.
+        for pod in self.seen.get("Pod", set()):
+            with suppress(ClusterError):
+                text = self.cluster.kubectl("logs", pod, "-n", self.namespace, "--all-containers")
+                (self.folder / f"{pod}.log").write_text(text)
 
     def _keep(self, item: dict[str, Any]) -> None:
         kind, meta = item["kind"], item["metadata"]

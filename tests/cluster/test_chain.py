@@ -105,8 +105,6 @@ class Chain:
 
 @pytest.fixture(scope="module")
 def around(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
-    if not cluster.owned:
-        pytest.skip("pods of another cluster do not reach the servers of this machine")
     with surroundings(tmp_path_factory.mktemp("around"), base_model) as found:
         yield found
 
@@ -146,7 +144,10 @@ def prepared_pod(cluster: Cluster, namespace: str, folder: Path) -> dict[str, An
 def chain(
     cluster: Cluster, namespace: str, around: Surroundings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Chain]:
-    """A run to its end. On its way the workbench pod is deleted and made anew, killed, and the API server restarted."""
+    """A run to its end. On its way the workbench pod is deleted and made anew, killed, and the API server restarted.
+
+    A cluster that is not ours lets nobody kill or restart anything; there the pod is deleted alone.
+    """
     folder = tmp_path_factory.mktemp("chain")
     pod = prepared_pod(cluster, namespace, folder)
     cluster.apply(*(secret(namespace, name, values) for name, values in around.secrets.items()))
@@ -164,14 +165,15 @@ def chain(
         it.start()
 
         it.until("training", lambda: it.running_pods("master-0") and it.running_pods("worker-0"))
-        notes["before the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
-        it.kill_workbench()
-        it.until("restart", lambda: _restarts(it) > 0)
-        it.until("attached", lambda: it.phase() == "Running")
-        notes["after the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
+        if cluster.owned:
+            notes["before the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
+            it.kill_workbench()
+            it.until("restart", lambda: _restarts(it) > 0)
+            it.until("attached", lambda: it.phase() == "Running")
+            notes["after the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
 
-        it.until("MT-Bench", lambda: it.running_pods("-mt-bench-"))
-        cluster.restart_apiserver()
+            it.until("MT-Bench", lambda: it.running_pods("-mt-bench-"))
+            cluster.restart_apiserver()
 
         it.until("end", lambda: it.phase() == "Succeeded")
         it.notes = notes
@@ -257,6 +259,8 @@ def test_deleted_workbench_takes_its_jobs_along_and_repeats_nothing_finished(cha
 
 def test_killed_workbench_attaches_to_what_runs(chain: Chain) -> None:
     assert chain.notes is not None
+    if "after the kill" not in chain.notes:
+        pytest.skip("nothing is killed on a cluster that is not ours")
     assert chain.notes["before the kill"] == chain.notes["after the kill"]
     assert len({one["metadata"]["uid"] for one in chain.recorder.states("PyTorchJob", "train-phase-1")}) == 1
 
