@@ -76,8 +76,8 @@ def stop_node() -> None:
                     os.kill(pid, signal.SIGKILL)
                 # The first process of a PID namespace is gone when all others are.
                 wait_for(f"the end of process {pid}", lambda pid=pid, at=started: _started(pid) != at)  # type: ignore[misc]
-    if Path(f"/sys/class/net/{HOST_LINK}").exists():
-        run(["ip", "link", "delete", HOST_LINK])
+    # It goes with the namespace at its other end, which the kernel takes apart in its own time.
+    wait_for(f"the removal of the link {HOST_LINK}", _remove_link)
     for root in cgroup_roots():
         wait_for(f"the removal of {root}", lambda root=root: _remove_cgroup(root))  # type: ignore[misc]
     mounted = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {STATE}" in line]
@@ -155,6 +155,12 @@ def _make_link(pid: int) -> None:
     # Service addresses need a way before kube-proxy turns them; whatever else lies outside is refused at once.
     run([*inside, "route", "add", SERVICE_RANGE, "via", HOST_ADDRESS])
     run([*inside, "route", "add", "unreachable", "default"])
+
+
+def _remove_link() -> bool:
+    with suppress(ClusterError):
+        run(["ip", "link", "delete", HOST_LINK])
+    return not Path("/sys/class/net", HOST_LINK).exists()
 
 
 def cgroup_roots() -> list[Path]:
