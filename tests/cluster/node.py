@@ -21,6 +21,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.packages import SBIN
 from tests.cluster.settings import (
     CGROUP,
+    CLAIMS,
     CONFIG,
     CONTROL_SOCKET,
     HOST_ADDRESS,
@@ -43,6 +44,7 @@ REPOSITORY = Path(__file__).parents[2]
 def start_node() -> None:
     """Start the node's first process, its link and its cgroup; no component runs yet."""
     LOGS.mkdir(parents=True, exist_ok=True)
+    CLAIMS.mkdir(exist_ok=True)
     listed = [asdict(component) for component in components(sys.executable)]
     (CONFIG / "components.json").write_text(json.dumps(listed))
     for folder in PRIVATE:

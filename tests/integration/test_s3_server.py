@@ -39,7 +39,7 @@ def test_the_secret_key_is_in_no_argument_and_its_file_is_private(tmp_path):
 
 
 def test_what_an_earlier_server_stored_can_be_read_as_soon_as_the_next_one_has_started(tmp_path):
-    for start in range(3):
+    for start in range(2):
         server = start_s3_server(tmp_path, "key", "secret", bucket="kept")
         try:
             client = boto3.client(
