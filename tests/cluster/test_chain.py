@@ -259,13 +259,15 @@ def test_deleted_workbench_takes_its_jobs_along_and_repeats_nothing_finished(cha
 
 def test_killed_workbench_attaches_to_what_runs(chain: Chain) -> None:
     assert chain.notes is not None
-    if "after the kill" not in chain.notes:
+    if not chain.cluster.owned:
         pytest.skip("nothing is killed on a cluster that is not ours")
     assert chain.notes["before the kill"] == chain.notes["after the kill"]
     assert len({one["metadata"]["uid"] for one in chain.recorder.states("PyTorchJob", "train-phase-1")}) == 1
 
 
 def test_restarted_api_server_repeats_no_task(chain: Chain) -> None:
+    if not chain.cluster.owned:
+        pytest.skip("nothing is restarted on a cluster that is not ours")
     jobs = {one["metadata"]["uid"] for one in chain.recorder.states("Job", "") if "-mt-bench-" in _name(one)}
     assert len(jobs) == 1
 

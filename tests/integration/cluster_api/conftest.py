@@ -7,6 +7,9 @@ from kubernetes import client
 
 from tests.integration.cluster_api.api_server import ApiServer, Time
 from utils.cluster import Cluster
+from utils.cluster.objects import HASH_LABEL
+
+CANARY = "canary-4711"
 
 
 @pytest.fixture
@@ -44,3 +47,16 @@ def cluster(api: ApiServer, time: Time, told: list[str]) -> Cluster:
         chance=lambda: 0.0,
         notify=told.append,
     )
+
+
+def job(name: str = "train", hash_: str = "h1", image: str = "a") -> dict:
+    spec = {"template": {"spec": {"containers": [{"name": "main", "image": image}]}}}
+    return {"kind": "Job", "metadata": {"name": name, "labels": {HASH_LABEL: hash_}}, "spec": spec}
+
+
+def secret(value: str = CANARY) -> dict:
+    return {
+        "kind": "Secret",
+        "metadata": {"name": "s", "labels": {HASH_LABEL: value[-1]}},
+        "stringData": {"key": value},
+    }

@@ -5,14 +5,9 @@ from kfp import dsl
 
 from tests.integration.kubernetes.conftest import Lab
 from tests.integration.kubernetes.node import Act
-from tests.unit.ir.memory_runner import component
+from tests.integration.kubernetes.pipelines import take
 from utils.ir.model import TaskState
 from utils.runners.follow import MOST_PODS
-
-
-@component
-def take(n: int):
-    pass
 
 
 @dsl.pipeline(name="evicted")

@@ -5,20 +5,10 @@ from kfp import dsl
 
 from tests.integration.kubernetes.conftest import Lab
 from tests.integration.kubernetes.node import Act
-from tests.unit.ir.memory_runner import component
+from tests.integration.kubernetes.pipelines import after, take
 from utils.ir.model import Event, TaskState
 
 NO_ACCOUNT = 'error looking up service account lab/nobody: serviceaccount "nobody" not found'
-
-
-@component
-def take(n: int):
-    pass
-
-
-@component
-def after(status: dsl.PipelineTaskFinalStatus):
-    pass
 
 
 @dsl.pipeline(name="refused")

@@ -9,6 +9,7 @@ from kfp import dsl
 
 from tests.integration.kubernetes.conftest import Lab
 from tests.integration.kubernetes.node import Act
+from tests.integration.kubernetes.pipelines import after
 from tests.unit.ir.memory_runner import component
 from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
@@ -22,11 +23,6 @@ def first(n: int):
 
 @component
 def last(n: int):
-    pass
-
-
-@component
-def after(status: dsl.PipelineTaskFinalStatus):
     pass
 
 
