@@ -16,8 +16,10 @@ from components.prerequisites import prerequisites
 from components.publish import publish
 from components.report import report
 from components.sdg import sdg
+from components.stage import named
 from components.train import train
 from utils.images import INSTRUCTLAB
+from utils.stages.writable import writable_folders
 
 # Where a task's container sees the run's volume, the Secrets and the certificate. A runner may put them elsewhere:
 # components get every path as a parameter.
@@ -201,10 +203,8 @@ def ilab_pipeline(
     ca_file = f"{CA}/{k8s_ca_key}"
 
     exit_task = clean_up(run_id=RUN_ID, keep_volume=k8s_keep_volume)
-    exit_task.set_caching_options(False).set_display_name("clean up")
-    kubernetes.set_timeout(exit_task, CHECK_HOURS * 3600)
 
-    with dsl.ExitHandler(exit_task, name="workflow"):
+    with dsl.ExitHandler(exit_task):
         checked = prerequisites(
             object_store_secret_dir=OBJECT_STORE,
             teacher_secret_dir=TEACHER,
@@ -320,7 +320,7 @@ def ilab_pipeline(
             "timeout": train_timeout,
             "force": force_pull,
         }
-        phase_1 = train(
+        phase_1 = named(train, "train-knowledge")(
             phase=1,
             model=train_model_phase_1,
             num_epochs=train_num_epochs_phase_1,
@@ -329,7 +329,7 @@ def ilab_pipeline(
             num_warmup_steps=train_num_warmup_steps_phase_1,
             **every_phase,
         ).after(processed)
-        phase_2 = train(
+        phase_2 = named(train, "train-skills")(
             phase=2,
             model=train_model_phase_2,
             num_epochs=train_num_epochs_phase_2,
@@ -387,23 +387,26 @@ def ilab_pipeline(
             name=output_data_key,
         ).after(published)
 
-        tasks = {
-            "prerequisites": (checked, CHECK_HOURS),
-            "create volume": (volume, CHECK_HOURS),
-            "data import": (imported, COPY_HOURS),
-            "synthetic data": (generated, GPU_HOURS),
-            "data processing": (processed, COPY_HOURS),
-            "train phase 1: knowledge": (phase_1, TRAIN_HOURS),
-            "train phase 2: skills": (phase_2, TRAIN_HOURS),
-            "MT-Bench": (scored, GPU_HOURS),
-            "final evaluation": (compared, GPU_HOURS),
-            "publish": (published, COPY_HOURS),
-            "report": (reported, CHECK_HOURS),
+        hours = {
+            checked: CHECK_HOURS,
+            volume: CHECK_HOURS,
+            imported: COPY_HOURS,
+            generated: GPU_HOURS,
+            processed: COPY_HOURS,
+            phase_1: TRAIN_HOURS,
+            phase_2: TRAIN_HOURS,
+            scored: GPU_HOURS,
+            compared: GPU_HOURS,
+            published: COPY_HOURS,
+            reported: CHECK_HOURS,
+            exit_task: CHECK_HOURS,
         }
-        for title, (task, hours) in tasks.items():
+        for task, most in hours.items():
             # Never cached: each has an effect on the volume, the cluster or the object store.
-            task.set_display_name(title).set_caching_options(False)
-            kubernetes.set_timeout(task, hours * 3600)
+            task.set_caching_options(False)
+            kubernetes.set_timeout(task, most * 3600)
+            for name, folder in writable_folders().items():
+                task.set_env_variable(name, folder)
         for task in (exit_task, checked, volume, phase_1, phase_2):
             # On plain Kubernetes only the pods with this label get the service account's token.
             kubernetes.add_pod_label(task, "ilab-pipeline/api-access", "true")

@@ -3,12 +3,12 @@
 from kfp import dsl
 
 from components.stage import stage
-from utils.images import RUNTIME
+from utils.images import NOTEBOOK
 from utils.stages.claims import delete_run_objects
 from utils.stages.outcome import failure
 
 
-@stage(image=RUNTIME)
+@stage(image=NOTEBOOK)
 def clean_up(run_id: str, keep_volume: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """Delete the run's training jobs and its volume claim, after success, failure and cancellation.
 

@@ -1,11 +1,11 @@
 """Stage 1: the run's volume claim."""
 
 from components.stage import stage
-from utils.images import RUNTIME
+from utils.images import NOTEBOOK
 from utils.stages.claims import create_claim
 
 
-@stage(image=RUNTIME)
+@stage(image=NOTEBOOK)
 def create_volume(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
     """Make the volume claim of the run, named after it.
 

@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from components.stage import stage
-from utils.images import RUNTIME
+from utils.images import NOTEBOOK
 from utils.stages.credentials import ca_bundle, object_store_settings
 from utils.stages.git import check_taxonomy_source, clone_taxonomy, head_commit
 from utils.stages.marker import finished_result, inputs_hash, write_marker
@@ -12,7 +12,7 @@ from utils.stages.training import require_training_room
 from utils.stages.tree import assemble_tree, check_base_model, download_archive, fetch_model, import_folder
 
 
-@stage(image=RUNTIME)
+@stage(image=NOTEBOOK)
 def data_import(
     data_dir: str,
     object_store_secret_dir: str,

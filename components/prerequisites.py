@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from components.stage import stage
-from utils.images import RUNTIME
+from utils.images import NOTEBOOK
 from utils.stages.checks import (
     check_backends,
     check_model_server,
@@ -19,7 +19,7 @@ from utils.stages.parameters import check_parameters
 from utils.stages.tree import check_base_model
 
 
-@stage(image=RUNTIME)
+@stage(image=NOTEBOOK)
 def prerequisites(
     object_store_secret_dir: str,
     teacher_secret_dir: str,

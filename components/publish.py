@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from components.stage import stage
-from utils.images import RUNTIME
+from utils.images import NOTEBOOK
 from utils.stages.archive import tree_size, write_tar
 from utils.stages.credentials import ca_bundle, object_store_settings
 from utils.stages.marker import finished_result, read_marker, write_marker
@@ -11,7 +11,7 @@ from utils.stages.object_store import s3_client, upload_stream
 from utils.stages.publication import archive_key, gate_checks, provenance, read_scores
 
 
-@stage(image=RUNTIME)
+@stage(image=NOTEBOOK)
 def publish(
     data_dir: str,
     run_id: str,

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import copy
 import dis
 import inspect
 import io
@@ -33,6 +34,14 @@ def stage(image: str) -> Callable[[Callable[..., typing.Any]], typing.Any]:
         )
 
     return wrap
+
+
+def named(component: typing.Any, name: str) -> typing.Any:
+    """The component under another name: a task's key, which every user interface shows, is its component's name."""
+    copied = copy.copy(component)
+    copied.component_spec = copy.copy(component.component_spec)
+    copied.component_spec.name = copied.name = name
+    return copied
 
 
 def helpers_of(func: FunctionType) -> list[FunctionType]:

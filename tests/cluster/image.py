@@ -24,7 +24,7 @@ RELEASE = "bookworm"
 # The user that UBI-based images run as. In the cluster any UID may take its place.
 USER = "1001:0"
 # Names under which the image is found without a pull.
-STANDS_FOR = (images.INSTRUCTLAB, images.RUNTIME, images.NOTEBOOK, images.WORKBENCH)
+STANDS_FOR = (images.INSTRUCTLAB, images.NOTEBOOK, images.WORKBENCH)
 
 
 def image_archive() -> Path:

@@ -13,13 +13,13 @@ from components.clean_up import clean_up
 from components.compile import compile_pipeline
 from components.create_volume import create_volume
 from components.train import train
-from utils.images import INSTRUCTLAB, RUNTIME
+from utils.images import INSTRUCTLAB, NOTEBOOK
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
 
 def component(func: Any) -> Any:
-    return dsl.component(func, base_image=RUNTIME, install_kfp_package=False)
+    return dsl.component(func, base_image=NOTEBOOK, install_kfp_package=False)
 
 
 @component

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
-from utils.images import RUNTIME
+from utils.images import NOTEBOOK
 
 ENDED = ("Succeeded", "Failed")
 
@@ -13,7 +13,7 @@ def pod_spec(*command: str, **container: Any) -> dict[str, Any]:
     """A pod's spec with one container, `main`; `container` holds more of its fields."""
     main = {
         "name": "main",
-        "image": RUNTIME,
+        "image": NOTEBOOK,
         "command": list(command),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         **container,

@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     home = tmp_path_factory.mktemp("home")
     run, first, second = RunFolder(home, RUN_ID), home / "first.log", home / "second.log"
     process = demo(home, "--quick", "--run-id", RUN_ID, log=first)
-    wait_for(run.log("exit-handler-1/train-2"), "progress: 1/", process, 900)
+    wait_for(run.log("exit-handler-1/train-skills"), "progress: 1/", process, 900)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done_before = set(run.history().finished)
@@ -55,8 +55,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_resume_repeats_no_finished_task(finished: Any) -> None:
     _, run, done_before, _ = finished
     records = [json.loads(line) for line in run.journal.read_text().splitlines()]
-    assert any(task.endswith("train") for task in done_before), done_before
-    assert not any(task.endswith("train-2") for task in done_before), done_before
+    assert any(task.endswith("train-knowledge") for task in done_before), done_before
+    assert not any(task.endswith("train-skills") for task in done_before), done_before
     started = [record["task"] for record in records if record["kind"] == "task" and record["state"] == "RUNNING"]
     assert started, records[:3]
     for task in done_before:

@@ -133,3 +133,25 @@ def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeyp
         "process needs the Python package torch, which is missing",
         "sdg_pipeline is '/no/such/folder', expected simple, full, or a folder that is there",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "remedy"),
+    [
+        (ModuleNotFoundError("No module named 'boto3'", name="boto3"), "ModuleNotFoundError", "package boto3"),
+        (PermissionError(13, "Permission denied", "/mnt/ca/bundle"), "Permission denied", "look at /mnt/ca/bundle"),
+        (KeyError("items"), "KeyError: 'items'", "traceback"),
+    ],
+)
+def test_a_check_that_breaks_off_is_a_finding_among_others(
+    error: Exception, problem: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trap 49: an image without boto3 hid what all other checks had found."""
+
+    def broken() -> list[dict[str, str]]:
+        raise error
+
+    found = checks.run_checks({"store": broken, "judge": lambda: [{"problem": "no answer", "remedy": "start it"}]})
+    assert [finding["check"] for finding in found] == ["store", "judge"]
+    assert problem in found[0]["problem"] and remedy in found[0]["remedy"]
+    assert "Traceback" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from utils.cli.compile import executor_source, names_of, our_pipeline
 from utils.errors import UsageError
 from utils.lint import lint_text
 from utils.stages.training import seconds_of
+from utils.stages.writable import writable_folders
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     labels = {name.removeprefix("exec-"): e.get("podMetadata", {}).get("labels") for name, e in executors.items()}
     marked = {name for name, found in labels.items() if found == {"ilab-pipeline/api-access": "true"}}
-    assert marked == {"prerequisites", "create-volume", "clean-up", "train"}
+    assert marked == {"prerequisites", "create-volume", "clean-up", "train-knowledge"}
     assert {name for name, found in labels.items() if found} == marked
 
 
@@ -63,7 +64,7 @@ def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
     assert [name for name, most in hours.items() if not 1 <= most <= 100 * 24] == []
     defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
     own = sum(seconds_of(defaults[name]) for name in ("train_pending_timeout", "train_timeout"))
-    assert hours["train"] * 3600 > 2 * own
+    assert hours["train-knowledge"] * 3600 > 2 * own
 
 
 def test_prerequisites_call_each_secret_by_the_name_that_is_mounted(package: Path) -> None:
@@ -81,7 +82,7 @@ def test_prerequisites_call_each_secret_by_the_name_that_is_mounted(package: Pat
 
 def test_both_phases_share_one_component(spec: dict[str, Any]) -> None:
     """Its code is the longest there is."""
-    assert [name for name in spec["components"] if "train" in name] == ["comp-train"]
+    assert [name for name in spec["components"] if "train" in name] == ["comp-train-knowledge"]
 
 
 def test_no_task_is_cached(spec: dict[str, Any]) -> None:
@@ -175,3 +176,23 @@ def test_the_file_is_small_also_for_a_server_that_writes_its_aliases_out(package
     executors = [json.dumps(executor) for executor in spec["deploymentSpec"]["executors"].values()]
     assert max(map(len, executors)) < 60_000
     assert sum(map(len, executors)) < 200_000
+
+
+def test_every_task_has_a_home_and_caches_that_any_user_can_write(spec: dict[str, Any]) -> None:
+    """Trap 50: in the image, the home is not writable for the user that OpenShift gives a pod."""
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        found = {variable["name"]: variable["value"] for variable in executor["container"]["env"]}
+        assert {name: found.get(name) for name in writable_folders()} == writable_folders(), label
+        assert {"HOME", "HF_HOME", "XDG_CACHE_HOME", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR"} <= found.keys()
+        assert all(found[name].startswith("/tmp") for name in writable_folders() if name != "USER")
+
+
+def test_task_keys_are_the_names_that_people_see(spec: dict[str, Any]) -> None:
+    """Trap 52: the 3.x dashboard finds a task's logs and artifacts only where its display name equals its key."""
+    shown = {
+        key: task["taskInfo"]["name"]
+        for component in (spec["root"], *spec["components"].values())
+        for key, task in component.get("dag", {}).get("tasks", {}).items()
+    }
+    assert {"train-knowledge", "train-skills", "clean-up"} <= shown.keys()
+    assert {key: name for key, name in shown.items() if key != name} == {}

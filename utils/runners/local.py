@@ -175,7 +175,9 @@ class LocalRunner(Runner):
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(scratch),
         }
-        variables.update({name: rewrite(value, folders) for name, value in task.env.items()})
+        # A container's /tmp is its own, and so are the homes and caches that a pipeline puts there.
+        own = [*folders, ("/tmp", scratch)]
+        variables.update({name: rewrite(value, own) for name, value in task.env.items()})
         for source in task.env_from:
             value = self._secrets.variable(source)
             if value is not None:

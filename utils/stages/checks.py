@@ -19,6 +19,7 @@ def run_checks(checks: dict) -> list:
     Args:
         checks: name of a check to a function that returns findings, or raises `failure(…)` for one.
     """
+    import traceback
     from concurrent.futures import ThreadPoolExecutor
 
     def run(name: str) -> list:
@@ -28,9 +29,22 @@ def run_checks(checks: dict) -> list:
             what, _, rest = str(error).removeprefix("error: ").partition("\n  cause: ")
             cause, _, remedy = rest.partition("\n  next: ")
             return [{"check": name, "level": "error", "problem": f"{what}: {cause}", "remedy": remedy}]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other checks' findings must be shown
+            traceback.print_exc()
+            problem = f"the check itself broke off ({type(error).__name__}: {error})"
+            return [{"check": name, "level": "error", "problem": problem, "remedy": remedy_of_exception(error)}]
 
     with ThreadPoolExecutor(len(checks)) as pool:
         return [found for findings in pool.map(run, checks) for found in findings]
+
+
+def remedy_of_exception(error: Exception) -> str:
+    """What to do about an exception that no check foresaw."""
+    if isinstance(error, ImportError):
+        return f"run prerequisites in an image that has the Python package {error.name}"
+    if isinstance(error, OSError) and error.filename:
+        return f"look at {error.filename}: it must be readable for the pod's user"
+    return "the task's log has the traceback; if the value that it names is right, report it as a fault of the pipeline"
 
 
 def findings_table(names: list, findings: list) -> str:

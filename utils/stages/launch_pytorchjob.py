@@ -11,6 +11,7 @@ from utils.stages.claims import kube_call, kube_namespace, pod_owners
 from utils.stages.marker import inputs_hash
 from utils.stages.outcome import failure
 from utils.stages.pod_overlay import merge_overlay
+from utils.stages.writable import writable_folders
 
 
 def job_name(run_id: str, phase: int) -> str:
@@ -31,9 +32,7 @@ def training_pod(job: dict, arguments: list) -> dict:
     if job["gpus"]:
         amounts[job["gpu_identifier"]] = str(job["gpus"])
     mounts = {"data": job["data_dir"], "shm": "/dev/shm"}
-    # Neither a home nor an entry in passwd belongs to a random user id.
-    caches = ("HOME", "HF_HOME", "XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR")
-    variables = {"USER": "ilab", **dict.fromkeys(caches, "/tmp")}
+    variables = writable_folders()
     container = {
         "name": "pytorch",
         "image": job["image"],

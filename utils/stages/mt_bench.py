@@ -86,12 +86,9 @@ def write_json(path: str, value: Any) -> None:
 def library_environment() -> None:
     """Set what libraries read when they are imported: call it before them."""
     import os
-    import tempfile
 
     os.environ["TQDM_DISABLE"] = "1"  # bars of two threads in one log; progress lines tell the same
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads made busy cores several times slower
-    if not os.access(os.path.expanduser("~"), os.W_OK):  # a pod with any user id
-        os.environ["HOME"] = tempfile.mkdtemp()
 
 
 def bench_settings(

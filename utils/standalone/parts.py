@@ -41,7 +41,7 @@ def part_of(command: str, training_phase: str | None, eval_type: str | None, sdg
         sdg_in_cluster: whether the whole run generates data.
     """
     if command == "train":
-        return Part(command, ("create-volume", "train" if training_phase == "1" else "train-2"))
+        return Part(command, ("create-volume", "train-knowledge" if training_phase == "1" else "train-skills"))
     if command == "evaluation":
         task = "mt-bench" if eval_type == "mt-bench" else "final-eval"
         return Part(command, ("create-volume", task), (_JUDGE,))

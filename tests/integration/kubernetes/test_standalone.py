@@ -87,7 +87,7 @@ def test_parts_follow_each_other_on_one_volume(node: Node, run: Run) -> None:
     judge, store = ["--judge-serving-model-secret", "judge"], ["--sdg-object-store-secret", "store"]
     parts = [
         ([*judge, *store, "sdg-data-fetch"], ["prerequisites", "data-import", "sdg", "data-processing"]),
-        (["train", "--training-phase", "2"], ["train-2"]),
+        (["train", "--training-phase", "2"], ["train-skills"]),
         ([*store, "upload-trained-model"], ["publish", "report"]),
     ]
     for args, tasks in parts:
@@ -100,7 +100,7 @@ def test_parts_follow_each_other_on_one_volume(node: Node, run: Run) -> None:
 
 
 def test_a_part_may_be_repeated_after_it_failed(node: Node, run: Run) -> None:
-    node.play("train", Act(exit_code=1, lines=("out of memory",)), Act())
+    node.play("train-knowledge", Act(exit_code=1, lines=("out of memory",)), Act())
     failed = run("train", "--training-phase", "1")
     assert failed.exit_code == 1 and "out of memory" in failed.output
     assert run("train", "--training-phase", "1").exit_code == 0
@@ -108,14 +108,14 @@ def test_a_part_may_be_repeated_after_it_failed(node: Node, run: Run) -> None:
 
 def test_a_run_that_failed_says_how_to_go_on_and_goes_on(node: Node, run: Run) -> None:
     put_secret(node, "judge", **JUDGE)
-    node.play("train", Act(exit_code=1), Act())
+    node.play("train-knowledge", Act(exit_code=1), Act())
     flags = [*STORE_FLAGS, "--judge-serving-model-secret", "judge", "--keep-volume", "on_failure"]
     failed = run(*flags, **STORE_KEYS)
     assert failed.exit_code == 1 and "the same command with --run-id r1 --resume" in failed.output
     node.put("persistentvolumeclaims", "ilab-r1")
     done = run(*flags, "--resume", **STORE_KEYS)
     assert done.exit_code == 0, done.output
-    assert node.plays["data-import"].made == 1 and node.plays["train"].made == 2
+    assert node.plays["data-import"].made == 1 and node.plays["train-knowledge"].made == 2
     assert sorted(node.objects["secrets"]) == ["judge"]
 
 

@@ -130,8 +130,8 @@ def test_node_selectors_are_labels(read: Read) -> None:
     [
         ("sdg-data-fetch", None, None, "prerequisites create-volume data-import sdg data-processing"),
         ("sdg", None, None, "prerequisites create-volume data-import sdg data-processing"),
-        ("train", "1", None, "create-volume train"),
-        ("train", "2", None, "create-volume train-2"),
+        ("train", "1", None, "create-volume train-knowledge"),
+        ("train", "2", None, "create-volume train-skills"),
         ("evaluation", None, "mt-bench", "create-volume mt-bench"),
         ("evaluation", None, "final", "create-volume final-eval"),
         ("upload-trained-model", None, None, "create-volume publish report"),

@@ -141,7 +141,7 @@ def test_flags_stand_before_the_subcommand_or_its_own_after_it(place: str) -> No
     done = call(*args[:1], "--dry-run", *args[1:])
     assert done.exit_code == 0, done.output
     jobs = kinds(list(yaml.safe_load_all(done.stdout)), "Job")
-    assert [task(job) for job in jobs] == ["create-volume", "train-2", "clean-up"]
+    assert [task(job) for job in jobs] == ["create-volume", "train-skills", "clean-up"]
 
 
 def test_parts_work_on_one_volume_and_keep_it() -> None:
