@@ -7,8 +7,6 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from utils.errors import PipelineError
 from utils.ir.model import (
     ArtifactSpec,
@@ -25,25 +23,21 @@ from utils.ir.model import (
     Selector,
     Source,
 )
+from utils.ir.package import read_documents, read_package
 from utils.ir.sources import parse_source
 from utils.ir.values import typed, whole_numbers
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Spec = Mapping[str, Any]
 _PIP_OPTIONS_WITH_VALUE = {"--index-url", "--extra-index-url", "--trusted-host"}
 
 
 def load(path: str | Path) -> Pipeline:
-    """Read a compiled pipeline from a file.
+    """Read a compiled pipeline from a file: YAML, JSON, or an archive of it.
 
     Raises:
         PipelineError: the file is missing, no YAML, or no KFP v2 pipeline.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"can't read the pipeline {path}", str(error), "name a compiled pipeline file") from error
-    return parse(text, str(path))
+    return parse(read_package(path), str(path))
 
 
 def parse(text: str, name: str = "pipeline") -> Pipeline:
@@ -52,36 +46,23 @@ def parse(text: str, name: str = "pipeline") -> Pipeline:
     Raises:
         PipelineError: it is no YAML, or no KFP v2 pipeline.
     """
+    spec, platform = read_documents(text, name)
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_Loader) if document]
-    except yaml.YAMLError as error:
-        raise PipelineError(f"{name} is no valid YAML", str(error), "compile the pipeline again") from error
-    spec, platform = _documents(documents)
-    if "root" not in spec or "pipelineInfo" not in spec:
-        raise PipelineError(
-            f"{name} is no compiled KFP v2 pipeline",
-            "it has no pipelineInfo or no root (KFP v1 and Argo files are other formats)",
-            "compile it with kfp 2: python pipeline.py, or ilab-pipeline compile",
-        )
-    try:
-        return _pipeline(spec, platform, text)
+        pipeline = _pipeline(spec, platform, text)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise PipelineError(f"{name} is not as the KFP compiler writes it", reason, "compile it again") from error
-
-
-def _documents(documents: list[Any]) -> tuple[_Spec, _Spec]:
-    """Pipeline and platform document. The API's form, with both as fields of one document, will do as well."""
-    spec = documents[0] if documents and isinstance(documents[0], dict) else {}
-    platform = documents[1] if len(documents) > 1 and isinstance(documents[1], dict) else {}
-    holder = spec.get("spec", spec) if "kind" in spec else spec
-    for key, other in (("pipelineSpec", "platformSpec"), ("pipeline_spec", "platform_spec")):
-        if key in holder:
-            return holder[key], holder.get(other, {})
-    return spec, platform
+    if not isinstance(pipeline.name, str) or not pipeline.name.strip():
+        raise PipelineError(
+            f"{name} has no name in it",
+            "its pipelineInfo.name is empty; servers refuse such a pipeline, and runs are named after it",
+            "give it one, @dsl.pipeline(name=…), and compile it again",
+        )
+    return pipeline
 
 
 def _pipeline(spec: _Spec, platform: _Spec, text: str) -> Pipeline:
+    info = spec["pipelineInfo"] or {}
     executors = spec.get("deploymentSpec", {}).get("executors", {})
     kubernetes = platform.get("platforms", {}).get("kubernetes", {})
     settings = kubernetes.get("deploymentSpec", {}).get("executors", {})
@@ -90,9 +71,9 @@ def _pipeline(spec: _Spec, platform: _Spec, text: str) -> Pipeline:
     }
     others = sorted(set(platform.get("platforms", {})) - {"kubernetes"})
     return Pipeline(
-        name=spec["pipelineInfo"]["name"],
-        display_name=spec["pipelineInfo"].get("displayName", ""),
-        description=spec["pipelineInfo"].get("description", ""),
+        name=info.get("name") or "",
+        display_name=info.get("displayName", ""),
+        description=info.get("description", ""),
         root=_component("root", spec["root"], executors, settings),
         components=components,
         pipeline_root=spec.get("defaultPipelineRoot", ""),

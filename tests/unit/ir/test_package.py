@@ -1,0 +1,129 @@
+"""The forms a compiled pipeline comes in: YAML, the API's JSON, archives; and what is none of them is named."""
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from utils.errors import PipelineError
+from utils.ir import package
+from utils.ir.load import load, parse
+from utils.ir.package import read_documents, read_package
+
+SPEC = {"pipelineInfo": {"name": "small"}, "root": {"dag": {"tasks": {}}}, "schemaVersion": "2.1.0"}
+PLATFORM = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
+TEXT = yaml.safe_dump_all([SPEC, PLATFORM])
+
+
+def zipped(**files: str) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name.replace("_", "."), text)
+    return data.getvalue()
+
+
+def tarred(**files: str) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name.replace("_", "."))
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("name", ["p.zip", "p.tar.gz", "p.tgz", "p.yaml"])
+@pytest.mark.parametrize("pack", [zipped, tarred])
+@pytest.mark.parametrize("files", [{"pipeline_yaml": TEXT, "other_yaml": "a: 1"}, {"any_yml": TEXT, "notes_txt": "x"}])
+def test_an_archive_is_read_whatever_it_is_called(
+    tmp_path: Path, name: str, pack: Callable[..., bytes], files: dict
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(pack(**files))
+    assert load(file).name == "small"
+    assert read_package(file) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped(a_yaml=TEXT, b_yaml=TEXT), "does not say which pipeline it is: .* it has: a.yaml, b.yaml"),
+        (zipped(notes_txt=TEXT), "does not say which pipeline it is: .* it has: none"),
+        (tarred(), "does not say which pipeline it is"),
+        (zipped(a_yaml=TEXT)[:60], "the archive .* can't be read"),
+        (tarred(a_yaml=TEXT)[:60], "the archive .* can't be read"),
+        (b"\x1f\x8bnothing", "the archive .* can't be read"),
+        (b"\x7fELF\xff\xf0", "it is no text"),
+    ],
+)
+def test_what_is_no_package_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "p.zip"
+    file.write_bytes(content)
+    with pytest.raises(PipelineError, match=message) as caught:
+        load(file)
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_an_archive_may_not_grow_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[..., bytes]
+) -> None:
+    """Foreign input: a few bytes may unpack to any size."""
+    monkeypatch.setattr(package, "_MOST_BYTES", 100)
+    file = tmp_path / "p.zip"
+    file.write_bytes(pack(a_yaml="a" * 200))
+    with pytest.raises(PipelineError, match="is larger than"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"pipeline_spec": SPEC, "platform_spec": PLATFORM},
+        {"pipelineSpec": SPEC, "platformSpec": PLATFORM},
+        # What `GET pipelines/{id}/versions/{id}` answers, which the dashboard's download holds.
+        {"display_name": "v1", "pipeline_spec": {"pipeline_spec": SPEC, "platform_spec": PLATFORM}},
+        {"kind": "PipelineVersion", "spec": {"pipelineSpec": SPEC, "platformSpec": PLATFORM}},
+    ],
+)
+def test_the_apis_forms_are_read(document: dict) -> None:
+    assert read_documents(json.dumps(document)) == (SPEC, PLATFORM)
+
+
+def test_the_platform_may_come_first_or_not_at_all() -> None:
+    assert read_documents(yaml.safe_dump_all([PLATFORM, SPEC])) == (SPEC, PLATFORM)
+    assert read_documents(yaml.safe_dump(SPEC)) == (SPEC, {})
+    assert read_documents(json.dumps({"display_name": "v1", "pipeline_spec": SPEC})) == (SPEC, {})
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([SPEC, SPEC], "it has 2 and 0, and 0 other documents"),
+        ([SPEC, PLATFORM, PLATFORM], "it has 1 and 2, and 0 other documents"),
+        ([SPEC, {"surprise": 1}], "it has 1 and 0, and 1 other documents"),
+        ([PLATFORM], "it has the platform spec alone"),
+        ([{"kind": "Workflow", "spec": {}}], "it is a Workflow, as KFP v1"),
+        ([{"name": "x", "implementation": {}}], "a component alone"),
+        (["text"], "it holds a str"),
+        ([{"pipeline_spec": "text"}], "it has no pipelineInfo"),
+    ],
+)
+def test_other_documents_are_named_as_what_they_are(documents: list, message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        read_documents(yaml.safe_dump_all(documents))
+
+
+@pytest.mark.parametrize("info", [{"name": ""}, {"name": "  "}, {"name": None}, {}, None, {"name": 7}])
+def test_a_pipeline_without_a_name_is_refused(info: object) -> None:
+    """What KFP 2.5 to 2.17 refuse: "invalid v2 pipeline spec: name is empty"."""
+    with pytest.raises(PipelineError, match="has no name in it") as caught:
+        parse(yaml.safe_dump({**SPEC, "pipelineInfo": info}), "no_name.yaml")
+    assert caught.value.what.startswith("no_name.yaml")
