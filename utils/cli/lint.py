@@ -14,20 +14,26 @@ from utils.cli.settings import output_option
 @click.argument("file", type=click.Path(path_type=Path), default=lambda: root() / "pipeline.yaml")
 @output_option
 def lint(file: Path, output: str) -> None:
-    """Check that every supported backend understands FILE (default: our pipeline.yaml).
+    """Check that every supported backend understands FILE (default: our pipeline.yaml), and runs it as it reads.
 
-    Both documents of the file are parsed strictly with the protos of OpenShift AI 2.25 to 3.5; every field that one of
-    them would refuse, drop or ignore is named. Ends with 1 when there is a finding.
+    FILE is YAML or JSON, or a .zip or .tar.gz of it. Both documents are parsed strictly with the protos of OpenShift AI
+    2.25 to 3.5 and of Kubeflow Pipelines 2.17; every field that one of them would refuse, drop or ignore is named. The
+    defaults of the parameters are followed to the names of volumes, and the size of a run's Argo Workflow is estimated.
+    Ends with 1 when there is a finding.
     """
-    from utils.lint import BACKENDS, lint_file
+    from utils.lint import BACKENDS, examine_file
 
-    findings = lint_file(file)
+    report = examine_file(file)
+    findings, workflow = report.findings, report.workflow
     if output == "json":
-        click.echo(json.dumps([finding.as_record() for finding in findings], indent=1))
+        records = [finding.as_record() for finding in findings]
+        click.echo(json.dumps({"findings": records, "workflow": workflow.as_record() if workflow else None}, indent=1))
     else:
         for finding in findings:
             on = f" [{', '.join(finding.backends)}]" if 0 < len(finding.backends) < len(BACKENDS) else ""
             click.echo(f"{finding.severity}: {finding.where}{on}\n  {finding.what}\n  next: {finding.remedy}")
+        if workflow:
+            click.echo(f"Argo Workflow of a finished run: about {workflow}")
         names = ", ".join(f"{backend.name} (KFP {backend.version})" for backend in reversed(BACKENDS))
         verdict = f"{len(findings)} finding{'s' if len(findings) != 1 else ''}" if findings else "understood by"
         click.echo(f"{file}: {verdict}{' for' if findings else ''} {names}")

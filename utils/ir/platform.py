@@ -72,15 +72,44 @@ def sources(spec: _Spec) -> list[Source]:
     return found
 
 
+@dataclass(frozen=True)
+class VolumeObject:
+    """A claim, Secret or ConfigMap that a task mounts.
+
+    `kind` as in `Mount`; `where` is its place in the container's part of the platform document; `name` is MISSING where
+    it is not known; `source` what gives it, None where it stands there itself.
+    """
+
+    kind: str
+    where: str
+    name: Any
+    spec: _Spec
+    source: Source | None = None
+
+
+def volume_objects(spec: _Spec, find: Find) -> list[VolumeObject]:
+    """What a container's part of the platform document mounts by name, in KFP's order."""
+    found = []
+    for kind, key, parameter, constant in (
+        ("claim", "pvcMount", "pvcNameParameter", "constant"),
+        ("secret", "secretAsVolume", "secretNameParameter", "secretName"),
+        ("config_map", "configMapAsVolume", "configMapNameParameter", "configMapName"),
+    ):
+        for index, one in enumerate(spec.get(key, ())):
+            source = _source(one, parameter)
+            name = find(source) if source else one.get(constant, "")
+            found.append(VolumeObject(kind, f"{key}[{index}]", name, one, source))
+    return found
+
+
 def _mounts(spec: _Spec, find: Find) -> list[Mount]:
     mounts: list[Mount | None] = []
-    for one in spec.get("pvcMount", ()):
-        name = _name(one, "pvcNameParameter", "constant", f"the claim mounted at {one['mountPath']}", find)
-        mounts.append(Mount("claim", name, one["mountPath"], one.get("subPath", "")) if name else None)
-    for kind, key in (("secret", "secret"), ("config_map", "configMap")):
-        for one in spec.get(f"{key}AsVolume", ()):
-            name = _name(one, f"{key}NameParameter", f"{key}Name", f"the {key} mounted at {one['mountPath']}", find)
-            mounts.append(Mount(kind, name, one["mountPath"], optional=one.get("optional", False)) if name else None)
+    for volume in volume_objects(spec, find):
+        one = volume.spec
+        name = _checked(volume.name, f"the {volume.kind} mounted at {one['mountPath']}")
+        optional = one.get("optional", False)
+        mount = Mount(volume.kind, name, one["mountPath"], one.get("subPath", ""), optional)
+        mounts.append(mount if name else None)
     for one in spec.get("emptyDirMounts", ()):
         options = {"medium": one.get("medium", ""), "size_limit": one.get("sizeLimit", "")}
         mounts.append(Mount("empty_dir", one["volumeName"], one["mountPath"], options=options))
@@ -116,12 +145,17 @@ def _name(spec: _Spec, parameter: str, constant: str, what: str, find: Find) -> 
 
     Empty where an optional pipeline parameter was left out: then there is no such mount.
     """
+    source = _source(spec, parameter)
+    return _checked(find(source) if source else spec.get(constant, ""), what)
+
+
+def _source(spec: _Spec, parameter: str) -> Source | None:
     if parameter in spec:
-        value = find(parse_source(spec[parameter]))
-    elif "taskOutputParameter" in spec or "componentInputParameter" in spec:
-        value = find(parse_source(spec))
-    else:
-        value = spec.get(constant, "")
+        return parse_source(spec[parameter])
+    return parse_source(spec) if "taskOutputParameter" in spec or "componentInputParameter" in spec else None
+
+
+def _checked(value: Any, what: str) -> str:
     if value is MISSING:
         return ""
     if not isinstance(value, str) or not value:

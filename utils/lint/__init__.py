@@ -1,59 +1,71 @@
-"""Whether every supported Kubeflow Pipelines backend understands a compiled pipeline."""
+"""Whether every supported Kubeflow Pipelines backend understands a compiled pipeline, and runs it as it reads."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from utils.errors import PipelineError
+from utils.ir.load import parse as load_text
+from utils.ir.package import read_documents, read_package
 from utils.lint import rules
 from utils.lint.backends import BACKENDS, Backend
 from utils.lint.findings import Finding, Severity, merged
 from utils.lint.parse import parse_platform, parse_spec
+from utils.lint.size import Estimate, estimate
 
-__all__ = ["BACKENDS", "Backend", "Finding", "Severity", "lint_file", "lint_text"]
+__all__ = ["BACKENDS", "Backend", "Estimate", "Finding", "Report", "Severity", "examine", "examine_file", "lint_text"]
 
 
-def lint_file(path: Path) -> list[Finding]:
-    """`lint_text` of a file.
+@dataclass(frozen=True)
+class Report:
+    """Findings, errors first, and how large the run's Argo Workflow will be; None where the file can't be read so far.
+
+    The same finding of several backends is one.
+    """
+
+    findings: list[Finding]
+    workflow: Estimate | None
+
+
+def examine_file(path: Path) -> Report:
+    """`examine` of a file.
 
     Raises:
         PipelineError: it can't be read, or is no compiled pipeline.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path} can't be read", str(error), "name a compiled pipeline (.yaml)") from error
-    return lint_text(text, str(path))
+    return examine(read_package(path), str(path))
 
 
-def lint_text(text: str, name: str = "the pipeline", backends: tuple[Backend, ...] = BACKENDS) -> list[Finding]:
-    """Every finding of the given backends on a compiled pipeline, errors first; the same one of several as one.
+def examine(text: str, name: str = "the pipeline", backends: tuple[Backend, ...] = BACKENDS) -> Report:
+    """What the given backends find in a compiled pipeline, and its size.
 
     Raises:
         PipelineError: the text is no compiled pipeline.
     """
-    spec, platform = _documents(text, name)
+    spec, platform = read_documents(text, name)
     findings: list[Finding] = []
     for backend in backends:
         findings += parse_spec(spec, backend)
         findings += parse_platform(platform, backend)
     findings += rules.check(spec, platform)
-    return merged(findings)
+    deeper, size = _with_defaults(text, name, spec, platform)
+    return Report(merged([*findings, *deeper]), size)
 
 
-def _documents(text: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def lint_text(text: str, name: str = "the pipeline", backends: tuple[Backend, ...] = BACKENDS) -> list[Finding]:
+    """The findings of `examine`."""
+    return examine(text, name, backends).findings
+
+
+def _with_defaults(
+    text: str, name: str, spec: Mapping[str, Any], platform: Mapping[str, Any]
+) -> tuple[list[Finding], Estimate | None]:
+    """What shows only when the pipeline is followed from task to task."""
     try:
-        documents = [part for part in yaml.load_all(text, yaml.CSafeLoader) if part is not None]
-    except yaml.YAMLError as error:
-        raise PipelineError(f"{name} is no valid YAML", str(error), "compile the pipeline again") from error
-    specs = [part for part in documents if isinstance(part, dict) and "root" in part and "pipelineInfo" in part]
-    platforms = [part for part in documents if isinstance(part, dict) and "platforms" in part]
-    if len(specs) != 1 or len(platforms) > 1 or len(documents) != len(specs) + len(platforms):
-        raise PipelineError(
-            f"{name} is no compiled pipeline",
-            f"expected one pipeline spec (root, pipelineInfo) and at most one platform document, got {len(documents)} "
-            "documents",
-            "compile it with the kfp SDK 2.x: ilab-pipeline compile",
-        )
-    return specs[0], platforms[0] if platforms else {}
+        pipeline = load_text(text, name)
+    except PipelineError as error:
+        what = f"can't be followed from task to task ({error.cause}): names of volumes and the size are not checked"
+        return [Finding(Severity.WARNING, "the file", what, error.remedy)], None
+    size = estimate(pipeline, spec, platform)
+    return [], size

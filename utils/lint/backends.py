@@ -36,6 +36,10 @@ class Backend:
         pipeline_spec: version of kfp-pipeline-spec with the backend's protos.
         kubernetes: version of kfp-kubernetes with the backend's protos.
         additions: fields and enum values the product adds to these, "Message.field" each.
+        task_final_status: its compiler takes a `PipelineTaskFinalStatus` (2.5.0: "task final status not supported yet",
+            backend/src/v2/compiler/argocompiler/dag.go).
+        hides_renamed_tasks: its dashboard looks for a task's execution by the display name, and the server names the
+            execution by the task's key (since 2.14): where the two differ, logs, inputs and outputs are not found.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Backend:
     pipeline_spec: str
     kubernetes: str
     additions: tuple[str, ...] = ()
+    task_final_status: bool = True
+    hides_renamed_tasks: bool = False
 
     def message(self, name: str) -> Any:
         """The protobuf message class of a full name such as `ml_pipelines.PipelineSpec`."""
@@ -53,8 +59,9 @@ class Backend:
 # Newest first. OpenShift AI 3.0 to 3.3 took features of later releases into 2.14.3. The API packages had numbers of
 # their own before 2.14: for backend 2.5.0 those current in April 2025 (kfp-pipeline-spec 0.7.0 of May has workspaces).
 BACKENDS = (
-    Backend("OpenShift AI 3.5", "2.16.1", "2.16.1", "2.16.1"),
-    Backend("OpenShift AI 3.4", "2.16.0", "2.16.0", "2.16.0"),
+    Backend("Kubeflow Pipelines 2.17", "2.17.0", "2.17.0", "2.17.0"),
+    Backend("OpenShift AI 3.5", "2.16.1", "2.16.1", "2.16.1", hides_renamed_tasks=True),
+    Backend("OpenShift AI 3.4", "2.16.0", "2.16.0", "2.16.0", hides_renamed_tasks=True),
     Backend(
         "OpenShift AI 3.0 to 3.3",
         "2.14.3",
@@ -67,8 +74,9 @@ BACKENDS = (
             "ParameterType.ParameterTypeEnum.TASK_CONFIG",
             "SecretAsEnv.optional",
         ),
+        hides_renamed_tasks=True,
     ),
-    Backend("OpenShift AI 2.25", "2.5.0", "0.6.0", "1.5.0"),
+    Backend("OpenShift AI 2.25", "2.5.0", "0.6.0", "1.5.0", task_final_status=False),
 )
 
 

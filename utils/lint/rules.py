@@ -8,6 +8,7 @@ from utils.lint.findings import Finding, Severity
 
 # A run starts a driver pod and an executor pod for each; an earlier generation had 30 and crawled.
 MAX_EXECUTORS = 12
+_SCHEMA_VERSION = "2.1.0"
 _RUN_PLACEHOLDER = re.compile(r"\{\{\$\.pipeline_(job|task|root)\w*\}\}")
 _INPUT_PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 # The image by which the SDK marks a task that the server does itself: it makes a volume claim.
@@ -16,20 +17,42 @@ _CREATE_CLAIM = "argostub/createpvc"
 
 def check(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Iterator[Finding]:
     """Findings on both documents, the same for every backend."""
+    yield from _head(spec)
     yield from _placeholders(spec, "")
     yield from (_in_platform(finding) for finding in _placeholders(platform, ""))
     yield from _parameters(spec)
     yield from _executors(spec)
-    for path, component in _dags(spec):
+    for path, component in dags(spec):
         for name, task in component["dag"].get("tasks", {}).items():
             yield from _task(f"{path}.dag.tasks.{name}", task, component, spec)
+
+
+def _head(spec: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a server insists on before it reads on (backend/src/apiserver/template/v2_template.go, all versions)."""
+    info = spec.get("pipelineInfo")
+    name = info.get("name") if isinstance(info, Mapping) else None
+    if not isinstance(name, str) or not re.search("[a-z0-9]", name):
+        yield Finding(
+            Severity.ERROR,
+            "pipelineInfo.name",
+            f"{'the name has no small letter' if name else 'no name'}: the server refuses the pipeline",
+            'give it one of small letters, digits, - and .: @dsl.pipeline(name="…")',
+        )
+    if spec.get("schemaVersion") != _SCHEMA_VERSION:
+        yield Finding(
+            Severity.ERROR,
+            "schemaVersion",
+            f"{spec.get('schemaVersion')}: the server takes {_SCHEMA_VERSION} alone",
+            "compile the pipeline with kfp 2",
+        )
 
 
 def _in_platform(finding: Finding) -> Finding:
     return Finding(finding.severity, f"platform: {finding.where}", finding.what, finding.remedy)
 
 
-def _dags(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def dags(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Path and component of every DAG in a pipeline spec."""
     candidates = {"root": spec.get("root", {})}
     candidates.update({f"components.{name}": part for name, part in spec.get("components", {}).items()})
     yield from ((path, part) for path, part in candidates.items() if "dag" in part)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from utils.errors import PipelineError
 from utils.lint import BACKENDS, Severity, lint_text
 
 ALL = tuple(backend.name for backend in BACKENDS)
-NEWEST, V3_4, V3_0, OLDEST = ALL
+UPSTREAM, V3_5, V3_4, V3_0, OLDEST = ALL
 IMAGE = "registry.example/stage@sha256:" + "0" * 64
 
 
@@ -26,18 +27,24 @@ def work(text: str, number: int = 1) -> str:
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def clean(run: str, status: dsl.PipelineTaskFinalStatus) -> None:
+def clean(run: str) -> None:
+    print(run)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def see(run: str, status: dsl.PipelineTaskFinalStatus) -> None:
     print(run, status)
 
 
 @dsl.pipeline(name="sample")
 def sample(secret: str = "s", gpu: str = "nvidia.com/gpu", tolerations: list = [], nodes: dict = {}) -> None:  # noqa: B006
     exit_task = clean(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER).set_caching_options(False)
-    with dsl.ExitHandler(exit_task, name="all"):
+    with dsl.ExitHandler(exit_task):
         first = work(text=gpu).set_caching_options(False)
         task = work(text=dsl.PIPELINE_JOB_ID_PLACEHOLDER).after(first).set_caching_options(False)
         kubernetes.mount_pvc(task, pvc_name=first.output, mount_path="/data")
         kubernetes.use_secret_as_volume(task, secret_name=secret, mount_path="/mnt/s", optional=True)
+        kubernetes.use_config_map_as_volume(task, config_map_name="c", mount_path="/mnt/c")
         kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={"a": "A"})
         kubernetes.add_toleration_json(task, tolerations)
         kubernetes.add_node_selector_json(task, nodes)
@@ -58,6 +65,10 @@ def tasks(documents: list[Any]) -> dict[str, Any]:
 
 def config(documents: list[Any]) -> dict[str, Any]:
     return documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-work-2"]
+
+
+def default(documents: list[Any], name: str, value: Any) -> None:
+    documents[0]["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
 
 
 def container(documents: list[Any]) -> dict[str, Any]:
@@ -166,6 +177,35 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.pvcMount[0].mountPath",
         "driver fails",
         ALL,
+    ),
+    # What a server insists on.
+    "empty name": (
+        lambda d: d[0]["pipelineInfo"].update(name=""),
+        Severity.ERROR,
+        "pipelineInfo.name",
+        "no name: the server refuses",
+        (),
+    ),
+    "null for a name": (
+        lambda d: d[0]["pipelineInfo"].update(name=None),
+        Severity.ERROR,
+        "pipelineInfo.name",
+        "no name: the server refuses",
+        (),
+    ),
+    "name of capitals": (
+        lambda d: d[0]["pipelineInfo"].update(name="ILAB"),
+        Severity.ERROR,
+        "pipelineInfo.name",
+        "no small letter",
+        (),
+    ),
+    "other version of the IR": (
+        lambda d: d[0].update(schemaVersion="2.0.0"),
+        Severity.ERROR,
+        "schemaVersion",
+        "takes 2.1.0 alone",
+        (),
     ),
     # What every parser takes.
     "placeholder of the run inside text": (
@@ -287,5 +327,16 @@ def test_the_command_prints_findings_and_ends_with_1(compiled: list[Any], tmp_pa
     found = CliRunner().invoke(lint, [str(file)])
     assert found.exit_code == 1
     assert "subPath [OpenShift AI 3.0 to 3.3, OpenShift AI 2.25]" in found.output
-    records = json.loads(CliRunner().invoke(lint, [str(file), "--output", "json"]).output)
-    assert [(r["severity"], r["backends"]) for r in records] == [("warning", [V3_0, OLDEST])]
+    told = json.loads(CliRunner().invoke(lint, [str(file), "--output", "json"]).output)
+    assert [(r["severity"], r["backends"]) for r in told["findings"]] == [("warning", [V3_0, OLDEST])]
+
+
+def test_the_command_reads_archives_and_the_apis_json(compiled: list[Any], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr("pipeline.yaml", yaml.safe_dump_all(compiled))
+    version = {"pipeline_spec": {"pipeline_spec": compiled[0], "platform_spec": compiled[1]}}
+    (tmp_path / "pipeline_version.json").write_text(json.dumps(version))
+    for name in ("p.zip", "pipeline_version.json"):
+        result = CliRunner().invoke(lint, [str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+        assert "understood by" in result.output

@@ -1,0 +1,96 @@
+"""How large the Argo Workflow of a finished run will be, and what is refused for it."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from kfp import compiler, dsl
+
+from utils.cli.lint import lint
+from utils.lint import examine
+from utils.lint.size import OTHER_BYTES
+
+
+@dsl.component(base_image="registry.example/stage@sha256:" + "0" * 64, install_kfp_package=False)
+def work(text: str) -> str:
+    return text
+
+
+@dsl.pipeline(name="inner")
+def inner() -> None:
+    work(text="x").set_caching_options(False)
+
+
+@dsl.pipeline(name="outer")
+def outer() -> None:
+    first = work(text="x").set_caching_options(False)
+    inner().set_caching_options(False)
+    work(text=first.output).set_caching_options(False)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Both documents of the outer pipeline."""
+    return documents_of(outer, tmp_path_factory.mktemp("lint"))
+
+
+def documents_of(pipeline: Any, folder: Path) -> list[Any]:
+    compiler.Compiler().compile(pipeline, str(folder / "p.yaml"))
+    return list(yaml.load_all((folder / "p.yaml").read_text(), yaml.CSafeLoader))
+
+
+def padded(documents: list[Any], characters: str) -> str:
+    """The file with a longer command in the component that three tasks run."""
+    changed = copy.deepcopy(documents)
+    for executor in changed[0]["deploymentSpec"]["executors"].values():
+        executor["container"]["command"].append(characters)
+    return yaml.safe_dump_all(changed)
+
+
+def test_estimate_adds_up_every_tasks_container(compiled: list[Any]) -> None:
+    before = examine(yaml.safe_dump_all(compiled)).workflow
+    assert before is not None
+    assert before.total == before.spec + round(4.7 * before.tasks) + OTHER_BYTES
+    assert sum(before.runs.values()) == 3
+    for characters, each in (("a" * 1000, 1), ("<>&<" * 250, 6), ("é" * 1000, 2), ('"' * 1000, 2)):
+        after = examine(padded(compiled, characters)).workflow
+        assert after is not None
+        # A comma and two quotation marks come with it, in the container of each component.
+        assert after.tasks - before.tasks == 3 * (1000 * each + 3)
+        assert after.spec - before.spec == len(before.containers) * (1000 * each + 3)
+
+
+def test_static_loop_counts_once_for_each_item(tmp_path: Path) -> None:
+    @dsl.pipeline(name="loop")
+    def loop() -> None:
+        with dsl.ParallelFor(["a", "b", "c", "d"]) as item:
+            work(text=item).set_caching_options(False)
+
+    estimate = examine(yaml.safe_dump_all(documents_of(loop, tmp_path))).workflow
+    assert estimate is not None
+    assert estimate.runs == {"comp-work": 4}
+
+
+def test_what_can_not_be_followed_is_said_and_the_rest_still_checked(compiled: list[Any]) -> None:
+    documents = copy.deepcopy(compiled)
+    documents[0]["surprise"] = 1
+    documents[0]["root"]["dag"]["tasks"]["work"]["dependentTasks"] = ["nobody"]
+    report = examine(yaml.safe_dump_all(documents))
+    assert {f.where: f.severity for f in report.findings} == {"surprise": "error", "the file": "warning"}
+    assert report.workflow is None
+
+
+def test_the_command_prints_the_estimate_and_its_parts(compiled: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump_all(compiled))
+    shown = CliRunner().invoke(lint, [str(file)])
+    assert shown.exit_code == 0
+    assert "Argo Workflow of a finished run: about 2" in shown.output
+    assert "containers of 3 tasks + 200, of 1049" in shown.output
+    told = json.loads(CliRunner().invoke(lint, [str(file), "--output", "json"]).output)["workflow"]
+    assert told["bytes"] == told["spec"] + round(4.7 * told["containers_of_all_tasks"]) + told["other"]
+    assert sum(one["bytes"] * one["tasks"] for one in told["components"].values()) == told["containers_of_all_tasks"]

@@ -1,0 +1,102 @@
+"""How large the Argo Workflow of a finished run is: above 1 MiB the server stops to report the states of tasks.
+
+Above 1 MiB Argo compresses `status.nodes`, and the Kubeflow Pipelines server does not decompress it when it reports: a
+finished run shows RUNNING for ever. The factors were measured on a run of twelve tasks (2.16.1): the container of a
+task stands in the spec, and about 4.7 times in the nodes, as driver's input, in its output `pod-spec-patch`, and as
+inputs of executor and pod. What else stands there is 0.2 MB, generously.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from utils.ir.defaults import placed_tasks
+from utils.ir.model import Pipeline
+from utils.lint.findings import Finding, Severity
+
+COPIES_IN_NODES = 4.7
+OTHER_BYTES = 200_000
+MAX_BYTES = 1 << 20
+WARN_BYTES = int(0.8 * MAX_BYTES)
+# The driver gets the container as one argument of its process; Linux takes 128 KiB.
+MAX_CONTAINER_BYTES = 100_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of the Workflow of a finished run.
+
+    Attributes:
+        spec: the two documents.
+        containers: the container of each component that runs one.
+        runs: how many tasks run it.
+    """
+
+    spec: int
+    containers: Mapping[str, int]
+    runs: Mapping[str, int]
+
+    @property
+    def tasks(self) -> int:
+        """The containers of all tasks."""
+        return sum(size * self.runs.get(name, 0) for name, size in self.containers.items())
+
+    @property
+    def total(self) -> int:
+        """Of the Workflow."""
+        return self.spec + round(COPIES_IN_NODES * self.tasks) + OTHER_BYTES
+
+    def as_record(self) -> dict[str, Any]:
+        """The estimate as JSON for `--output json`."""
+        parts = {"spec": self.spec, "containers_of_all_tasks": self.tasks, "copies_in_nodes": COPIES_IN_NODES}
+        return {
+            "bytes": self.total, **parts, "other": OTHER_BYTES, "limit": MAX_BYTES,
+            "components": {name: {"bytes": size, "tasks": self.runs[name]} for name, size in self.containers.items()},
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        kilo = [f"{number / 1000:.0f}" for number in (self.total, self.spec, self.tasks, OTHER_BYTES)]
+        return (
+            f"{kilo[0]} kB = {kilo[1]} spec + {COPIES_IN_NODES} × {kilo[2]} containers of {sum(self.runs.values())} "
+            f"tasks + {kilo[3]}, of {MAX_BYTES / 1000:.0f}"
+        )
+
+
+def estimate(pipeline: Pipeline, spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Estimate:
+    """The size of the Workflow of a run of `pipeline`, whose documents are `spec` and `platform`."""
+    runs: dict[str, int] = {}
+    for task in placed_tasks(pipeline):
+        if task.component.container:
+            runs[task.component.key] = runs.get(task.component.key, 0) + task.times
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    containers = {key: _bytes(executors[pipeline.components[key].executor]["container"]) for key in runs}
+    return Estimate(_bytes(spec) + _bytes(platform), containers, runs)
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of value as Go's JSON encoder writes it: <, > and & are six characters each."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return len(text.encode()) + 5 * sum(text.count(character) for character in "<>&")
+
+
+def check_size(size: Estimate) -> Iterator[Finding]:
+    """What is too large."""
+    for name, bytes_ in size.containers.items():
+        if bytes_ > MAX_CONTAINER_BYTES:
+            yield Finding(
+                Severity.ERROR,
+                f"components.{name}",
+                f"its container is {bytes_ / 1000:.0f} kB as JSON: the driver gets it as one argument, and a process "
+                "takes 128 KiB (argument list too long)",
+                "carry less code in the component",
+            )
+    if size.total > WARN_BYTES:
+        too_large = size.total > MAX_BYTES
+        yield Finding(
+            Severity.ERROR if too_large else Severity.WARNING,
+            "the file",
+            f"the Argo Workflow of a finished run is about {size}: above 1 MiB the server stops to report the states "
+            "of tasks, and a finished run shows RUNNING for ever",
+            "carry less code in the components, in fewer tasks; base64 instead of base85, which Go's JSON lengthens",
+        )
