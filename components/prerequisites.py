@@ -8,6 +8,7 @@ from utils.stages.checks import (
     check_backends,
     check_model_server,
     check_object_store,
+    check_rights,
     check_taxonomy_repo,
     check_teacher,
     findings_table,
@@ -82,7 +83,8 @@ def prerequisites(
 
     Parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real completion
     (three tries); the object store has the archive and takes uploads; the taxonomy's repository answers; what trains
-    and serves is there. Parameters mean the same as those of the pipeline with these names.
+    and serves is there; the account may do what the run does. Parameters mean the same as those of the pipeline with
+    these names.
 
     Args:
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is alike.
@@ -102,6 +104,7 @@ def prerequisites(
         "object store": lambda: check_object_store(object_store_secret_dir, ca, base_model, taxonomy_url),
         "teacher": lambda: check_teacher(teacher_secret_dir, ca, retry_seconds, archive),
         "judge": lambda: check_model_server("judge", "chat/completions", judge_secret_dir, ca, retry_seconds),
+        "rights": lambda: check_rights(train_launcher),
         "training and serving": lambda: check_backends(train_launcher, eval_engine, sdg_pipeline),
     }
     found = run_checks(checks)

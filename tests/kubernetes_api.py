@@ -28,6 +28,8 @@ class KubernetesApi:
         logs: text by pod name.
         refused: rights like `delete pytorchjobs` that access reviews deny; `rights` are those that were asked for.
         requests: method and path of every request.
+        user: who asks; a service account is named as `kubectl auth whoami` names it.
+        kinds: what the group kubeflow.org/v1 serves; none: the group is unknown.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,8 @@ class KubernetesApi:
         self.refused: set[str] = set()
         self.rights: list[str] = []
         self.forbidden: set[str] = set()
+        self.user = "system:serviceaccount:lab:pipeline-runner-dspa"
+        self.kinds = ["pytorchjobs"]
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
@@ -67,9 +71,17 @@ class KubernetesApi:
         return self.objects[kind][name]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path.endswith("/selfsubjectreviews"):
+            return 201, {"status": {"userInfo": {"username": self.user}}}
+        if path == "/apis/kubeflow.org/v1":
+            kinds = [
+                {"name": name, "kind": "", "namespaced": True, "singularName": "", "verbs": []} for name in self.kinds
+            ]
+            return (200, {"groupVersion": "kubeflow.org/v1", "resources": kinds}) if kinds else (404, {})
         if path.endswith("/selfsubjectaccessreviews"):
             asked = body["spec"]["resourceAttributes"]
-            self.rights.append(f"{asked['verb']} {asked['resource']}")
+            part = f"/{asked['subresource']}" if asked.get("subresource") else ""
+            self.rights.append(f"{asked['verb']} {asked['resource']}{part}")
             return 201, {"spec": {}, "status": {"allowed": self.rights[-1] not in self.refused}}
         parts = path.rpartition("/namespaces/lab/")[2].split("/")
         kind, name = parts[0], parts[1] if len(parts) > 1 else ""

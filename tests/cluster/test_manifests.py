@@ -11,16 +11,19 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.guide import Guide, change_settings, follow
 from tests.cluster.kserve import kserve_types
+from tests.cluster.openshift import write_values
 from tests.unit.manifests.settings import root, settings
 from utils.cluster.rbac import ROLE
 
-FOLDERS = ("access", "judge", "secrets", "storage", "teacher", "tokens", "workbench")
+FOLDERS = ("access", "judge", "openshift", "secrets", "storage", "teacher", "tokens", "workbench")
 
 
 @pytest.fixture(scope="module")
 def guide(cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
     with kserve_types(cluster):
-        yield follow(cluster, tmp_path_factory.mktemp("checkout"), namespace)
+        found = follow(cluster, tmp_path_factory.mktemp("checkout"), namespace)
+        write_values(found.folder)
+        yield found
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -48,8 +51,11 @@ def test_a_field_that_kserve_does_not_know_is_refused(guide: Guide, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def as_it_stands(cluster: Cluster) -> dict[str, list[str]]:
-    return {folder: rendered(cluster, root() / folder) for folder in (*FOLDERS, "nfs")}
+def as_it_stands(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(root(), copy / "manifests")
+    write_values(copy)
+    return {folder: rendered(cluster, copy / "manifests" / folder) for folder in (*FOLDERS, "nfs")}
 
 
 @pytest.mark.parametrize("key", sorted(settings()))
@@ -58,6 +64,7 @@ def test_a_setting_reaches_all_its_places(
 ) -> None:
     """Its old value is nowhere any more, unless it stands there for something else as well."""
     shutil.copytree(root(), tmp_path / "manifests")
+    write_values(tmp_path)
     value = "31" if key.endswith(("gpus", "cpu")) else "31Gi" if key.endswith(("size", "memory")) else "changed"
     change_settings(tmp_path, {key: value})
     after = {folder: rendered(cluster, tmp_path / "manifests" / folder) for folder in as_it_stands}

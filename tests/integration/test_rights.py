@@ -7,10 +7,15 @@ import pytest
 from kubernetes.config import kube_config
 
 from tests.kubernetes_api import KubernetesApi
-from utils.stages.checks import check_backends, missing_rights
+from utils.stages.checks import check_rights
+from utils.stages.rights import missing_rights
 
-CLAIMS = ["create persistentvolumeclaims", "get persistentvolumeclaims", "delete persistentvolumeclaims"]
-JOBS = ["create pytorchjobs", "get pytorchjobs", "list pytorchjobs", "delete pytorchjobs"]
+NEEDED = {
+    "persistentvolumeclaims": ["create", "get", "delete"],
+    "pytorchjobs": ["create", "get", "list", "delete"],
+}
+USEFUL = {"pods": ["get", "list"], "events": ["list"], "storageclasses": ["get", "list"], "pods/log": ["get"]}
+TRAINING = ("pytorchjobs", "pods/log")
 
 
 @pytest.fixture
@@ -23,18 +28,61 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
     server.stop()
 
 
-@pytest.mark.parametrize(("launcher", "rights"), [("pytorchjob", CLAIMS + JOBS), ("process", CLAIMS)])
-def test_each_right_that_later_tasks_need_is_asked_for(api: KubernetesApi, launcher: str, rights: list[str]) -> None:
-    assert check_backends(launcher, "vllm", "full") == []
-    assert api.rights == rights
+def words(rights: dict[str, list[str]]) -> list[str]:
+    return [f"{verb} {resource}" for resource, verbs in rights.items() for verb in verbs]
 
 
-@pytest.mark.parametrize("right", CLAIMS + JOBS)
+@pytest.mark.parametrize("launcher", ["pytorchjob", "process"])
+def test_each_right_that_later_tasks_need_is_asked_for(api: KubernetesApi, launcher: str) -> None:
+    assert check_rights(launcher) == []
+    asked = {resource: verbs for resource, verbs in {**NEEDED, **USEFUL}.items()}
+    if launcher == "process":
+        asked = {resource: verbs for resource, verbs in asked.items() if resource not in TRAINING}
+    assert sorted(api.rights) == sorted(words(asked))
+
+
+@pytest.mark.parametrize("right", words(NEEDED))
 def test_a_missing_right_is_named_and_not_swallowed(api: KubernetesApi, right: str) -> None:  # trap 9
     api.refused.add(right)
     (finding,) = missing_rights("pytorchjob")
-    assert finding["problem"] == f"the pod's ServiceAccount may not {right} in lab"
-    assert "the Role ilab-pipeline of manifests/" in finding["remedy"]
+    assert finding["problem"] == f"the pod's ServiceAccount pipeline-runner-dspa may not {right} in lab"
+    assert "level" not in finding
+    assert finding["remedy"].startswith("oc apply -k manifests/openshift grants all")
+
+
+@pytest.mark.parametrize("right", words(USEFUL))
+def test_a_right_that_only_explains_things_is_a_warning_that_says_what_is_lost(api: KubernetesApi, right: str) -> None:
+    api.refused.add(right)
+    (finding,) = missing_rights("pytorchjob")
+    assert finding["level"] == "warning"
+    assert f"may not {right}" in finding["problem"].partition(": ")[0]
+    assert finding["problem"].partition(": ")[2]
+
+
+def test_all_verbs_of_a_kind_are_granted_by_one_line(api: KubernetesApi) -> None:
+    api.refused |= set(words({"pytorchjobs": NEEDED["pytorchjobs"]}))
+    (finding,) = missing_rights("pytorchjob")
+    name = "ilab-pytorchjobs-create-get-list-delete"
+    assert finding["remedy"].partition("this alone: ")[2] == (
+        f"oc -n lab create role {name} --verb=create,get,list,delete --resource=pytorchjobs.kubeflow.org; "
+        f"oc -n lab create rolebinding {name}-pipeline-runner-dspa --role={name} "
+        "--serviceaccount=lab:pipeline-runner-dspa"
+    )
+
+
+def test_the_account_of_plain_kubernetes_is_sent_to_its_own_folder(api: KubernetesApi) -> None:
+    api.user = "system:serviceaccount:lab:ilab-pipeline"
+    api.refused.add("create persistentvolumeclaims")
+    (finding,) = missing_rights("process")
+    assert finding["remedy"].startswith("kubectl apply -k manifests/access grants all")
+
+
+def test_a_user_who_is_no_service_account_gets_a_line_to_fill_in(api: KubernetesApi) -> None:
+    api.user = "someone"
+    api.refused.add("create persistentvolumeclaims")
+    (finding,) = missing_rights("process")
+    assert finding["problem"] == "the pod's ServiceAccount may not create persistentvolumeclaims in lab"
+    assert "--serviceaccount=lab:ACCOUNT" in finding["remedy"]
 
 
 def test_a_pod_without_a_token_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ A finding is {"check", "level", "problem", "remedy"}: level is "error" (the run 
 
 from typing import Any
 
-from utils.stages.claims import kube_call, kube_namespace
 from utils.stages.credentials import model_server, object_store_settings, secret_keys
 from utils.stages.git import check_taxonomy_source, git_credentials, run_git
 from utils.stages.object_store import s3_call, s3_client
 from utils.stages.outcome import failure
+from utils.stages.rights import missing_rights, training_operator
 
 
 def run_checks(checks: dict) -> list:
@@ -202,7 +202,7 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
     found = training_operator() if launcher == "pytorchjob" else []
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         # The stages' own image has the libraries, this one need not.
-        return found or missing_rights(launcher)
+        return found
     needs = {"process": ["torch", "instructlab.training"], "llama.cpp": ["xllamacpp", "gguf"], "vllm": ["vllm"]}
     for user in (launcher, engine):
         for module in needs.get(user, []):
@@ -218,61 +218,11 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
     return found
 
 
-def training_operator() -> list:
-    """Whether the cluster has PyTorchJobs that the run may use.
+def check_rights(launcher: str) -> list:
+    """The account of the run may do what later tasks do; on one machine there is nothing to ask."""
+    import os
 
-    Raises:
-        SystemExit: the API server stayed away.
-    """
-    from kubernetes import client, config
-
-    try:
-        namespace = kube_namespace()
-        jobs = ("kubeflow.org", "v1", namespace, "pytorchjobs")
-        kube_call(client.CustomObjectsApi().list_namespaced_custom_object, *jobs, limit=1)
-    except config.ConfigException:
-        problem, remedy = (
-            "train_launcher pytorchjob needs a cluster",
-            "-p train_launcher=process trains on this machine",
-        )
-    except client.ApiException as error:
-        problem = f"PyTorchJobs can't be used in {namespace} ({error.status} {error.reason})"
-        remedy = "install the Kubeflow training operator (OpenShift AI: the component trainingoperator)"
-        if error.status in (401, 403):
-            remedy = f"let the pipeline's ServiceAccount use pytorchjobs.kubeflow.org in {namespace}"
-    else:
-        return []
-    return [{"problem": problem, "remedy": remedy}]
-
-
-def missing_rights(launcher: str) -> list:
-    """What the pod's service account is not allowed to do that later tasks do: volumes, training, clean-up."""
-    from kubernetes import client, config
-
-    try:
-        namespace = kube_namespace()
-    except config.ConfigException:
-        return [
-            {"problem": "the pod has no token for the Kubernetes API", "remedy": "let it mount its account's token"}
-        ]
-    found = []
-    needs = [("", "persistentvolumeclaims", ["create", "get", "delete"])]
-    if launcher == "pytorchjob":
-        needs.append(("kubeflow.org", "pytorchjobs", ["create", "get", "list", "delete"]))
-    for group, resource, verbs in needs:
-        for verb in verbs:
-            asked = {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
-            review = {"spec": {"resourceAttributes": asked}}
-            try:
-                answer = kube_call(client.AuthorizationV1Api().create_self_subject_access_review, review)
-            except client.ApiException as error:
-                print(f"rights can't be checked ({error.status} {error.reason})", flush=True)
-                return []
-            if not answer.status.allowed:
-                problem = f"the pod's ServiceAccount may not {verb} {resource} in {namespace}"
-                remedy = f"let its Role {verb} {resource} (on plain Kubernetes: the Role ilab-pipeline of manifests/)"
-                found.append({"problem": problem, "remedy": remedy})
-    return found
+    return missing_rights(launcher) if os.environ.get("KUBERNETES_SERVICE_HOST") else []
 
 
 def outcome_of_checks(findings: list) -> Any:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.openshift_role import OPERATOR_RULES, granted
 from tests.unit.manifests.settings import objects_of, root, settings, values_at
 from utils import images
 from utils.cluster.rbac import ROLE, role
 from utils.stages.credentials import model_server, object_store_settings
+from utils.stages.rights import rights_of_run
 
 FOLDERS = sorted(path.parent.name for path in root().glob("*/kustomization.yaml") if path.parent.name != "settings")
 OUR_IMAGES = {value for name, value in vars(images).items() if name.isupper()}
@@ -109,6 +111,43 @@ def test_the_role_is_what_a_run_needs_and_what_show_prints() -> None:
         for subject in one.get("subjects", []):
             del subject["namespace"]
     assert objects_of("access") == expected
+
+
+def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_more() -> None:
+    """Every account may read storage classes on OpenShift: the ClusterRole basic-user is bound to all who log in."""
+    lacking = {}
+    for group, resource, verbs, _ in rights_of_run("pytorchjob"):
+        missing = [verb for verb in verbs if verb not in granted(OPERATOR_RULES, group, resource)]
+        if missing and resource != "storageclasses":
+            lacking[group, resource] = missing
+    made, binding = objects_of("openshift")
+    ours = {(rule["apiGroups"][0], rule["resources"][0]): rule["verbs"] for rule in made["rules"]}
+    assert ours == lacking
+    assert len(made["rules"]) == len(ours)
+    assert binding["roleRef"]["name"] == made["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": settings()["pipeline-runner"]}]
+
+
+def test_the_role_for_plain_kubernetes_has_every_right_of_the_stages() -> None:
+    (rules,) = [one["rules"] for one in objects_of("access") if one["kind"] == "Role"]
+    for group, resource, verbs, loss in rights_of_run("pytorchjob"):
+        if resource != "storageclasses":
+            assert granted(rules, group, resource) >= set(verbs), (resource, loss)
+
+
+def test_secrets_for_openshift_come_from_files_that_git_ignores_with_the_keys_of_the_templates() -> None:
+    """Applied again, the folder keeps what stands in the Secrets: the values are in the files, not in a template."""
+    folder = root() / "openshift"
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    templates = {one["metadata"]["name"]: one["stringData"] for one in objects_of("secrets")}
+    assert kustomization["generatorOptions"] == {"disableNameSuffixHash": True}
+    assert {one["name"] for one in kustomization["secretGenerator"]} == set(templates)
+    for one in kustomization["secretGenerator"]:
+        (file,) = one["envs"]
+        lines = (folder / f"{file}.example").read_text().splitlines()
+        values = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+        assert values == templates[one["name"]]
+    assert "/manifests/openshift/*.env\n" in (root().parent / ".gitignore").read_text()
 
 
 def test_the_workbench_runs_under_the_account_with_that_role() -> None:

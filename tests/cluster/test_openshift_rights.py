@@ -1,0 +1,123 @@
+"""The account of OpenShift AI's runs on a real API server: what it lacks is found before anything is spent."""
+
+import base64
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.node import wait_for
+from tests.cluster.openshift import ACCOUNT, openshift_objects, operator_role
+from tests.openshift_role import OPERATOR_RULES
+from utils.stages.rights import missing_rights, rights_of_run
+
+Rules = list[dict[str, Any]]
+RIGHTS = [(group, resource, verb) for group, resource, verbs, _ in rights_of_run("pytorchjob") for verb in verbs]
+WARNINGS = {resource for _, resource, _, loss in rights_of_run("pytorchjob") if loss}
+
+
+@pytest.fixture
+def project(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A namespace with the operator's Role. Stages' functions called here act as the account of its runs."""
+    with cluster.namespace(f"openshift-{uuid.uuid4().hex[:8]}", mounted=False) as name:
+        operator_role(cluster, name)
+        place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+        monkeypatch.setattr(place, str(kubeconfig(cluster, name, tmp_path)))
+        yield name
+
+
+def kubeconfig(cluster: Cluster, namespace: str, folder: Path) -> Path:
+    """A kubeconfig with a token of the account."""
+    view = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    token = cluster.kubectl("create", "token", ACCOUNT, "-n", namespace).strip()
+    view["users"] = [{"name": "account", "user": {"token": token}}]
+    view["contexts"][0]["context"] |= {"user": "account", "namespace": namespace}
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(view))
+    return path
+
+
+def settled(expected: set[str], what: str) -> list[dict[str, Any]]:
+    """The findings, once the API server goes by the Roles of the moment: those about these kinds."""
+    found: list[dict[str, Any]] = []
+
+    def known() -> bool:
+        found[:] = missing_rights("pytorchjob")
+        return {
+            one["problem"].partition(" may not ")[2].split(" in ")[0].split(":")[0].split()[-1] for one in found
+        } == expected
+
+    wait_for(what, known, 20)
+    return found
+
+
+def test_the_operators_role_lacks_pytorchjobs_and_one_line_for_each_kind_mends_it(
+    cluster: Cluster, project: str
+) -> None:
+    found = settled({"pytorchjobs", "events", "storageclasses"}, "the operator's Role")
+    errors = [one for one in found if one.get("level") != "warning"]
+    (error,) = errors
+    assert f"ServiceAccount {ACCOUNT} may not create, get, list, delete pytorchjobs in {project}" in error["problem"]
+    try:
+        for one in found:
+            run_remedy(cluster, one["remedy"])
+        settled(set(), "rights by the lines of the findings")
+    finally:
+        cluster.kubectl("delete", "clusterrole", "ilab-storageclasses-get-list")
+        cluster.kubectl("delete", "clusterrolebinding", f"ilab-storageclasses-get-list-{project}-{ACCOUNT}")
+
+
+def run_remedy(cluster: Cluster, remedy: str) -> None:
+    """Paste the line of a finding into a shell, `oc` being this cluster's kubectl."""
+    line = remedy.partition("this alone: ")[2] or remedy.partition("a cluster administrator: ")[2]
+    assert line.startswith("oc "), remedy
+    text = f'set -eu; oc() {{ "{cluster.kubectl_path}" --kubeconfig "{cluster.kubeconfig}" "$@"; }}; {line}'
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_manifests_for_openshift_give_all_that_a_run_needs(cluster: Cluster, project: str, tmp_path: Path) -> None:
+    cluster.apply(*openshift_objects(cluster, project, tmp_path))
+    # On OpenShift every account may read storage classes; this cluster has no such ClusterRole.
+    settled({"storageclasses"}, "the Roles of operator and manifests/openshift")
+    secrets = {one["metadata"]["name"]: one["data"] for one in cluster.get("secrets", "-n", project)["items"]}
+    assert set(secrets) == {"sdg-object-store-credentials", "teacher-secret", "judge-secret"}
+    assert base64.b64decode(secrets["teacher-secret"]["model_name"]) == b"mixtral"
+
+
+def test_each_missing_verb_in_turn_is_a_finding(cluster: Cluster, project: str, tmp_path: Path) -> None:
+    """Trap 9, without a pod: the Role loses one verb after another."""
+    (ours,) = [one for one in openshift_objects(cluster, project, tmp_path) if one["kind"] == "Role"]
+    whole = [*OPERATOR_RULES, *ours["rules"]]
+    for group, resource, verb in RIGHTS:
+        if resource == "storageclasses":
+            continue
+        give(cluster, project, without(whole, group, resource, verb))
+        found = settled({resource, "storageclasses"}, f"a Role without {verb} {resource}")
+        (finding,) = [one for one in found if f"may not {verb} {resource} in {project}" in one["problem"]]
+        assert (finding.get("level") == "warning") == (resource in WARNINGS)
+    give(cluster, project, whole)
+    settled({"storageclasses"}, "the whole Role")
+
+
+def without(rules: Rules, group: str, resource: str, verb: str) -> Rules:
+    """The rules with one verb of one kind taken out."""
+    kept: Rules = []
+    for rule in rules:
+        if group in rule["apiGroups"] and resource in rule["resources"]:
+            others = [one for one in rule["resources"] if one != resource]
+            kept += [{**rule, "resources": others}] if others else []
+            rule = {**rule, "resources": [resource], "verbs": [one for one in rule["verbs"] if one != verb]}
+        kept.append(rule)
+    return [rule for rule in kept if rule["verbs"]]
+
+
+def give(cluster: Cluster, namespace: str, rules: Rules) -> None:
+    """Let the account's Role be these rules."""
+    patch = json.dumps([{"op": "replace", "path": "/rules", "value": rules}])
+    cluster.kubectl("patch", "role", ACCOUNT, "-n", namespace, "--type=json", "-p", patch)
