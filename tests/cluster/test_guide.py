@@ -165,6 +165,38 @@ def test_teacher_and_judge(served: Guide) -> None:
     assert get(served, "inferenceservice", "prometheus-8x7b-v2-0")["spec"]["predictor"]["maxReplicas"] == 1
 
 
+def test_endpoints(served: Guide) -> None:
+    """The addresses are those that KServe writes for a RawDeployment with a Route and enable-auth: createRawURLODH
+    and OauthProxyPort (8443) in kube_ingress_reconciler.go, the same from OpenShift AI 2.25 to 3.5."""
+    expected = []
+    for name in ("mixtral", "prometheus-8x7b-v2-0"):
+        outside = f"https://{name}-{served.namespace}.apps.example.com"
+        inside = f"https://{name}-predictor.{served.namespace}.svc.cluster.local:8443"
+        status = json.dumps({"status": {"url": outside, "address": {"url": inside}}})
+        words = ("--subresource=status", "--type=merge", "-p", status)
+        served.cluster.kubectl("patch", "inferenceservice", name, "-n", served.namespace, *words)
+        expected += [f"{outside}/v1", f"{inside}/v1"]
+    assert served.run("test_endpoints").split() == expected
+
+
+def test_a_longer_timeout(served: Guide) -> None:
+    served.run("test_a_longer_timeout")
+    found = get(served, "inferenceservice", "mixtral")
+    assert found["spec"]["predictor"]["timeout"] == 600
+    assert found["metadata"]["annotations"]["haproxy.router.openshift.io/timeout"] == "600s"
+
+
+def test_the_serverless_form(served: Guide) -> None:
+    """And back: what the form added is gone again."""
+    mode, knative = "serving.kserve.io/deploymentMode", "serving.knative.openshift.io/enablePassthrough"
+    for block, expected in (("test_the_serverless_form", "Serverless"), ("test_teacher_and_judge", "RawDeployment")):
+        served.run(block)
+        for name in ("mixtral", "prometheus-8x7b-v2-0"):
+            annotations = get(served, "inferenceservice", name)["metadata"]["annotations"]
+            assert annotations[mode] == expected
+            assert (knative in annotations) == (expected == "Serverless")
+
+
 @pytest.mark.parametrize("name", ["mixtral", "judge"])
 def test_tokens_with_a_duration(served: Guide, name: str) -> None:
     served.run("test_tokens_with_a_duration")

@@ -15,7 +15,8 @@ from tests.cluster.openshift import write_values
 from tests.unit.manifests.settings import root, settings
 from utils.cluster.rbac import ROLE
 
-FOLDERS = ("access", "judge", "openshift", "secrets", "storage", "teacher", "tokens", "workbench")
+SERVERLESS = ("serverless/judge", "serverless/teacher")
+FOLDERS = ("access", "judge", "openshift", "secrets", *SERVERLESS, "storage", "teacher", "tokens", "workbench")
 
 
 @pytest.fixture(scope="module")

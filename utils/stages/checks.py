@@ -6,8 +6,9 @@ A finding is {"check", "level", "problem", "remedy"}: level is "error" (the run 
 
 from typing import Any
 
-from utils.stages.credentials import model_server, object_store_settings, secret_keys
+from utils.stages.credentials import object_store_settings, secret_keys
 from utils.stages.git import check_taxonomy_source, git_credentials, run_git
+from utils.stages.model_checks import check_model_server
 from utils.stages.object_store import s3_call, s3_client
 from utils.stages.outcome import failure
 from utils.stages.rights import missing_rights, training_operator
@@ -58,79 +59,6 @@ def findings_table(names: list, findings: list) -> str:
         own = [f for f in findings if f["check"] == name] or [{"level": "passed", "problem": "", "remedy": ""}]
         rows += [f"| {name} | {f['level']} | {cell(f['problem'])} | {cell(f['remedy'])} |" for f in own]
     return "\n".join(rows) + "\n"
-
-
-def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list:
-    """One real completion from the teacher or the judge: three tries, long enough for a model that is cold.
-
-    Args:
-        role: `teacher` or `judge`.
-        path: `completions` or `chat/completions`, whichever the role is used by.
-        retry_seconds: pause before the second try, twice that before the third; a try waits six times as long for its
-            answer.
-    """
-    import time
-
-    server = model_server(secret_dir, role)
-    for attempt in range(3):
-        problem, remedy, again = ask_model(server, role, path, ca, retry_seconds * 6)
-        if not problem:
-            return []
-        if not again:
-            break
-        print(f"{role}, try {attempt + 1} of 3: {problem}", flush=True)
-        if attempt < 2:
-            time.sleep(retry_seconds * 2**attempt)
-    return [{"problem": problem, "remedy": remedy}]
-
-
-def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tuple:
-    """Ask once for a completion: what is wrong ("" when it answered), the remedy, and whether to try again."""
-    from urllib.parse import urlsplit
-
-    import requests
-
-    url = f"{server['endpoint']}/{path}"
-    where = f"{role} {server['model_name']!r} at {urlsplit(url).hostname}"
-    secret = f"the {role}'s Secret"
-    log = "look at its pod's log"
-    question = "What colour is a clear sky by day? Answer with one word."
-    body: dict = {"model": server["model_name"], "max_tokens": 16, "temperature": 0}
-    # A plain completion goes on with the text: after a question it may end at once.
-    start = "The capital of France is"
-    body |= {"messages": [{"role": "user", "content": question}]} if "chat" in path else {"prompt": start}
-    # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
-    token = server["api_token"]
-    headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
-    try:
-        answer = requests.post(
-            url, json=body, headers=headers, timeout=(10, seconds), verify=ca or True, allow_redirects=False
-        )
-    except requests.exceptions.SSLError as error:
-        remedy = "add its CA to k8s_ca_configmap under k8s_ca_key (locally: a config map in --secrets)"
-        return f"{where}: TLS can't be verified ({str(error)[-160:]})", remedy, False
-    except requests.exceptions.Timeout:
-        return f"{where} gave no answer in {seconds:g} s", f"{log}: is it loading, or overloaded?", True
-    except requests.exceptions.RequestException as error:
-        return f"{where} can't be reached ({type(error).__name__})", f"start it, or correct endpoint in {secret}", True
-    said = " ".join((answer.text.replace(token, "***") if token else answer.text).split())[:200]
-    status = answer.status_code
-    if status in (401, 403):
-        return f"{where} refuses the token ({status})", f"renew api_token in {secret}; tokens expire", False
-    if status == 404:
-        remedy = f"correct model_name or endpoint in {secret}; GET {server['endpoint']}/models lists its models"
-        return f"{where}: no such model, or no {path} (404: {said})", remedy, False
-    if status != 200:
-        again = status in (408, 429) or status >= 500
-        return f"{where} answered {status}: {said}", f"{log}, and check endpoint in {secret}", again
-    try:
-        choice = answer.json()["choices"][0]
-        text = choice["message"]["content"] if "chat" in path else choice["text"]
-        if (text or "").strip() or choice.get("finish_reason") == "length":
-            return "", "", False
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return f"{where} answers, but no completion: {said}", f"endpoint in {secret} must be an OpenAI API", False
-    return f"{where} answered with no text", f"{log}; is it an instruct model?", False
 
 
 def check_teacher(secret_dir: str, ca: str, retry_seconds: float, archive: bool) -> list:

@@ -43,7 +43,8 @@ def values_at(one: dict[str, Any], target: dict[str, Any]) -> Iterator[str]:
             if isinstance(value, dict) and step not in value and options.get("create"):
                 return
             value = value[step] if isinstance(value, dict) else item(value, step)
-        yield value.split(options["delimiter"])[options.get("index", 0)] if "delimiter" in options else value
+        # kustomize leaves a number a number.
+        yield value.split(options["delimiter"])[options.get("index", 0)] if "delimiter" in options else str(value)
 
 
 def selects(selector: dict[str, str], one: dict[str, Any]) -> bool:
