@@ -124,8 +124,8 @@ def ilab_pipeline(
     k8s_storage_class_name: str = "standard",
     k8s_storage_size: str = "100Gi",
     k8s_keep_volume: str = "never",
-    k8s_ca_configmap: str = "kube-root-ca.crt",
-    k8s_ca_key: str = "ca.crt",
+    k8s_ca_configmap: str = "odh-trusted-ca-bundle",
+    k8s_ca_key: str = "ca-bundle.crt",
 ) -> None:
     """Train a model on a taxonomy, and hand it back with the proof that it is better.
 
@@ -197,8 +197,9 @@ def ilab_pipeline(
         k8s_storage_class_name: Storage class of the run's volume; it must allow ReadWriteMany.
         k8s_storage_size: Size of the run's volume. For 7B: 100Gi at least, 350Gi for 10 checkpoints, 550Gi to resume.
         k8s_keep_volume: Keep the run's volume: never, on_failure or always.
-        k8s_ca_configmap: ConfigMap with a certificate authority to trust besides the public ones.
-        k8s_ca_key: Key of the certificate in that ConfigMap.
+        k8s_ca_configmap: ConfigMap with certificate authorities to trust besides the public ones and the cluster's; no
+            dots in its name. May be missing.
+        k8s_ca_key: Key of the certificates (PEM) in that ConfigMap.
     """
     ca_file = f"{CA}/{k8s_ca_key}"
 
@@ -210,7 +211,8 @@ def ilab_pipeline(
             teacher_secret_dir=TEACHER,
             judge_secret_dir=JUDGE,
             taxonomy_secret_dir=TAXONOMY_REPO,
-            secret_names=f"{sdg_object_store_secret},{sdg_teacher_secret},{eval_judge_secret},{sdg_repo_secret}",
+            secret_names=f"{sdg_object_store_secret},{sdg_teacher_secret},{eval_judge_secret},{sdg_repo_secret},"
+            f"{k8s_ca_configmap}",
             ca_file=ca_file,
             base_model=sdg_base_model,
             taxonomy_url=sdg_repo_url,

@@ -4,7 +4,8 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.credentials import ca_bundle, object_store_settings
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import object_store_settings
 from utils.stages.git import check_taxonomy_source, clone_taxonomy, head_commit
 from utils.stages.marker import finished_result, inputs_hash, write_marker
 from utils.stages.object_store import object_stat, s3_client

@@ -4,6 +4,7 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
+from utils.stages.authorities import ca_bundle, certificates_of
 from utils.stages.checks import (
     check_backends,
     check_model_server,
@@ -15,8 +16,7 @@ from utils.stages.checks import (
     outcome_of_checks,
     run_checks,
 )
-from utils.stages.credentials import ca_bundle
-from utils.stages.parameters import check_parameters
+from utils.stages.parameters import check_object_names, check_parameters, object_names
 from utils.stages.tree import check_base_model
 
 
@@ -88,17 +88,25 @@ def prerequisites(
 
     Args:
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is alike.
-        secret_names: Names of these four Secrets in this order, with commas between them, for messages.
+        secret_names: Names of these four Secrets in this order, and of the ConfigMap of ca_file, with commas between.
         ca_file: PEM file of additional certificate authorities; may be missing.
         retry_seconds: Pause before the second try of a model server; a try waits six times as long for its answer.
         findings: The table of findings.
     """
+    import os
+
     given = dict(locals())
-    ca = ca_bundle(ca_file)
+    names = secret_names.split(",")
+    mounted = dict(zip(object_names(), names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
+    ca = ca_bundle(ca_file, strict=False)
     archive = not base_model or not taxonomy_url
     source = (taxonomy_url, taxonomy_branch, taxonomy_pr, taxonomy_commit, taxonomy_secret_dir, ca)
     checks = {
-        "parameters": lambda: check_parameters(given),
+        "parameters": lambda: [
+            *check_parameters(given),
+            *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
+        ],
+        "certificate authorities": lambda: certificates_of(ca_file) and [],
         "base model": lambda: check_base_model(base_model),
         "taxonomy": lambda: check_taxonomy_repo(*source),
         "object store": lambda: check_object_store(object_store_secret_dir, ca, base_model, taxonomy_url),
@@ -109,8 +117,9 @@ def prerequisites(
     }
     found = run_checks(checks)
     folders = [object_store_secret_dir, teacher_secret_dir, judge_secret_dir, taxonomy_secret_dir]
+    folders.append(os.path.dirname(ca_file))
     for finding in found:
-        for name, folder in zip(secret_names.split(","), folders, strict=True):
+        for name, folder in zip(names, folders, strict=True):
             finding["problem"] = finding["problem"].replace(f"mounted at {folder}", f"{name} mounted at {folder}")
     table = findings_table(list(checks), found)
     print(table, flush=True)

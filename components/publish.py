@@ -5,7 +5,8 @@ from kfp import dsl
 from components.stage import stage
 from utils.images import NOTEBOOK
 from utils.stages.archive import tree_size, write_tar
-from utils.stages.credentials import ca_bundle, object_store_settings
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import object_store_settings
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.object_store import s3_client, upload_stream
 from utils.stages.publication import archive_key, gate_checks, provenance, read_scores

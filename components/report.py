@@ -6,7 +6,8 @@ from components.stage import stage
 from utils.images import NOTEBOOK
 from utils.report.facts import report_facts
 from utils.report.page import render
-from utils.stages.credentials import ca_bundle, object_store_settings
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import object_store_settings
 from utils.stages.object_store import s3_call, s3_client
 from utils.stages.publication import archive_key
 

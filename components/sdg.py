@@ -4,7 +4,8 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import INSTRUCTLAB
-from utils.stages.credentials import ca_bundle, model_server
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import model_server
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.sdg import generate_samples, imported_samples, pipeline_hash
 from utils.stages.sdg_taxonomy import check_taxonomy, sdg_environment

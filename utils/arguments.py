@@ -12,7 +12,7 @@ import yaml
 
 from utils.errors import UsageError
 from utils.ir.model import Parameter
-from utils.stages.parameters import check_parameters
+from utils.stages.parameters import check_object_names, check_parameters
 
 # What each type of the file means to the person who writes a value.
 _EXPECTED = {
@@ -68,14 +68,19 @@ def load_arguments(
     return arguments
 
 
-def check_ranges(parameters: Mapping[str, Parameter], arguments: Mapping[str, Any]) -> None:
+def check_ranges(parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], place: str) -> None:
     """Refuse values that the prerequisites of our own pipeline would, defaults included.
+
+    Args:
+        place: local, kubernetes or kfp. The names of Secrets and ConfigMaps are those of objects on a cluster alone.
 
     Raises:
         UsageError: one that lists every finding.
     """
     given = {name: spec.default for name, spec in parameters.items() if spec.has_default} | dict(arguments)
     found = [one["problem"] for one in check_parameters(given)]
+    if place != "local":
+        found += [one["problem"] for one in check_object_names(given, on_kfp=place == "kfp")]
     if found:
         what = f"{len(found)} of the arguments can't be used"
         raise UsageError(what, "\n         ".join(found), "correct them; docs/parameters.md describes every parameter")

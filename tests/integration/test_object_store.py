@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.relay import Relay
-from utils.stages.credentials import ca_bundle, object_store_settings
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import object_store_settings
 from utils.stages.object_store import (
     download_object,
     etag_check,

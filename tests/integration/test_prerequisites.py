@@ -26,7 +26,7 @@ TOKEN = "canary-5e1f0c"
 RETRY_SECONDS = 0.05
 
 GOOD: dict[str, Any] = {
-    "secret_names": "our-store,our-teacher,our-judge,our-git",
+    "secret_names": "our-store,our-teacher,our-judge,our-git,our-ca",
     "base_model": "",
     "taxonomy_url": "",
     "taxonomy_branch": "",
@@ -111,7 +111,7 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             f"{name}_secret_dir": str(tmp_path / name) for name in ("object_store", "teacher", "judge", "taxonomy")
         }
         findings = SimpleNamespace(path=str(tmp_path / "findings.md"))
-        rest = {"ca_file": str(tmp_path / "no-ca"), "retry_seconds": RETRY_SECONDS, "findings": findings}
+        rest = {"ca_file": str(tmp_path / "ca" / "ca-bundle.crt"), "retry_seconds": RETRY_SECONDS, "findings": findings}
         try:
             prerequisites.python_func(**{**GOOD, **folders, **rest, **arguments})
         finally:
@@ -296,6 +296,32 @@ def test_no_token_but_the_secrets_own_is_sent_and_never_to_another_host(
     open_server = serve(CHAT)
     assert judge_findings(tmp_path / "open", open_server.url, token="") == []
     assert "authorization" not in open_server.requests[0]["headers"]
+
+
+def test_a_certificate_file_that_cannot_be_used_is_one_finding_among_the_others(
+    run_stage: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "ca" / "root.pem").write_text("nothing")
+    with pytest.raises(
+        SystemExit, match="the ConfigMap our-ca mounted at .* has no key ca-bundle.crt: it has root.pem"
+    ):
+        run_stage()
+    with pytest.raises(SystemExit) as error:
+        run_stage(ca_file=str(tmp_path / "ca" / "root.pem"), train_memory_per_worker="250")
+    assert "root.pem is no file of PEM certificates" in str(error.value)
+    assert "did you mean 250Gi?" in str(error.value)
+
+
+@pytest.mark.parametrize(("on_kfp", "told"), [(True, True), (False, False)])
+def test_an_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_there_alone(
+    run_stage: Callable[..., str], monkeypatch: pytest.MonkeyPatch, on_kfp: bool, told: bool
+) -> None:
+    if on_kfp:
+        monkeypatch.setenv("KFP_POD_NAME", "ilab-abc-system-container-impl-1")
+    with pytest.raises(SystemExit) as error:
+        run_stage(secret_names="our-store,our-teacher,our-judge,our-git,kube-root-ca.crt")
+    assert ("k8s_ca_configmap is 'kube-root-ca.crt'" in str(error.value)) is told
 
 
 @pytest.fixture(scope="module")

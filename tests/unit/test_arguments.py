@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from utils.arguments import load_arguments, typed
+from utils.arguments import check_ranges, load_arguments, typed
+from utils.cli.compile import our_pipeline
+from utils.cli.run import default_package, run
+from utils.cli.submit import pipeline_command
 from utils.errors import UsageError
+from utils.ir.load import load
 from utils.ir.model import Parameter
 
 SPECS = {
@@ -160,3 +165,26 @@ def test_an_argument_without_a_name_does_not_tell_its_credentials() -> None:
 )
 def test_addresses_without_credentials_are_taken(value: str) -> None:
     assert load_arguments(SPECS, [], [f"name={value}", "required=x"])["name"] == value
+
+
+@pytest.mark.parametrize("command", [run, pipeline_command(our_pipeline()).commands["run"]], ids=["run", "pipeline.py"])
+def test_an_object_that_kubeflow_pipelines_cannot_mount_is_refused_before_anything_is_submitted(
+    command: click.Command,
+) -> None:
+    """Trap 46: on the server the pod of the first task is invalid, which leaves neither a log nor a message."""
+    place = ["--on", "kfp"] if command is run else []
+    wrong = ["-p", "k8s_ca_configmap=kube-root-ca.crt", "-p", "eval_judge_secret=judge.secret"]
+    with pytest.raises(UsageError) as caught:
+        command.main([*place, "--host", "http://127.0.0.1:1", *wrong], standalone_mode=False)
+    assert "2 of the arguments can't be used" in caught.value.what
+    assert "k8s_ca_configmap is 'kube-root-ca.crt'" in caught.value.cause
+    assert "names the pod's volume after the object" in caught.value.cause
+
+
+def test_the_same_name_is_right_where_our_own_jobs_mount_it() -> None:
+    pipeline = load(default_package())
+    given = {"k8s_ca_configmap": "kube-root-ca.crt", "k8s_ca_key": "ca.crt"}
+    check_ranges(pipeline.parameters, given, "kubernetes")
+    with pytest.raises(UsageError, match="1 of the arguments"):
+        check_ranges(pipeline.parameters, {"sdg_repo_secret": "my_secret"}, "kubernetes")
+    check_ranges(pipeline.parameters, {"sdg_repo_secret": "my_secret"}, "local")

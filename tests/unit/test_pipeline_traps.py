@@ -15,6 +15,7 @@ from components.compile import compile_pipeline
 from utils.cli.compile import executor_source, names_of, our_pipeline
 from utils.errors import UsageError
 from utils.lint import lint_text
+from utils.stages.parameters import check_object_names, object_names
 from utils.stages.training import seconds_of
 from utils.stages.writable import writable_folders
 
@@ -72,12 +73,28 @@ def test_prerequisites_call_each_secret_by_the_name_that_is_mounted(package: Pat
     inputs = dict(tasks(spec))["prerequisites"]["inputs"]["parameters"]
     executor = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-prerequisites"]
     mounted = {m["mountPath"]: m["secretNameParameter"] for m in executor["secretAsVolume"]}
+    (config_map,) = executor["configMapAsVolume"]
+    mounted[config_map["mountPath"]] = config_map["configMapNameParameter"]
     folders = [inputs[f"{role}_secret_dir"] for role in ("object_store", "teacher", "judge", "taxonomy")]
+    paths = [folder["runtimeValue"]["constant"] for folder in folders]
+    paths.append(inputs["ca_file"]["runtimeValue"]["constant"].partition("/{{")[0])
     names = inputs["secret_names"]["runtimeValue"]["constant"].split(",")
-    for folder, name in zip(folders, names, strict=True):
-        parameter = re.findall(r"'(.+)'", name)[0]
-        path = folder["runtimeValue"]["constant"]
+    parameters = [re.findall(r"'(.+)'", name)[0] for name in names]
+    assert parameters == object_names()
+    for path, parameter in zip(paths, parameters, strict=True):
         assert mounted[path] == inputs[parameter], path
+
+
+def test_every_object_that_a_task_mounts_has_a_parameter_whose_name_is_checked(package: Path) -> None:
+    """Trap 46: Kubeflow Pipelines names the pod's volume after the object, so a dot in its name stopped every run."""
+    spec, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    mounts = [m for e in executors for m in e.get("secretAsVolume", []) + e.get("configMapAsVolume", [])]
+    named = {(m.get("secretNameParameter") or m["configMapNameParameter"])["componentInputParameter"] for m in mounts}
+    assert named == {*object_names()}
+    assert all(m["optional"] for m in mounts), "one that is missing is a finding, and no pod that hangs"
+    defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
+    assert check_object_names(defaults, on_kfp=True) == []
 
 
 def test_both_phases_share_one_component(spec: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ def run(
     pipeline = load(package)
     arguments = load_arguments(pipeline.parameters, files, pairs)
     if package.resolve() == default_package().resolve():
-        check_ranges(pipeline.parameters, arguments)
+        check_ranges(pipeline.parameters, arguments, place)
     if place == "kfp":
         of_server = {name: options[name] for name in _option_names(kfp_options)}
         sys.exit(submit_run(package, arguments, run_id=run_id, output=output, **of_server))

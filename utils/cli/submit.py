@@ -200,7 +200,7 @@ def pipeline_command(pipeline: Any) -> click.Group:
             compile_pipeline(pipeline, package)
             parameters = load(package).parameters
             arguments = load_arguments(parameters, files, pairs)
-            check_ranges(parameters, arguments)
+            check_ranges(parameters, arguments, "kfp")
             raise SystemExit(submit_run(package, arguments, run_id=run_name, **options))
 
     return main

@@ -18,7 +18,7 @@ from utils.cli.settings import option
 from utils.errors import IlabError, UsageError
 from utils.runners.output import parse_progress
 from utils.stages.archive import write_tar
-from utils.stages.credentials import ca_bundle
+from utils.stages.authorities import ca_bundle
 from utils.stages.object_store import s3_client, s3_failure, upload_stream
 from utils.stages.tree import require_tree
 

@@ -84,23 +84,3 @@ def object_store_settings(secret_dir: str) -> dict:
             "correct the key verify_tls of the object store's Secret",
         )
     return {**settings, "verify_tls": verify != "false"}
-
-
-def ca_bundle(ca_file: str) -> str:
-    """Path of a PEM bundle that adds ca_file to the public roots, "" when there is no ca_file.
-
-    httpx, requests, git (http.sslCAInfo) and boto3 all take such a path.
-    """
-    import os
-    import tempfile
-
-    if not ca_file or not os.path.isfile(ca_file):
-        return ""
-    import certifi
-
-    fd, path = tempfile.mkstemp(prefix="ca-", suffix=".pem")
-    with os.fdopen(fd, "w") as bundle:
-        for source in (certifi.where(), ca_file):
-            with open(source) as file:
-                bundle.write(file.read() + "\n")
-    return path

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from utils.stages.credentials import ca_bundle
+from utils.stages.authorities import ca_bundle, trust_everywhere
 from utils.stages.marker import inputs_hash
 from utils.stages.outcome import failure, progress
 from utils.stages.serving import eval_workers, model_client, serve, visible_gpus
@@ -96,12 +96,14 @@ def bench_settings(
 ) -> dict:
     """What all evaluations of a stage share: engine, workers, judge, ca, and the options of both kinds of request."""
     library_environment()
+    ca = ca_bundle(ca_file)
+    trust_everywhere(ca)  # MMLU tasks come from a hub
     return {
         "engine": engine,
         "merge": merge,
         "workers": eval_workers(max_workers, visible_gpus(engine)),
         "judge": judge,
-        "ca": ca_bundle(ca_file),
+        "ca": ca,
         "answer_options": answers,
         "judge_options": judgments,
         "count": lambda: None,

@@ -28,6 +28,7 @@ def parameter_patterns() -> list:
     """
     number = r"(?=[0.]*[1-9])(\d+\.?\d*|\.\d+)"
     days = "a whole number and s, m, h or d, like 60m"
+    files = "the name of a key: letters, digits, - _ and ."
     auto = ["mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"]
     gpu = r"[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][\w.-]*"
     sizes = ["train_memory_per_worker", "k8s_storage_size"]
@@ -40,7 +41,49 @@ def parameter_patterns() -> list:
         ("pytorchjob|process", "pytorchjob or process", ["train_launcher"]),
         (r"vllm|llama\.cpp", "vllm or llama.cpp", ["eval_engine"]),
         ("never|on_failure|always", "never or on_failure or always", ["k8s_keep_volume"]),
+        (r"[-._a-zA-Z0-9]*[-_a-zA-Z0-9][-._a-zA-Z0-9]*", files, ["k8s_ca_key"]),
     ]
+
+
+def plausible_amounts() -> list:
+    """(lowest, highest, what is expected, names of quantities) each: amounts beyond lack a unit, or have a wrong one.
+
+    Less than 1 GB holds neither a training process nor a base model; no node has more than 512 CPUs.
+    """
+    return [
+        (1e9, float("inf"), "1G or more", ["train_memory_per_worker", "k8s_storage_size"]),
+        (0.01, 512, "10m to 512", ["train_cpu_per_worker"]),
+    ]
+
+
+def quantity_value(text: str) -> float:
+    """A Kubernetes quantity as bytes or CPUs."""
+    import re
+
+    powers = {unit: power for power, unit in enumerate("KMGTPE", 1)}
+    number, unit = re.match(r"([\d.]+)(.*)", text).groups()  # type: ignore[union-attr] # the patterns have matched
+    if len(unit) > 1 and unit[0] in "eE":
+        return float(text)
+    if unit in ("", "m"):
+        return float(number) / (1000 if unit else 1)
+    return float(number) * (1024.0 if unit.endswith("i") else 1000.0) ** powers[unit[0].upper()]
+
+
+def probable_value(name: str, text: str) -> str:
+    """What was probably meant by a quantity or duration that can't be, "" when that is anyone's guess."""
+    import re
+
+    match = re.fullmatch(r"(\d{1,5}(?:\.\d+)?)\s*([A-Za-z]?)[iI]?[bB]?", text.strip())
+    if not match or not float(match[1]):
+        return ""
+    number, unit = match.groups()
+    if name in ("train_memory_per_worker", "k8s_storage_size"):
+        return number + ("Ti" if unit in ("t", "T") else "Gi")
+    if name == "train_cpu_per_worker":
+        return f"{number}m" if not unit and float(number) > 512 else number
+    if unit or not number.isdigit():
+        return ""
+    return number + ("m" if name == "train_pending_timeout" else "h")
 
 
 def check_parameters(given: dict) -> list:
@@ -65,9 +108,21 @@ def check_parameters(given: dict) -> list:
         expected = f"{low} or more" if high == float("inf") else f"{low} to {high}"
         for name in there(names):
             expect(low <= given[name] <= high, name, expected)
+    refused, amounts = set(), {name for *_, names in plausible_amounts() for name in names}
+
+    def meant(name: str) -> str:
+        guess = probable_value(name, given[name]) if name in amounts or name.endswith("_timeout") else ""
+        return f"; did you mean {guess}?" if guess else ""
+
     for pattern, expected, names in parameter_patterns():
         for name in there(names):
-            expect(bool(re.fullmatch(pattern, given[name])), name, expected)
+            if not re.fullmatch(pattern, given[name]):
+                refused.add(name)
+                expect(False, name, expected + meant(name))
+    for low, high, expected, names in plausible_amounts():
+        for name in there(names):
+            right = name in refused or low <= quantity_value(given[name]) <= high
+            expect(right, name, expected + meant(name))
     for name in there(["sdg_sample_size", "train_learning_rate_phase_1", "train_learning_rate_phase_2"]):
         expect(0 < given[name] <= 1, name, "a number over 0, at most 1")
     for name in there(["sdg_max_batch_len", "train_max_batch_len"]):
@@ -80,4 +135,39 @@ def check_parameters(given: dict) -> list:
     fields = {"key", "operator", "value", "effect", "tolerationSeconds"}
     known = all(isinstance(one, dict) and one.keys() <= fields for one in tolerations)
     expect(known, "train_tolerations", f"mappings of {', '.join(sorted(fields))}")
+    return found
+
+
+def object_names() -> list:
+    """Names of the parameters that name a Secret or ConfigMap which tasks mount."""
+    names = ["sdg_object_store_secret", "sdg_teacher_secret", "eval_judge_secret", "sdg_repo_secret"]
+    return [*names, "k8s_ca_configmap"]
+
+
+def check_object_names(given: dict, on_kfp: bool) -> list:
+    """A finding for each name of a Secret or ConfigMap that no object can have or, on Kubeflow Pipelines, no pod mount.
+
+    Kubeflow Pipelines gives the pod's volume the name of the object, and a volume's name is a DNS label (RFC 1123): the
+    API server refuses the pod of any other, which leaves neither a log nor a message. Our own Jobs name volumes
+    themselves, so there an object may have every name that Kubernetes allows it.
+
+    Args:
+        given: values by the pipeline's parameter names; those that are not there are not checked.
+    """
+    import re
+
+    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    found = []
+    for name in (name for name in object_names() if name in given):
+        value = given[name]
+        if on_kfp and not (re.fullmatch(label, value) and len(value) <= 63):
+            expected = "at most 63 small letters, digits and -, no dots: Kubeflow Pipelines names the pod's volume "
+            expected += "after the object"
+            remedy = f"copy the object to another name, and give that with -p {name}=NAME; none needed: any unused name"
+        elif not (re.fullmatch(rf"{label}(\.{label})*", value) and len(value) <= 253):
+            expected = "the name of a Kubernetes object: at most 253 small letters, digits, - and ."
+            remedy = f"give it with -p {name}=NAME; none needed: any unused name"
+        else:
+            continue
+        found.append({"problem": f"{name} is {str(value)[:80]!r}, expected {expected}", "remedy": remedy})
     return found

@@ -54,9 +54,13 @@ def authorities(
 
 
 def ca_arguments(found: Sequence[Authority], run_id: str) -> dict[str, str]:
-    """The pipeline's parameters: the user's ConfigMap when there is just one, else the run's own. {}: the default."""
+    """The pipeline's parameters: the user's ConfigMap when there is just one, else the run's own.
+
+    Without any it is the cluster's own certificate, which every namespace has. (Kubeflow Pipelines can't mount it, so
+    it is not the pipeline's default.)
+    """
     if not found:
-        return {}
+        return {"k8s_ca_configmap": "kube-root-ca.crt", "k8s_ca_key": "ca.crt"}
     if len(found) == 1 and found[0].config_map:
         return {"k8s_ca_configmap": found[0].config_map, "k8s_ca_key": found[0].key}
     return {"k8s_ca_configmap": own_name(run_id, "ca"), "k8s_ca_key": _KEY}

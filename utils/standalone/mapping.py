@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.arguments import CREDENTIALS, holds_credentials
-from utils.stages.parameters import check_parameters
+from utils.stages.parameters import check_object_names, check_parameters
 from utils.standalone.flags import FLAGS
 from utils.standalone.options import Given
 from utils.standalone.parts import Part
@@ -42,7 +42,8 @@ def out_of_range(values: Mapping[str, Any]) -> list[str]:
         values: of all parameters, defaults included.
     """
     flags = {name: flag.name for flag in FLAGS.values() for name in flag.sets}
-    found = [one["problem"] for one in check_parameters(dict(values))]
+    wrong = [*check_parameters(dict(values)), *check_object_names(dict(values), on_kfp=False)]
+    found = [one["problem"] for one in wrong]
     return list(dict.fromkeys(re.sub(r"\w+", lambda word: flags.get(word[0], word[0]), text) for text in found))
 
 

@@ -145,6 +145,14 @@ def test_volumes(mount: Mount, volume: dict[str, Any], where: dict[str, Any]) ->
     assert made["name"] == mounted["name"] and DNS.fullmatch(made["name"])
 
 
+def test_volumes_have_names_that_a_pod_may_have_whatever_the_objects_are_called() -> None:
+    """Trap 46: Kubeflow Pipelines names a volume after its object, and no volume's name may hold a dot."""
+    names = ("kube-root-ca.crt", "a." * 120 + "a", "a" * 70)
+    spec = pod(mounts=tuple(Mount("config_map", name, f"/m{n}") for n, name in enumerate(names)))
+    assert [volume["configMap"]["name"] for volume in spec["volumes"]] == [*names]
+    assert all(re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", volume["name"]) for volume in spec["volumes"])
+
+
 def test_a_claim_mounted_twice_is_one_volume() -> None:
     spec = pod(mounts=(Mount("claim", "c", "/a"), Mount("claim", "c", "/b"), Mount("secret", "c", "/c")))
     assert [len(spec["volumes"]), len(spec["containers"][0]["volumeMounts"])] == [2, 3]

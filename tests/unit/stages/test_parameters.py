@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from utils.stages.parameters import check_parameters, parameter_patterns, parameter_ranges
+from utils.stages.parameters import (
+    check_object_names,
+    check_parameters,
+    object_names,
+    parameter_patterns,
+    parameter_ranges,
+)
 
 BOTH = ("phase_1", "phase_2")
 
@@ -58,7 +64,8 @@ def test_what_is_not_given_is_not_checked() -> None:
             ("250Gi", "250G", "1.5Ti", "1000000000", "3e9"),
             ("250GB", "0Gi", "500m", "-1Gi", ""),
         ),
-        ("k8s_storage_size", ("100Gi", "1Ti"), ("200GB", "100 Gi", "big", "")),
+        ("k8s_storage_size", ("100Gi", "1Ti", "1G"), ("200GB", "100 Gi", "big", "", "0.9G", "100000Ki")),
+        ("k8s_ca_key", ("ca.crt", "ca_bundle.PEM"), ("", ".", "..", "a/b", "../token")),
         ("train_pending_timeout", ("60m", "1h"), ("90", "1.5h", "0m", "")),
         ("train_timeout", ("168h", "7d", "3600s"), ("forever", "-1h", "1w")),
         ("train_node_selectors", ({}, {"gpu": "true"}), ({"gpu": True}, {"slots": 8})),
@@ -91,6 +98,71 @@ def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> Non
     for value in ("0", "-1", "8.0", "many", "", "Auto"):
         (finding,) = check_parameters({name: value})
         assert f"{name} is {value!r}, expected auto or a positive whole number" in finding["problem"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "probable"),
+    [
+        *((name, value, "250Gi") for name in ("train_memory_per_worker", "k8s_storage_size")
+          for value in ("250", "250m", "250M", "250Mi", "250K", "250k", "250GB", "250 Gi", "250gb")),
+        ("k8s_storage_size", "2TB", "2Ti"),
+        ("train_memory_per_worker", "1.5", "1.5Gi"),
+        ("train_cpu_per_worker", "2000", "2000m"),
+        ("train_cpu_per_worker", "2m", "2"),
+        ("train_cpu_per_worker", "16Gi", "16"),
+        ("train_pending_timeout", "60", "60m"),
+        ("train_timeout", "72", "72h"),
+    ],
+)  # fmt: skip
+def test_a_quantity_that_cannot_be_meant_is_refused_with_the_probable_one(name: str, value: str, probable: str) -> None:
+    """The API server takes 250 as 250 bytes: the pods would be killed for their memory after the data is paid for."""
+    (finding,) = check_parameters({name: value})
+    assert finding["problem"].startswith(f"{name} is {value!r}, expected ")
+    assert finding["problem"].endswith(f"; did you mean {probable}?")
+    assert check_parameters({name: probable}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("k8s_storage_size", "100000000"), ("k8s_storage_size", "0"), ("train_cpu_per_worker", "600000m"),
+     ("train_timeout", "1.5h"), ("train_timeout", "soon"), ("train_memory_per_worker", "E")],
+)  # fmt: skip
+def test_nothing_is_guessed_where_many_things_may_be_meant(name: str, value: str) -> None:
+    (finding,) = check_parameters({name: value})
+    assert "did you mean" not in finding["problem"]
+
+
+@pytest.mark.parametrize("name", object_names())
+@pytest.mark.parametrize(
+    ("value", "on_kubernetes", "on_kfp"),
+    [
+        ("judge-secret", True, True),
+        ("0-a", True, True),
+        ("a" * 63, True, True),
+        ("a" * 64, True, False),
+        ("kube-root-ca.crt", True, False),
+        ("openshift-service-ca.crt", True, False),
+        ("a.b" * 90, False, False),
+        ("", False, False),
+        ("My-Secret", False, False),
+        ("my_secret", False, False),
+        ("-a", False, False),
+        ("a-", False, False),
+        ("a..b", False, False),
+        ("a b", False, False),
+    ],
+)
+def test_names_of_mounted_objects_are_dns_labels_on_kubeflow_pipelines(
+    name: str, value: str, on_kubernetes: bool, on_kfp: bool
+) -> None:
+    """Trap 46. There the pod's volume gets the name of the object; our own Jobs number their volumes."""
+    assert (check_object_names({name: value}, on_kfp=False) == []) is on_kubernetes
+    found = check_object_names({name: value}, on_kfp=True)
+    assert (found == []) is on_kfp
+    for finding in found:
+        assert finding["problem"].startswith(f"{name} is {value[:80]!r}, expected at most 63 small letters")
+        assert "names the pod's volume after the object" in finding["problem"]
+        assert f"-p {name}=NAME" in finding["remedy"]
 
 
 def test_all_that_is_wrong_is_found_at_once() -> None:

@@ -166,8 +166,18 @@ def both(namespace: Namespace) -> Namespace:
     return namespace
 
 
-def test_without_an_authority_the_pipelines_default_stays(both: Namespace, read: Read) -> None:
-    assert resolved(read(*BY_SECRET), both) == ({}, [], [])
+THE_CLUSTERS = {"k8s_ca_configmap": "kube-root-ca.crt", "k8s_ca_key": "ca.crt"}
+
+
+def test_without_an_authority_it_is_the_clusters_own(both: Namespace, read: Read) -> None:
+    assert resolved(read(*BY_SECRET), both) == (THE_CLUSTERS, [], [])
+
+
+def test_a_config_map_with_dots_in_its_name_is_used_as_it_is(both: Namespace, read: Read) -> None:
+    both.objects["ConfigMap", "kube-root-ca.crt"] = {"data": {"ca.crt": PEM}}
+    name, key = "--judge-serving-model-ca-cert", "--judge-serving-model-ca-cert-cm-key"
+    arguments, manifests, findings = resolved(read(*BY_SECRET, name, "kube-root-ca.crt", key, "ca.crt"), both)
+    assert arguments == THE_CLUSTERS and not manifests and not findings
 
 
 def test_one_config_map_is_used_as_it_is(both: Namespace, read: Read) -> None:
@@ -222,4 +232,4 @@ def test_an_authority_that_is_not_there_is_named(both: Namespace, read: Read) ->
 
 def test_only_roles_that_the_part_uses_are_looked_at(both: Namespace, read: Read) -> None:
     given = read("--judge-serving-model-secret", "j", "--sdg-serving-model-ca-cert", "nowhere")
-    assert resolved(given, both, ("judge",)) == ({}, [], [])
+    assert resolved(given, both, ("judge",)) == (THE_CLUSTERS, [], [])
