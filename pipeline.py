@@ -121,9 +121,9 @@ def ilab_pipeline(
     output_data_key: str = "",
     report_notes: list = [],  # noqa: B006
     # Kubernetes
-    k8s_storage_class_name: str = "standard",
+    k8s_storage_class_name: str = "",
     k8s_storage_size: str = "100Gi",
-    k8s_keep_volume: str = "never",
+    k8s_keep_volume: str = "on_failure",
     k8s_ca_configmap: str = "odh-trusted-ca-bundle",
     k8s_ca_key: str = "ca-bundle.crt",
 ) -> None:
@@ -194,9 +194,11 @@ def ilab_pipeline(
         gate_require_improvement: Publish only a candidate that beats the base model and loses in no comparison.
         output_data_key: Name of the published archive, after its time stamp. Empty: the data_key of the Secret.
         report_notes: Remarks shown at the top of the report.
-        k8s_storage_class_name: Storage class of the run's volume; it must allow ReadWriteMany.
+        k8s_storage_class_name: Storage class of the run's volume; it must offer ReadWriteMany. Empty: the cluster's
+            default class.
         k8s_storage_size: Size of the run's volume. For 7B: 100Gi at least, 350Gi for 10 checkpoints, 550Gi to resume.
-        k8s_keep_volume: Keep the run's volume: never, on_failure or always.
+        k8s_keep_volume: Keep the run's volume: never, always, or on_failure: after a failure or a stop, and when the
+            gate held the candidate back. A kept volume stays until you delete it: oc delete pvc ilab-RUN_ID
         k8s_ca_configmap: ConfigMap with certificate authorities to trust besides the public ones and the cluster's; no
             dots in its name. May be missing.
         k8s_ca_key: Key of the certificates (PEM) in that ConfigMap.
@@ -260,6 +262,7 @@ def ilab_pipeline(
             gate_max_error_rate=gate_max_error_rate,
             eval_engine=eval_engine,
             eval_gpu_identifier=eval_gpu_identifier,
+            k8s_storage_class_name=k8s_storage_class_name,
             k8s_storage_size=k8s_storage_size,
             k8s_keep_volume=k8s_keep_volume,
             retry_seconds=20.0,
@@ -409,7 +412,7 @@ def ilab_pipeline(
             kubernetes.set_timeout(task, most * 3600)
             for name, folder in writable_folders().items():
                 task.set_env_variable(name, folder)
-        for task in (exit_task, checked, volume, phase_1, phase_2):
+        for task in (exit_task, checked, volume, phase_1, phase_2, reported):
             # On plain Kubernetes only the pods with this label get the service account's token.
             kubernetes.add_pod_label(task, "ilab-pipeline/api-access", "true")
         for task in (imported, generated, processed, phase_1, phase_2, scored, compared, published, reported):

@@ -7,7 +7,7 @@ from utils.stages.claims import create_claim
 
 @stage(image=NOTEBOOK)
 def create_volume(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
-    """Make the volume claim of the run, named after it.
+    """Make the volume claim of the run, named after it, and wait until it is bound where its class binds at once.
 
     Args:
         run_id: id of the run; the claim is ilab-RUN_ID.

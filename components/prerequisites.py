@@ -17,6 +17,7 @@ from utils.stages.checks import (
     run_checks,
 )
 from utils.stages.parameters import check_object_names, check_parameters, object_names
+from utils.stages.storage_checks import check_storage
 from utils.stages.tree import check_base_model
 
 
@@ -74,6 +75,7 @@ def prerequisites(
     gate_max_error_rate: float,
     eval_engine: str,
     eval_gpu_identifier: str,
+    k8s_storage_class_name: str,
     k8s_storage_size: str,
     k8s_keep_volume: str,
     retry_seconds: float,
@@ -82,9 +84,9 @@ def prerequisites(
     """Checks all that can be known before a GPU is used, and reports every finding at once, each with its remedy.
 
     Parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real completion
-    (three tries); the object store has the archive and takes uploads; the taxonomy's repository answers; what trains
-    and serves is there; the account may do what the run does. Parameters mean the same as those of the pipeline with
-    these names.
+    (three tries); the object store has the archive and takes uploads; the taxonomy's repository answers; the storage
+    class can give many pods one volume; what trains and serves is there; the account may do what the run does.
+    Parameters mean the same as those of the pipeline with these names.
 
     Args:
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is alike.
@@ -112,6 +114,7 @@ def prerequisites(
         "object store": lambda: check_object_store(object_store_secret_dir, ca, base_model, taxonomy_url),
         "teacher": lambda: check_teacher(teacher_secret_dir, ca, retry_seconds, archive),
         "judge": lambda: check_model_server("judge", "chat/completions", judge_secret_dir, ca, retry_seconds),
+        "storage": lambda: check_storage(k8s_storage_class_name),
         "rights": lambda: check_rights(train_launcher),
         "training and serving": lambda: check_backends(train_launcher, eval_engine, sdg_pipeline),
     }

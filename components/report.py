@@ -8,6 +8,7 @@ from utils.report.facts import report_facts
 from utils.report.page import render
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import object_store_settings
+from utils.stages.ending import mark_outcome
 from utils.stages.object_store import s3_call, s3_client
 from utils.stages.publication import archive_key
 
@@ -29,6 +30,8 @@ def report(
     With the object store's Secret mounted, page and JSON also go beside the archive, as KEY.report.html and
     KEY.report.json: the volume does not outlive the run, and not every place has an artifact store. Returns where the
     page is in the object store, or nothing.
+
+    At its end, which is the run's, it notes on the volume claim whether the candidate was published, for clean up.
 
     Args:
         data_dir: The run's volume; page and JSON also lie there, under report/.
@@ -59,15 +62,16 @@ def report(
             if measure[which] is not None:
                 metrics.log_metric(f"{measure['key']}_{which}", measure[which])
     print(f"{facts['headline']}. {facts['fate']}.", flush=True)
-    if not Path(object_store_secret_dir, "bucket").exists():
-        return ""
-    settings = object_store_settings(object_store_secret_dir)
-    client = s3_client(settings, ca_bundle(ca_file))
-    archive = facts["done"].get("publish", {}).get("result", {}).get("key")
-    key = (archive or archive_key(name, settings["data_key"], time.time())) + ".report."
-    for kind, media_type, _, text in parts:
-        body = text.encode("utf-8", "replace")
-        s3_call(settings, client, "put_object", Key=key + kind, Body=body, ContentType=media_type)
-    place = f"s3://{settings['bucket']}/{key}html"
-    print(f"the report is {place}", flush=True)
+    place = ""
+    published = facts["done"].get("publish", {}).get("result", {})
+    if Path(object_store_secret_dir, "bucket").exists():
+        settings = object_store_settings(object_store_secret_dir)
+        client = s3_client(settings, ca_bundle(ca_file))
+        key = (published.get("key") or archive_key(name, settings["data_key"], time.time())) + ".report."
+        for kind, media_type, _, text in parts:
+            body = text.encode("utf-8", "replace")
+            s3_call(settings, client, "put_object", Key=key + kind, Body=body, ContentType=media_type)
+        place = f"s3://{settings['bucket']}/{key}html"
+        print(f"the report is {place}", flush=True)
+    mark_outcome(run_id, "succeeded" if published.get("published") else facts["fate"])
     return place

@@ -19,6 +19,24 @@ def short_sleep(sleep: Callable[[float], None], seconds: float) -> None:
     sleep(seconds / 100)
 
 
+def next_of(states: deque[str]) -> str:
+    """The next of some states, "" when there are none; the last one stays."""
+    if not states:
+        return ""
+    return states.popleft() if len(states) > 1 else states[0]
+
+
+def patch(target: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Change an object as a merge patch does: mappings in depth, None deletes."""
+    for key, value in changes.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict):
+            patch(target.setdefault(key, {}), value)
+        else:
+            target[key] = value
+
+
 class KubernetesApi:
     """Objects by kind (`pytorchjobs`, `persistentvolumeclaims`, `pods`, `events`) and name.
 
@@ -27,6 +45,7 @@ class KubernetesApi:
         job_states: conditions' types that successive reads of a PyTorchJob see; the last one stays.
         logs: text by pod name.
         refused: rights like `delete pytorchjobs` that access reviews deny; `rights` are those that were asked for.
+        claim_phases: phases that successive reads of a claim see; the last one stays. A claim is bound at once else.
         requests: method and path of every request.
         user: who asks; a service account is named as `kubectl auth whoami` names it.
         kinds: what the group kubeflow.org/v1 serves; none: the group is unknown.
@@ -36,6 +55,7 @@ class KubernetesApi:
         self.objects: dict[str, dict[str, dict[str, Any]]] = {}
         self.faults: deque[int] = deque()
         self.job_states: deque[str] = deque()
+        self.claim_phases: deque[str] = deque()
         self.logs: dict[str, str] = {}
         self.requests: list[str] = []
         self.refused: set[str] = set()
@@ -83,7 +103,7 @@ class KubernetesApi:
             part = f"/{asked['subresource']}" if asked.get("subresource") else ""
             self.rights.append(f"{asked['verb']} {asked['resource']}{part}")
             return 201, {"spec": {}, "status": {"allowed": self.rights[-1] not in self.refused}}
-        parts = path.rpartition("/namespaces/lab/")[2].split("/")
+        parts = path.rpartition("/namespaces/lab/")[2].removeprefix("/apis/storage.k8s.io/v1/").split("/")
         kind, name = parts[0], parts[1] if len(parts) > 1 else ""
         if kind in self.forbidden:
             return 403, {"reason": "Forbidden", "message": f"{kind} is forbidden"}
@@ -104,8 +124,12 @@ class KubernetesApi:
             return 404, {"reason": "NotFound"}
         if method == "DELETE":
             return 200, stored.pop(name)
+        if method == "PATCH":
+            patch(stored[name], body)
+        if kind == "persistentvolumeclaims":
+            stored[name]["status"] = {"phase": next_of(self.claim_phases) or "Bound"}
         if kind == "pytorchjobs" and self.job_states:
-            state = self.job_states.popleft() if len(self.job_states) > 1 else self.job_states[0]
+            state = next_of(self.job_states)
             condition = {"type": state, "status": "True", "message": f"job is {state}"}
             stored[name]["status"] = {"conditions": [condition] if state else []}
         return 200, stored[name]
@@ -137,7 +161,7 @@ class KubernetesApi:
                 self.end_headers()
                 self.wfile.write(text)
 
-            do_GET = do_POST = do_DELETE = handle_any
+            do_GET = do_POST = do_DELETE = do_PATCH = handle_any
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -21,7 +21,7 @@ from tests.cluster.proxy import Fault
 from tests.cluster.runs import KINDS, Run, assert_nothing_left, names
 from tests.cluster.scenario import ROOT
 from utils.cluster.rbac import ROLE, rules
-from utils.stages import claims, launch_pytorchjob
+from utils.stages import claims, ending, launch_pytorchjob
 from utils.stages.rights import missing_rights
 
 RIGHTS = [(resource, verb) for rule in rules() for resource in rule["resources"] for verb in rule["verbs"]]
@@ -127,7 +127,7 @@ def create_job(lab: Lab) -> Any:
 # What stages ask for in their pods, where a message must do; the rest is found beforehand by prerequisites.
 STAGES: dict[tuple[str, str], tuple[Callable[[Lab], Any], str]] = {
     ("persistentvolumeclaims", "create"): (create_claim, "create persistentvolumeclaims"),
-    ("persistentvolumeclaims", "delete"): (lambda lab: claims.delete_run_objects("denied", False), "volume claim"),
+    ("persistentvolumeclaims", "delete"): (lambda lab: ending.end_run("denied", "never"), "volume claim"),
     ("pytorchjobs", "create"): (create_job, "create pytorchjobs"),
     ("pytorchjobs", "get"): (lambda lab: launch_pytorchjob.job_is_there("denied", 1, 0.1), "get pytorchjobs"),
 }
@@ -145,7 +145,7 @@ def test_stage_names_the_right_it_lacks(lab: Lab, denied: list[Fault], right: tu
 def test_claim_is_made_without_the_right_to_see_the_own_pod(lab: Lab, denied: list[Fault]) -> None:
     denied.append(Fault("get", "pods", 403, times=None))
     assert create_claim(lab) == "ilab-denied"
-    claims.delete_run_objects("denied", False)
+    ending.end_run("denied", "never")
 
 
 def test_prerequisites_find_every_right_that_stages_lack(lab: Lab, denied: list[Fault]) -> None:

@@ -1,9 +1,11 @@
 """Real servers for the tests, on loopback, stopped when the tests end."""
 
 import ssl
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from tests.integration.answers import Answer, Server
+from tests.kubernetes_api import KubernetesApi, short_sleep
 from utils.demo.s3_server import start_s3_server
 
 
@@ -93,3 +96,15 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
 
     return use
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    """The small Kubernetes API, which the stages' client finds; they wait a hundredth of the time."""
+    monkeypatch.delenv("ILAB_CLAIMS_DIR", raising=False)
+    server = KubernetesApi()
+    server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
+    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    yield server
+    server.stop()

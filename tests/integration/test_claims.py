@@ -1,39 +1,19 @@
-"""The run's volume claim: made once, deleted at the end, a directory on one machine."""
+"""The run's volume claim: made once, bound before the run goes on, a directory on one machine."""
 
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes.config import kube_config
 
-from components.clean_up import clean_up
 from components.create_volume import create_volume
-from tests.kubernetes_api import KubernetesApi, short_sleep
-from utils.stages.claims import create_claim
+from tests.kubernetes_api import KubernetesApi
+from utils.stages.claims import create_claim, kube_namespace, wait_bound
 
 CLAIMS = "persistentvolumeclaims"
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
-    monkeypatch.delenv("ILAB_CLAIMS_DIR", raising=False)
-    server = KubernetesApi()
-    server.write_kubeconfig(tmp_path / "kubeconfig")
-    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    yield server
-    server.stop()
-
-
-def end(run_id: str, keep: str, state: str = "SUCCEEDED") -> None:
-    clean_up.python_func(run_id=run_id, keep_volume=keep, status=SimpleNamespace(state=state))
 
 
 @pytest.mark.parametrize("run_id", ["7f1c2d3e-0000-4000-8000-00000000000d", "ilab-sdg", "a-g-s-d"])
@@ -133,37 +113,9 @@ def test_refusal_of_the_api_is_told(api: KubernetesApi) -> None:
         create_claim("r", "5Gi", "", "ReadWriteMany")
 
 
-@pytest.mark.parametrize(
-    ("keep", "state", "left"),
-    [
-        ("never", "SUCCEEDED", False),
-        ("never", "FAILED", False),
-        ("on_failure", "SUCCEEDED", False),
-        ("on_failure", "FAILED", True),
-        ("on_failure", "CANCELLED", True),
-        ("always", "SUCCEEDED", True),
-    ],
-)
-def test_clean_up_deletes_the_runs_jobs_and_its_claim(
-    api: KubernetesApi, keep: str, state: str, left: bool
-) -> None:  # traps 24, 33
-    create_claim("r", "5Gi", "", "ReadWriteMany")
-    create_claim("r2", "5Gi", "", "ReadWriteMany")
-    for run in ("r", "r2"):
-        api.add("pytorchjobs", f"train-phase-1-{run}", metadata={"labels": {"ilab-pipeline/run": run}})
-    end("r", keep, state)
-    assert list(api.objects["pytorchjobs"]) == ["train-phase-1-r2"]
-    assert list(api.objects[CLAIMS]) == (["ilab-r", "ilab-r2"] if left else ["ilab-r2"])
-
-
 def test_api_server_that_restarts_meanwhile_is_waited_for(api: KubernetesApi) -> None:
-    restart = [0, 0, 0, 0, 503, 403]  # the client itself tries a dropped connection four times
-    api.faults.extend(restart * 2)
-    create_claim("r", "5Gi", "", "ReadWriteMany")
-    api.add("pytorchjobs", "train-phase-1-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
-    api.faults.extend(restart)
-    end("r", "never", "FAILED")
-    assert api.objects[CLAIMS] == api.objects["pytorchjobs"] == {}
+    api.faults.extend([0, 0, 0, 0, 503, 403] * 2)  # the client itself tries a dropped connection four times
+    assert create_claim("r", "5Gi", "", "ReadWriteMany") == "ilab-r"
 
 
 def test_api_server_that_stays_away_fails_the_step(api: KubernetesApi) -> None:
@@ -172,39 +124,88 @@ def test_api_server_that_stays_away_fails_the_step(api: KubernetesApi) -> None:
         create_claim("r", "5Gi", "", "ReadWriteMany")
 
 
-def test_clean_up_of_a_run_that_made_nothing(api: KubernetesApi) -> None:
-    end("r", "never", "FAILED")
-
-
-def test_clean_up_tells_what_it_could_not_delete_and_deletes_the_rest(api: KubernetesApi) -> None:  # trap 9
+def test_how_the_run_ended_before_no_longer_counts_once_it_goes_on(api: KubernetesApi) -> None:
     create_claim("r", "5Gi", "", "ReadWriteMany")
-    api.forbidden.add("pytorchjobs")
-    with pytest.raises(SystemExit, match=r"could be deleted in lab\n  cause: PyTorchJobs: 403"):
-        end("r", "never")
-    assert api.objects[CLAIMS] == {}
-
-
-def test_job_that_is_gone_meanwhile_keeps_no_other_from_being_deleted(
-    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
-) -> None:  # trap 25: it would go on holding GPUs
-    for phase in (1, 2):
-        api.add("pytorchjobs", f"train-phase-{phase}-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
-    answer = api.answer
-
-    def once_gone(method: str, path: str, query: dict, body: Any) -> tuple[int, Any]:
-        if method == "DELETE" and path.endswith("train-phase-1-r"):
-            api.objects["pytorchjobs"].pop("train-phase-1-r", None)
-        return answer(method, path, query, body)
-
-    monkeypatch.setattr(api, "answer", once_gone)
-    end("r", "always")
-    assert api.objects["pytorchjobs"] == {}
-
-
-def test_unknown_keep_volume_keeps_the_volume_and_fails(api: KubernetesApi) -> None:
+    api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] = {"ilab-pipeline/outcome": "succeeded", "other": "stays"}
     create_claim("r", "5Gi", "", "ReadWriteMany")
-    with pytest.raises(SystemExit, match="never, on_failure or always"):
-        end("r", "no")
+    assert api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] == {"other": "stays"}
+
+
+# --- until it is bound
+
+
+def event(api: KubernetesApi, name: str, reason: str, message: str, claim: str = "u1") -> None:
+    involved = {"kind": "PersistentVolumeClaim", "name": "ilab-r", "uid": claim}
+    api.add(
+        "events",
+        name,
+        involvedObject=involved,
+        reason=reason,
+        message=message,
+        lastTimestamp=f"2026-01-01T00:00:0{name}Z",
+    )
+
+
+def pending(api: KubernetesApi, *phases: str, storage_class: str = "nfs") -> None:
+    """The run's claim, with these phases one after the other."""
+    api.claim_phases.extend(phases or ["Pending"])
+    spec = {"storageClassName": storage_class, "volumeName": "pvc-1"} if storage_class else {}
+    api.add(CLAIMS, "ilab-r", metadata={"uid": "u1"}, spec=spec)
+
+
+def test_claim_whose_class_binds_at_once_is_waited_for(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+    api.add("storageclasses", "nfs", provisioner="nfs.csi.k8s.io", volumeBindingMode="Immediate")
+    pending(api, "Pending", "Pending", "Bound")
+    event(api, "1", "ExternalProvisioning", "waiting for nfs.csi.k8s.io")
+    wait_bound(kube_namespace(), "ilab-r", 60)
+    printed = capsys.readouterr().out
+    assert printed.count("is not bound yet: waiting for nfs.csi.k8s.io") == 1
+    assert "volume claim ilab-r is bound to pvc-1" in printed
+
+
+def test_claim_that_is_not_provisioned_fails_with_the_provisioners_events(api: KubernetesApi) -> None:
+    api.add("storageclasses", "nfs", provisioner="nfs.csi.k8s.io")
+    pending(api)
+    event(api, "2", "ProvisioningFailed", "the server has no room for 100Gi")
+    event(api, "1", "ExternalProvisioning", "waiting for nfs.csi.k8s.io")
+    event(api, "3", "ProvisioningFailed", "of an earlier claim of this name", claim="u0")
+    with pytest.raises(SystemExit) as caught:
+        wait_bound(kube_namespace(), "ilab-r", 0.05)
+    assert "ilab-r in lab was not bound within" in str(caught.value)
+    assert "cause: waiting for nfs.csi.k8s.io; the server has no room for 100Gi\n" in str(caught.value)
+    assert "k8s_storage_class_name" in str(caught.value)
+    assert api.objects[CLAIMS] == {}, "an empty claim of a run that failed is no use"
+
+
+def test_claim_without_a_class_says_that_there_is_no_default(api: KubernetesApi) -> None:
+    pending(api, storage_class="")
+    with pytest.raises(SystemExit, match=r"cause: it has no storage class, and the cluster has no default one"):
+        wait_bound(kube_namespace(), "ilab-r", 0.05)
+
+
+def test_claim_whose_class_waits_for_the_first_pod_is_not_waited_for(api: KubernetesApi, capsys: Any) -> None:
+    api.add("storageclasses", "nfs", provisioner="p", volumeBindingMode="WaitForFirstConsumer")
+    pending(api)
+    wait_bound(kube_namespace(), "ilab-r")
+    assert "is bound when the first pod mounts it" in capsys.readouterr().out
+
+
+def test_events_tell_what_a_class_that_may_not_be_read_does(api: KubernetesApi, capsys: Any) -> None:
+    api.forbidden.add("storageclasses")
+    pending(api)
+    event(api, "1", "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
+    wait_bound(kube_namespace(), "ilab-r")
+    assert "is bound when the first pod mounts it" in capsys.readouterr().out
+    event(api, "1", "ProvisioningFailed", "no room")
+    with pytest.raises(SystemExit, match="no room"):
+        wait_bound(kube_namespace(), "ilab-r", 0.05, 0)
+
+
+def test_run_goes_on_where_neither_class_nor_events_may_be_read(api: KubernetesApi, capsys: Any) -> None:
+    api.forbidden |= {"storageclasses", "events"}
+    pending(api)
+    wait_bound(kube_namespace(), "ilab-r", 60, 0.05)
+    assert "neither class nor events tell why: going on" in capsys.readouterr().out
     assert "ilab-r" in api.objects[CLAIMS]
 
 
@@ -214,8 +215,5 @@ def test_on_one_machine_the_claim_is_a_directory(tmp_path: Path, monkeypatch: py
     assert create_volume.python_func(**arguments) == create_volume.python_func(**arguments) == "ilab-r"
     assert (tmp_path / "ilab-r").is_dir()
     (tmp_path / "ilab-r" / "file").touch()
-    end("r", "on_failure", "FAILED")
+    assert create_volume.python_func(**arguments) == "ilab-r"
     assert (tmp_path / "ilab-r" / "file").exists()
-    end("r", "never", "FAILED")
-    assert not (tmp_path / "ilab-r").exists()
-    end("r", "never", "FAILED")

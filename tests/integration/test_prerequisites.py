@@ -73,8 +73,9 @@ GOOD: dict[str, Any] = {
     "gate_max_error_rate": 1.0,
     "eval_engine": "vllm",
     "eval_gpu_identifier": "nvidia.com/gpu",
+    "k8s_storage_class_name": "",
     "k8s_storage_size": "100Gi",
-    "k8s_keep_volume": "never",
+    "k8s_keep_volume": "on_failure",
 }
 
 CHAT: Answer = (200, {"choices": [{"message": {"content": "Blue"}, "finish_reason": "stop"}]})
@@ -104,6 +105,9 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
     api = KubernetesApi()
     api.write_kubeconfig(tmp_path / "kubeconfig")
+    default = {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    default["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    api.add("storageclasses", "nfs", metadata=default, provisioner="nfs.csi.k8s.io")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
 
     def run(**arguments: Any) -> str:
@@ -132,7 +136,7 @@ def test_everything_in_order_passes_and_leaves_nothing_in_the_store(
     secret(tmp_path / "teacher", endpoint=teacher.url, model="mixtral", api_key=TOKEN)
     secret(tmp_path / "judge", JUDGE_ENDPOINT=judge.url + "/v1/", JUDGE_NAME="prometheus", JUDGE_API_KEY=TOKEN)
     table = run_stage()
-    assert table.count("| passed |") == 8
+    assert table.count("| passed |") == 10
     assert teacher.requests[0]["path"] == "/v1/completions"
     assert judge.requests[0]["path"] == "/v1/chat/completions"
     assert judge.requests[0]["headers"]["authorization"] == f"Bearer {TOKEN}"

@@ -12,6 +12,11 @@ from components.report import report
 from tests.archives import write_files
 
 
+@pytest.fixture(autouse=True)
+def on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path / "claims"))
+
+
 def run(s3_server: Any, folder: Path, publication: dict[str, Any], **secret: str) -> str:
     """Run the stage on a volume whose publish stage ended with this result; returns where the report is."""
     marker = {

@@ -50,7 +50,7 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     labels = {name.removeprefix("exec-"): e.get("podMetadata", {}).get("labels") for name, e in executors.items()}
     marked = {name for name, found in labels.items() if found == {"ilab-pipeline/api-access": "true"}}
-    assert marked == {"prerequisites", "create-volume", "clean-up", "train-knowledge"}
+    assert marked == {"prerequisites", "create-volume", "clean-up", "train-knowledge", "report"}
     assert {name for name, found in labels.items() if found} == marked
 
 

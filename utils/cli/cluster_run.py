@@ -160,7 +160,7 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
     click.echo(home, err=True)
     if result.lost:
         click.echo(f"  resume: not possible, the volume {', '.join(result.lost)} is gone", err=True)
-        click.echo("    start a new run; with -p k8s_keep_volume=on_failure a failed one keeps its volume", err=True)
+        click.echo("    start a new run; without k8s_keep_volume=never a failed one keeps its volume", err=True)
     else:
         click.echo(f"  resume: {again}", err=True)
 

@@ -277,7 +277,7 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
     lost = lost_volumes(folder, folder.history())
     if lost:
         click.echo(f"  resume: not possible, the run's exit task deleted the volume {', '.join(lost)}", err=True)
-        click.echo("    start a new run; with -p k8s_keep_volume=on_failure a failed one keeps its volume", err=True)
+        click.echo("    start a new run; without k8s_keep_volume=never a failed one keeps its volume", err=True)
     else:
         click.echo(f"  resume: {_next(folder, 'resume')}", err=True)
 

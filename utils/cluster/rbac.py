@@ -17,12 +17,12 @@ _RULES = (
     ("", "configmaps", ("create", "get", "patch", "delete")),
     # A Job a task.
     ("batch", "jobs", ("create", "get", "list", "watch", "delete")),
-    # What the tasks' and the training pods do and say, and what they wait for.
-    ("", "pods", ("get", "list", "watch")),
+    # What the tasks' and the training pods do and say, and what they wait for; those that ended hold the volume.
+    ("", "pods", ("get", "list", "watch", "delete")),
     ("", "pods/log", ("get",)),
     ("", "events", ("list",)),
-    # The run's volume.
-    ("", "persistentvolumeclaims", ("create", "get", "delete")),
+    # The run's volume, and on it how the run ended.
+    ("", "persistentvolumeclaims", ("create", "get", "patch", "delete")),
     # Training in several pods.
     ("kubeflow.org", "pytorchjobs", ("create", "get", "list", "delete")),
 )

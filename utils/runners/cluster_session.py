@@ -305,8 +305,8 @@ def _refuse_lost_claims(run: RunObject) -> None:
     if lost := lost_claims(run):
         raise UsageError(
             f"the run {run.record.run_id} can't go on: its volume {', '.join(lost)} is gone",
-            "the pipeline's exit task deletes the volume when a run ends",
-            "start a new run; -p k8s_keep_volume=on_failure keeps the volume of a failed one",
+            "the pipeline's exit task deleted it, or somebody else did",
+            "start a new run; without k8s_keep_volume=never a failed one keeps its volume",
         )
 
 

@@ -67,6 +67,6 @@ def refuse_lost_volumes(folder: RunFolder, history: History) -> None:
     if lost and history.state is not TaskState.SUCCEEDED:
         raise UsageError(
             f"the run {folder.run_id} can't be resumed: its volume {', '.join(lost)} is gone",
-            "the pipeline's exit task deletes the volume when a run ends",
-            "start a new run; -p k8s_keep_volume=on_failure keeps the volume of a failed one",
+            "the pipeline's exit task deleted it, or somebody else did",
+            "start a new run; without k8s_keep_volume=never a failed one keeps its volume",
         )

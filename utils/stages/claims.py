@@ -1,4 +1,4 @@
-"""The run's volume claim: made when the run starts, deleted when it ends. On one machine it is a directory."""
+"""The run's volume claim, made when the run starts. On one machine it is a directory."""
 
 from typing import Any, Callable
 
@@ -67,6 +67,14 @@ def pod_owners(namespace: str) -> list:
     return [{"apiVersion": o.api_version, "kind": o.kind, "name": o.name, "uid": o.uid} for o in owners]
 
 
+def run_owners(namespace: str) -> list:
+    """ownerReferences of what belongs to the run: the objects in ILAB_RUN_OWNER (JSON), else this pod's owners."""
+    import json
+    import os
+
+    return json.loads(os.environ.get("ILAB_RUN_OWNER", "[]")) or pod_owners(namespace)
+
+
 def make_claim(namespace: str, manifest: dict) -> Any:
     """Make a claim; returns the one of its name that is there already, None when it was made now.
 
@@ -109,9 +117,9 @@ def make_claim(namespace: str, manifest: dict) -> Any:
 
 
 def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
-    """Make the claim `ilab-<run_id>`; one that this run made before is used again when it is the same.
+    """Make the claim `ilab-<run_id>`, which belongs to the run. One that it made before is used again if the same.
 
-    It belongs to the objects in ILAB_RUN_OWNER (JSON, ownerReferences), else to the owner of the pod this runs in.
+    Where its class binds at once, it is bound when this returns.
 
     Args:
         size: like 100Gi.
@@ -119,83 +127,132 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
         access_mode: ReadWriteMany when training has several pods.
 
     Returns:
-        its name. It need not be bound yet.
+        its name.
 
     Raises:
-        SystemExit: a claim of this name is another run's, or has another size, class or access mode.
+        SystemExit: a claim of this name is another run's, or has another size, class or access mode; or it can't be
+            made or bound.
     """
-    import json
     import os
 
     name = f"ilab-{run_id}"
     local = os.environ.get("ILAB_CLAIMS_DIR")
     if local:
         os.makedirs(os.path.join(local, name), exist_ok=True)
+        if os.path.exists(os.path.join(local, name, "outcome")):
+            os.remove(os.path.join(local, name, "outcome"))
         return name
-    from kubernetes.utils import parse_quantity
-
     namespace = kube_namespace()
     spec: dict = {"accessModes": [access_mode], "resources": {"requests": {"storage": size}}}
     if storage_class:
         spec["storageClassName"] = storage_class
-    owners = json.loads(os.environ.get("ILAB_RUN_OWNER", "[]")) or pod_owners(namespace)
-    metadata = {"name": name, "labels": {"ilab-pipeline/run": run_id}, "ownerReferences": owners}
-    found = make_claim(namespace, {"metadata": metadata, "spec": spec})
-    if found is None:
+    metadata = {"name": name, "labels": {"ilab-pipeline/run": run_id}, "ownerReferences": run_owners(namespace)}
+    manifest = {"metadata": metadata, "spec": spec}
+    found = make_claim(namespace, manifest)
+    if found:
+        use_again(namespace, found, manifest)
+    else:
         print(f"volume claim {name}: {size}, class {storage_class or '(default)'}", flush=True)
-        return name
-    there = found.spec.resources.requests["storage"]
-    same = (found.metadata.labels or {}).get("ilab-pipeline/run") == run_id
-    same = same and parse_quantity(there) == parse_quantity(size) and found.spec.access_modes == [access_mode]
-    if not same or (storage_class and found.spec.storage_class_name != storage_class):
+    wait_bound(namespace, name)
+    return name
+
+
+def use_again(namespace: str, found: Any, manifest: dict) -> None:
+    """Take a claim that is there already, if it is the one wanted; how the run ended before no longer counts.
+
+    Raises:
+        SystemExit: it is another run's, or has another size, class or access mode.
+    """
+    from kubernetes import client
+    from kubernetes.utils import parse_quantity
+
+    name, spec = manifest["metadata"]["name"], manifest["spec"]
+    there, wanted = found.spec.resources.requests["storage"], spec["resources"]["requests"]["storage"]
+    same = (found.metadata.labels or {}).get("ilab-pipeline/run") == manifest["metadata"]["labels"]["ilab-pipeline/run"]
+    same = same and parse_quantity(there) == parse_quantity(wanted) and found.spec.access_modes == spec["accessModes"]
+    if not same or spec.get("storageClassName") not in (None, found.spec.storage_class_name):
         raise failure(
             f"a volume claim {name} is there already and is not the one wanted",
             f"it has {there}, class {found.spec.storage_class_name}, {found.spec.access_modes}",
             f"kubectl -n {namespace} delete pvc {name}, or keep size and class of the first try",
         )
     print(f"volume claim {name} is there already", flush=True)
-    return name
+    if "ilab-pipeline/outcome" in (found.metadata.annotations or {}):
+        forget = {"metadata": {"annotations": {"ilab-pipeline/outcome": None}}}
+        kube_call(client.CoreV1Api().patch_namespaced_persistent_volume_claim, name, namespace, forget)
 
 
-def delete_run_objects(run_id: str, keep_claim: bool) -> None:
-    """Delete the run's PyTorchJobs and, unless it is kept, its volume claim. What is gone already is fine.
+def wait_bound(namespace: str, name: str, seconds: float = 900, unknown_seconds: float = 60) -> None:
+    """Wait until a claim is bound. One whose class waits for the first pod (WaitForFirstConsumer) is left as it is.
+
+    Without the right to read the class, the claim's events tell which kind it is. Where these say nothing either, the
+    run goes on after a while: it may be right.
+
+    Args:
+        seconds: deadline; file storage of a cloud takes minutes to make.
+        unknown_seconds: how long to wait when neither class nor events tell anything.
 
     Raises:
-        SystemExit: something could not be deleted; the rest was.
+        SystemExit: it was not bound in time. The claim, on which nothing is, has been deleted.
     """
-    import os
-    import shutil
+    import time
 
-    name = f"ilab-{run_id}"
-    local = os.environ.get("ILAB_CLAIMS_DIR")
-    if local:
-        if not keep_claim:
-            shutil.rmtree(os.path.join(local, name), ignore_errors=True)
-        return
     from kubernetes import client
 
-    namespace = kube_namespace()
-    jobs, problems = ("kubeflow.org", "v1", namespace, "pytorchjobs"), []
-    custom, core = client.CustomObjectsApi(), client.CoreV1Api()
+    core, started, told, modes = client.CoreV1Api(), time.monotonic(), "", {}
+    while True:
+        claim = kube_call(core.read_namespaced_persistent_volume_claim, name, namespace)
+        if claim.status and claim.status.phase == "Bound":
+            print(f"volume claim {name} is bound to {claim.spec.volume_name}", flush=True)
+            return
+        storage_class, passed = claim.spec.storage_class_name, time.monotonic() - started
+        if storage_class not in modes:  # the cluster may give it one later
+            modes[storage_class] = binding_mode(storage_class)
+        mode, events = modes[storage_class], claim_events(namespace, claim)
+        if "WaitForFirstConsumer" in (mode or [reason for reason, _ in events]):
+            print(f"volume claim {name} is bound when the first pod mounts it", flush=True)
+            return
+        if not mode and not events and passed > unknown_seconds:
+            print(f"volume claim {name} is not bound, and neither class nor events tell why: going on", flush=True)
+            return
+        news = "; ".join(dict.fromkeys(message for _, message in events))
+        if news != told:
+            told = news
+            print(f"volume claim {name} is not bound yet: {news}", flush=True)
+        if passed > seconds:
+            break
+        time.sleep(2)
+    kube_call(core.delete_namespaced_persistent_volume_claim, name, namespace)
+    none = "" if storage_class else "it has no storage class, and the cluster has no default one; "
+    raise failure(
+        f"the volume claim {name} in {namespace} was not bound within {seconds / 60:g} minutes, and is deleted again",
+        none + (told or "no event says why"),
+        "mend that, or choose a class that offers ReadWriteMany (kubectl get storageclass) with k8s_storage_class_name",
+    )
 
-    def attempt(what: str, call: Callable, *arguments: Any, **options: Any) -> dict:
-        try:
-            return kube_call(call, *arguments, **options)
-        except client.ApiException as error:
-            if error.status != 404:  # it is gone; or the kind is unknown: no training operator, no jobs
-                problems.append(f"{what}: {error.status} {error.reason}")
-            return {"items": []}
 
-    label = f"ilab-pipeline/run={run_id}"
-    found = attempt("PyTorchJobs", custom.list_namespaced_custom_object, *jobs, label_selector=label)
-    for job in [job["metadata"]["name"] for job in found["items"]]:
-        print(f"deleting PyTorchJob {job}", flush=True)
-        attempt(f"PyTorchJob {job}", custom.delete_namespaced_custom_object, *jobs, job)
-    if not keep_claim:
-        attempt(f"volume claim {name}", core.delete_namespaced_persistent_volume_claim, name, namespace)
-    if problems:
-        raise failure(
-            f"not everything of the run {run_id} could be deleted in {namespace}",
-            "; ".join(problems),
-            f"kubectl -n {namespace} delete pytorchjobs,pvc -l ilab-pipeline/run={run_id}",
-        )
+def binding_mode(storage_class: str | None) -> str:
+    """Immediate or WaitForFirstConsumer; "" when the class may not be read. A class that is not there binds at once."""
+    from kubernetes import client
+
+    if not storage_class:
+        return "Immediate"
+    try:
+        found = kube_call(client.StorageV1Api().read_storage_class, storage_class)
+    except client.ApiException as error:
+        return "Immediate" if error.status == 404 else ""
+    return found.volume_binding_mode or "Immediate"
+
+
+def claim_events(namespace: str, claim: Any) -> list:
+    """(reason, message) of a claim's events, the newest last; [] when they may not be read."""
+    from kubernetes import client
+
+    selector = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.uid={claim.metadata.uid}"
+    try:
+        found = kube_call(client.CoreV1Api().list_namespaced_event, namespace, field_selector=selector).items
+    except client.ApiException:
+        return []
+    found = [event for event in found if event.involved_object.uid == claim.metadata.uid]
+    found.sort(key=lambda event: str(event.last_timestamp or event.event_time or event.metadata.creation_timestamp))
+    return [(event.reason, event.message) for event in found]

@@ -11,9 +11,11 @@ def rights_of_run(launcher: str) -> list:
     manifests/openshift.
     """
     rights = [
-        # The run's volume: create volume, clean up.
+        # The run's volume: create volume, report (which notes there how the run ended), clean up.
         ("", "persistentvolumeclaims", ["create", "get", "delete"], ""),
+        ("", "persistentvolumeclaims", ["patch"], "k8s_keep_volume=on_failure keeps the volume after success as well"),
         ("", "pods", ["get", "list"], "what the run makes has no owner, and waiting training pods are not explained"),
+        ("", "pods", ["delete"], "a deleted volume stays as long as finished pods that mount it"),
         ("", "events", ["list"], "why a volume or a training pod does not start is not shown"),
         ("storage.k8s.io", "storageclasses", ["get", "list"], "the storage class can't be checked beforehand"),
     ]

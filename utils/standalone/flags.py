@@ -296,12 +296,13 @@ _EVALUATION = (Flag("--eval-type", "What `evaluation` runs.", kind="choice", cho
 _VOLUME = (
     Flag(
         "--storage-class",
-        "Storage class of the run's volume; it must allow ReadWriteMany. Unset: the cluster's default.",
+        "Storage class of the run's volume; it must offer ReadWriteMany. Unset: the cluster's default.",
     ),
     Flag("--storage-size", "Size of the run's volume.", "200Gi", sets=("k8s_storage_size",)),
     Flag(
         "--keep-volume",
-        "Keep the run's volume at the end. Unset: never for a whole run, always when a subcommand runs a part.",
+        "Keep the run's volume at the end. Unset: for a whole run on_failure, which keeps it also when the gate held "
+        "the candidate back; always when a subcommand runs a part.",
         kind="choice",
         choices=("never", "on_failure", "always"),
     ),

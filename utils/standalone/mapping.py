@@ -20,9 +20,8 @@ def pipeline_arguments(given: Given, part: Part) -> tuple[dict[str, Any], list[s
     for flag in FLAGS.values():
         if given[flag.key] is not None:
             arguments.update(dict.fromkeys(flag.sets, given[flag.key]))
-    # The pipeline's own default is the class that Kubeflow Pipelines falls back to; here it is the cluster's.
     arguments["k8s_storage_class_name"] = given["storage_class"] or ""
-    arguments["k8s_keep_volume"] = given["keep_volume"] or ("always" if part.name else "never")
+    arguments["k8s_keep_volume"] = given["keep_volume"] or ("always" if part.name else "on_failure")
     findings = [
         f"{flag.name}: {CREDENTIALS}"
         for flag in FLAGS.values()

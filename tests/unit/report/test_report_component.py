@@ -14,8 +14,9 @@ SOURCE = report.component_spec.implementation.container.command[-1]
 
 
 @pytest.fixture
-def outputs(tmp_path: Path, runs: dict[str, Path]) -> dict[str, Any]:
+def outputs(tmp_path: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the embedded source made of the full run; nothing but the source is at hand."""
+    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path / "claims"))
     names: dict[str, Any] = {}
     exec(compile(SOURCE, "report", "exec"), names)
     made: dict[str, Any] = {

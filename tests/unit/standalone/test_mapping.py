@@ -45,7 +45,7 @@ def test_without_flags_it_is_the_first_generations_run(read: Read) -> None:
         "sdg_sample_size": 1.0,
         "k8s_storage_size": "200Gi",
         "k8s_storage_class_name": "",
-        "k8s_keep_volume": "never",
+        "k8s_keep_volume": "on_failure",
         "force_pull": False,
     }
     assert {name: arguments[name] for name in expected} == expected
