@@ -20,8 +20,10 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def handle_one(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                form = headers.get("content-type", "").startswith("multipart/")
+                body = sent.decode() if form else json.loads(sent or "{}")
                 request = {"method": self.command, "path": self.path, "headers": headers, "body": body}
                 outer.requests.append(request)
                 status, content = outer.answer(self.command, self.path, body)

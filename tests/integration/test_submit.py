@@ -1,29 +1,41 @@
-"""Submitting to a Kubeflow Pipelines server, over HTTP: a server on loopback that speaks the v2beta1 paths."""
+"""Submitting to a Kubeflow Pipelines server, over HTTP: the server of `tests.kfp_server`."""
 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import kubernetes.config.kube_config
 import pytest
 import yaml
 from click.testing import CliRunner
 
-from tests.integration.answers import Server as AnsweringServer
+from tests.kfp_server import KfpServer as FakeServer
+from tests.kfp_server import Moment
 from utils.cli.compile import our_pipeline
 from utils.cli.submit import pipeline_command, submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
+from utils.ir.load import load
+from utils.ir.model import Pipeline
 from utils.runners.kfp import KfpServer, Server, ServerAway, find_server
 
 TOKEN = "canary-77ab"
+TASKS = ("prerequisites", "train")
 PACKAGE = """\
-components: {}
-deploymentSpec: {executors: {}}
+components:
+  comp-prerequisites: {executorLabel: exec}
+  comp-train: {executorLabel: exec}
+  comp-exit-handler-1:
+    dag:
+      tasks:
+        prerequisites: {componentRef: {name: comp-prerequisites}, taskInfo: {name: prerequisites}}
+        train: {componentRef: {name: comp-train}, taskInfo: {name: train}, dependentTasks: [prerequisites]}
+deploymentSpec: {executors: {exec: {container: {image: python}}}}
 pipelineInfo: {name: small}
 root:
-  dag: {tasks: {}}
+  dag:
+    tasks:
+      exit-handler-1: {componentRef: {name: comp-exit-handler-1}, taskInfo: {name: exit-handler-1}}
   inputDefinitions:
     parameters:
       seed: {parameterType: NUMBER_INTEGER, defaultValue: 42.0, isOptional: true}
@@ -34,68 +46,35 @@ platforms: {kubernetes: {deploymentSpec: {executors: {}}}}
 """
 
 
-class FakeServer(AnsweringServer):
-    """The paths of the v2beta1 API that a submission uses. `runs` are the answers about the run, the last for ever."""
-
-    def __init__(self) -> None:
-        self.experiments: list[dict[str, Any]] = []
-        self.runs: list[Any] = [{"state": "SUCCEEDED"}]
-        self.multi_user = False
-        self.pipeline_servers: dict[str, dict[str, Any]] = {}
-        self.asked = 0
-        super().__init__([])
-
-    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        place = urlsplit(path)
-        name = place.path.removeprefix("/apis/v2beta1/")
-        if name == "healthz":
-            return 200, {"multi_user": self.multi_user}
-        if name == "experiments" and method == "GET":
-            wanted = json.loads(parse_qs(place.query)["filter"][0])["predicates"][0]
-            assert (wanted["key"], wanted["operation"]) == ("display_name", "EQUALS")
-            found = [e for e in self.experiments if e["display_name"] == wanted["stringValue"]]
-            return 200, {"experiments": found} if found else {}
-        if name == "experiments":
-            self.experiments.append({**body, "experiment_id": f"exp-{len(self.experiments)}"})
-            return 200, self.experiments[-1]
-        if name == "runs":
-            return 200, {**body, "run_id": "run-1", "state": "PENDING"}
-        if name == "runs/run-1":
-            self.asked += 1
-            run = self.runs[min(self.asked, len(self.runs)) - 1]
-            return (run, {"message": "later"}) if isinstance(run, int) else (200, {"run_id": "run-1", **run})
-        if "datasciencepipelinesapplications" in place.path:
-            version = place.path.split("/")[3]
-            return (200, self.pipeline_servers[version]) if version in self.pipeline_servers else (404, {})
-        return 404, {"message": f"no {path}"}
-
-    def sent(self, method: str, path: str) -> list[Any]:
-        asked = [(one["method"], urlsplit(one["path"]).path, one["body"]) for one in self.requests]
-        return [body for *place, body in asked if place == [method, path]]
-
-
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     fake = FakeServer()
+    fake.group = "exit-handler-1"
     yield fake
     fake.stop()
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
+def package(tmp_path: Path) -> Pipeline:
     file = tmp_path / "small.yaml"
     file.write_text(PACKAGE)
-    return file
+    return load(file)
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polls follow each other at once."""
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", (lambda seconds: None,))
+def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kubeconfig but a test's own; polls follow each other at once."""
+    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    monkeypatch.setattr(KfpServer.follow, "__defaults__", ((), lambda seconds: None))
 
 
-def test_a_submission_carries_the_file_as_it_is_and_typed_arguments(
-    server: FakeServer, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def states(*pairs: str) -> dict[str, str]:
+    """States of the tasks of the small pipeline."""
+    return dict(zip(TASKS, pairs, strict=False))
+
+
+def test_a_run_is_created_from_a_version_that_holds_the_file_as_it_is(
+    server: FakeServer, package: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "token").write_text(TOKEN + "\n")
     code = submit_run(
@@ -103,19 +82,95 @@ def test_a_submission_carries_the_file_as_it_is_and_typed_arguments(
     )
     assert code == 0
     (run,) = server.sent("POST", "/apis/v2beta1/runs")
+    (version,) = server.versions
     spec, platform = yaml.safe_load_all(PACKAGE)
-    assert run["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
+    assert version["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
+    assert run["pipeline_version_reference"] == {"pipeline_id": "pipeline-0", "pipeline_version_id": "version-0"}
+    assert "pipeline_spec" not in run
     assert run["runtime_config"] == {"parameters": {"seed": 7}}
     assert run["display_name"] == "mine"
     assert server.experiments == [{"display_name": "team", "experiment_id": "exp-0"}]
     assert run["experiment_id"] == "exp-0"
     assert {one["headers"]["authorization"] for one in server.requests} == {f"Bearer {TOKEN}"}
     printed = capsys.readouterr().out
-    assert f"submitted mine (run-1)\n  {server.url}/#/runs/details/run-1" in printed
+    run_id = server.runs[0].id
+    assert f"submitted mine ({run_id})\n  {server.url}/#/runs/details/{run_id}" in printed
+    assert f"version {version['display_name']} of the pipeline (uploaded now)" in printed
     assert TOKEN not in printed
 
 
-def test_an_experiment_that_is_there_is_used(server: FakeServer, package: Path) -> None:
+def test_duplicate_knows_pipeline_and_version(server: FakeServer, package: Pipeline) -> None:
+    submit_run(package, {}, host=server.url)
+    (version,) = server.versions
+    assert server.duplicate_form(server.runs[0].id) == {"pipeline": "small", "version": version["display_name"]}
+
+
+def test_a_version_is_used_again_when_the_file_is_the_same(
+    server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        submit_run(package, {}, host=server.url)
+    assert len(server.pipelines) == len(server.versions) == 1
+    assert "(there already)" in capsys.readouterr().out
+    other = load_text(PACKAGE.replace("image: python", "image: another"))
+    submit_run(other, {}, host=server.url)
+    assert len(server.pipelines) == 1
+    first, second = server.versions
+    assert first["display_name"] != second["display_name"]
+    assert second["display_name"].startswith("small-")
+    used = [run.request["pipeline_version_reference"]["pipeline_version_id"] for run in server.runs]
+    assert used == ["version-0", "version-0", "version-1"]
+
+
+def load_text(text: str) -> Pipeline:
+    from utils.ir.load import parse
+
+    return parse(text)
+
+
+def test_what_somebody_else_uploads_at_the_same_time_is_used(
+    server: FakeServer, package: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pipeline and version are looked for, made, refused as there already, and found."""
+    submit_run(package, {}, host=server.url)
+    answer, hidden = server.answer, {"pipelines", "versions"}
+
+    def hide_once(method: str, path: str, body: Any) -> tuple[int, Any]:
+        last = path.partition("?")[0].rpartition("/")[2]
+        if method == "GET" and last in hidden:
+            hidden.remove(last)
+            return 200, {}
+        return answer(method, path, body)
+
+    monkeypatch.setattr(server, "answer", hide_once)
+    submit_run(package, {}, host=server.url)
+    assert not hidden
+    assert len(server.pipelines) == len(server.versions) == 1
+    assert server.runs[1].request["pipeline_version_reference"]["pipeline_version_id"] == "version-0"
+
+
+def test_the_apis_form_of_a_file_is_uploaded_as_two_documents(server: FakeServer) -> None:
+    spec, platform = yaml.safe_load_all(PACKAGE)
+    text = json.dumps({"display_name": "v", "pipeline_spec": {"pipeline_spec": spec, "platform_spec": platform}})
+    submit_run(load_text(text), {}, host=server.url)
+    assert server.versions[0]["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
+
+
+def test_who_may_not_upload_still_runs_and_is_told(
+    server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.no_uploads = True
+    assert submit_run(package, {}, host=server.url) == 0
+    (run,) = server.sent("POST", "/apis/v2beta1/runs")
+    spec, platform = yaml.safe_load_all(PACKAGE)
+    assert run["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
+    assert server.duplicate_form(server.runs[0].id) == {}
+    printed = capsys.readouterr().err
+    assert "the run belongs to no version of a pipeline" in printed
+    assert "may not create pipelines" in printed
+
+
+def test_an_experiment_that_is_there_is_used(server: FakeServer, package: Pipeline) -> None:
     server.experiments.append({"display_name": "ilab", "experiment_id": "old"})
     submit_run(package, {}, host=server.url)
     assert server.sent("POST", "/apis/v2beta1/runs")[0]["experiment_id"] == "old"
@@ -123,86 +178,134 @@ def test_an_experiment_that_is_there_is_used(server: FakeServer, package: Path) 
 
 
 @pytest.mark.parametrize("multi_user", [False, True])
-def test_the_namespace_is_sent_to_multi_user_servers_alone(server: FakeServer, package: Path, multi_user: bool) -> None:
+def test_the_namespace_is_sent_to_multi_user_servers_alone(
+    server: FakeServer, package: Pipeline, multi_user: bool
+) -> None:
     server.multi_user = multi_user
     submit_run(package, {}, host=server.url, namespace="lab")
-    (experiment,) = server.sent("POST", "/apis/v2beta1/experiments")
-    assert experiment.get("namespace") == ("lab" if multi_user else None)
-
-
-TASKS = [{"display_name": "prerequisites", "state": "SUCCEEDED"}, {"display_name": "train", "state": "FAILED"}]
+    for made in (*server.experiments, *server.pipelines):
+        assert made.get("namespace") == ("lab" if multi_user else None)
+    listed = [one["path"] for one in server.requests if one["path"].startswith("/apis/v2beta1/pipelines?")]
+    assert ["namespace=lab" in path for path in listed] == [multi_user]
 
 
 @pytest.mark.parametrize(
-    ("runs", "code", "printed"),
+    ("moments", "code", "printed"),
     [
-        ([{"state": "PENDING"}, {"state": "RUNNING"}, {"state": "SUCCEEDED"}], 0, "succeeded run"),
-        ([{"state": "RUNNING"}, 503, 502, 429, {"state": "SUCCEEDED"}], 0, "succeeded run"),
-        ([{"state": "FAILED", "run_details": {"task_details": TASKS}}], 1, "failed    train"),
-        (
-            [{"state": "FAILED", "run_details": {"task_details": [{**TASKS[0], "state": "FAILED"}]}}],
-            3,
-            "failed    prerequisites",
-        ),
-        ([{"state": "CANCELING"}, {"state": "CANCELED"}], 130, "canceled  run"),
-        ([{"state": "SKIPPED"}], 1, "skipped   run"),
+        ([Moment("PENDING"), Moment("RUNNING"), Moment("SUCCEEDED")], 0, "succeeded run"),
+        ([Moment("RUNNING"), 503, 502, 429, Moment("SUCCEEDED")], 0, "succeeded run"),
+        ([Moment("FAILED", states("SUCCEEDED", "FAILED"))], 1, "failed    train"),
+        ([Moment("FAILED", states("FAILED"))], 3, "failed    prerequisites"),
+        ([Moment("FAILED", states("SKIPPED"), drivers=("prerequisites",))], 3, "failed    prerequisites"),
+        ([Moment("FAILED")], 1, "failed    run"),
+        ([Moment("SKIPPED")], 1, "skipped   run"),
     ],
 )
 def test_waiting_ends_with_the_outcome_as_exit_code(
     server: FakeServer,
-    package: Path,
+    package: Pipeline,
     capsys: pytest.CaptureFixture[str],
-    runs: list[Any],
+    moments: list[Any],
     code: int,
     printed: str,
 ) -> None:
-    server.runs = runs
+    server.moments = moments
     assert submit_run(package, {}, host=server.url, wait=True) == code
-    assert server.asked == len(runs)
+    assert server.runs[0].asked == len(moments)
     assert printed in capsys.readouterr().out
 
 
-def test_the_servers_own_pods_are_not_shown(
-    server: FakeServer, package: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("seen", [True, False], ids=["seen by us", "in the history alone"])
+def test_a_stopped_run_is_told_from_a_failed_one(
+    server: FakeServer,
+    package: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seen: bool,
 ) -> None:
-    pods = [{"display_name": name, "state": "RUNNING"} for name in ("root", "train-driver", "executor", "train")]
-    server.runs = [{"state": "RUNNING", "run_details": {"task_details": pods}}, {"state": "SUCCEEDED"}]
+    """The server says FAILED of both; it said CANCELING before."""
+    server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING"))]
+    answer = server.answer
+
+    def stop_after_first(method: str, path: str, body: Any) -> tuple[int, Any]:
+        given = answer(method, path, body)
+        if method == "GET" and "/runs/" in path and not server.runs[0].stopped:
+            assert answer("POST", f"/apis/v2beta1/runs/{server.runs[0].id}:terminate", {}) == (200, {})
+            if not seen:
+                server.runs[0].answer()
+            else:
+                server.runs[0].history.clear()
+                server.runs[0].history.append("RUNNING")
+        return given
+
+    monkeypatch.setattr(server, "answer", stop_after_first)
+    assert submit_run(package, {}, host=server.url, wait=True) == 130
+    got = capsys.readouterr()
+    assert "failed    train" in got.out
+    assert "the run was stopped" in got.err
+    assert "train failed" not in got.err
+
+
+def test_a_run_that_was_retried_after_a_stop_has_failed(server: FakeServer, package: Pipeline) -> None:
+    server.moments = [Moment("CANCELING"), Moment("RUNNING"), Moment("FAILED", states("SUCCEEDED", "FAILED"))]
+    assert submit_run(package, {}, host=server.url, wait=True) == 1
+
+
+def test_a_stop_that_came_too_late_is_a_success(server: FakeServer, package: Pipeline) -> None:
+    server.moments = [Moment("CANCELING"), Moment("SUCCEEDED")]
+    assert submit_run(package, {}, host=server.url, wait=True) == 0
+
+
+def test_the_machinery_is_not_shown(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither drivers and executors nor groups nor the Workflow itself."""
+    server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING")), Moment("SUCCEEDED", states("SUCCEEDED"))]
     submit_run(package, {}, host=server.url, wait=True)
-    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[2:]]
-    assert lines == ["running   train", "running   run", "succeeded run"]
+    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[3:]]
+    assert sorted(lines[:3]) == ["running   run", "running   train", "succeeded prerequisites"]
+    assert lines[3:] == ["succeeded run"]
 
 
 def test_interrupted_waiting_leaves_the_run_alone(
-    server: FakeServer, package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: FakeServer, package: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", (interrupt,))
-    server.runs = [{"state": "RUNNING"}]
+    monkeypatch.setattr(KfpServer.follow, "__defaults__", ((), interrupt))
+    server.moments = [Moment("RUNNING")]
     assert submit_run(package, {}, host=server.url, wait=True) == 130
     assert "the run goes on" in capsys.readouterr().err
     assert not [one for one in server.requests if one["path"].endswith(":terminate")]
 
 
-def test_json_is_one_document(server: FakeServer, package: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    error = {"code": 5, "message": "out of memory"}
-    server.runs = [{"state": "FAILED", "run_details": {"task_details": [{**TASKS[1], "error": error}]}}]
-    assert submit_run(package, {}, run_id="r", host=server.url, wait=True, output="json") == 1
+def test_json_is_one_document(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    server.moments = [Moment("FAILED", states("SUCCEEDED", "FAILED"))]
+    server.logs = {"train": "error: out of memory\n  cause: the card is small\n  next: use a larger one\n"}
+    assert submit_run(package, {}, run_id="r", host=server.url, namespace="lab", wait=True, output="json") == 1
     got = json.loads(capsys.readouterr().out)
     assert got == {
-        "run_id": "run-1",
+        "run_id": server.runs[0].id,
         "name": "r",
         "experiment": "ilab",
-        "url": f"{server.url}/#/runs/details/run-1",
+        "pipeline_version": server.versions[0]["display_name"],
+        "url": f"{server.url}/#/runs/details/{server.runs[0].id}",
         "state": "FAILED",
+        "stopped": False,
         "exit_code": 1,
-        "failed": {"train": "out of memory"},
+        "failed": {
+            "train": {
+                "text": "out of memory\n  cause: the card is small\n  next: use a larger one",
+                "findings": "",
+                "source": "artifact executor-logs",
+            }
+        },
     }
 
 
-def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(server: FakeServer, package: Path) -> None:
-    server.runs = [{"state": "RUNNING"}, 401]
+def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(
+    server: FakeServer, package: Pipeline
+) -> None:
+    server.moments = [Moment("RUNNING"), 401]
     with pytest.raises(IlabError) as caught:
         submit_run(package, {}, host=server.url, wait=True)
     assert "refuses the token (401)" in caught.value.what
@@ -218,14 +321,15 @@ def test_a_cluster_that_refuses_has_no_server(
         find_server()
 
 
-def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer) -> None:
-    server.runs = [503]
+def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer, package: Pipeline) -> None:
+    server.moments = [503]
+    submit_run(package, {}, host=server.url)
     with pytest.raises(ServerAway):
-        list(KfpServer(Server(server.url)).follow("run-1"))
-    assert server.asked == 41
+        list(KfpServer(Server(server.url)).follow(server.runs[0].id))
+    assert server.runs[0].asked == 41
 
 
-def test_no_server_at_the_address(server: FakeServer, package: Path) -> None:
+def test_no_server_at_the_address(server: FakeServer, package: Pipeline) -> None:
     server.http.server_close()
     with pytest.raises(PrerequisiteError, match="can't be reached"):
         submit_run(package, {}, host=server.url)
@@ -234,19 +338,19 @@ def test_no_server_at_the_address(server: FakeServer, package: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ("kfp.example.com", "is no URL"),
-        ("ftp://kfp.example.com", "is no URL"),
+        ("kfp.example.com", "is not a URL"),
+        ("ftp://kfp.example.com", "is not a URL"),
         ("http://kfp.example.com", "a token is not sent to http://kfp.example.com"),
     ],
 )
-def test_a_token_travels_only_to_an_encrypted_address(package: Path, host: str, message: str) -> None:
+def test_a_token_travels_only_to_an_encrypted_address(package: Pipeline, host: str, message: str) -> None:
     """Trap 28."""
     with pytest.raises(UsageError, match=message):
         submit_run(package, {}, host=host, token=TOKEN)
 
 
 def test_the_clusters_token_is_never_sent_to_a_host_that_the_user_names(
-    server: FakeServer, package: Path, kubeconfig: Callable[[str], None]
+    server: FakeServer, package: Pipeline, kubeconfig: Callable[[str], None]
 ) -> None:
     """Trap 28."""
     kubeconfig("https://cluster.example", TOKEN)
@@ -260,14 +364,14 @@ def application(name: str, **addresses: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha1"])
 def test_the_server_of_the_current_project_is_found_with_the_users_token(
-    server: FakeServer, package: Path, kubeconfig: Callable[[str], None], version: str
+    server: FakeServer, package: Pipeline, kubeconfig: Callable[[str], None], version: str
 ) -> None:
     kubeconfig(server.url, TOKEN)
     server.pipeline_servers = {version: {"items": [application("dspa", externalUrl=server.url, url="https://inner")]}}
-    assert find_server() == Server(server.url, TOKEN, "", "lab")
+    assert find_server() == Server(server.url, TOKEN, "", "lab", project=True)
     assert TOKEN not in repr(find_server())
     assert submit_run(package, {}) == 0
-    assert server.requests[-1]["headers"]["authorization"] == f"Bearer {TOKEN}"
+    assert {one["headers"]["authorization"] for one in server.requests} == {f"Bearer {TOKEN}"}
 
 
 @pytest.mark.parametrize(
@@ -291,25 +395,33 @@ def test_a_project_without_exactly_one_server_is_explained(
         find_server("other")
 
 
-def test_without_host_and_cluster_the_error_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+def test_without_host_and_cluster_the_error_says_what_to_give() -> None:
     with pytest.raises(PrerequisiteError) as caught:
         find_server()
     assert "--host URL" in caught.value.remedy
 
 
-def test_the_servers_refusal_is_shown(server: FakeServer, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = server.answer
-
-    def refuse(method: str, path: str, body: Any) -> tuple[int, Any]:
-        refused = method == "POST" and path.endswith("/runs")
-        return (400, {"message": "unknown field surprise"}) if refused else answer(method, path, body)
-
-    monkeypatch.setattr(server, "answer", refuse)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"seed": "x"}, "input parameter seed requires type double or integer"),
+        ({"sed": 1}, "parameter(s) provided are not required by pipeline: sed"),
+    ],
+)
+def test_the_servers_refusal_is_shown(
+    server: FakeServer, package: Pipeline, arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(IlabError) as caught:
-        submit_run(package, {}, host=server.url)
+        submit_run(package, arguments, host=server.url)
     assert "refused the request (400)" in caught.value.what
-    assert caught.value.cause == "unknown field surprise"
+    assert said in caught.value.cause
+
+
+def test_what_the_upload_of_a_version_hides_is_said_by_the_creation_of_the_run(server: FakeServer) -> None:
+    """A bad file is "Failed to create a pipeline version" (500) there."""
+    with pytest.raises(IlabError) as caught:
+        submit_run(load_text(PACKAGE.replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")), {}, host=server.url)
+    assert caught.value.cause == "KFP only supports schema version 2.1.0"
 
 
 def test_pipeline_py_compiles_checks_and_submits_under_the_old_flags(server: FakeServer) -> None:
@@ -321,7 +433,7 @@ def test_pipeline_py_compiles_checks_and_submits_under_the_old_flags(server: Fak
     (run,) = server.sent("POST", "/apis/v2beta1/runs")
     assert run["runtime_config"]["parameters"] == {"sdg_repo_url": "https://h/t?a=b", "sdg_repo_pr": 3}
     assert run["display_name"] == "mine"
-    assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "ilab"
+    assert server.versions[0]["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "ilab"
     wrong = CliRunner().invoke(command, [*arguments, "-p", "sdg_repo_prr=3"])
     assert isinstance(wrong.exception, UsageError)
     assert "did you mean sdg_repo_pr?" in wrong.exception.cause

@@ -104,7 +104,7 @@ def run(
         check_ranges(pipeline.parameters, arguments, place)
     if place == "kfp":
         of_server = {name: options[name] for name in _option_names(kfp_options)}
-        sys.exit(submit_run(package, arguments, run_id=run_id, output=output, **of_server))
+        sys.exit(submit_run(pipeline, arguments, run_id=run_id, output=output, **of_server))
     if place == "kubernetes":
         sys.exit(start_on_kubernetes(pipeline, arguments, options, home, run_id, output))
     settings = Settings(**{"python": default_python(), **_given_settings(options)})

@@ -3,17 +3,15 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from utils.cli.settings import add_options, option
-from utils.errors import IlabError, PrerequisiteError, UsageError
-
-_INTERRUPTED = 130
-# A pipeline's task that checks what the run needs: its failure has an exit code of its own.
-_CHECKING_TASK = "prerequisites"
+from utils.errors import IlabError, UsageError
+from utils.ir.model import Pipeline
 
 
 def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,6 +46,13 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "where everything is made.  [default: that of the pod or of the kubeconfig]",
         ),
         option(
+            "--ui-host",
+            envvar="KF_PIPELINES_UI_ENDPOINT",
+            metavar="URL",
+            help="Where links to runs start, as for the kfp client; on OpenShift AI "
+            "https://DASHBOARD/external/pipelinesSdk/PROJECT.  [default: the dashboard of the cluster, else --host]",
+        ),
+        option(
             "-e",
             "--experiment",
             default="ilab",
@@ -64,7 +69,7 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def submit_run(
-    package: Path,
+    pipeline: Pipeline,
     arguments: Mapping[str, Any],
     run_id: str | None = None,
     output: str = "text",
@@ -73,84 +78,57 @@ def submit_run(
     token_file: Path | None = None,
     ca_cert: Path | None = None,
     namespace: str | None = None,
+    ui_host: str | None = None,
     experiment: str = "ilab",
     wait: bool = False,
 ) -> int:
     """Submit a run of a compiled pipeline, and follow it when `wait`. Returns the exit code.
 
     Args:
-        arguments: typed and checked against the package, from `load_arguments`.
+        arguments: typed and checked against the pipeline, from `load_arguments`.
         run_id: name of the run on the server; None for the pipeline's name and the time.
         output: `text` or `json`.
 
     Raises:
         IlabError: no server, or it refuses.
     """
-    from utils.ir.load import load
-    from utils.runners.kfp import KfpServer, Server, find_server
+    from utils.cli.kfp_run import Started, follow_run
+    from utils.runners.kfp import KfpServer, Server, find_server, task_names
 
-    pipeline = load(package)
     if host:
         # Only a token meant for this host is sent to it, never the cluster's own.
         server = Server(host, _token(token, token_file), str(ca_cert or ""), namespace or "")
     else:
         server = find_server(namespace or "", str(ca_cert or ""))
-    connection = KfpServer(server)
+    connection = KfpServer(replace(server, ui=ui_host or ""))
     name = run_id or f"{pipeline.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    server_id = connection.submit(pipeline.text, arguments, experiment, name)
-    started = {"run_id": server_id, "name": name, "experiment": experiment, "url": connection.page(server_id)}
+    submitted = connection.submit(pipeline, arguments, experiment, name)
+    started = Started(
+        run_id=submitted.id,
+        name=name,
+        experiment=experiment,
+        pipeline_version=submitted.version.name if submitted.version else "",
+        url=connection.page(submitted.id),
+    )
+    if submitted.unlinked:
+        click.echo(f"warning: the run belongs to no version of a pipeline: {submitted.unlinked}", err=True)
+        click.echo("  it runs; in the dashboard, Duplicate and Schedule have to be filled in by hand", err=True)
     if output == "text":
-        click.echo(f"submitted {name} ({server_id})\n  {started['url']}")
-    if not wait:
-        if output == "json":
-            click.echo(json.dumps(started, indent=1))
-        return 0
-    return _follow(connection, started, output)
+        click.echo(f"submitted {name} ({submitted.id})\n  {started.place}")
+        if submitted.version:
+            how = "uploaded now" if submitted.version.uploaded else "there already"
+            click.echo(f"  version {submitted.version.name} of the pipeline ({how})")
+    if wait:
+        return follow_run(connection, started, task_names(pipeline), output)
+    if output == "json":
+        click.echo(json.dumps(asdict(started), indent=1))
+    return 0
 
 
 def _token(token: str | None, token_file: Path | None) -> str:
     if token and token_file:
         raise UsageError("--token and --token-file are both given", "one of them is the token", "leave one out")
     return token_file.read_text().strip() if token_file else token or ""
-
-
-def _follow(connection: Any, started: dict[str, str], output: str) -> int:
-    """Print what changes until the run has ended."""
-    shown: dict[str, str] = {}
-    report = None
-    try:
-        for report in connection.follow(started["run_id"]):
-            news = {task.name: task.state for task in report.tasks if task.state}
-            for name, state in {**news, "run": report.state}.items():
-                if shown.get(name) != state and output == "text":
-                    click.echo(f"{time.strftime('%H:%M:%S')} {state.lower():<9} {name}")
-                shown[name] = state
-    except KeyboardInterrupt:
-        click.echo(f"\nno longer followed; the run goes on\n  {started['url']}", err=True)
-        return _INTERRUPTED
-    except IlabError as error:
-        raise IlabError(
-            f"the run can't be followed any more: {error.what}", error.cause, f"it goes on: {started['url']}"
-        ) from error
-    assert report is not None
-    failed = [task for task in report.tasks if task.state == "FAILED"]
-    code = _exit_code(report.state, [task.name for task in failed])
-    if output == "json":
-        errors = {task.name: task.error for task in failed}
-        click.echo(json.dumps({**started, "state": report.state, "exit_code": code, "failed": errors}, indent=1))
-    elif code:
-        for task in failed:
-            click.echo(f"error: {task.name} failed: {task.error}", err=True)
-        click.echo(f"error: the run ended as {report.state}: {report.error}\n  next: {started['url']}", err=True)
-    return code
-
-
-def _exit_code(state: str, failed: list[str]) -> int:
-    if state == "SUCCEEDED":
-        return 0
-    if state == "CANCELED":
-        return _INTERRUPTED
-    return PrerequisiteError.exit_code if _CHECKING_TASK in failed else 1
 
 
 def pipeline_main(pipeline: Any) -> None:
@@ -198,9 +176,9 @@ def pipeline_command(pipeline: Any) -> click.Group:
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder, "pipeline.yaml")
             compile_pipeline(pipeline, package)
-            parameters = load(package).parameters
-            arguments = load_arguments(parameters, files, pairs)
-            check_ranges(parameters, arguments, "kfp")
-            raise SystemExit(submit_run(package, arguments, run_id=run_name, **options))
+            compiled = load(package)
+        arguments = load_arguments(compiled.parameters, files, pairs)
+        check_ranges(compiled.parameters, arguments, "kfp")
+        raise SystemExit(submit_run(compiled, arguments, run_id=run_name, **options))
 
     return main

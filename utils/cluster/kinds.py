@@ -47,6 +47,8 @@ KINDS = {
         Kind("RoleBinding", "rbac.authorization.k8s.io", "v1", "rolebindings"),
         Kind("SelfSubjectAccessReview", "authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False),
         Kind("StorageClass", "storage.k8s.io", "v1", "storageclasses", namespaced=False),
+        Kind("Workflow", "argoproj.io", "v1alpha1", "workflows"),
+        Kind("ConsoleLink", "console.openshift.io", "v1", "consolelinks", namespaced=False),
         Kind("InferenceService", "serving.kserve.io", "v1beta1", "inferenceservices"),
         Kind("ServingRuntime", "serving.kserve.io", "v1alpha1", "servingruntimes"),
     )

@@ -140,3 +140,17 @@ def _what_it_is(part: Any) -> str:
     if "implementation" in part or "pipelineInfo" in part or "components" in part:
         return "it has no pipelineInfo or no root: a component alone, or part of a pipeline"
     return "it has no pipelineInfo or no root (KFP v1 and Argo files are other formats)"
+
+
+def as_yaml(text: str) -> str:
+    """A package's text as a server takes it for an upload: as it is, but for the API's form, which becomes two
+    documents.
+
+    Raises:
+        PipelineError: it is no KFP v2 pipeline.
+    """
+    spec, platform = read_documents(text)
+    documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document]
+    if any(document == spec for document in documents):
+        return text
+    return yaml.safe_dump_all([dict(spec), *([dict(platform)] if platform else [])], sort_keys=False)

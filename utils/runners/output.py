@@ -96,7 +96,11 @@ def failure_text(log: Path, start: int, reason: str) -> str:
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(start, size - _TAIL_BYTES))
-        text = file.read().decode(errors="replace")
+        return failure_of(file.read().decode(errors="replace"), reason)
+
+
+def failure_of(text: str, reason: str) -> str:
+    """`failure_text` of what a task printed."""
     keep = MessageFilter()
     lines = [kept for line in re.split(r"[\r\n]+", text) if (kept := keep(line)).strip()]
     block = _error_block(lines)

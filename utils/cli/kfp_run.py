@@ -1,0 +1,92 @@
+"""A run on a Kubeflow Pipelines server while this command waits: what changes, how it ended, and why."""
+
+import json
+import time
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+
+import click
+
+from utils.errors import IlabError, PrerequisiteError
+from utils.runners.kfp import Cause, KfpServer, RunReport
+
+_INTERRUPTED = 130
+# A pipeline's task that checks what the run needs: its failure has an exit code of its own.
+_CHECKING_TASK = "prerequisites"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that was submitted, as a script reads it. `pipeline_version` and `url` are "" where there is none."""
+
+    run_id: str
+    name: str
+    experiment: str
+    pipeline_version: str
+    url: str
+
+    @property
+    def place(self) -> str:
+        """Where a person finds the run."""
+        return self.url or f"in the dashboard: Runs, experiment {self.experiment} (--ui-host URL gives links)"
+
+
+def follow_run(server: KfpServer, started: Started, names: Collection[str], output: str) -> int:
+    """Print what changes until the run has ended, then why it failed. Returns the exit code.
+
+    Args:
+        names: the pipeline's tasks.
+        output: `text` or `json`.
+
+    Raises:
+        IlabError: the run can't be followed any more; it goes on.
+    """
+    shown: dict[str, str] = {}
+    report = None
+    try:
+        for report in server.follow(started.run_id, names):
+            news = {task.id: (task.name, task.state) for task in report.tasks if task.state}
+            for key, (name, state) in {**news, "": ("run", report.state)}.items():
+                if shown.get(key) != state and output == "text":
+                    click.echo(f"{time.strftime('%H:%M:%S')} {state.lower():<9} {name}")
+                shown[key] = state
+    except KeyboardInterrupt:
+        click.echo(f"\nno longer followed; the run goes on\n  {started.place}", err=True)
+        return _INTERRUPTED
+    except IlabError as error:
+        raise IlabError(
+            f"the run can't be followed any more: {error.what}", error.cause, f"it goes on: {started.place}"
+        ) from error
+    assert report is not None
+    # What was stopped failed because of that.
+    causes = {} if report.stopped or report.state == "SUCCEEDED" else server.causes(report)
+    code = _exit_code(report, causes)
+    if output == "json":
+        ended = {"state": report.state, "stopped": report.stopped, "exit_code": code}
+        failed = {name: asdict(cause) for name, cause in causes.items()}
+        click.echo(json.dumps({**asdict(started), **ended, "failed": failed}, indent=1))
+    elif code:
+        _explain(report, causes, started)
+    return code
+
+
+def _explain(report: RunReport, causes: dict[str, Cause], started: Started) -> None:
+    """Tell on stderr why the run ended so."""
+    for name, cause in causes.items():
+        click.secho(f"\n{name} failed", fg="red", bold=True, err=True)
+        if cause.findings:
+            click.echo(cause.findings, err=True)
+        click.echo(f"error: {cause.text}", err=True)
+        if cause.source:
+            click.echo(f"  read from: {cause.source}", err=True)
+    ended = "was stopped" if report.stopped else f"ended as {report.state}"
+    because = f": {report.error}" if report.error else ""
+    click.echo(f"\nthe run {ended}{because}\n  {started.place}", err=True)
+
+
+def _exit_code(report: RunReport, failed: Collection[str]) -> int:
+    if report.state == "SUCCEEDED":
+        return 0
+    if report.stopped:
+        return _INTERRUPTED
+    return PrerequisiteError.exit_code if _CHECKING_TASK in failed else 1

@@ -1,0 +1,148 @@
+"""Requests to one Kubeflow Pipelines server; every refusal becomes a message for people."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import kfp_server_api as api
+import yaml
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+
+from utils.errors import IlabError, PrerequisiteError, UsageError
+
+_REQUEST_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to reach a server.
+
+    Attributes:
+        namespace: of the user on a multi-user server; where the pods of runs are; "" is unset everywhere.
+        ui: address that links to runs start with; "" to find it.
+        project: found in the project `namespace` of a cluster with OpenShift AI.
+    """
+
+    host: str
+    token: str = field(default="", repr=False)
+    ca_cert: str = ""
+    namespace: str = ""
+    ui: str = ""
+    project: bool = False
+
+
+class ServerAway(PrerequisiteError):
+    """The server can't be reached or is overloaded: later it may answer."""
+
+
+class Refused(IlabError):
+    """The server answered with a refusal, of this HTTP status."""
+
+    def __init__(self, status: int, what: str, cause: str, remedy: str) -> None:
+        super().__init__(what, cause, remedy)
+        self.status = status
+
+
+class Connection:
+    """The API of one server."""
+
+    def __init__(self, server: Server) -> None:
+        """Prepare the connection; nothing is sent yet.
+
+        Raises:
+            UsageError: the host is not a URL, the CA file is missing, or a token would travel unencrypted.
+        """
+        host = server.host.rstrip("/")
+        if urlsplit(host).scheme not in ("http", "https") or not urlsplit(host).hostname:
+            raise UsageError(f"--host {server.host!r} is not a URL", "it starts with https://", "correct --host")
+        if server.token and host.startswith("http:") and not _is_loopback(host):
+            raise UsageError(
+                f"a token is not sent to {host}", "http is not encrypted", "use the https:// address of the server"
+            )
+        if server.ca_cert and not Path(server.ca_cert).is_file():
+            raise UsageError(f"the CA file {server.ca_cert} is missing", "", "correct --ca-cert")
+        settings = api.Configuration(host=host)
+        settings.ssl_ca_cert = server.ca_cert or None
+        if server.token:
+            settings.api_key["authorization"] = server.token
+            settings.api_key_prefix["authorization"] = "Bearer"
+        self.host, self.server = host, server
+        self.client = api.ApiClient(settings)
+
+    @cached_property
+    def namespace(self) -> dict[str, str]:
+        """The argument `namespace` of requests: the user's own on a multi-user server, else none."""
+        multi_user = self.call(api.HealthzServiceApi(self.client).healthz_service_get_healthz).multi_user
+        return {"namespace": self.server.namespace} if multi_user and self.server.namespace else {}
+
+    def call(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """What an operation of the generated client returns.
+
+        Raises:
+            Refused: the server's answer is a refusal.
+            ServerAway: it did not answer.
+            IlabError: its certificate can't be verified.
+        """
+        try:
+            return operation(*arguments, **options, _request_timeout=_REQUEST_SECONDS)
+        except api.ApiException as error:
+            raise _refusal(self.host, error) from None
+        except MaxRetryError as error:
+            if isinstance(error.reason, SSLError):
+                raise IlabError(
+                    f"TLS of {self.host} can't be verified", str(error.reason), "give its CA: --ca-cert FILE"
+                ) from None
+            raise ServerAway(f"{self.host} can't be reached", str(error.reason), "check --host and network") from None
+        except HTTPError as error:
+            raise ServerAway(f"{self.host} broke off", str(error), "try again") from None
+
+    def get_text(self, path: str, **query: str) -> str:
+        """The answer to a GET of a path that the generated client does not have."""
+        answer = self.call(
+            self.client.call_api,
+            path,
+            "GET",
+            query_params=list(query.items()),
+            auth_settings=["Bearer"],
+            _return_http_data_only=True,
+            _preload_content=False,
+        )
+        text: str = answer.data.decode(errors="replace")
+        return text
+
+
+def _refusal(host: str, error: Any) -> IlabError:
+    """What to tell about an answer that is no success; the server's own message is part of it."""
+    said = " ".join(str(_said(error.body)).split())[:500]
+    if error.status in (401, 403):
+        remedy = "log in again (oc login), or give a fresh token: --token-file FILE"
+        return Refused(error.status, f"{host} refuses the token ({error.status})", said, remedy)
+    if error.status in (408, 429) or error.status >= 500:
+        return ServerAway(f"{host} answered {error.status}", said, "try again; look at the API server's log")
+    if error.status == 404:
+        remedy = "check --host: it must be the Kubeflow Pipelines API"
+        return Refused(404, f"{host}: not found", said, remedy)
+    return Refused(
+        error.status, f"{host} refused the request ({error.status})", said, "ilab-pipeline lint checks the file"
+    )
+
+
+def _said(body: Any) -> Any:
+    try:
+        content = yaml.safe_load(body or "")
+    except yaml.YAMLError:
+        return body
+    keys = ("message", "error_message", "error")
+    return next((content[key] for key in keys if content.get(key)), body) if isinstance(content, dict) else body
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(host).hostname or ""
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
