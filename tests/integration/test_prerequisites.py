@@ -364,3 +364,17 @@ def test_tls_that_cannot_be_verified_is_explained_and_the_ca_file_remedies_it(
     assert "k8s_ca_configmap" in finding["remedy"]
     assert not server.requests
     assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_the_end_of_the_log_holds_the_findings_in_short(count: int) -> None:
+    """Dashboards show a log's end, and a container's message has 2048 bytes."""
+    findings = [
+        {"check": f"check {i}", "level": "error", "problem": f"problem {i} " + "x" * 900, "remedy": "y" * 900}
+        for i in range(count)
+    ]
+    message = str(checks.outcome_of_checks(findings))
+    assert len(message.encode()) < 2048
+    assert "- check 0: problem 0 " in message
+    assert (f"and {count - 3} more" in message) is (count == 60)
+    assert checks.outcome_of_checks([{**findings[0], "level": "warning"}]) is None

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from tests.kfp_server import KfpServer as FakeServer
 from tests.kfp_server import Moment
 from utils.cli.compile import our_pipeline
+from utils.cli.run import run
 from utils.cli.submit import pipeline_command, submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.ir.load import load
@@ -422,6 +423,19 @@ def test_what_the_upload_of_a_version_hides_is_said_by_the_creation_of_the_run(s
     with pytest.raises(IlabError) as caught:
         submit_run(load_text(PACKAGE.replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")), {}, host=server.url)
     assert caught.value.cause == "KFP only supports schema version 2.1.0"
+
+
+@pytest.mark.parametrize("variable", ["KF_PIPELINES_UI_ENDPOINT", "ILAB_UI_HOST"])
+def test_links_start_where_the_variable_says(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "https://dashboard.example.com/external/pipelinesSdk/lab")
+    (tmp_path / "small.yaml").write_text(PACKAGE)
+    arguments = ["--on", "kfp", "--host", server.url, "--package", str(tmp_path / "small.yaml")]
+    done = CliRunner().invoke(run, arguments)
+    assert done.exit_code == 0, done.output
+    link = f"https://dashboard.example.com/external/pipelinesSdk/lab/#/runs/details/{server.runs[0].id}"
+    assert f"\n  {link}\n" in done.output
 
 
 def test_pipeline_py_compiles_checks_and_submits_under_the_old_flags(server: FakeServer) -> None:

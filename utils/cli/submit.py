@@ -1,6 +1,7 @@
 """Runs on a Kubeflow Pipelines server: `ilab-pipeline run --on kfp` and `python pipeline.py run`."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -47,10 +48,10 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         option(
             "--ui-host",
-            envvar="KF_PIPELINES_UI_ENDPOINT",
             metavar="URL",
-            help="Where links to runs start, as for the kfp client; on OpenShift AI "
-            "https://DASHBOARD/external/pipelinesSdk/PROJECT.  [default: the dashboard of the cluster, else --host]",
+            default=lambda: os.environ.get("KF_PIPELINES_UI_ENDPOINT"),
+            show_default="$KF_PIPELINES_UI_ENDPOINT, else the cluster's dashboard, else --host",
+            help="Where links to runs start; on OpenShift AI https://DASHBOARD/external/pipelinesSdk/PROJECT.",
         ),
         option(
             "-e",

@@ -154,13 +154,24 @@ def check_rights(launcher: str) -> list:
 
 
 def outcome_of_checks(findings: list) -> Any:
-    """The failure to raise when a finding is an error, else None."""
+    """The failure to raise when a finding is an error, else None.
+
+    It repeats the errors in short: a log's end, and the 2048 bytes of a container's message, are all that some people
+    see. The table before it has them in full.
+    """
+
+    def cut(text: str, most: int) -> str:
+        text = " ".join(text.split())
+        return text if len(text) <= most else text[: most - 1] + "…"
+
     errors = [f for f in findings if f["level"] == "error"]
     if not errors:
         return None
-    lines = [f"{f['check']}: {f['problem']}\n      {f['remedy']}" for f in errors]
+    lines = [f"{f['check']}: {cut(f['problem'], 240)}\n      {cut(f['remedy'], 160)}" for f in errors]
+    shown = [line for i, line in enumerate(lines) if sum(map(len, lines[: i + 1])) <= 1500] or lines[:1]
+    more = [f"and {len(lines) - len(shown)} more"] if len(shown) < len(lines) else []
     return failure(
         f"{len(errors)} prerequisite{'s are' if len(errors) > 1 else ' is'} not met",
-        "\n    - ".join([", ".join(dict.fromkeys(f["check"] for f in errors)), *lines]),
-        "correct them and start again; nothing has been changed yet",
+        "\n    - ".join([cut(", ".join(dict.fromkeys(f["check"] for f in errors)), 120), *shown, *more]),
+        "correct them and start again; nothing has been changed yet (the table above has every finding in full)",
     )
