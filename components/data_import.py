@@ -87,5 +87,5 @@ def data_import(
         shutil.rmtree(work)
         write_marker(data_dir, "data_import", inputs, outputs, result, started)
     require_training_room(data_dir)
-    metrics.log_metric("archive_bytes", result["size"])
-    metrics.log_metric("data_generated_elsewhere", float(result["data_generated_elsewhere"]))
+    metrics.log_metric("imported_archive_bytes", result["size"])
+    metrics.log_metric("imported_samples_given", float(result["data_generated_elsewhere"]))

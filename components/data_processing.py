@@ -30,7 +30,7 @@ def data_processing(
         max_batch_len: tokens; longer samples are dropped, for training can't hold them.
         seed: another seed sets other questions aside.
         force: do it again although the inputs have changed.
-        metrics: rows, tokens, longest row in tokens, dropped rows, held-out questions of each data set.
+        metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set.
     """
     import time
 
@@ -47,6 +47,9 @@ def data_processing(
         files = [sdg["result"]["knowledge_file"], sdg["result"]["skills_file"]]
         result = process_samples(data_dir, files, held_out_fraction, seed, inputs["max_len"])
         write_marker(data_dir, "data_processing", inputs, ["processed"], result, started)
-    for kind, counts in result.items():
-        for name, value in counts.items():
-            metrics.log_metric(f"{kind}_{name}", value)
+    for kind in ("knowledge", "skills"):
+        metrics.log_metric(f"{kind}_samples", result[kind]["rows"])
+        metrics.log_metric(f"{kind}_tokens", result[kind]["tokens"])
+        metrics.log_metric(f"{kind}_longest_sample_tokens", result[kind]["longest"])
+        metrics.log_metric(f"{kind}_dropped_samples", result[kind]["dropped"])
+        metrics.log_metric(f"{kind}_held_out_questions", result[kind]["held_out"])

@@ -46,7 +46,7 @@ def final_eval(
         answer_options: fields added to each request to the models, such as max_tokens; {} = none.
         judge_options: fields added to each request to the judge, such as a grammar; {} = none.
         force: compare again although the stage finished with other inputs.
-        metrics: scores of both models.
+        metrics: questions asked, share of answers without a rating. The scores: see the report's.
     """
     import os
     import shutil
@@ -98,7 +98,9 @@ def final_eval(
             result[part] = {k: v for k, v in scores.items() if isinstance(v, int | float | bool | str)}
         write_marker(data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in parts], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
-    for part, scores in result.items():
-        for name, value in scores.items():
-            if isinstance(value, float):
-                metrics.log_metric(f"{part}_{name}", value)
+    # The scores themselves are the headline scores of the report.
+    for part in ("mt_bench_branch", "likelihood"):
+        if "questions" in result[part]:
+            metrics.log_metric(f"{part}_questions", result[part]["questions"])
+    if "error_rate" in result["mt_bench_branch"]:
+        metrics.log_metric("mt_bench_branch_error_rate", result["mt_bench_branch"]["error_rate"])

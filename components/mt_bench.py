@@ -47,7 +47,7 @@ def mt_bench(
         answer_options: fields added to each request to the checkpoint, such as max_tokens; {} = none.
         judge_options: fields added to each request to the judge, such as a grammar; {} = none.
         force: score again although the stage finished with other inputs.
-        metrics: scores by checkpoint.
+        metrics: questions asked, share of the candidate's answers without a rating. The scores: see the report's.
     """
     import os
     import shutil
@@ -84,6 +84,7 @@ def mt_bench(
         result = {
             "candidate": best["model"],
             "overall_score": best["overall_score"],
+            "error_rate": best["error_rate"],
             "judge_model": judge["model_name"],
             "max_error_rate": max_error_rate,
             "reason": reason,
@@ -93,5 +94,7 @@ def mt_bench(
         write_marker(data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
     print(f"candidate: {result['candidate']} ({result['reason']}), MT-Bench {result['overall_score']:.2f}", flush=True)
-    metrics.log_metric("mt_bench_score", result["overall_score"])
+    # The score itself stands among the headline scores of the report.
     metrics.log_metric("mt_bench_questions", result["questions"])
+    if "error_rate" in result:  # an earlier version's marker has none
+        metrics.log_metric("mt_bench_error_rate", result["error_rate"])

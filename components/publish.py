@@ -84,5 +84,5 @@ def publish(
             print("nothing is published; the candidate stays on the run's volume", flush=True)
         write_marker(data_dir, "publish", inputs, [], result, started)
     metrics.log_metric("published", float(result["published"]))
-    metrics.log_metric("archive_bytes", result["size"])
+    metrics.log_metric("published_archive_bytes", result["size"])
     return result["key"]

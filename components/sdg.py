@@ -71,4 +71,4 @@ def sdg(
             result = generate_samples(data_dir, leaves, client, server, seen, inputs, batch_size, num_workers)
         write_marker(data_dir, "sdg", inputs, ["sdg"], result, started)
     for name in ("samples", "mmlu_questions", "tokens"):
-        metrics.log_metric(name, result[name])
+        metrics.log_metric(f"generated_{name}", result[name])

@@ -76,8 +76,9 @@ def train(
         metrics: steps, first and last loss, samples, tokens/s.
     """
     result = train_phase(dict(locals()))
+    kind = "knowledge" if phase == 1 else "skills"
     for name in ("steps", "samples", "tokens_per_second"):
-        metrics.log_metric(name, result[name])
+        metrics.log_metric(f"{kind}_train_{name}", result[name])
     if result["loss"]:
-        metrics.log_metric("first_loss", result["loss"][0][1])
-        metrics.log_metric("last_loss", result["loss"][-1][1])
+        metrics.log_metric(f"{kind}_train_first_loss", result["loss"][0][1])
+        metrics.log_metric(f"{kind}_train_last_loss", result["loss"][-1][1])

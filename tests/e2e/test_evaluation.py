@@ -100,7 +100,7 @@ def test_checkpoint_is_scored_and_chosen(seen: dict[str, Any]) -> None:
     assert checkpoint["error_rate"] == 0
     assert 1 <= checkpoint["overall_score"] <= 10
     assert len(checkpoint["turn_scores"]) == len(checkpoint["qa_scores"]) == 2
-    assert seen["metrics"]["mt_bench_score"] == checkpoint["overall_score"]
+    assert seen["metrics"]["mt_bench_error_rate"] == checkpoint["error_rate"]
 
 
 def test_equal_models_get_equal_scores(seen: dict[str, Any]) -> None:

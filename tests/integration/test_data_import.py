@@ -82,7 +82,7 @@ def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_vol
     result = marker["result"]
     assert (result["archive"], result["check"], result["model_source"]) == (stage.key, "etag", "archive")
     assert result["data_generated_elsewhere"] is True and result["size"] > 0 and len(result["sha256"]) == 64
-    assert stage.metrics.metadata == {"archive_bytes": result["size"], "data_generated_elsewhere": 1.0}
+    assert stage.metrics.metadata == {"imported_archive_bytes": result["size"], "imported_samples_given": 1.0}
 
 
 def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(stage, capsys):  # trap 12

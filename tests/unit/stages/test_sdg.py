@@ -86,7 +86,7 @@ def test_data_from_the_archive_skip_generation_with_a_reason(tmp_path: Path) -> 
     """No teacher is asked, none is needed; the second start returns at once."""
     write_sdg_run(tmp_path / "sdg", NEW, rows=4)
     write_marker(str(tmp_path), "data_import", {}, ["sdg"], {"data_generated_elsewhere": True}, 0)
-    assert run_component(tmp_path) == {"samples": 8, "mmlu_questions": 3, "tokens": 0}
+    assert run_component(tmp_path) == {"generated_samples": 8, "generated_mmlu_questions": 3, "generated_tokens": 0}
     result = read_marker(str(tmp_path), "sdg")["result"]
     assert result["generated"] is False
     assert "archive" in result["reason"]
