@@ -42,7 +42,7 @@ lint: setup ## Check style, and that every supported backend understands pipelin
 types: setup ## Check types
 	$(VENV)/bin/mypy
 
-bench: setup ## Measure compile time, YAML size and overhead a task
+bench: setup ## Measure compile time, YAML and Workflow size, overhead a task
 	$(VENV)/bin/python -m tests.bench
 
 compile: setup ## Write pipeline.yaml

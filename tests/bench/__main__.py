@@ -61,6 +61,7 @@ def main() -> int:
         compiling = median(lambda: compile_pipeline(ilab_pipeline, target))
         size = target.stat().st_size / 1000
         executors = count_executors(target)
+        workflow = workflow_lines(target)
         installing = measure_runs(Path(folder, "installing"), ten_tasks(dsl, True))
         bare = measure_runs(Path(folder, "bare"), ten_tasks(dsl, False))
     table = [
@@ -68,6 +69,7 @@ def main() -> int:
         Line("compilation of pipeline.py", compiling, "s", 1.0),
         Line("size of pipeline.yaml", size, "kB", 120),
         Line("executors", executors, "", 12),
+        *workflow,
         Line("a task, kfp.local", installing[1], "s"),
         Line("a task, ours", installing[0], "s"),
         Line("ratio of the two", installing[0] / installing[1], "", 0.5),
@@ -96,6 +98,28 @@ def count_executors(package: Path) -> int:
     from utils.ir.load import load
 
     return sum(component.container is not None for component in load(package).components.values())
+
+
+def workflow_lines(package: Path) -> list[Line]:
+    """The estimate of the run's Argo Workflow, and its parts; utils/lint/size.py says what they are."""
+    from utils.lint import examine_file
+    from utils.lint.size import COPIES_IN_NODES, MAX_CONTAINER_BYTES, OTHER_BYTES, WARN_BYTES
+
+    size = examine_file(package).workflow
+    assert size is not None, "our own file can be followed from task to task"
+    largest = max(size.containers, key=lambda name: size.containers[name])
+    return [
+        Line("Argo Workflow, estimated", size.total / 1000, "kB", WARN_BYTES / 1000),
+        Line("  both documents", size.spec / 1000, "kB"),
+        Line(f"  containers of tasks × {COPIES_IN_NODES:g}", COPIES_IN_NODES * size.tasks / 1000, "kB"),
+        Line("  everything else", OTHER_BYTES / 1000, "kB"),
+        Line(
+            f"{largest.removeprefix('comp-')}, the largest",
+            size.containers[largest] / 1000,
+            "kB",
+            MAX_CONTAINER_BYTES / 1000,
+        ),
+    ]
 
 
 def ten_tasks(dsl, install_kfp):  # type: ignore[no-untyped-def]

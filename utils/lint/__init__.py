@@ -8,7 +8,7 @@ from typing import Any
 from utils.errors import PipelineError
 from utils.ir.load import parse as load_text
 from utils.ir.package import read_documents, read_package
-from utils.lint import rules
+from utils.lint import rules, tasks, versions
 from utils.lint.backends import BACKENDS, Backend
 from utils.lint.findings import Finding, Severity, merged
 from utils.lint.parse import parse_platform, parse_spec
@@ -48,6 +48,7 @@ def examine(text: str, name: str = "the pipeline", backends: tuple[Backend, ...]
     for backend in backends:
         findings += parse_spec(spec, backend)
         findings += parse_platform(platform, backend)
+        findings += versions.check(spec, platform, backend)
     findings += rules.check(spec, platform)
     deeper, size = _with_defaults(text, name, spec, platform)
     return Report(merged([*findings, *deeper]), size)
@@ -68,4 +69,4 @@ def _with_defaults(
         what = f"can't be followed from task to task ({error.cause}): names of volumes and the size are not checked"
         return [Finding(Severity.WARNING, "the file", what, error.remedy)], None
     size = estimate(pipeline, spec, platform)
-    return [], size
+    return list(tasks.check(pipeline)), size

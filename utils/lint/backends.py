@@ -24,6 +24,7 @@ from google.rpc import status_pb2
 SCHEMAS = Path(__file__).parent / "schemas"
 # The version that `Backend.additions` are taken from.
 _NEWEST = "2.16.1"
+_NEVER_READ = frozenset({"enabledSharedMemory", "podAffinity"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Backend:
         pipeline_spec: version of kfp-pipeline-spec with the backend's protos.
         kubernetes: version of kfp-kubernetes with the backend's protos.
         additions: fields and enum values the product adds to these, "Message.field" each.
+        unread_settings: fields of a task's Kubernetes settings that are in these protos, and that neither driver nor
+            compiler reads (backend/src/v2).
         task_final_status: its compiler takes a `PipelineTaskFinalStatus` (2.5.0: "task final status not supported yet",
             backend/src/v2/compiler/argocompiler/dag.go).
         hides_renamed_tasks: its dashboard looks for a task's execution by the display name, and the server names the
@@ -47,6 +50,7 @@ class Backend:
     pipeline_spec: str
     kubernetes: str
     additions: tuple[str, ...] = ()
+    unread_settings: frozenset[str] = _NEVER_READ
     task_final_status: bool = True
     hides_renamed_tasks: bool = False
 
@@ -76,7 +80,14 @@ BACKENDS = (
         ),
         hides_renamed_tasks=True,
     ),
-    Backend("OpenShift AI 2.25", "2.5.0", "0.6.0", "1.5.0", task_final_status=False),
+    Backend(
+        "OpenShift AI 2.25",
+        "2.5.0",
+        "0.6.0",
+        "1.5.0",
+        unread_settings=_NEVER_READ | {"nodeAffinity"},
+        task_final_status=False,
+    ),
 )
 
 

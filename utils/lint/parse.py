@@ -37,7 +37,7 @@ def parse_platform(document: Mapping[str, Any], backend: Backend) -> Iterator[Fi
         remedy = "compile without this feature, or run on a backend that has it"
         yield Finding(Severity.ERROR, f"platform: {path}", f"{problem}: {dropped}", remedy, (backend.name,))
     config = backend.message("kfp_kubernetes.KubernetesExecutorConfig")
-    for name, executor in _executors(document).items():
+    for name, executor in executors(document).items():
         path = f"platforms.kubernetes.deploymentSpec.executors.{name}"
         for place, problem, value in _refused(executor, config, path):
             if problem != _UNKNOWN:
@@ -58,7 +58,8 @@ def parse_platform(document: Mapping[str, Any], backend: Backend) -> Iterator[Fi
                 )
 
 
-def _executors(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def executors(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The Kubernetes settings of each executor in the platform document."""
     node: Any = document
     for key in ("platforms", "kubernetes", "deploymentSpec", "executors"):
         node = node.get(key) if isinstance(node, Mapping) else None

@@ -18,6 +18,7 @@ from utils.lint import BACKENDS, Severity, lint_text
 
 ALL = tuple(backend.name for backend in BACKENDS)
 UPSTREAM, V3_5, V3_4, V3_0, OLDEST = ALL
+V3 = (V3_5, V3_4, V3_0)
 IMAGE = "registry.example/stage@sha256:" + "0" * 64
 
 
@@ -177,6 +178,28 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.pvcMount[0].mountPath",
         "driver fails",
         ALL,
+    ),
+    # What the parsers take, and one server or dashboard does not do.
+    "display name": (
+        lambda d: tasks(d)["work-2"]["taskInfo"].update(name="train the model"),
+        Severity.WARNING,
+        "components.comp-exit-handler-1.dag.tasks.work-2.taskInfo.name",
+        "'train the model' differs from the task's key 'work-2'",
+        V3,
+    ),
+    "shared memory": (
+        lambda d: config(d).update(enabledSharedMemory={"volumeName": "shm", "size": "1Gi"}),
+        Severity.WARNING,
+        "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.enabledSharedMemory",
+        "takes it and does not read it",
+        ALL,
+    ),
+    "node affinity": (
+        lambda d: config(d).update(nodeAffinity=[{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]),
+        Severity.WARNING,
+        "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.nodeAffinity",
+        "takes it and does not read it",
+        (OLDEST,),
     ),
     # What a server insists on.
     "empty name": (
