@@ -1,12 +1,16 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages demo test e2e e2e-cluster cluster cluster-down lint types bench compile standalone docs lock clean
+.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench compile standalone docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ilab-pipeline
 # What the stages run with (torch and the InstructLab libraries, 7 GB) outlives the checkout, one for each lock file.
 STAGES := $(CACHE)/stages-$(shell sha256sum requirements/stages.txt | cut -c1-12)
+# The same in the versions of the images that the pipeline names, as far as their tasks reach.
+IMAGE = $(CACHE)/$(1)-$(shell sha256sum requirements/images/$(1).txt | cut -c1-12)
+NOTEBOOK := $(call IMAGE,notebook)
+INSTRUCTLAB := $(call IMAGE,instructlab)
 export ILAB_PYTHON := $(STAGES)/bin/python
 
 help: ## List the targets
@@ -16,10 +20,14 @@ setup: $(VENV)/ready ## Make .venv with the command `ilab-pipeline`, no torch
 
 stages: $(STAGES)/ready ## Make the environment the stages run in (7 GB, once)
 
+notebook: $(NOTEBOOK)/ready ## Make the environment of the light tasks' image (180 MB, once)
+
+instructlab: $(INSTRUCTLAB)/ready ## Make the environment of the InstructLab image (6 GB, once)
+
 demo: setup stages ## Run the complete workflow on this machine
 	$(VENV)/bin/ilab-pipeline demo
 
-test: setup ## Run the fast tests
+test: setup notebook ## Run the fast tests
 	$(VENV)/bin/python -m pytest -n 2
 
 e2e: setup stages ## Run the demo at its smallest, and tests on what it made
@@ -55,7 +63,7 @@ docs: setup ## Write the generated pages of docs/
 	$(VENV)/bin/ilab-pipeline docs
 
 lock: setup ## Pin requirements/*.in again
-	@for name in uv base dev stages; do \
+	@for name in uv base dev stages images/notebook images/instructlab; do \
 	  $(VENV)/bin/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
@@ -67,6 +75,14 @@ $(VENV)/ready: requirements/uv.txt requirements/dev.txt requirements/base.in pyp
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --require-hashes -r requirements/dev.txt
 	$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# Python 3.11, as the images have; uv fetches one where there is none.
+$(NOTEBOOK)/ready: FILE := requirements/images/notebook.txt
+$(INSTRUCTLAB)/ready: FILE := requirements/images/instructlab.txt
+$(NOTEBOOK)/ready $(INSTRUCTLAB)/ready: | $(VENV)/ready
+	$(VENV)/bin/uv venv -q --clear --python 3.11 $(@D)
+	$(VENV)/bin/uv pip sync -q --python $(@D)/bin/python --require-hashes $(FILE)
 	touch $@
 
 $(STAGES)/ready: | $(VENV)/ready

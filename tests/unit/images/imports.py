@@ -1,0 +1,69 @@
+"""What the code of a component imports and which programs it starts, read from its source."""
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from types import FunctionType
+
+from components.stage import helpers_of
+
+# What a name in an import is called as a distribution, where they differ. The longest match counts.
+DISTRIBUTIONS = {
+    "google.cloud.storage": "google-cloud-storage",
+    "instructlab.eval": "instructlab-eval",
+    "instructlab.schema": "instructlab-schema",
+    "instructlab.sdg": "instructlab-sdg",
+    "instructlab.training": "instructlab-training",
+    "lm_eval": "lm-eval",
+    "yaml": "pyyaml",
+}
+
+
+def sources(func: FunctionType) -> list[str]:
+    """The source of a component's function and of every helper that it carries."""
+    return [textwrap.dedent(inspect.getsource(one)) for one in (func, *helpers_of(func))]
+
+
+def third_party(source: str) -> set[str]:
+    """Distributions that `source` imports, also those of modules that it imports by a literal name or starts (-m)."""
+    found = set()
+    for module in modules(source):
+        if module.partition(".")[0] not in sys.stdlib_module_names:
+            parts = module.split(".")
+            names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+            found.add(next((DISTRIBUTIONS[name] for name in names if name in DISTRIBUTIONS), parts[0]))
+    return found
+
+
+def modules(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from _text(node.args[:1])
+        elif isinstance(node, ast.List):
+            words = [ast.unparse(item).strip("'") for item in node.elts]
+            if words[:2] == ["sys.executable", "-m"]:  # of other programs it is an option of their own, in other pods
+                yield words[2]
+
+
+def programs(source: str) -> set[str]:
+    """Programs that `source` starts by name: the first word of a list that goes to subprocess, directly or named."""
+    calls, lists = [], {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List) and isinstance(node.targets[0], ast.Name):
+            lists[node.targets[0].id] = node.value
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("subprocess.") and node.args:
+            calls.append(node.args[0])
+    found = (lists.get(call.id) if isinstance(call, ast.Name) else call for call in calls)
+    return {word for node in found if isinstance(node, ast.List) for word in _text(node.elts[:1])}
+
+
+def _text(nodes: list[ast.expr]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
