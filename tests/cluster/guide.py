@@ -1,4 +1,4 @@
-"""The commands of docs/kubernetes.md, run as they stand there: in a copy of the checkout, in a namespace for tests."""
+"""The commands of a guide in docs/, run as they stand there: in a copy of the checkout, in a namespace for tests."""
 
 import os
 import re
@@ -14,7 +14,6 @@ from tests.cluster.cluster import Cluster
 from tests.unit.docs.guides import commands
 from utils.cli.compile import root
 
-PAGE = "kubernetes.md"
 NONE: Mapping[str, str] = MappingProxyType({})
 # The namespace in the guide, where it is a word of its own.
 NAMESPACE = re.compile(r"(?<![\w./-])ilab(?![\w./-])")
@@ -27,11 +26,13 @@ class Guide:
     Attributes:
         folder: the checkout, with the namespace in its settings.
         namespace: what the guide calls ilab.
+        page: the guide's file in docs/.
     """
 
     cluster: Cluster
     folder: Path
     namespace: str
+    page: str = "kubernetes.md"
 
     def run(
         self, test: str, code: int = 0, replace: Mapping[str, str] = NONE, environment: Mapping[str, str] = NONE
@@ -47,7 +48,7 @@ class Guide:
         Raises:
             AssertionError: it ended with another exit code.
         """
-        (text,) = commands(PAGE, test)
+        (text,) = commands(self.page, test)
         text = NAMESPACE.sub(self.namespace, text)
         for name, here in replace.items():
             text = text.replace(name, here)
@@ -74,11 +75,16 @@ class Guide:
 
     def _path(self) -> str:
         return os.pathsep.join(
-            [str(Path(sys.executable).parent), str(self.cluster.kubectl_path.parent), os.environ["PATH"]]
+            [
+                str(self.folder / "bin"),
+                str(Path(sys.executable).parent),
+                str(self.cluster.kubectl_path.parent),
+                os.environ["PATH"],
+            ]
         )
 
 
-def follow(cluster: Cluster, folder: Path, namespace: str) -> Guide:
+def follow(cluster: Cluster, folder: Path, namespace: str, page: str = "kubernetes.md") -> Guide:
     """Set up a checkout in `folder` with these settings: the namespace, and the cluster's storage class."""
     for path in root().iterdir():
         if path.name not in ("manifests", ".git", "dist"):
@@ -88,7 +94,7 @@ def follow(cluster: Cluster, folder: Path, namespace: str) -> Guide:
     (folder / "dist").symlink_to(root() / "dist")
     shutil.copy(cluster.kubeconfig, folder / "kubeconfig")
     change_settings(folder, {"namespace": namespace, "storage-class": cluster.storage_class})
-    return Guide(cluster, folder, namespace)
+    return Guide(cluster, folder, namespace, page)
 
 
 def change_settings(folder: Path, changes: dict[str, str]) -> None:

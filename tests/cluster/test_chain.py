@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import WAITING, Cluster
+from tests.cluster.openshift import ACCOUNT, openshift_objects, operator_role
 from tests.cluster.processes import kill_processes
 from tests.cluster.recorder import Recorder, recorded
 from tests.cluster.runs import assert_nothing_left, names
@@ -115,6 +116,9 @@ def prepared_pod(cluster: Cluster, namespace: str, folder: Path) -> dict[str, An
     pod = made.pop("Pod")
     cluster.apply(*made.values())
     settle(cluster, namespace)
+    # The tasks' pods run as on OpenShift AI: under the operator's Role and ours on top, nothing else.
+    operator_role(cluster, namespace)
+    cluster.apply(*(one for one in openshift_objects(cluster, namespace, folder) if one["kind"] != "Secret"))
     script = ROOT / "dist/standalone.py"
     cluster.kubectl("create", "configmap", "standalone-script", f"--from-file={script}", "-n", namespace)
     write_overlay(cluster, folder / "overlay.yaml")
@@ -129,6 +133,7 @@ def prepared_pod(cluster: Cluster, namespace: str, folder: Path) -> dict[str, An
         f"--sdg-serving-model-secret={TEACHER}",
         f"--judge-serving-model-secret={JUDGE}",
         f"--storage-class={cluster.storage_class}",
+        f"--service-account={ACCOUNT}",
         "--sdg-in-cluster",
         f"--sdg-pipeline={SDG_PIPELINE_FOLDER}",
         *(f"--params=/mnt/settings/{file.name}" for file in files[:3]),
@@ -281,6 +286,7 @@ def test_only_pods_that_ask_the_api_have_a_token(chain: Chain) -> None:
     asking = {_name(one) for one in pods if one["metadata"]["labels"].get("ilab-pipeline/api-access") == "true"}
     with_token = {_name(one) for one in pods for volume in one["spec"]["volumes"] if "projected" in volume}
     assert with_token == asking
+    assert {one["spec"]["serviceAccountName"] for one in pods if _name(one) in asking} == {ACCOUNT}
     assert len(asking) < len({_name(one) for one in pods}) - len(asking)
 
 

@@ -1,0 +1,97 @@
+"""docs/openshift.md as a new user follows it, as far as that goes without OpenShift AI: rights, Secrets, what stays."""
+
+import base64
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.guide import Guide, follow
+from tests.cluster.openshift import ACCOUNT, operator_role
+
+# `oc project -q` says the project's name; all else in the guide kubectl does as well.
+OC = """#!/bin/sh
+if [ "$1" = project ]; then echo "{namespace}"; else exec "{kubectl}" "$@"; fi
+"""
+FILL_IN = """
+import pathlib, sys
+for name in sys.argv[1:]:
+    path = pathlib.Path(name)
+    assert path.stat().st_mode & 0o77 == 0
+    path.write_text(path.read_text().replace("api_token=\\n", f"api_token={path.stem}-token\\n"))
+"""
+
+
+@pytest.fixture(scope="module")
+def guide(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
+    """One who has a project, with the account that the operator makes for its runs."""
+    with cluster.namespace(f"openshift-{uuid.uuid4().hex[:8]}", mounted=False) as name:
+        operator_role(cluster, name)
+        found = follow(cluster, tmp_path_factory.mktemp("checkout"), name, "openshift.md")
+        (found.folder / "bin").mkdir()
+        oc = found.folder / "bin/oc"
+        oc.write_text(OC.format(namespace=name, kubectl=cluster.kubectl_path))
+        oc.chmod(0o755)
+        kubeconfig = str(found.folder / "kubeconfig")
+        cluster.kubectl("--kubeconfig", kubeconfig, "config", "set-context", "--current", f"--namespace={name}")
+        yield found
+
+
+def may(guide: Guide, verb: str, what: str) -> bool:
+    account = f"system:serviceaccount:{guide.namespace}:{ACCOUNT}"
+    words = ("auth", "can-i", "--list", "-n", guide.namespace, f"--as={account}")
+    lines = [line for line in guide.cluster.kubectl(*words).splitlines() if line.split()[:1] == [what]]
+    return any(verb in line for line in lines)
+
+
+def token(guide: Guide, secret: str) -> str:
+    data = guide.cluster.get("secret", secret, "-n", guide.namespace)["data"]
+    return base64.b64decode(data["api_token"]).decode().strip()
+
+
+def test_rights_and_secrets(guide: Guide) -> None:
+    assert not may(guide, "create", "pytorchjobs.kubeflow.org")
+    editor = {"EDITOR": guide.editor("fill-in", FILL_IN)}
+    guide.run("test_rights_and_secrets", environment=editor)
+    assert may(guide, "create", "pytorchjobs.kubeflow.org")
+    assert may(guide, "list", "events")
+    assert token(guide, "teacher-secret") == "teacher-token"
+    # Once more, with an editor that changes nothing: what was filled in stays.
+    guide.run("test_rights_and_secrets", environment={"EDITOR": "true"})
+    assert token(guide, "judge-secret") == "judge-token"
+
+
+def test_rights_alone(guide: Guide) -> None:
+    guide.run("test_rights_alone")
+    binding = guide.cluster.get("rolebinding", "ilab-pytorchjobs", "-n", guide.namespace)
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": guide.namespace}]
+
+
+def test_secrets_one_by_one(guide: Guide) -> None:
+    names = ("sdg-object-store-credentials", "teacher-secret", "judge-secret")
+    guide.cluster.kubectl("delete", "secret", *names, "-n", guide.namespace, "--ignore-not-found")
+    for name in ("s3.key", "teacher.token", "judge.token"):
+        (guide.folder / name).write_text(f"value of {name}\n")
+    guide.run("test_secrets_one_by_one")
+    assert token(guide, "judge-secret") == "value of judge.token"
+
+
+def test_quotas(guide: Guide) -> None:
+    words = ("create", "quota", "project", "--hard=persistentvolumeclaims=3", "-n", guide.namespace)
+    guide.cluster.kubectl(*words)
+    assert "persistentvolumeclaims" in guide.run("test_quotas")
+
+
+def test_what_stays(guide: Guide) -> None:
+    claim: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "ilab-r1", "namespace": guide.namespace, "labels": {"ilab-pipeline/run": "r1"}},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    guide.cluster.apply({**claim, "spec": {**claim["spec"], "storageClassName": guide.cluster.storage_class}})
+    said = guide.run("test_what_stays", replace={"RUN_ID": "r1"})
+    assert "ilab-r1" in said and "deleted" in said
+    assert guide.cluster.get("pvc", "-n", guide.namespace)["items"] == []
