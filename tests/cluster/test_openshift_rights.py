@@ -18,7 +18,7 @@ from utils.stages.rights import missing_rights, rights_of_run
 
 Rules = list[dict[str, Any]]
 RIGHTS = [(group, resource, verb) for group, resource, verbs, _ in rights_of_run("pytorchjob") for verb in verbs]
-WARNINGS = {resource for _, resource, _, loss in rights_of_run("pytorchjob") if loss}
+WARNINGS = {(resource, verb) for _, resource, verbs, loss in rights_of_run("pytorchjob") if loss for verb in verbs}
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_each_missing_verb_in_turn_is_a_finding(cluster: Cluster, project: str, 
         give(cluster, project, without(whole, group, resource, verb))
         found = settled({resource, "storageclasses"}, f"a Role without {verb} {resource}")
         (finding,) = [one for one in found if f"may not {verb} {resource} in {project}" in one["problem"]]
-        assert (finding.get("level") == "warning") == (resource in WARNINGS)
+        assert (finding.get("level") == "warning") == ((resource, verb) in WARNINGS)
     give(cluster, project, whole)
     settled({"storageclasses"}, "the whole Role")
 

@@ -136,7 +136,9 @@ def test_everything_in_order_passes_and_leaves_nothing_in_the_store(
     secret(tmp_path / "teacher", endpoint=teacher.url, model="mixtral", api_key=TOKEN)
     secret(tmp_path / "judge", JUDGE_ENDPOINT=judge.url + "/v1/", JUDGE_NAME="prometheus", JUDGE_API_KEY=TOKEN)
     table = run_stage()
-    assert table.count("| passed |") == 10
+    checked = table.splitlines()[2:]
+    assert len(checked) >= 9
+    assert [row for row in checked if "| passed |" not in row] == []
     assert teacher.requests[0]["path"] == "/v1/completions"
     assert judge.requests[0]["path"] == "/v1/chat/completions"
     assert judge.requests[0]["headers"]["authorization"] == f"Bearer {TOKEN}"

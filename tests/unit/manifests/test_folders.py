@@ -115,11 +115,11 @@ def test_the_role_is_what_a_run_needs_and_what_show_prints() -> None:
 
 def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_more() -> None:
     """Every account may read storage classes on OpenShift: the ClusterRole basic-user is bound to all who log in."""
-    lacking = {}
+    lacking: dict[tuple[str, str], list[str]] = {}
     for group, resource, verbs, _ in rights_of_run("pytorchjob"):
         missing = [verb for verb in verbs if verb not in granted(OPERATOR_RULES, group, resource)]
         if missing and resource != "storageclasses":
-            lacking[group, resource] = missing
+            lacking.setdefault((group, resource), []).extend(missing)
     made, binding = objects_of("openshift")
     ours = {(rule["apiGroups"][0], rule["resources"][0]): rule["verbs"] for rule in made["rules"]}
     assert ours == lacking
