@@ -18,7 +18,6 @@ USEFUL = {
     "persistentvolumeclaims": ["patch"],
     "pods": ["get", "list", "delete"],
     "events": ["list"],
-    "storageclasses": ["get", "list"],
     "pods/log": ["get"],
 }
 TRAINING = ("pytorchjobs", "pods/log")
@@ -43,7 +42,7 @@ def test_each_right_that_later_tasks_need_is_asked_for(api: KubernetesApi, launc
     assert check_rights(launcher) == []
     asked = words(NEEDED) + words(USEFUL)
     if launcher == "process":
-        asked = [right for right in asked if right.partition(" ")[2] not in TRAINING]
+        asked = [right for right in asked if right.partition(" ")[2] not in TRAINING] + ["list pytorchjobs"]
     assert sorted(api.rights) == sorted(asked)
 
 

@@ -93,7 +93,9 @@ def test_classes_that_may_not_be_read_are_unknown_and_not_fine(api: KubernetesAp
     (finding,) = check_storage("nfs")
     assert finding["level"] == "warning"
     assert "can't be read (403 Forbidden): whether one offers ReadWriteMany is unknown" in finding["problem"]
-    assert "list storageclasses.storage.k8s.io" in finding["remedy"]
+    role = "create clusterrole ilab-storageclasses-list --verb=list --resource=storageclasses.storage.k8s.io"
+    assert role in finding["remedy"]
+    assert "create clusterrolebinding ilab-storageclasses-list-lab-pipeline-runner-dspa" in finding["remedy"]
 
 
 def test_on_one_machine_nothing_is_asked(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:

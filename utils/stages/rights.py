@@ -6,26 +6,23 @@ from utils.stages.claims import kube_call, kube_namespace
 def rights_of_run(launcher: str) -> list:
     """All that a run's tasks do in the cluster: (API group, resource, verbs, loss).
 
-    `loss` is what a run does without when it lacks the verbs; "" when it can't do without them. Whoever lets a task ask
-    for more adds it here, to the Role in utils/cluster/rbac.py and, where OpenShift AI's own Role for runs lacks it, to
-    manifests/openshift.
+    `loss` is what a run does without when it lacks the verbs; "" when it can't do without them. Storage classes are not
+    here: the check of storage reads them, and says so where it may not. Whoever lets a task ask for more adds it here,
+    to the Role in utils/cluster/rbac.py and, where OpenShift AI's own Role for runs lacks it, to manifests/openshift.
     """
+    trains = launcher == "pytorchjob"
     rights = [
         # The run's volume: create volume, report (which notes there how the run ended), clean up.
         ("", "persistentvolumeclaims", ["create", "get", "delete"], ""),
         ("", "persistentvolumeclaims", ["patch"], "k8s_keep_volume=on_failure keeps the volume after success as well"),
+        # Train creates and follows them. Clean up looks for those that are left, also where none was made.
+        ("kubeflow.org", "pytorchjobs", ["create", "get", "list", "delete"] if trains else ["list"], ""),
         ("", "pods", ["get", "list"], "what the run makes has no owner, and waiting training pods are not explained"),
         ("", "pods", ["delete"], "a deleted volume stays as long as finished pods that mount it"),
         ("", "events", ["list"], "why a volume or a training pod does not start is not shown"),
-        ("storage.k8s.io", "storageclasses", ["get", "list"], "the storage class can't be checked beforehand"),
     ]
-    if launcher == "pytorchjob":
-        rights += [
-            # Train creates and follows them, clean up finds those that are left.
-            ("kubeflow.org", "pytorchjobs", ["create", "get", "list", "delete"], ""),
-            ("", "pods/log", ["get"], "the last lines of a failed training pod are not shown"),
-        ]
-    return rights
+    logs = ("", "pods/log", ["get"], "the last lines of a failed training pod are not shown")
+    return [*rights, logs] if trains else rights
 
 
 def missing_rights(launcher: str) -> list:
@@ -41,13 +38,11 @@ def missing_rights(launcher: str) -> list:
     found = []
     try:
         for group, resource, verbs, loss in rights_of_run(launcher):
-            # Storage classes belong to no namespace.
-            place = "" if resource == "storageclasses" else namespace
-            denied = [verb for verb in verbs if not may(place, group, resource, verb)]
+            denied = [verb for verb in verbs if not may(namespace, group, resource, verb)]
             if denied:
                 account = account_name()
-                what = f"the pod's ServiceAccount {account} may not {', '.join(denied)} {resource}".replace("  ", " ")
-                what += f" in {place}" if place else ""
+                who = f"the pod's ServiceAccount {account}".strip()
+                what = f"{who} may not {', '.join(denied)} {resource} in {namespace}"
                 remedy = grant_command(namespace, account or "ACCOUNT", group, resource, denied)
                 found.append({"problem": what, "remedy": remedy})
                 if loss:
@@ -58,7 +53,7 @@ def missing_rights(launcher: str) -> list:
 
 
 def may(namespace: str, group: str, resource: str, verb: str) -> bool:
-    """Whether the account in use may do this in the namespace ("": in the whole cluster)."""
+    """Whether the account in use may do this in the namespace."""
     from kubernetes import client
 
     kind, _, part = resource.partition("/")
@@ -86,6 +81,7 @@ def grant_command(namespace: str, account: str, group: str, resource: str, verbs
     kind, _, part = resource.partition("/")
     kind = f"{kind}.{group}" if group else kind
     name = f"ilab-{resource.replace('/', '-')}-{'-'.join(verbs)}"
+    # Storage classes belong to no namespace.
     wide, bound = ("cluster", f"{namespace}-{account}") if resource == "storageclasses" else ("", account)
     role = f"create {wide}role {name} --verb={','.join(verbs)} --resource={kind}{part and '/' + part}"
     binding = f"create {wide}rolebinding {name}-{bound} --{wide}role={name} --serviceaccount={namespace}:{account}"

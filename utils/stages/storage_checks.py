@@ -1,6 +1,7 @@
 """Whether the cluster's storage can give the run its volume, as far as its StorageClasses tell."""
 
 from utils.stages.claims import kube_call, kube_namespace
+from utils.stages.rights import account_name, grant_command
 
 
 def single_node_provisioners() -> list:
@@ -56,14 +57,15 @@ def check_storage(storage_class: str) -> list:
     if os.environ.get("ILAB_CLAIMS_DIR") or not os.environ.get("KUBERNETES_SERVICE_HOST"):
         return []
     try:
-        kube_namespace()
+        namespace = kube_namespace()
         found = kube_call(client.StorageV1Api().list_storage_class).items
     except (client.ApiException, config.ConfigException) as error:
         reason = f"{error.status} {error.reason}" if isinstance(error, client.ApiException) else str(error)
         problem = f"the storage classes can't be read ({reason}): whether one offers ReadWriteMany is unknown"
-        remedy = (
-            "look with kubectl get storageclass, or let the pod's ServiceAccount list storageclasses.storage.k8s.io"
-        )
+        remedy = "look with kubectl get storageclass"
+        if isinstance(error, client.ApiException) and error.status == 403:
+            account = account_name() or "ACCOUNT"
+            remedy += "; " + grant_command(namespace, account, "storage.k8s.io", "storageclasses", ["list"])
         return [{"level": "warning", "problem": problem, "remedy": remedy}]
     lacking = {one.metadata.name: lacks_shared_volumes(one.provisioner) for one in found}
     others = [name for name, lack in sorted(lacking.items()) if not lack]

@@ -114,11 +114,11 @@ def test_the_role_is_what_a_run_needs_and_what_show_prints() -> None:
 
 
 def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_more() -> None:
-    """Every account may read storage classes on OpenShift: the ClusterRole basic-user is bound to all who log in."""
+    """Storage classes are not in it: on OpenShift the ClusterRole basic-user lets every account read them."""
     lacking: dict[tuple[str, str], list[str]] = {}
     for group, resource, verbs, _ in rights_of_run("pytorchjob"):
         missing = [verb for verb in verbs if verb not in granted(OPERATOR_RULES, group, resource)]
-        if missing and resource != "storageclasses":
+        if missing:
             lacking.setdefault((group, resource), []).extend(missing)
     made, binding = objects_of("openshift")
     ours = {(rule["apiGroups"][0], rule["resources"][0]): rule["verbs"] for rule in made["rules"]}
@@ -131,8 +131,7 @@ def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_
 def test_the_role_for_plain_kubernetes_has_every_right_of_the_stages() -> None:
     (rules,) = [one["rules"] for one in objects_of("access") if one["kind"] == "Role"]
     for group, resource, verbs, loss in rights_of_run("pytorchjob"):
-        if resource != "storageclasses":
-            assert granted(rules, group, resource) >= set(verbs), (resource, loss)
+        assert granted(rules, group, resource) >= set(verbs), (resource, loss)
 
 
 def test_secrets_for_openshift_come_from_files_that_git_ignores_with_the_keys_of_the_templates() -> None:
