@@ -23,6 +23,8 @@ root:
       prerequisites: {componentRef: {name: comp-prerequisites}}
       train: {componentRef: {name: comp-train}, dependentTasks: [prerequisites]}
 schemaVersion: 2.1.0
+---
+platforms: {kubernetes: {deploymentSpec: {executors: {exec: {podMetadata: {labels: {api-access: 'true'}}}}}}}
 """
 TABLE = """\
 | check | result | finding | remedy |
@@ -52,7 +54,7 @@ EXPECTED = "error: 1 prerequisite is not met\n  cause: teacher\n    - teacher: t
 def no_cluster(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """No kubeconfig but a test's own; polls follow each other at once."""
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", f"{tmp_path}/none")
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", ((), lambda seconds: None))
+    monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, lambda seconds: None))
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def explained(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixtu
     ("release", "source"),
     [
         ("2.16.1", "artifact executor-logs"),
-        ("2.14.3", "log of the pod small-x7k2p-system-container-impl-"),
+        ("2.14.3", "log of the pod small-x7k2p-metadata-0-1-system-container-impl-"),
         ("2.5.0", "log of the pod small-x7k2p-system-container-impl-"),
     ],
 )

@@ -66,7 +66,7 @@ def package(tmp_path: Path) -> Pipeline:
 def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No kubeconfig but a test's own; polls follow each other at once."""
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", ((), lambda seconds: None))
+    monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, lambda seconds: None))
 
 
 def states(*pairs: str) -> dict[str, str]:
@@ -272,7 +272,7 @@ def test_interrupted_waiting_leaves_the_run_alone(
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", ((), interrupt))
+    monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, interrupt))
     server.moments = [Moment("RUNNING")]
     assert submit_run(package, {}, host=server.url, wait=True) == 130
     assert "the run goes on" in capsys.readouterr().err

@@ -23,6 +23,7 @@ AI 2.25), 2.14.3 (3.0 to 3.3), 2.16.0 and 2.16.1 (3.4, 3.5), folder backend/src;
 | upload_version: multipart, name and pipelineid in the query; the same name again is 409, a bad file 500 | server/pipeline_upload_server.go |
 | a run created from a version has a reference and no spec, one from a spec has no reference: the dashboard's Duplicate starts empty | `toApiRun`; seen |
 | the Workflow: label pipeline/runid, nodes with phase, message, displayName, templateName; pods named Workflow-template-hash, annotation workflows.argoproj.io/node-name | workflow.go `RetrievePodName`; argo-workflows util/node_id.go |
+| tasks with labels or annotations have the template metadata-A-L-system-container-impl since 2.14 | container.go `addContainerExecutorTemplate` at the tags |
 | message of a node: "Error (exit code 1)"; of one whose pod was refused the API server's text | seen |
 | ConsoleLinks `rhodslink` and `odhlink` link to the dashboard, and every user may read them | odh-dashboard manifests/; openshift/console-operator: console-extensions-reader for system:authenticated |
 """  # noqa: E501 - a table

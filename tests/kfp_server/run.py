@@ -13,7 +13,7 @@ _PHASES = {
     "SKIPPED": "Omitted",
 }
 _FINAL = ("SUCCEEDED", "FAILED")
-_IMPL = "system-container-impl"
+IMPL = "system-container-impl"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Run:
         group: name of the group that the tasks are in, as an exit handler makes one; "" for none.
         logs: of the tasks' pods; a task without one never had a pod.
         messages: of tasks' nodes, where it is another than that of a container that ended with 1.
+        templates: of tasks' pods, where it is another than that of most.
     """
 
     request: dict[str, Any]
@@ -67,6 +68,7 @@ class Run:
     group: str = ""
     logs: Mapping[str, str] = field(default_factory=dict)
     messages: Mapping[str, str] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     asked: int = 0
     stopped: bool = False
@@ -140,7 +142,8 @@ class Run:
         executor = f"{name}.executor"
         failed = f"child '{self.node_id(executor)}' failed" if state == "FAILED" else ""
         yield Node(name, task, state, "DAG", "system-container-executor", (executor,), failed)
-        yield Node(executor, "executor", state, "Pod", _IMPL, (), said if state == "FAILED" else "")
+        template = self.templates.get(task, IMPL)
+        yield Node(executor, "executor", state, "Pod", template, (), said if state == "FAILED" else "")
 
     def manifest(self) -> dict[str, Any]:
         """The Workflow as the cluster has it."""
@@ -174,7 +177,7 @@ class Run:
                 "status": {"phase": _PHASES[one.state]},
             }
             for one in self.nodes()
-            if one.template == _IMPL and one.name.split(".")[-2] in self.logs
+            if one.display == "executor" and one.name.split(".")[-2] in self.logs
         ]
 
     def log(self, pod: str) -> str | None:

@@ -11,7 +11,7 @@ import yaml
 from tests.integration.answers import Answer
 from tests.integration.answers import Server as AnsweringServer
 from tests.kfp_server.checks import check_parameters, check_spec, refused
-from tests.kfp_server.run import Moment, Run
+from tests.kfp_server.run import IMPL, Moment, Run
 
 _API = "/apis/v2beta1/"
 _DSPA = "datasciencepipelinesapplications.opendatahub.io"
@@ -160,8 +160,25 @@ class KfpServer(AnsweringServer):
         if refusal:
             return refusal
         name = spec["pipelineInfo"]["name"]
-        self.runs.append(Run(body, name, list(self.moments), self.group, dict(self.logs), dict(self.messages)))
+        templates = self._templates(spec, held.get("platform_spec", {}))
+        self.runs.append(
+            Run(body, name, list(self.moments), self.group, dict(self.logs), dict(self.messages), templates)
+        )
         return 200, {**body, "run_id": self.runs[-1].id, "state": "PENDING"}
+
+    def _templates(self, spec: dict[str, Any], platform: dict[str, Any]) -> dict[str, str]:
+        """Tasks with labels or annotations have a template of their own since 2.14."""
+        executors = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+        components = {"root": spec["root"], **spec["components"]}
+        found = {}
+        for part in components.values():
+            for task, content in part.get("dag", {}).get("tasks", {}).items():
+                label = components[content["componentRef"]["name"]].get("executorLabel", "")
+                metadata = executors.get(label, {}).get("podMetadata")
+                if metadata and self.kfp >= (2, 14):
+                    numbers = f"{len(metadata.get('annotations', {}))}-{len(metadata.get('labels', {}))}"
+                    found[task] = f"metadata-{numbers}-{IMPL}"
+        return found
 
     def _artifacts(self) -> list[tuple[Run, str, str]]:
         """What is in the object store: run, task, name. Nothing of failed tasks before 2.16, and then the log alone."""

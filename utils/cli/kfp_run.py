@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import click
@@ -31,11 +31,11 @@ class Started:
         return self.url or f"in the dashboard: Runs, experiment {self.experiment} (--ui-host URL gives links)"
 
 
-def follow_run(server: KfpServer, started: Started, names: Collection[str], output: str) -> int:
+def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequence[str]], output: str) -> int:
     """Print what changes until the run has ended, then why it failed. Returns the exit code.
 
     Args:
-        names: the pipeline's tasks.
+        templates: of the pipeline's tasks, from `pod_templates`.
         output: `text` or `json`.
 
     Raises:
@@ -44,7 +44,7 @@ def follow_run(server: KfpServer, started: Started, names: Collection[str], outp
     shown: dict[str, str] = {}
     report = None
     try:
-        for report in server.follow(started.run_id, names):
+        for report in server.follow(started.run_id, templates):
             news = {task.id: (task.name, task.state) for task in report.tasks if task.state}
             for key, (name, state) in {**news, "": ("run", report.state)}.items():
                 if shown.get(key) != state and output == "text":

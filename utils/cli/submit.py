@@ -94,7 +94,7 @@ def submit_run(
         IlabError: no server, or it refuses.
     """
     from utils.cli.kfp_run import Started, follow_run
-    from utils.runners.kfp import KfpServer, Server, find_server, task_names
+    from utils.runners.kfp import KfpServer, Server, find_server, pod_templates
 
     if host:
         # Only a token meant for this host is sent to it, never the cluster's own.
@@ -120,7 +120,7 @@ def submit_run(
             how = "uploaded now" if submitted.version.uploaded else "there already"
             click.echo(f"  version {submitted.version.name} of the pipeline ({how})")
     if wait:
-        return follow_run(connection, started, task_names(pipeline), output)
+        return follow_run(connection, started, pod_templates(pipeline), output)
     if output == "json":
         click.echo(json.dumps(asdict(started), indent=1))
     return 0

@@ -6,7 +6,7 @@ The server walks the DAG; nothing here runs a task. It speaks the v2beta1 API th
 from utils.runners.kfp.causes import Cause
 from utils.runners.kfp.connection import Server, ServerAway
 from utils.runners.kfp.discovery import find_server
-from utils.runners.kfp.report import RunReport, TaskReport, task_names
+from utils.runners.kfp.report import RunReport, TaskReport, pod_templates
 from utils.runners.kfp.server import KfpServer, Submitted
 
 __all__ = [
@@ -18,5 +18,5 @@ __all__ = [
     "Submitted",
     "TaskReport",
     "find_server",
-    "task_names",
+    "pod_templates",
 ]

@@ -7,7 +7,7 @@ of a pod that never ran.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
@@ -110,12 +110,11 @@ class Causes:
 
     def _from_server(self, task: TaskReport) -> Cause | None:
         """From the pod's log, which the pipeline server reads with its own account."""
-        for node in task.nodes:
-            for pod in _pod_names(node):
-                text = self._connection.get_text(f"/apis/v1alpha1/runs/{self._run_id}/nodes/{pod}/log")
-                # It answers 200 in any case, and appends what went wrong.
-                if text and '{"error_message":' not in text[-4096:]:
-                    return read_log(text, f"log of the pod {pod}")
+        for pod in task.pods:
+            text = self._connection.get_text(f"/apis/v1alpha1/runs/{self._run_id}/nodes/{pod}/log")
+            # It answers 200 in any case, and appends what went wrong.
+            if text and '{"error_message":' not in text[-4096:]:
+                return read_log(text, f"log of the pod {pod}")
         return None
 
     def _from_pod(self, task: TaskReport) -> Cause | None:
@@ -170,14 +169,6 @@ def _last_table(lines: list[str]) -> str:
         if lines[start].startswith("| check | result |"):
             return "\n".join(takewhile(lambda line: line.startswith("|"), lines[start:]))
     return ""
-
-
-def _pod_names(node: str) -> Iterator[str]:
-    """Names that the pod of a node of the Workflow may have; they hold the name of a template of KFP."""
-    workflow, _, number = node.rpartition("-")
-    if workflow and number.isdigit():
-        for template in ("system-container-impl", "retry-system-container-impl"):
-            yield f"{workflow}-{template}-{number}"
 
 
 def _belongs(node: str, task: str) -> bool:

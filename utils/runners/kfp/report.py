@@ -5,7 +5,7 @@ A server answers a node for every step of the Argo Workflow behind a run: for th
 children of a node are known, its messages are not: errors are empty for failed tasks.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from utils.ir.model import Pipeline
 FINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 _STOPPING = "CANCELING"
 _DRIVER = "-driver"
+_TEMPLATE = "system-container-impl"
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class TaskReport:
 
     Attributes:
         id: tells tasks of one name apart, which loops have.
-        nodes: ids of the Workflow's nodes below it, those of its pods.
+        pods: names that its pods may have.
     """
 
     name: str
     state: str
     id: str = ""
-    nodes: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,29 @@ class RunReport:
         return self if _STOPPING not in (seen, self.before) else replace(self, before=_STOPPING)
 
 
-def task_names(pipeline: Pipeline) -> frozenset[str]:
-    """The keys of a pipeline's tasks that run something; groups (conditions, loops, exit handlers) are no tasks."""
+def pod_templates(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
+    """The Workflow's templates that make a task's pods, by the task's key; groups (conditions, loops) are no tasks.
+
+    KFP has one for all tasks; since 2.14 another one for those with labels or annotations, by their number.
+    """
     components = pipeline.components
     dags = [part.dag for part in (pipeline.root, *components.values()) if part.dag]
-    return frozenset(node.key for dag in dags for node in dag.nodes if not components[node.component].dag)
+    nodes = [node for dag in dags for node in dag.nodes if not components[node.component].dag]
+    found = {}
+    for node in nodes:
+        container = components[node.component].container
+        metadata = container.platform.get("podMetadata", {}) if container else {}
+        numbers = [str(len(metadata.get(key, {}))) for key in ("annotations", "labels")]
+        found[node.key] = (_TEMPLATE, *(["-".join(["metadata", *numbers, _TEMPLATE])] if metadata else []))
+    return found
 
 
-def read_run(run: Any, names: Collection[str] = ()) -> RunReport:
+def read_run(run: Any, templates: Mapping[str, Sequence[str]]) -> RunReport:
     """A run as the API answers it.
 
     Args:
-        names: keys of the pipeline's tasks; () where they are not known: then groups are shown as well.
+        templates: of the pipeline's tasks, from `pod_templates`; {} where they are not known: then groups count as
+            tasks.
     """
     details = (run.run_details.task_details if run.run_details else None) or []
     history = [one.state for one in run.state_history or [] if one.state not in FINAL_STATES]
@@ -83,25 +95,33 @@ def read_run(run: Any, names: Collection[str] = ()) -> RunReport:
         state=run.state or "PENDING",
         error=(run.error.message or "") if run.error else "",
         before=history[-1] if history else "",
-        tasks=tuple(_tasks(details, names)),
+        tasks=tuple(_tasks(details, templates)),
     )
 
 
-def _tasks(details: list[Any], names: Collection[str]) -> Iterator[TaskReport]:
+def _tasks(details: list[Any], templates: Mapping[str, Sequence[str]]) -> Iterator[TaskReport]:
     # A task whose driver failed was never started, and counts as skipped.
     unstarted = {one.display_name.removesuffix(_DRIVER) for one in details if _is_driver(one) and one.state == "FAILED"}
     told = set()
     for index, one in enumerate(details):
         name = one.display_name or ""
-        if _is_driver(one) or (name not in names if names else _is_machinery(name)):
+        if _is_driver(one) or (name not in templates if templates else _is_machinery(name)):
             continue
         state = "FAILED" if name in unstarted and one.state in (None, "SKIPPED") else one.state or ""
         told.add(name)
-        nodes = tuple(child.pod_name for child in one.child_tasks or [] if child.pod_name)
-        yield TaskReport(name, state, one.task_id or f"{name} {index}", nodes)
+        nodes = [child.pod_name for child in one.child_tasks or [] if child.pod_name]
+        pods = [pod for node in nodes for pod in _pod_names(node, templates.get(name, (_TEMPLATE,)))]
+        yield TaskReport(name, state, one.task_id or f"{name} {index}", tuple(pods))
     for name in sorted(unstarted - told):
-        if not names or name in names:
+        if not templates or name in templates:
             yield TaskReport(name, "FAILED", f"{name}{_DRIVER}")
+
+
+def _pod_names(node: str, templates: Iterable[str]) -> Iterator[str]:
+    """Names that the pod of a node may have, which is `Workflow-number`: `Workflow-template-number`."""
+    workflow, _, number = node.rpartition("-")
+    if workflow and number.isdigit():
+        yield from (f"{workflow}-{template}-{number}" for template in templates)
 
 
 def _is_driver(detail: Any) -> bool:

@@ -1,9 +1,10 @@
 """One Kubeflow Pipelines server: start a run, follow it, explain how it ended."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import kfp_server_api as api
@@ -16,6 +17,7 @@ from utils.runners.kfp.discovery import find_ui
 from utils.runners.kfp.report import RunReport, TaskReport, read_run
 from utils.runners.kfp.versions import Version, ensure_version, named
 
+Templates = Mapping[str, Sequence[str]]
 _TOKEN_REFUSED = 401
 _MOST_FAILURES = 40
 
@@ -83,28 +85,32 @@ class KfpServer:
                 raise
             return None, str(error)
 
-    def report(self, run_id: str, names: Collection[str] = ()) -> RunReport:
+    def report(self, run_id: str, templates: Templates = MappingProxyType({})) -> RunReport:
         """How the run stands now.
 
         Args:
-            names: the pipeline's tasks, from `task_names`.
+            templates: of the pipeline's tasks, from `pod_templates`.
         """
-        return read_run(self._connection.call(self._runs.run_service_get_run, run_id), names)
+        return read_run(self._connection.call(self._runs.run_service_get_run, run_id), templates)
 
     def follow(
-        self, run_id: str, names: Collection[str] = (), sleep: Callable[[float], None] = time.sleep
+        self,
+        run_id: str,
+        templates: Templates = MappingProxyType({}),
+        sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[RunReport]:
         """Reports of a run until it has ended, the last one final.
 
         The server may be away for up to ten minutes; what does not pass, such as a token that expired, is raised.
 
         Args:
+            templates: of the pipeline's tasks, from `pod_templates`.
             sleep: takes seconds.
         """
         failures, last = 0, None
         while True:
             try:
-                last = self.report(run_id, names).after(last)
+                last = self.report(run_id, templates).after(last)
             except ServerAway:
                 failures += 1
                 if failures > _MOST_FAILURES:
