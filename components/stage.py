@@ -78,7 +78,7 @@ def _global_names(code: CodeType) -> Iterator[str]:
 @cache
 def _slim(func: FunctionType) -> FunctionType:
     """func again with a short source, no docstring, comments, annotations: pipeline.yaml must stay small."""
-    source = _joined(_without_annotations(slim_source(textwrap.dedent(inspect.getsource(func)))))
+    source = joined(_without_annotations(slim_source(textwrap.dedent(inspect.getsource(func)))))
     filename = f"<embedded {func.__module__}.{func.__name__}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, typing.Any] = {**vars(typing)}
@@ -99,7 +99,7 @@ def slim_source(source: str) -> str:
     return "".join(line for number, line in enumerate(source.splitlines(keepends=True), 1) if number not in drop)
 
 
-def _joined(source: str) -> str:
+def joined(source: str) -> str:
     """source with what stands in brackets on one line, and without the comments behind code."""
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     comments = {token.start[0]: token.start[1] for token in tokens if token.type == tokenize.COMMENT}

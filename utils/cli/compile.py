@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from utils.cli.settings import option
 from utils.errors import PipelineError, UsageError
@@ -49,10 +50,13 @@ def executor_source(package: Path, component: str) -> str:
             f"it has {', '.join(names_of(package))}",
             "ilab-pipeline compile --source COMPONENT",
         )
-    container = load(package).components["comp-" + component.removeprefix("comp-")].container
+    key = "comp-" + component.removeprefix("comp-")
+    container = load(package).components[key].container
     if container is None or not container.command:
         raise PipelineError(f"the component {component} carries no Python source", "it is no lightweight component")
-    return stage_source(container.env) or str(container.command[-1])
+    with package.open() as file:
+        spec = next(yaml.load_all(file, yaml.CSafeLoader))
+    return stage_source(spec, key) or str(container.command[-1])
 
 
 def names_of(package: Path) -> list[str]:

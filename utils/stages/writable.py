@@ -13,7 +13,5 @@ def writable_folders() -> dict:
         "HF_HOME": "/tmp/huggingface",
         "XDG_CACHE_HOME": "/tmp/cache",
         "TRITON_CACHE_DIR": "/tmp/triton",
-        "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor",
         "NUMBA_CACHE_DIR": "/tmp/numba",
-        "MPLCONFIGDIR": "/tmp/matplotlib",
     }

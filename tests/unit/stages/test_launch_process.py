@@ -135,7 +135,7 @@ def test_trainer_left_by_an_earlier_launcher_is_ended_first(training: Callable) 
     other = [*command[:-1], f"--output_dir={new['output']}2"]
     with subprocess.Popen(command) as left, subprocess.Popen(other) as stranger:
         run(new)
-        assert left.wait(5) == -signal.SIGKILL
+        assert left.wait(60) == -signal.SIGKILL
         assert stranger.poll() is None
         stranger.kill()
 
