@@ -18,6 +18,7 @@ import pytest
 from tests.cluster.errors import ClusterError
 from tests.cluster.lab import Lab
 from tests.cluster.node import wait_for
+from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.proxy import Fault
 from tests.cluster.runs import KINDS, Run, assert_nothing_left, names
 from tests.cluster.scenario import ROOT
@@ -120,6 +121,11 @@ def create_claim(lab: Lab) -> Any:
     return claims.create_claim("denied", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
 
 
+def delete_claim(lab: Lab) -> None:
+    create_claim(lab)
+    ending.end_run("denied", "never")
+
+
 def create_job(lab: Lab) -> Any:
     jobs = ("kubeflow.org", "v1", claims.kube_namespace(), "pytorchjobs")
     return launch_pytorchjob.create_or_attach(jobs, {"metadata": {"name": "denied", "labels": {}}})
@@ -128,11 +134,18 @@ def create_job(lab: Lab) -> Any:
 # What stages ask for in their pods, where a message must do; the rest is found beforehand by prerequisites.
 STAGES: dict[tuple[str, str], tuple[Callable[[Lab], Any], str]] = {
     ("persistentvolumeclaims", "create"): (create_claim, "create persistentvolumeclaims"),
-    ("persistentvolumeclaims", "delete"): (lambda lab: ending.end_run("denied", "never"), "volume claim"),
+    ("persistentvolumeclaims", "delete"): (delete_claim, "volume claim"),
     ("pytorchjobs", "create"): (create_job, "create pytorchjobs"),
     ("pytorchjobs", "get"): (lambda lab: launch_pytorchjob.job_is_there("denied", 1, 0.1), "get pytorchjobs"),
 }
-OTHERS = {("configmaps", "delete"), ("pods", "get"), ("persistentvolumeclaims", "get"), ("pytorchjobs", "delete")}
+OTHERS = {
+    ("configmaps", "delete"),
+    ("pods", "get"),
+    ("pods", "delete"),
+    ("persistentvolumeclaims", "get"),
+    ("persistentvolumeclaims", "patch"),
+    ("pytorchjobs", "delete"),
+}
 
 
 @pytest.mark.parametrize("right", STAGES, ids=run_id_of)
@@ -147,6 +160,37 @@ def test_claim_is_made_without_the_right_to_see_the_own_pod(lab: Lab, denied: li
     denied.append(Fault("get", "pods", 403, times=None))
     assert create_claim(lab) == "ilab-denied"
     ending.end_run("denied", "never")
+
+
+def test_run_that_may_not_note_its_outcome_keeps_its_volume_and_says_so(
+    lab: Lab, denied: list[Fault], capsys: pytest.CaptureFixture
+) -> None:
+    create_claim(lab)
+    denied.append(Fault("patch", "persistentvolumeclaims", 403, times=None))
+    ending.mark_outcome("denied", "succeeded")
+    ending.end_run("denied", "on_failure")
+    said = capsys.readouterr().out
+    assert "how the run ended could not be noted on its volume claim ilab-denied (403 Forbidden)" in said
+    assert "let the account patch persistentvolumeclaims" in said
+    assert names(lab.cluster, lab.namespace, "persistentvolumeclaims", "ilab-denied")
+    ending.end_run("denied", "never")
+
+
+def test_claim_that_a_pod_holds_says_which_right_would_free_it(
+    lab: Lab, denied: list[Fault], capsys: pytest.CaptureFixture
+) -> None:
+    create_claim(lab)
+    spec = pod_spec("true") | {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "ilab-denied"}}]}
+    lab.cluster.apply(pod(lab.namespace, "ended", spec))
+    wait_until_ended(lab.cluster, lab.namespace, "ended")
+    denied.append(Fault("delete", "pods", 403, times=None))
+    ending.end_run("denied", "never")
+    said = capsys.readouterr().out
+    assert "its volume claim ilab-denied is being deleted, and gone when these no longer mount it: ended" in said
+    assert "the account may not list and delete pods: 403 Forbidden" in said
+    denied.clear()
+    ending.end_run("denied", "never")
+    assert "its volume claim ilab-denied is deleted" in capsys.readouterr().out
 
 
 def test_prerequisites_find_every_right_that_stages_lack(lab: Lab, denied: list[Fault]) -> None:

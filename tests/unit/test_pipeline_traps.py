@@ -55,6 +55,19 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
     assert {name for name, found in labels.items() if found} == marked
 
 
+def test_report_comes_after_all_others_and_clean_up_takes_no_final_status(spec: dict[str, Any]) -> None:
+    """Trap 47: what report notes on the claim tells clean up that the run got to its end, on every server."""
+    (dag,) = [c["dag"]["tasks"] for c in spec["components"].values() if "report" in c.get("dag", {}).get("tasks", {})]
+    before, queue = set(), ["report"]
+    while queue:
+        found = set(dag[queue.pop()].get("dependentTasks", [])) - before
+        before |= found
+        queue += found
+    assert before == set(dag) - {"report"}
+    assert "taskFinalStatus" not in str(spec)
+    assert "TASK_FINAL_STATUS" not in str(spec)
+
+
 def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
     """Trap 5. Those of training are above its own timeouts, whatever these are."""
     platform = list(yaml.load_all(package.read_text(), yaml.CSafeLoader))[1]["platforms"]["kubernetes"]

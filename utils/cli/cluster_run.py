@@ -148,6 +148,7 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
             if where:
                 click.echo(f"  {what}: {where}", err=True)
         click.echo(home, err=True)
+        _tell_kept(result)
         return
     if result.state is TaskState.CANCELED:
         jobs = "not all of its Jobs were deleted" if result.left else "its Jobs were deleted"
@@ -163,6 +164,15 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
         click.echo("    start a new run; without k8s_keep_volume=never a failed one keeps its volume", err=True)
     else:
         click.echo(f"  resume: {again}", err=True)
+    _tell_kept(result)
+
+
+def _tell_kept(result: ClusterResult) -> None:
+    """Tell which volume stays after the run's end, and how to be rid of it."""
+    for name in result.kept:
+        click.echo(
+            f"  its volume stays: remove it with kubectl -n {_place(result).namespace} delete pvc {name}", err=True
+        )
 
 
 def _change(values: Mapping[str, float]) -> str:

@@ -268,6 +268,7 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
 
     if result.state is TaskState.SUCCEEDED:
         click.echo(f"succeeded; files in {folder.path}", err=True)
+        _tell_kept(folder)
         return
     if result.state is TaskState.CANCELED:
         click.echo("\ninterrupted; every task was stopped", err=True)
@@ -280,6 +281,14 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
         click.echo("    start a new run; without k8s_keep_volume=never a failed one keeps its volume", err=True)
     else:
         click.echo(f"  resume: {_next(folder, 'resume')}", err=True)
+        _tell_kept(folder)
+
+
+def _tell_kept(folder: RunFolder) -> None:
+    """Tell which volume stays after the run's end, and how to be rid of it."""
+    if claims := folder.own_claims():
+        places = ", ".join(map(str, claims))
+        click.echo(f"  its volume stays, {places}: {_next(folder, 'clean')} removes the run with it", err=True)
 
 
 def _next(folder: RunFolder, command: str) -> str:

@@ -66,6 +66,7 @@ class ClusterResult(RunResult):
         earlier: it had ended before; nothing was done now.
         tasks: outputs of the tasks that succeeded.
         lost: claims that these wrote to and that are gone: a run that failed can't go on without them.
+        kept: claims that they wrote to and that stay after the run's end.
         left: says what the run had made and could not delete, for lack of a right.
     """
 
@@ -73,6 +74,7 @@ class ClusterResult(RunResult):
     earlier: bool = False
     tasks: Mapping[str, Outputs] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     left: ForbiddenError | None = None
 
 
@@ -157,8 +159,10 @@ def run_on_cluster(
             left = _tidied(run, settings.keep_jobs)
             run.update(state=result.state, error=result.error)
             journal.append("end", state=result.state.value, error=result.error)
-            lost = lost_claims(run) if result.state is TaskState.FAILED else ()
-            return ClusterResult(result.state, result.error, result.outputs, folder, False, run.finished, lost, left)
+            lost, kept = _lost_and_kept(run)
+            return ClusterResult(
+                result.state, result.error, result.outputs, folder, False, run.finished, lost, kept, left
+            )
 
 
 def _tidied(run: RunObject, keep_jobs: bool) -> ForbiddenError | None:
@@ -301,6 +305,17 @@ def lost_claims(run: RunObject) -> tuple[str, ...]:
     return tuple(n for n, claim in found.items() if claim is None or "deletionTimestamp" in claim["metadata"])
 
 
+def _lost_and_kept(run: RunObject) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Claims of a run that has ended: those that a run that failed would need and that are gone; those that stay."""
+    try:
+        lost = lost_claims(run)
+    except ForbiddenError:
+        if run.record.state is TaskState.FAILED:
+            raise
+        return (), ()  # the run has its result
+    return lost if run.record.state is TaskState.FAILED else (), tuple(n for n in run.claims() if n not in lost)
+
+
 def _refuse_lost_claims(run: RunObject) -> None:
     if lost := lost_claims(run):
         raise UsageError(
@@ -342,8 +357,9 @@ def _told_again(run: RunObject, folder: RunFolder, on_event: Callable[[Event], N
     for entry in sorted(run.tasks.values(), key=lambda one: one.ended):
         message = "finished earlier" if entry.state is TaskState.SUCCEEDED else entry.message
         on_event(Event(time.time(), entry.id, entry.state, message, outputs=entry.outputs))
-    lost = lost_claims(run) if run.record.state is TaskState.FAILED else ()
-    return ClusterResult(run.record.state, run.record.error, Outputs(), folder, True, run.finished, lost)
+    return ClusterResult(
+        run.record.state, run.record.error, Outputs(), folder, True, run.finished, *_lost_and_kept(run)
+    )
 
 
 def make_extras(run: RunObject, make: Make | None) -> None:

@@ -48,7 +48,7 @@ def run(context: click.Context, /, **values: Any) -> None:
     `sdg-data-fetch`, `train` for phase 1 and for phase 2, `evaluation` for mt-bench and for final, then
     `upload-trained-model` are the same as a whole run. Give all of them the same --run-id, --storage-class and
     --storage-size, or none. The volume stays; `kubectl delete configmap ilab-ID` deletes it with all else of the run,
-    and so does --keep-volume never with the last subcommand.
+    and so does --keep-volume never with the last subcommand, or on_failure when it has published.
     """
     context.obj = given(context, **values)
     if context.invoked_subcommand is None:

@@ -10,6 +10,9 @@ from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 
+from components.compile import compile_pipeline
+from tests.cluster.pipelines import ending
+
 IMAGE = "quay.io/example/python:3.11"
 
 
@@ -220,3 +223,4 @@ PIPELINES = (chain, hanging, timed, meeting, retried, checked, secretive, instal
 if __name__ == "__main__":
     for pipeline in PIPELINES:
         compiler.Compiler().compile(pipeline, str(Path(sys.argv[1], f"{pipeline.name}.yaml")))
+    compile_pipeline(ending, Path(sys.argv[1], "ending.yaml"))
