@@ -12,7 +12,7 @@ from utils.lint import rules, tasks, versions
 from utils.lint.backends import BACKENDS, Backend
 from utils.lint.findings import Finding, Severity, merged
 from utils.lint.parse import parse_platform, parse_spec
-from utils.lint.size import Estimate, estimate
+from utils.lint.size import Estimate, check_size, estimate
 
 __all__ = ["BACKENDS", "Backend", "Estimate", "Finding", "Report", "Severity", "examine", "examine_file", "lint_text"]
 
@@ -69,4 +69,4 @@ def _with_defaults(
         what = f"can't be followed from task to task ({error.cause}): names of volumes and the size are not checked"
         return [Finding(Severity.WARNING, "the file", what, error.remedy)], None
     size = estimate(pipeline, spec, platform)
-    return list(tasks.check(pipeline)), size
+    return [*tasks.check(pipeline), *check_size(size)], size

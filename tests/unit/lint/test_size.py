@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from kfp import compiler, dsl
 
 from utils.cli.lint import lint
-from utils.lint import examine
-from utils.lint.size import OTHER_BYTES
+from utils.lint import Severity, examine, lint_text
+from utils.lint.size import MAX_BYTES, MAX_CONTAINER_BYTES, OTHER_BYTES, WARN_BYTES
 
 
 @dsl.component(base_image="registry.example/stage@sha256:" + "0" * 64, install_kfp_package=False)
@@ -73,6 +73,37 @@ def test_static_loop_counts_once_for_each_item(tmp_path: Path) -> None:
     estimate = examine(yaml.safe_dump_all(documents_of(loop, tmp_path))).workflow
     assert estimate is not None
     assert estimate.runs == {"comp-work": 4}
+
+
+def size_findings(text: str) -> list[tuple[str, Severity]]:
+    return [(f.where, f.severity) for f in lint_text(text) if "Argo Workflow" in f.what or "one argument" in f.what]
+
+
+def test_workflow_near_the_limit_warns_and_above_it_is_an_error(compiled: list[Any]) -> None:
+    """Trap 48: above 1 MiB the server stops to report the states of tasks."""
+    small = examine(yaml.safe_dump_all(compiled)).workflow
+    assert small is not None
+    growth = len(small.containers) + 4.7 * 3
+    for limit, below, above in (
+        (WARN_BYTES, [], [("the file", Severity.WARNING)]),
+        (MAX_BYTES, [("the file", Severity.WARNING)], [("the file", Severity.ERROR)]),
+    ):
+        exact = int((limit - small.total) / growth)
+        assert size_findings(padded(compiled, "a" * (exact - 100))) == below
+        assert size_findings(padded(compiled, "a" * (exact + 100))) == above
+
+
+def test_container_that_no_process_takes_as_an_argument_is_an_error(tmp_path: Path) -> None:
+    @dsl.pipeline(name="one")
+    def one() -> None:
+        work(text="x").set_caching_options(False)
+
+    documents = documents_of(one, tmp_path)
+    assert size_findings(padded(documents, "a" * (MAX_CONTAINER_BYTES - 2000))) == []
+    assert size_findings(padded(documents, "a" * MAX_CONTAINER_BYTES)) == [("components.comp-work", Severity.ERROR)]
+    assert size_findings(padded(documents, "<" * (MAX_CONTAINER_BYTES // 6))) == [
+        ("components.comp-work", Severity.ERROR)
+    ]
 
 
 def test_what_can_not_be_followed_is_said_and_the_rest_still_checked(compiled: list[Any]) -> None:
