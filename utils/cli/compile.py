@@ -8,7 +8,7 @@ from typing import Any
 import click
 import yaml
 
-from utils.cli.settings import option
+from utils.cli.settings import image_option, option
 from utils.errors import PipelineError, UsageError
 
 
@@ -82,7 +82,8 @@ def names_of(package: Path) -> list[str]:
     envvar="ILAB_COMPILE_SOURCE",
     help="Write nothing; print the Python source that this component of the compiled file runs.",
 )
-def compile(output: Path, source: str | None) -> None:
+@image_option
+def compile(output: Path, source: str | None, images: tuple[str, ...]) -> None:
     """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""
     if source:
         click.echo(executor_source(output, source))
@@ -90,4 +91,8 @@ def compile(output: Path, source: str | None) -> None:
     from components.compile import compile_pipeline
 
     compile_pipeline(our_pipeline(), output)
+    if images:
+        from utils.image_choice import replaced
+
+        output.write_text(replaced(output.read_text(), images, lambda line: click.echo(line, err=True)))
     click.echo(f"{output}: {output.stat().st_size / 1000:.1f} kB")

@@ -20,6 +20,7 @@ from utils.cli.settings import (
     default_python,
     given_settings,
     home_option,
+    image_option,
     local_options,
     option,
     output_option,
@@ -68,6 +69,7 @@ def default_package() -> Path:
     show_default="our pipeline.yaml",
     help="Compiled KFP v2 pipeline to run.",
 )
+@image_option
 @option(
     "--run-id",
     metavar="ID",
@@ -85,6 +87,7 @@ def run(
     files: tuple[Path, ...],
     pairs: tuple[str, ...],
     package: Path,
+    images: tuple[str, ...],
     run_id: str | None,
     home: Path,
     output: str,
@@ -98,7 +101,7 @@ def run(
     On a Kubeflow Pipelines server (--on kfp) the run goes on without this command; --wait follows it.
     """
     _refuse_foreign_options(context, place)
-    pipeline = load(package)
+    pipeline = with_chosen_images(load(package), images)
     arguments = load_arguments(pipeline.parameters, files, pairs)
     if package.resolve() == default_package().resolve():
         check_ranges(pipeline.parameters, arguments, place)
@@ -109,6 +112,17 @@ def run(
         sys.exit(start_on_kubernetes(pipeline, arguments, options, home, run_id, output))
     settings = Settings(**{"python": default_python(), **_given_settings(options)})
     sys.exit(start_local(pipeline, arguments, settings, home, run_id, output))
+
+
+def with_chosen_images(pipeline: Pipeline, images: tuple[str, ...]) -> Pipeline:
+    """The pipeline with the images that the user chose; warnings go to stderr.
+
+    Raises:
+        UsageError: a name or a reference is wrong.
+    """
+    from utils.image_choice import with_images
+
+    return with_images(pipeline, images, lambda line: click.echo(line, err=True))
 
 
 @click.command()

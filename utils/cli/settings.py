@@ -42,6 +42,17 @@ def add_options(command: Callable[..., Any], options: list[Decorator]) -> Callab
     return command
 
 
+def image_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return option(
+        "--image",
+        "images",
+        multiple=True,
+        metavar="NAME=REF",
+        help="Another image for the tasks of NAME: instructlab, notebook, or all; docs/images.md tells what each must "
+        "contain. Of another pipeline, NAME is the image as it stands there. May come more than once.",
+    )(command)
+
+
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return option(
         "--home",

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from utils.cli.settings import add_options, option
+from utils.cli.settings import add_options, image_option, option
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Pipeline
 
@@ -165,19 +165,23 @@ def pipeline_command(pipeline: Any) -> click.Group:
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         help="YAML file with parameters; later files win over earlier ones.",
     )
+    @image_option
     @kfp_options
-    def run(run_name: str | None, pairs: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> None:
+    def run(
+        run_name: str | None, pairs: tuple[str, ...], files: tuple[Path, ...], images: tuple[str, ...], **options: Any
+    ) -> None:
         """Submit this pipeline, compiled anew, after checking the arguments against it."""
         import tempfile
 
         from components.compile import compile_pipeline
         from utils.arguments import check_ranges, load_arguments
+        from utils.image_choice import with_images
         from utils.ir.load import load
 
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder, "pipeline.yaml")
             compile_pipeline(pipeline, package)
-            compiled = load(package)
+            compiled = with_images(load(package), images, lambda line: click.echo(line, err=True))
         arguments = load_arguments(compiled.parameters, files, pairs)
         check_ranges(compiled.parameters, arguments, "kfp")
         raise SystemExit(submit_run(compiled, arguments, run_id=run_name, **options))

@@ -316,6 +316,13 @@ _CLUSTER = (
         "--service-account", "Service account of the tasks' pods. Unset: this pod's own, else the namespace's default."
     ),
     Flag(
+        "--image",
+        "Another image for the tasks of NAME: instructlab, notebook, or all. May come more than once.",
+        (),
+        "many",
+        metavar="NAME=REF",
+    ),
+    Flag(
         "--pod-overlay",
         "YAML file with `metadata` and `spec` of a pod template, merged into every pod: pull secrets, queue labels, "
         "proxies. A container named * stands for every one.",

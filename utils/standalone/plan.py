@@ -1,5 +1,6 @@
 """What a command line amounts to: pipeline, arguments, run id, and the objects that belong to the run."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from utils.arguments import load_arguments
 from utils.cli.board import leaf_ids
 from utils.errors import PrerequisiteError, UsageError
+from utils.image_choice import with_images
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.runners.cluster_session import default_run_id
@@ -64,7 +66,7 @@ def make_plan(given: Given, command: str = "") -> Plan:
     Raises:
         UsageError: flags are missing or wrong, all named at once.
     """
-    pipeline = our_pipeline()
+    pipeline = with_images(our_pipeline(), given["image"], lambda line: print(line, file=sys.stderr))
     extra = load_arguments(pipeline.parameters, given["params"], given["param"])
     given = _with_secrets(given, extra)
     part = part_of(command, given["training_phase"], given["eval_type"], given["sdg_in_cluster"])
@@ -81,7 +83,9 @@ def make_plan(given: Given, command: str = "") -> Plan:
         )
     arguments |= {role.parameter: NO_SECRET for role in ROLES.values()}
     arguments |= {one.role.parameter: one.secret or one.role.name for one in credentials} | extra
-    run_id = given["run_id"] or (PART_RUN_ID if command else default_run_id(pipeline.name, arguments))
+    run_id = given["run_id"] or (
+        PART_RUN_ID if command else default_run_id(pipeline.name, {**arguments, **_images(given)})
+    )
     skip = skipped(part, leaf_ids(pipeline))
     return _with_names(Plan(pipeline, part, run_id, arguments, skip, given, extra, tuple(credentials)), {})
 
@@ -121,6 +125,11 @@ def _with_secrets(given: Given, extra: dict[str, Any]) -> Given:
     """Secrets that are named by pipeline parameters count as named by their flags."""
     named = {role.flag: extra.pop(role.parameter) for role in ROLES.values() if role.parameter in extra}
     return Given({**given.values, **named}, given.typed)
+
+
+def _images(given: Given) -> dict[str, Any]:
+    """What else than arguments makes another run of the same pod: other images."""
+    return {"--image": list(given["image"])} if given["image"] else {}
 
 
 def _missing(given: Given, command: str) -> list[str]:

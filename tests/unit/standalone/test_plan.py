@@ -214,3 +214,22 @@ def test_a_restarted_pod_takes_the_same_run(read: Read, monkeypatch: pytest.Monk
     first, again = (make_plan(read(*BY_SECRET)).run_id for _ in range(2))
     assert first == again and first.startswith("ilab-pod-")
     assert make_plan(read(*BY_SECRET, "--training-nodes", "4")).run_id != first
+
+
+def test_another_image_reaches_every_pod_also_through_the_job_that_show_prints() -> None:
+    mine, other = (f"registry.example/{name}@sha256:{64 * 'a'}" for name in ("ilab", "light"))
+    chosen = ["--image", f"all={mine}", "--image", f"notebook={other}"]
+    jobs = kinds(dry_run(*GUIDE, *chosen), "Job")
+    containers = {task(job): job["spec"]["template"]["spec"]["containers"][0] for job in jobs}
+    assert {one["image"] for one in containers.values()} == {mine, other}
+    launchers = [str(one) for name, one in containers.items() if name.startswith("train")]
+    assert launchers and all(mine in one for one in launchers), "what the training pods run"
+    shown = call("show", "--image", other, "--script-configmap", "c", *(f"--args={word}" for word in chosen))
+    (job,) = yaml.safe_load_all(shown.stdout)
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == chosen
+
+
+def test_an_image_that_is_not_known_ends_before_anything_is_made() -> None:
+    done = call(*GUIDE, "--image", "runtime=a/b", "--dry-run")
+    assert done.exit_code == 2
+    assert "use instructlab, notebook, all" in done.stderr

@@ -1,0 +1,112 @@
+"""Other images than those of utils/images.py: `--image NAME=REF` puts them into a compiled pipeline."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import yaml
+
+from utils import images
+from utils.errors import UsageError
+from utils.ir.load import parse
+from utils.ir.model import Pipeline
+
+IMAGES = {name.lower(): str(value) for name, value in vars(images).items() if name.isupper()}
+"""Every image by its name in utils/images.py, in small letters."""
+
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
+)
+
+
+def with_images(pipeline: Pipeline, pairs: Sequence[str], warn: Callable[[str], object]) -> Pipeline:
+    """The pipeline with other images, wherever it names the old ones: tasks, and what they hand on to other pods.
+
+    Args:
+        pairs: NAME=REF. NAME is one of utils/images.py, an image that the pipeline names, or `all`: every one of ours.
+        warn: takes a line for each image that is not named by digest.
+
+    Raises:
+        UsageError: a name that is unknown or not in this pipeline, or no valid reference.
+    """
+    text = replaced(pipeline.text, pairs, warn)
+    return pipeline if text == pipeline.text else parse(text, pipeline.name)
+
+
+def replaced(text: str, pairs: Sequence[str], warn: Callable[[str], object]) -> str:
+    """The text of a compiled pipeline with other images; all the rest stays as it is. See `with_images`."""
+    if not pairs:
+        return text
+    there = {node.value for node in _texts(text)}
+    chosen: dict[str, str] = {}
+    # One that is named wins over `all`, in any order.
+    for name, reference in sorted(map(_pair, pairs), key=lambda pair: pair[0] != "all"):
+        for old in _old(name, there):
+            chosen[old] = reference
+        if "@" not in reference:
+            warn(
+                f"warning: the image {reference} is not named by digest: tasks of one run may get different ones, and "
+                "a later run another one"
+            )
+    return _put(text, chosen)
+
+
+def _pair(pair: str) -> tuple[str, str]:
+    name, equals, reference = pair.partition("=")
+    if not equals or not _REFERENCE.fullmatch(reference):
+        raise UsageError(
+            f"--image {pair}: {reference!r} is no reference of an image" if equals else f"--image {pair}: no NAME=REF",
+            f"NAME is {', '.join(IMAGES)} or all; REF is [REGISTRY/]REPOSITORY[:TAG][@sha256:DIGEST]",
+            "docs/images.md tells which image runs which task",
+        )
+    return name if "/" in name else name.lower(), reference
+
+
+def _old(name: str, there: set[str]) -> list[str]:
+    """The images of the pipeline that NAME stands for; `there` is every text in it."""
+    ours = {known: image for known, image in IMAGES.items() if image in there}
+    found = list(ours.values()) if name == "all" else [image for image in (IMAGES.get(name), name) if image in there]
+    if found:
+        return [image for image in found if image]
+    known = f"it names {', '.join(ours)} of utils/images.py" if ours else "it names none of utils/images.py"
+    raise UsageError(
+        f"--image {name}=…: the pipeline names no such image",
+        f"{known}; manifests/ names the others" if name in IMAGES and ours else known,
+        f"use {', '.join([*ours, 'all'])}" if ours else "give the image that it names, as it stands there, as NAME",
+    )
+
+
+def _texts(text: str) -> Iterator[yaml.ScalarNode]:
+    """Every scalar of the YAML documents, in their order, each once."""
+    seen: set[int] = set()
+    queue = [node for node in yaml.compose_all(text, yaml.CSafeLoader) if node is not None]
+    while queue:
+        node = queue.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            yield node
+        elif isinstance(node, yaml.SequenceNode):
+            queue += node.value
+        else:
+            queue += [part for pair in node.value for part in pair]
+
+
+def _put(text: str, chosen: dict[str, str]) -> str:
+    """The text with each scalar that is one of `chosen` replaced where it stands, an anchor before it kept."""
+    spots = [(n.start_mark.index, n.end_mark.index, n.value) for n in _texts(text) if n.value in chosen]
+    for start, end, old in sorted(spots, reverse=True):
+        before, found, after = text[start:end].partition(old)
+        if found:
+            text = text[:start] + before + _safe(chosen[old], bool(before[-1:] in ("'", '"'))) + after + text[end:]
+        else:  # written with escapes
+            text = text[:start] + json.dumps(chosen[old]) + text[end:]
+    return text
+
+
+def _safe(reference: str, quoted: bool) -> str:
+    """The reference as YAML that means this text: `12` alone would be a number."""
+    return reference if quoted or yaml.safe_load(reference) == reference else json.dumps(reference)
