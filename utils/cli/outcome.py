@@ -5,6 +5,7 @@ import click
 from utils.cli.board import Board
 from utils.errors import PrerequisiteError
 from utils.ir.model import RunResult, TaskState
+from utils.runners.output import findings_of, log_end
 from utils.runners.runs import RunFolder
 
 # A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
@@ -27,9 +28,13 @@ def tell_failures(folder: RunFolder, result: RunResult, board: Board) -> None:
     rows = [row for row in board.snapshot() if row.state is TaskState.FAILED]
     failed = sorted(rows, key=lambda row: row.ended)
     for row in failed:
+        log = folder.log(row.id)
         click.secho(f"\n{row.label} failed", fg="red", bold=True, err=True)
+        findings = findings_of(log_end(log)) if log.exists() else ""
+        if findings:
+            click.echo(findings, err=True)
         click.echo(f"error: {row.message}", err=True)
-        if folder.log(row.id).exists():
-            click.echo(f"  log: {folder.log(row.id)}", err=True)
+        if log.exists():
+            click.echo(f"  log: {log}", err=True)
     if not failed:
         click.echo(f"\nerror: {result.error}", err=True)

@@ -15,6 +15,7 @@ _LONGEST_LINE = 64 * 1024
 _LONGEST_MESSAGE = 300
 _TAIL_BYTES = 256 * 1024
 _TAIL_LINES = 15
+_FINDINGS = "| check | result |"
 
 
 def parse_progress(line: str) -> Progress | None:
@@ -93,10 +94,15 @@ def failure_text(log: Path, start: int, reason: str) -> str:
     The last block `error: … / cause: … / next: …` of a stage, without the word error; else the last exception and
     where it was raised; else the last lines, after `reason`.
     """
+    return failure_of(log_end(log, start), reason)
+
+
+def log_end(log: Path, start: int = 0) -> str:
+    """The end of a task's log, at most from byte `start` on."""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(start, size - _TAIL_BYTES))
-        return failure_of(file.read().decode(errors="replace"), reason)
+        return file.read().decode(errors="replace")
 
 
 def failure_of(text: str, reason: str) -> str:
@@ -108,6 +114,15 @@ def failure_of(text: str, reason: str) -> str:
         return "\n".join(block)
     first, *rest = _exception(lines) or [reason, *lines[-_TAIL_LINES:]]
     return "\n".join([first, *(f"    {line}" for line in rest)])
+
+
+def findings_of(text: str) -> str:
+    """The last table of findings that prerequisites printed, in Markdown; "" without one."""
+    lines = text.splitlines()
+    for start in range(len(lines) - 1, -1, -1):
+        if lines[start].startswith(_FINDINGS):
+            return "\n".join(itertools.takewhile(lambda line: line.startswith("|"), lines[start:]))
+    return ""
 
 
 def _error_block(lines: list[str]) -> list[str]:

@@ -122,10 +122,12 @@ def test_a_failed_check_has_its_own_exit_code_and_resume_goes_on(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ILAB_PYTHON", "/somewhere/python3")  # set for local runs, it says nothing of this one
-    command.lab.node.play("prerequisites", Act(exit_code=1, lines=("error: 2 prerequisites are not met",)), Act())
+    table = ("| check | result | finding | remedy |", "|---|---|---|---|", "| judge | error | none | make it |")
+    lines = (*table, "error: 2 prerequisites are not met")
+    command.lab.node.play("prerequisites", Act(exit_code=1, lines=lines), Act())
     failed = command.run()
     assert failed.exit_code == 3
-    assert "error: 2 prerequisites are not met" in failed.stderr
+    assert "\n".join(lines) in failed.stderr
     assert f"resume: ilab-pipeline resume r1 --home {command.home}" in failed.stderr
     assert command.run().exit_code == 3
     assert "--max-parallel: for runs on this machine" in command("resume", "r1", "--max-parallel", "3").stderr

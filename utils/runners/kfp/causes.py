@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import takewhile
 from typing import Any
 
 import urllib3
@@ -19,7 +18,7 @@ from utils.cluster import Cluster, connect, list_objects, tail_log
 from utils.errors import IlabError
 from utils.runners.kfp.connection import Connection
 from utils.runners.kfp.report import TaskReport
-from utils.runners.output import failure_of
+from utils.runners.output import failure_of, findings_of
 
 _RUN_LABEL = "pipeline/runid"
 _NODE_NAME = "workflows.argoproj.io/node-name"
@@ -159,16 +158,8 @@ class Causes:
 
 def read_log(text: str, source: str) -> Cause:
     """What a task's log says of its end, without the launcher's own lines."""
-    lines = [line for line in text.splitlines() if not _LAUNCHER.match(line)]
-    return Cause(failure_of("\n".join(lines), _ENDED), _last_table(lines), source)
-
-
-def _last_table(lines: list[str]) -> str:
-    """The last table of findings in Markdown; "" without one."""
-    for start in range(len(lines) - 1, -1, -1):
-        if lines[start].startswith("| check | result |"):
-            return "\n".join(takewhile(lambda line: line.startswith("|"), lines[start:]))
-    return ""
+    own = "\n".join(line for line in text.splitlines() if not _LAUNCHER.match(line))
+    return Cause(failure_of(own, _ENDED), findings_of(own), source)
 
 
 def _belongs(node: str, task: str) -> bool:
