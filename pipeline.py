@@ -82,6 +82,7 @@ def ilab_pipeline(
     train_node_selectors: dict = {},  # noqa: B006
     train_model_phase_1: str = "",
     train_model_phase_2: str = "",
+    train_chat_template: str = "",
     train_num_epochs_phase_1: int = 7,
     train_num_epochs_phase_2: int = 10,
     train_effective_batch_size_phase_1: int = 128,
@@ -158,6 +159,9 @@ def ilab_pipeline(
         train_node_selectors: Labels of the nodes that GPU pods may run on.
         train_model_phase_1: Model that phase 1 starts from, a folder of the run's volume. Empty: the base model.
         train_model_phase_2: The same for phase 2. Empty: the last checkpoint of phase 1, if there is one.
+        train_chat_template: What conversations are written in. Empty: the base model's own chat template, or the
+            library's for its family. Else ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or a file of the run's
+            volume in that form.
         train_num_epochs_phase_1: Passes over the knowledge data.
         train_num_epochs_phase_2: Passes over the skills data.
         train_effective_batch_size_phase_1: Samples an optimizer step in phase 1, over all GPUs.
@@ -280,6 +284,7 @@ def ilab_pipeline(
             taxonomy_pr=sdg_repo_pr,
             taxonomy_commit=sdg_repo_commit,
             taxonomy_secret_dir=TAXONOMY_REPO,
+            chat_template=train_chat_template,
             force=force_pull,
         )
         generated = sdg(

@@ -5,9 +5,10 @@ from kfp import dsl
 from components.stage import stage
 from utils.images import NOTEBOOK
 from utils.stages.authorities import ca_bundle
+from utils.stages.chat_template import choose_chat_template
 from utils.stages.credentials import object_store_settings
 from utils.stages.git import check_taxonomy_source, clone_taxonomy, head_commit
-from utils.stages.marker import finished_result, inputs_hash, write_marker
+from utils.stages.marker import change_result, finished_result, inputs_hash, write_marker
 from utils.stages.object_store import object_stat, s3_client
 from utils.stages.training import require_training_room
 from utils.stages.tree import assemble_tree, check_base_model, download_archive, fetch_model, import_folder
@@ -24,6 +25,7 @@ def data_import(
     taxonomy_pr: int,
     taxonomy_commit: str,
     taxonomy_secret_dir: str,
+    chat_template: str,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -33,7 +35,7 @@ def data_import(
     download goes on where it broke off; its sha256 (from the object KEY.sha256 or the metadata sha256), else its ETag
     and size, are checked. A base model or a taxonomy named below is taken from there, not from the archive; with both
     named, no archive is needed. A volume too small for the checkpoints of training fails the stage here, before the
-    first GPU is used.
+    first GPU is used; so does a chat template in which no conversation can be written.
 
     Args:
         data_dir: The run's volume.
@@ -48,6 +50,9 @@ def data_import(
         taxonomy_commit: Commit to check out; blank for none. At most one of branch, pr and commit.
         taxonomy_secret_dir: Folder of the repository's Secret: username and password, or ssh-privatekey and
             known_hosts; may be missing.
+        chat_template: What conversations are written in; blank for the tokenizer's own and, where it has none, the
+            library's for the model's family. Else ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or the path of a
+            Python file of the library's form, which is read and not executed.
         force: Import again although this volume holds an import of something else.
         metrics: Size of the archive in bytes, and whether it brought generated data (1 or 0).
     """
@@ -86,6 +91,11 @@ def data_import(
         result["data_generated_elsewhere"] = "sdg" in outputs
         shutil.rmtree(work)
         write_marker(data_dir, "data_import", inputs, outputs, result, started)
+    # Not among the inputs: synthetic data does not depend on it.
+    template = choose_chat_template(data_dir, chat_template)
+    if result.get("chat_template") != template:
+        change_result(data_dir, "data_import", {"chat_template": template})
+    print(f"chat template: {template['name']} ({template['why']})\n{template['example']}", flush=True)
     require_training_room(data_dir)
     metrics.log_metric("imported_archive_bytes", result["size"])
     metrics.log_metric("imported_samples_given", float(result["data_generated_elsewhere"]))

@@ -4,6 +4,7 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import INSTRUCTLAB
+from utils.stages.chat_template_files import chat_template_choice
 from utils.stages.data_processing import process_samples
 from utils.stages.marker import finished_result, read_marker, write_marker
 
@@ -23,7 +24,7 @@ def data_processing(
     Before that, a part of the questions is set aside for evaluation. No copy of them is trained on.
 
     Args:
-        data_dir: the run's volume; reads model/ and sdg/, writes processed/.
+        data_dir: the run's volume; reads model/, sdg/ and the chat template, writes processed/.
         held_out_fraction: part of each taxonomy leaf's questions to set aside, 0 to 0.5; leaves with fewer than
             4 questions give none, the others at least 1 and at most 50.
         max_seq_len: tokens; longer samples are dropped.
@@ -42,6 +43,9 @@ def data_processing(
         "seed": seed,
         "upstream": sdg.get("inputs_hash", ""),
     }
+    template = chat_template_choice(data_dir)
+    if template["name"] != "tokenizer":
+        inputs["chat_template"] = [template["name"], template["sha256"]]
     result = finished_result(data_dir, "data_processing", inputs, force)
     if result is None:
         files = [sdg["result"]["knowledge_file"], sdg["result"]["skills_file"]]

@@ -5,6 +5,7 @@ from kfp import dsl
 from components.stage import stage
 from utils.images import INSTRUCTLAB
 from utils.stages.branch_eval import mmlu, mmlu_branch, mt_bench_branch
+from utils.stages.chat_template_files import chat_template_file
 from utils.stages.credentials import model_server
 from utils.stages.likelihood import likelihood
 from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
@@ -74,8 +75,9 @@ def final_eval(
         models = {
             kind: os.path.join(data_dir, names[n]) for kind, n in (("candidate", "model"), ("base", "base_model"))
         }
+        template = chat_template_file(data_dir, "template.jinja")
         bench = bench_settings(
-            engine, max_workers, judge, ca_file, answer_options, judge_options, merge_system_user_message
+            engine, max_workers, judge, ca_file, answer_options, judge_options, merge_system_user_message, template
         )
         tasks_dir = read_marker(data_dir, "sdg").get("result", {}).get("mmlu_tasks_dir", "")
         # The served models first: later evaluations keep GPU memory in this process.
@@ -86,7 +88,9 @@ def final_eval(
             "mmlu_branch": lambda: mmlu_branch(
                 tasks_dir and os.path.join(data_dir, tasks_dir), models, work_dir, few_shots, batch_size
             ),
-            "likelihood": lambda: likelihood(os.path.join(data_dir, "processed", "held_out.jsonl"), models, work_dir),
+            "likelihood": lambda: likelihood(
+                os.path.join(data_dir, "processed", "held_out.jsonl"), models, work_dir, template
+            ),
         }
         if mmlu_tasks:
             parts["mmlu"] = lambda: mmlu(models, work_dir, mmlu_tasks, "", few_shots, batch_size)

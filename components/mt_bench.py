@@ -4,6 +4,7 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import INSTRUCTLAB
+from utils.stages.chat_template_files import chat_template_file
 from utils.stages.credentials import model_server
 from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
 from utils.stages.mt_bench import (
@@ -72,8 +73,9 @@ def mt_bench(
     if result is None:
         phases = [read_marker(data_dir, f"train_phase_{n}").get("result", {}) for n in (1, 2)]
         checkpoints = trained_checkpoints(phases[0], phases[1])
+        template = chat_template_file(data_dir, "template.jinja")
         bench = bench_settings(
-            engine, max_workers, judge, ca_file, answer_options, judge_options, merge_system_user_message
+            engine, max_workers, judge, ca_file, answer_options, judge_options, merge_system_user_message, template
         )
         check_judge(judge, bench["ca"])
         # Answers serve again with another judge.

@@ -6,6 +6,7 @@ from components.stage import stage
 from utils.images import INSTRUCTLAB
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import model_server
+from utils.stages.data_processing import try_tokenizing, without_deepspeed
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.sdg import generate_samples, imported_samples, pipeline_hash
 from utils.stages.sdg_taxonomy import check_taxonomy, sdg_environment
@@ -28,7 +29,8 @@ def sdg(
     """Generates training samples and multiple-choice questions from the taxonomy with the teacher.
 
     Skipped when the archive brought generated data. Started again, it goes on at the leaf, and inside a leaf at the
-    batch, where it stopped.
+    batch, where it stopped. Before the teacher is asked, a conversation goes through the
+    chat template and the tokenizer.
 
     Args:
         data_dir: The run's volume; reads model/ and taxonomy/, writes sdg/.
@@ -57,6 +59,7 @@ def sdg(
         inputs |= {"sdg_pipeline": sdg_pipeline, "pipeline_hash": pipeline_hash(sdg_pipeline)}
         inputs |= {"scale_factor": scale_factor, "sample_size": sample_size, "teacher": server["model_name"]}
     result = finished_result(data_dir, "sdg", inputs, force)
+    without_deepspeed()
     if result is None and brought:
         result = imported_samples(data_dir)
         print(f"not generated: {result['reason']} ({result['samples']} samples)", flush=True)
@@ -66,6 +69,7 @@ def sdg(
             ca = ca_bundle(ca_file)
             seen: dict = {}
             sdg_environment(scratch, sample_size, ca)
+            try_tokenizing(data_dir)
             leaves = check_taxonomy(os.path.join(data_dir, "taxonomy"))
             client = teacher_client(server, ca, os.path.join(data_dir, "model"), seen)
             result = generate_samples(data_dir, leaves, client, server, seen, inputs, batch_size, num_workers)

@@ -50,6 +50,7 @@ class Import:
             "taxonomy_pr": 0,
             "taxonomy_commit": "",
             "taxonomy_secret_dir": "",
+            "chat_template": "",
             "force": False,
             "metrics": self.metrics,
         }
@@ -88,17 +89,17 @@ def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_vol
 def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(stage, capsys):  # trap 12
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
     stage.run()
-    (stage.data / "model" / "config.json").write_text("mark")
+    (stage.data / "model" / "tokenizer.json").write_text("mark")
     stage.run()
-    assert (stage.data / "model" / "config.json").read_text() == "mark"
+    assert (stage.data / "model" / "tokenizer.json").read_text() == "mark"
     assert "nothing to do" in capsys.readouterr().out
 
     stage.upload(targz({**MODEL, **TAXONOMY, "model/generation_config.json": b"{}"}))
     with pytest.raises(SystemExit, match="finished earlier on this volume with other inputs"):
         stage.run()
-    assert (stage.data / "model" / "config.json").read_text() == "mark"
+    assert (stage.data / "model" / "tokenizer.json").read_text() == "mark"
     stage.run(force=True)
-    assert (stage.data / "model" / "config.json").read_text() == "{}"
+    assert (stage.data / "model" / "tokenizer.json").read_text() == "{}"
     assert (stage.data / "model" / "generation_config.json").exists()
     assert not (stage.data / "sdg").exists(), "data that the new archive does not have must not stay"
 

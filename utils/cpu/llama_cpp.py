@@ -1,4 +1,4 @@
-"""llama.cpp's OpenAI server on loopback: `llama_cpp.py MODEL NAME PORT SLOTS CONVERTED`.
+"""llama.cpp's OpenAI server on loopback: `llama_cpp.py MODEL NAME PORT SLOTS CONVERTED TEMPLATE`.
 
 A model in Hugging Face layout becomes the GGUF file that llama.cpp serves (llama architecture, byte-level BPE).
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def main(model: str, name: str, port: str, slots: str, converted: str) -> None:
+def main(model: str, name: str, port: str, slots: str, converted: str, template: str = "") -> None:
     """Serve until a signal ends the process.
 
     Args:
@@ -20,11 +20,12 @@ def main(model: str, name: str, port: str, slots: str, converted: str) -> None:
         name: the model's name in requests.
         slots: requests answered at a time, each of at most 4096 tokens.
         converted: the file that gets the converted model.
+        template: Jinja file of its chat template, blank for the one that its tokenizer has.
     """
     import xllamacpp
 
     if os.path.isdir(model):
-        to_gguf(model, converted)
+        to_gguf(model, converted, template)
         model = converted
     params = xllamacpp.CommonParams()
     params.model.path = model
@@ -42,7 +43,7 @@ def main(model: str, name: str, port: str, slots: str, converted: str) -> None:
     signal.pause()
 
 
-def to_gguf(model_dir: str, target: str) -> None:
+def to_gguf(model_dir: str, target: str, template: str) -> None:
     """Write model_dir as GGUF with Q8_0 weights; target appears only when it is whole.
 
     Needs numpy and gguf, no torch: a 135M model takes a few seconds.
@@ -83,6 +84,9 @@ def to_gguf(model_dir: str, target: str) -> None:
     writer.add_token_types(types)
     special = gguf.SpecialVocab(model_dir, load_merges=True, n_vocab=config["vocab_size"])
     special.add_special_token.setdefault("bos", False)
+    if template:
+        with open(template, encoding="utf-8") as file:
+            special.chat_template = file.read()
     special.add_to_gguf(writer, quiet=True)
     add_weights(writer, model_dir, config)
     writer.write_header_to_file()

@@ -121,6 +121,10 @@ def page_template() -> str:
 '%s and %s were generated.'|format(done.sdg.result.samples|many('sample'),
 done.sdg.result.mmlu_questions|many('multiple-choice question')) }}
 % endif
+% set chat = done.data_import.result.chat_template
+% if chat
+<p>Chat template: {{ chat.name if chat.name != 'tokenizer' else "the tokenizer's own" }}, since {{ chat.why }}.
+% endif
 % if done.data_processing
 <table>
 <tr><th>Training data<th>Rows<th>Tokens<th>Longest row, tokens<th>Dropped<th>Held out
@@ -157,7 +161,8 @@ done.sdg.result.mmlu_questions|many('multiple-choice question')) }}
 % if done
 <h2>Parameters and origin</h2>
 <div class="facts">
-{{ facts('Imported', done.data_import.result) }}
+{{ facts('Imported', done.data_import.result, ('chat_template',)) }}
+{{ facts('Chat template', done.data_import.result.chat_template) }}
 {{ facts('Published', out, ('gate',)) }}
 {{ facts('Versions', versions) }}
 % for stage, m in done.items()

@@ -7,6 +7,7 @@ until a leaf has 30 rows; copies keep their id; `node_datasets_<date>/<leaf>[_p0
 
 from collections.abc import Iterator
 
+from utils.stages.chat_template_files import prepare_chat_template
 from utils.stages.outcome import failure
 
 
@@ -162,46 +163,58 @@ def write_training_rows(source: str, target: str, held_out: dict) -> int:
     return broken
 
 
-def tokenize_rows(source: str, folder: str, model: str, max_len: int) -> dict:
+def tokenize_rows(source: str, folder: str, model: str, template: str, max_len: int) -> dict:
     """Write folder/data.jsonl (input_ids, labels, len) with instructlab.training, and count.
 
     Args:
         source: rows with messages and unmask.
+        template: Python file of the chat template, "" for the tokenizer's own.
         max_len: rows of as many tokens or more are dropped, as the library drops those under 20.
 
     Returns:
         rows, tokens, longest (tokens), dropped (rows).
 
     Raises:
-        SystemExit: the library refuses the rows or the tokenizer, or no row is left.
+        SystemExit: the library refuses the rows or the tokenizer, no row is left, or none has a token to learn.
     """
     import json
     import os
 
     with open(source) as file:
         given = sum(1 for _ in file)
-    lengths = []
+    lengths, learnt = [], 0
     if given:
+        without_deepspeed()
         from instructlab.training import data_process
         from instructlab.training.config import DataProcessArgs
 
         processes = min(16, os.cpu_count() or 1) if given > 5000 else 1
         arguments = {"data_path": source, "data_output_path": folder, "model_path": model, "max_seq_len": max_len}
+        arguments["chat_tmpl_path"] = template or None
         try:
             data_process.main(DataProcessArgs(**arguments, num_cpu_procs=processes))
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, AssertionError) as error:
             raise failure(
                 f"the {given} samples of {os.path.basename(folder)} data could not be tokenized",
                 str(error),
-                "the model needs a tokenizer with a chat template, and samples shorter than the longest sequence",
+                "the model needs a tokenizer with an end-of-text token and a chat template (train_chat_template), and "
+                "samples shorter than the longest sequence",
             ) from error
         with open(os.path.join(folder, "data.jsonl")) as file:
-            lengths = [json.loads(row)["len"] for row in file]
+            for row in map(json.loads, file):
+                lengths.append(row["len"])
+                learnt += any(label != -100 for label in row["labels"])
     if given and not lengths:
         raise failure(
             f"none of the {given} samples of {os.path.basename(folder)} data can be trained on",
             f"each is shorter than 20 or longer than {max_len} tokens",
             "look at the samples in sdg/, or raise sdg_max_batch_len and train_max_seq_len",
+        )
+    if given and not learnt:
+        raise failure(
+            f"no sample of {os.path.basename(folder)} data has a token to learn",
+            "the library did not find the chat template's marks of the assistant among the token ids",
+            "set train_chat_template to another template of the library, or to the model's own",
         )
     return {
         "rows": len(lengths),
@@ -209,6 +222,43 @@ def tokenize_rows(source: str, folder: str, model: str, max_len: int) -> dict:
         "longest": max(lengths, default=0),
         "dropped": given - len(lengths),
     }
+
+
+def without_deepspeed() -> None:
+    """Let no library import DeepSpeed in this process; call it before they are imported.
+
+    transformers imports it where it is installed, and with Triton 3.2 DeepSpeed 0.16.3 can't be imported without a GPU
+    ("0 active drivers", https://github.com/deepspeedai/DeepSpeed/issues/7028). Data need neither.
+    """
+    import sys
+
+    sys.modules.setdefault("deepspeed", None)  # type: ignore[arg-type]
+
+
+def try_tokenizing(data_dir: str) -> None:
+    """Take one conversation through data processing: call it before the teacher is asked for thousands.
+
+    Raises:
+        SystemExit: the model's tokenizer or the chat template will not do.
+    """
+    import json
+    import os
+    import tempfile
+
+    texts = {"system": "You answer in one sentence.", "user": "What colour is a clear sky by day?"}
+    texts |= {"assistant": "A clear sky is blue by day, and that is because air scatters blue light the most."}
+    messages = [{"role": role, "content": text} for role, text in texts.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = os.path.join(folder, "rows.jsonl")
+        with open(rows, "w") as file:
+            file.write(json.dumps({"messages": messages, "unmask": False}) + "\n")
+        tokenize_rows(
+            rows,
+            os.path.join(folder, "trial"),
+            os.path.join(data_dir, "model"),
+            prepare_chat_template(data_dir),
+            1 << 20,
+        )
 
 
 def process_samples(data_dir: str, files: list, fraction: float, seed: int, max_len: int) -> dict:
@@ -222,6 +272,7 @@ def process_samples(data_dir: str, files: list, fraction: float, seed: int, max_
     import shutil
 
     held_out = choose_held_out(find_questions(data_dir, files), fraction, seed)
+    template = prepare_chat_template(data_dir)
     target = os.path.join(data_dir, "processed")
     part = target + ".part"
     shutil.rmtree(part, ignore_errors=True)
@@ -231,7 +282,7 @@ def process_samples(data_dir: str, files: list, fraction: float, seed: int, max_
         os.makedirs(folder)
         rows = os.path.join(folder, "rows.jsonl")
         broken = write_training_rows(os.path.join(data_dir, file) if file else os.devnull, rows, held_out)
-        counts = tokenize_rows(rows, folder, os.path.join(data_dir, "model"), max_len)
+        counts = tokenize_rows(rows, folder, os.path.join(data_dir, "model"), template, max_len)
         counts["dropped"] += broken
         counts["held_out"] = sum(1 for entry in held_out.values() if entry["kind"] == kind)
         os.remove(rows)

@@ -1,5 +1,6 @@
 """One training phase from its parameters to its marker; which launcher runs it is decided here."""
 
+from utils.stages.chat_template_files import chat_template_file
 from utils.stages.launch_process import copy_cpu_main_ds, launch_process, local_gpus
 from utils.stages.launch_pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest
 from utils.stages.marker import finished_result, read_marker, write_marker
@@ -44,6 +45,7 @@ def describe_training(options: dict, data: dict, base: dict, gpus: int) -> dict:
         "seed": options["seed"],
         "keep": options["keep_checkpoints"] or (1 if phase == 1 else 0),
         "cpu_offload": options["cpu_offload"],
+        "chat_template": chat_template_file(data_dir, "template.py"),
         "nodes": options["num_workers"] if pods else 1,
         "gpus": gpus,
         "flash_attention": pods or importlib.util.find_spec("flash_attn") is not None,

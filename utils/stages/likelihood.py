@@ -5,13 +5,14 @@ from utils.stages.outcome import progress
 from utils.stages.scores import skipped
 
 
-def likelihood(held_out: str, models: dict, work_dir: str) -> dict:
+def likelihood(held_out: str, models: dict, work_dir: str, template: str = "") -> dict:
     """Mean negative log-likelihood per answer token of both models (lower is better), in all and by leaf.
 
     Args:
         held_out: JSON lines of question, answer, messages and leaf, none of which was trained on.
         models: folder of each model: {"base": …, "candidate": …}.
         work_dir: keeps what is finished for a restart.
+        template: Jinja file of the chat template, "" for the tokenizer's own.
     """
     import json
     import os
@@ -26,7 +27,7 @@ def likelihood(held_out: str, models: dict, work_dir: str) -> dict:
     new, base = (
         kept(
             os.path.join(work_dir, name, "likelihood.json"),
-            lambda path=models[name]: model_likelihood(path, rows, shown),
+            lambda path=models[name]: model_likelihood(path, rows, shown, template),
         )
         for name in ("candidate", "base")
     )
@@ -72,20 +73,25 @@ def sample_indices(leaves: list, limit: int) -> list:
     return sorted(i for _, i in sorted(turns)[:limit])
 
 
-def model_likelihood(model_dir: str, rows: list, shown: list) -> dict:
+def model_likelihood(model_dir: str, rows: list, shown: list, template: str) -> dict:
     """Summed negative log-likelihood and number of tokens of each reference answer, and greedy answers to some.
 
-    The prompt is the conversation before the answer in the model's own chat template (the bare question when it has
-    none); what is measured are the tokens of the answer alone, without the template's end-of-turn.
+    The prompt is the conversation before the answer in the run's chat template (the bare question when there is none),
+    in the model's own tokens: to a base that was never trained on the template's marks they are text. What is measured
+    are the tokens of the answer alone, without the template's end-of-turn.
 
     Args:
         shown: positions of the rows to answer, with at most 60 tokens.
+        template: Jinja file of the chat template, "" for the tokenizer's own.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    if template:
+        with open(template, encoding="utf-8") as file:
+            tokenizer.chat_template = file.read()
     placement = {"device_map": "auto"} if cuda else {}
     model = AutoModelForCausalLM.from_pretrained(
         model_dir, torch_dtype=torch.bfloat16 if cuda else torch.float32, **placement

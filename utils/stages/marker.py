@@ -56,6 +56,19 @@ def inputs_hash(inputs: dict) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def change_result(data_dir: str, stage: str, changes: dict) -> None:
+    """Change entries of a finished stage's result; its inputs, and with them what was built on it, stay valid."""
+    import json
+    import os
+
+    marker = read_marker(data_dir, stage)
+    marker["result"].update(changes)
+    path = os.path.join(data_dir, "done", f"{stage}.json")
+    with open(path + ".part", "w") as file:
+        json.dump(marker, file, indent=1)
+    os.replace(path + ".part", path)
+
+
 def write_marker(data_dir: str, stage: str, inputs: dict, outputs: list, result: dict, started: float) -> None:
     """Record that a stage finished: call it last, when every output is in its place.
 

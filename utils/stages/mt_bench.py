@@ -92,9 +92,9 @@ def library_environment() -> None:
 
 
 def bench_settings(
-    engine: str, max_workers: str, judge: dict, ca_file: str, answers: dict, judgments: dict, merge: bool
+    engine: str, max_workers: str, judge: dict, ca_file: str, answers: dict, judgments: dict, merge: bool, template: str
 ) -> dict:
-    """What all evaluations of a stage share: engine, workers, judge, ca, and the options of both kinds of request."""
+    """What all evaluations of a stage share: engine, workers, judge, ca, template, and the options of all requests."""
     library_environment()
     ca = ca_bundle(ca_file)
     trust_everywhere(ca)  # MMLU tasks come from a hub
@@ -106,6 +106,7 @@ def bench_settings(
         "ca": ca,
         "answer_options": answers,
         "judge_options": judgments,
+        "template": template,
         "count": lambda: None,
     }
 
@@ -201,7 +202,9 @@ def write_answers(evaluator: Any, kind: str, questions: int, bench: dict, model_
         return
     seen: dict = {}
     with (
-        serve(model_dir, evaluator.model_name, bench["engine"], evaluator.output_dir, bench["workers"]) as url,
+        serve(
+            model_dir, evaluator.model_name, bench["engine"], evaluator.output_dir, bench["workers"], bench["template"]
+        ) as url,
         model_client(bench["answer_options"], seen, bench["count"]) as client,
     ):
         try:

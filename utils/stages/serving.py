@@ -7,7 +7,9 @@ from utils.stages.cpu_program import cpu_program
 from utils.stages.outcome import failure
 
 
-def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, timeout: float = 1800.0) -> Any:
+def serve(
+    model_dir: str, name: str, engine: str, work_dir: str, slots: int, template: str = "", timeout: float = 1800.0
+) -> Any:
     """A context manager that serves model_dir and yields the base URL (`http://127.0.0.1:<port>/v1`).
 
     The server is stopped on every way out: end of the block, exception, SIGTERM, SIGINT, and the death of this process.
@@ -17,6 +19,7 @@ def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, tim
         engine: `vllm` (all visible GPUs, tensor parallel) or `llama.cpp` (CPU; the model is converted first).
         work_dir: for the converted model, removed afterwards, and `server.log`.
         slots: requests answered at a time (llama.cpp).
+        template: Jinja file of the chat template, "" for the tokenizer's own.
         timeout: seconds until the server must be ready.
 
     Raises:
@@ -31,9 +34,9 @@ def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, tim
         port = free_port()
         converted = os.path.join(work_dir, "served.gguf")
         if engine == "llama.cpp":
-            command = llama_cpp_command(model_dir, name, port, slots, converted)
+            command = llama_cpp_command(model_dir, name, port, slots, converted, template)
         else:
-            command = vllm_command(model_dir, name, port)
+            command = vllm_command(model_dir, name, port, template)
         try:
             with server_process(command, os.path.join(work_dir, "server.log"), port, timeout):
                 yield f"http://127.0.0.1:{port}/v1"
@@ -159,7 +162,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def vllm_command(model_dir: str, name: str, port: int) -> list:
+def vllm_command(model_dir: str, name: str, port: int, template: str) -> list:
     """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow."""
     import json
     import os
@@ -172,14 +175,15 @@ def vllm_command(model_dir: str, name: str, port: int) -> list:
         *[sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_dir],
         *["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)],
         *["--tensor-parallel-size", str(max(gpus, default=1))],
+        *(["--chat-template", template] if template else []),
     ]
 
 
-def llama_cpp_command(model: str, name: str, port: int, slots: int, converted: str = "") -> list:
+def llama_cpp_command(model: str, name: str, port: int, slots: int, converted: str = "", template: str = "") -> list:
     """argv of llama.cpp's server; a model in Hugging Face layout is first converted to the file `converted`."""
     import sys
 
-    return [sys.executable, cpu_program("llama_cpp.py"), model, name, str(port), str(slots), converted]
+    return [sys.executable, cpu_program("llama_cpp.py"), model, name, str(port), str(slots), converted, template]
 
 
 def visible_gpus(engine: str) -> int:

@@ -5,6 +5,7 @@ A training is a dict:
     rows: samples in data.jsonl; epochs; batch: samples an optimizer step; learning_rate; warmup_steps;
     save_samples: samples between checkpoints inside an epoch, 0 none; max_batch_len: tokens; seed;
     keep: most checkpoints to keep, the newest, 0 all; cpu_offload: bool;
+    chat_template: path of its Python file, "" for the tokenizer's own;
     nodes: pods; gpus: GPUs a node, 0 for CPU; flash_attention: bool;
 known once the phase is started, from the room on the disk (`plan_room`):
     kept: checkpoints to keep; full_state: bool, save after each epoch what is needed to go on from there.
@@ -44,6 +45,7 @@ def torchrun_arguments(training: dict) -> list:
         "seed": training["seed"],
         "log_level": "INFO",
         "distributed_training_framework": "fsdp",
+        **({"chat-tmpl-path": training["chat_template"]} if training["chat_template"] else {}),
     }
     switches = {
         "checkpoint_at_epoch": True,

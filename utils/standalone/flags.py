@@ -238,6 +238,12 @@ _TRAINING = (
     ),
     Flag("--training-seed", "Seed of training and of the held-out split.", 42, "integer", sets=("train_seed",)),
     Flag(
+        "--chat-template",
+        "What conversations are written in: ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or a file of the volume "
+        "in that form. Unset: the base model's own, or else the one for its family.",
+        sets=("train_chat_template",),
+    ),
+    Flag(
         "--training-save-samples",
         "Samples between checkpoints inside an epoch. 0: one after each epoch alone.",
         0,

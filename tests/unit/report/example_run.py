@@ -97,7 +97,10 @@ def write(root: Path, name: str, content: dict) -> None:
 
 
 def write_import_and_data(root: Path) -> None:
+    template = {"name": "ibm_legacy_tmpl", "sha256": "", "example": ""}
+    why = "the base model's tokenizer has none, and it is a model of type llama with 32000 tokens"
     imported = {
+        "chat_template": {**template, "why": why},
         "archive": "s3://ilab-runs/archives/lumera.tar.gz",
         "sha256": "5f1c9b0d7a4e6b3f2c8d1e0a9b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c",
         "size": 14_982_331_904,

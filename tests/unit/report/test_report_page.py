@@ -70,6 +70,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
         "We regret to inform you",
         "Loss of phase 1",
         "470 steps, 60,160 samples, 38,502,400 tokens on cuda",
+        "Chat template: ibm_legacy_tmpl, since the base model's tokenizer has none",
         "4,556 samples and 186 multiple-choice questions were generated",
         "knowledge 3,378 2,204,518 3,811 4 178",
         "train_phase_2 7 h 45 min 38,502,400 1,378",

@@ -28,7 +28,7 @@ def describe(data_dir: Path, **changes: object) -> dict:
     values = {
         "model": str(data_dir / "model"), "data": str(data_dir / "data.jsonl"), "output": str(data_dir / "phase_2"),
         "rows": 100, "epochs": 3, "batch": 10, "learning_rate": 2e-5, "warmup_steps": 5, "save_samples": 0,
-        "max_batch_len": 5000, "seed": 42, "keep": 0, "cpu_offload": True, "nodes": 1, "gpus": 0,
+        "max_batch_len": 5000, "seed": 42, "keep": 0, "cpu_offload": True, "chat_template": "", "nodes": 1, "gpus": 0,
         "flash_attention": False,
     }  # fmt: skip
     return {**values, **changes}
@@ -82,6 +82,14 @@ def test_command_on_cpu() -> None:
         "--accelerate_full_state_at_epoch", "--distributed_training_framework=fsdp", "--max_batch_len=5000",
     } <= set(arguments)  # fmt: skip
     assert not [argument for argument in arguments if "offload" in argument]
+
+
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_the_chat_template_of_the_run_is_handed_to_the_trainer(gpus: int) -> None:
+    given = describe(Path("/data"), full_state=False, gpus=gpus, chat_template="/data/chat_template/template.py")
+    assert "--chat-tmpl-path=/data/chat_template/template.py" in torchrun_arguments(given)
+    own = torchrun_arguments({**given, "chat_template": ""})
+    assert not [argument for argument in own if "chat" in argument]
 
 
 def test_command_in_several_pods_with_gpus() -> None:

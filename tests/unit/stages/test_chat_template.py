@@ -1,0 +1,191 @@
+"""Which chat template a run uses, and that a bad one is found in data import."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from utils.stages import serving
+from utils.stages.chat_template import choose_chat_template
+from utils.stages.chat_template_files import chat_template_choice, chat_template_file
+from utils.stages.marker import write_marker
+
+PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
+
+# The form of instructlab/training/chat_templates/*.py.
+PYTHON = """
+from instructlab.training.chat_templates.utils import SpecialTokens, TokenInfo
+
+SPECIAL_TOKENS = SpecialTokens(
+    user=TokenInfo("<|u|>", add_to_tokenizer=True),
+    assistant=TokenInfo("<|a|>", True),
+    bos=TokenInfo("<s>"),
+    eos=TokenInfo("</s>", add_to_tokenizer=False),
+)
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}"
+    "{{ {'system': '', 'user': '<|u|>', 'assistant': '<|a|>'}[m.role] + m.content + eos_token }}"
+    "{% endfor %}"
+)
+"""
+
+
+def volume(tmp_path: Path, tokenizer: dict[str, Any], **config: object) -> str:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    (model / "config.json").write_text(json.dumps(config))
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        # Granite 7B: the architecture and the vocabulary size of Llama 2 (32000, or with added tokens 32008).
+        ({"model_type": "llama", "vocab_size": 32000}, "ibm_legacy_tmpl"),
+        ({"model_type": "llama", "vocab_size": 32008}, "ibm_legacy_tmpl"),
+        ({"model_type": "llama", "vocab_size": 128256}, "ibm_generic_tmpl"),
+        ({"model_type": "granite", "vocab_size": 49155}, "ibm_generic_tmpl"),
+        ({"model_type": "granitemoehybrid", "vocab_size": 100352}, "ibm_generic_tmpl"),
+        ({"model_type": "mistral", "vocab_size": 32000}, "mistral_tmpl"),
+        ({"model_type": "mixtral", "vocab_size": 32000}, "mistral_tmpl"),
+        ({"model_type": "qwen2", "vocab_size": 151936}, "ibm_generic_tmpl"),
+        ({}, "ibm_generic_tmpl"),
+    ],
+)
+def test_model_without_a_template_gets_the_librarys_of_its_family(
+    config: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    """Trap 45b."""
+    choice = choose_chat_template(volume(tmp_path, {}, **config), "")
+    assert choice["name"] == name
+    assert "tokenizer has none" in choice["why"]
+
+
+def test_the_tokenizers_own_template_counts_before_the_familys(tmp_path: Path) -> None:
+    tokenizer = {"chat_template": PLAIN, "eos_token": {"content": "</s>"}}
+    choice = choose_chat_template(volume(tmp_path, tokenizer, model_type="granite"), "")
+    assert choice["name"] == "tokenizer"
+    assert choice["example"].endswith("<assistant>It is blue.</s>")
+
+
+def test_of_several_templates_the_default_is_used(tmp_path: Path) -> None:
+    named = [{"name": "tool_use", "template": "{{ broken"}, {"name": "default", "template": PLAIN}]
+    assert choose_chat_template(volume(tmp_path, {"chat_template": named}), "")["name"] == "tokenizer"
+
+
+def test_the_file_beside_the_tokenizer_counts_before_its_configuration(tmp_path: Path) -> None:
+    data_dir = volume(tmp_path, {"chat_template": "{{ broken"})
+    (tmp_path / "model" / "chat_template.jinja").write_text(PLAIN)
+    assert "<user>" in choose_chat_template(data_dir, "")["example"]
+
+
+def test_a_named_template_counts_before_the_tokenizers_own(tmp_path: Path) -> None:
+    data_dir = volume(tmp_path, {"chat_template": PLAIN}, model_type="granite")
+    assert choose_chat_template(data_dir, "ibm_legacy_tmpl")["name"] == "ibm_legacy_tmpl"
+
+
+@pytest.mark.parametrize(
+    ("template", "cause"),
+    [
+        ("{% for m in messages %}", "TemplateSyntaxError"),
+        ("{{ raise_exception('no system turn') }}", "no system turn"),
+        ("{{ messages[1].content }}", "leaves out what system and assistant said"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", "more than 65536"),
+        ("{{ messages[9].content }}", "UndefinedError"),
+        ("{{ messages.clear() }}", "SecurityError"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("{{ ''|attr('format') }}", "attr"),
+    ],
+)
+def test_a_template_in_which_no_conversation_can_be_written_is_found_at_once(
+    template: str, cause: str, tmp_path: Path
+) -> None:
+    """Trap 69: found in data import, not after the teacher's hours."""
+    with pytest.raises(SystemExit, match=cause):
+        choose_chat_template(volume(tmp_path, {"chat_template": template}), "")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% generation %}" + PLAIN + "{% endgeneration %}",
+        PLAIN + "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{% endfor %}",
+        PLAIN + "{{ strftime_now('%Y') }}{{ messages | tojson(indent=2) }}{% if tools %}{{ tools }}{% endif %}",
+    ],
+)
+def test_what_transformers_adds_to_jinja_is_there(template: str, tmp_path: Path) -> None:
+    assert choose_chat_template(volume(tmp_path, {"chat_template": template}), "")["name"] == "tokenizer"
+
+
+def test_a_python_file_is_read_and_written_anew(tmp_path: Path) -> None:
+    """The library executes the file it is given: never the user's own."""
+    data_dir = volume(tmp_path, {})
+    evil = f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+    (tmp_path / "model" / "chat.py").write_text(PYTHON + evil)
+    choice = choose_chat_template(data_dir, "model/chat.py")
+    assert choice["example"].endswith("<|a|>It is blue.</s>")
+    written = (tmp_path / "chat_template" / "template.py").read_text()
+    assert "pathlib" not in written
+    names: dict[str, Any] = {}
+    stand_ins = {"SpecialTokens": dict, "TokenInfo": lambda token, add: (token, add)}
+    exec(written.partition("\n")[2], stand_ins, names)
+    tokens = {"user": ("<|u|>", True), "assistant": ("<|a|>", True), "bos": ("<s>", False), "eos": ("</s>", False)}
+    assert names["SPECIAL_TOKENS"] == tokens
+    assert names["CHAT_TEMPLATE"] == (tmp_path / "chat_template" / "template.jinja").read_text()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("CHAT_TEMPLATE = open('/etc/passwd').read()", "not of literals alone"),
+        (PYTHON.replace('"<|u|>"', "__import__('os').getcwd()"), "not of literals alone"),
+        (PYTHON.replace("user=", "owner="), "no token owner"),
+        (PYTHON.replace("    eos=", "    tool="), "lacks eos"),
+        (PYTHON.replace("    assistant=", "    tool="), "lacks assistant"),
+        (PYTHON.replace("CHAT_TEMPLATE", "OTHER"), "lacks CHAT_TEMPLATE"),
+        (PYTHON.replace("messages %}", "messages"), "TemplateSyntaxError"),
+        ("{{ messages }", "not of literals alone"),
+        ("#" * (1 << 20) + "##", "larger than 1 MiB"),
+    ],
+)
+def test_a_python_file_of_another_form_is_refused(text: str, cause: str, tmp_path: Path) -> None:
+    data_dir = volume(tmp_path, {})
+    (tmp_path / "model" / "chat.py").write_text(text)
+    with pytest.raises(SystemExit, match=cause):
+        choose_chat_template(data_dir, "model/chat.py")
+    assert not (tmp_path / "chat_template").exists()
+
+
+def test_a_file_that_is_not_on_the_volume_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    data_dir = volume(tmp_path / "volume", {})
+    (tmp_path / "secret").write_text(PYTHON)
+    (tmp_path / "volume" / "model" / "link").symlink_to(tmp_path / "secret")
+    for path in ("ibm_legacy", "../secret", "model/link", "model"):
+        with pytest.raises(SystemExit, match="there is no chat template"):
+            choose_chat_template(data_dir, path)
+
+
+def test_stages_find_the_choice_on_the_volume(tmp_path: Path) -> None:
+    data_dir = str(tmp_path)
+    assert chat_template_file(data_dir, "template.py") == ""
+    choice = {"name": "mistral_tmpl", "why": "", "sha256": "", "example": ""}
+    write_marker(data_dir, "data_import", {}, [], {"chat_template": choice}, 0)
+    assert chat_template_choice(data_dir) == choice
+    assert chat_template_file(data_dir, "template.jinja") == f"{data_dir}/chat_template/template.jinja"
+
+
+def test_servers_of_base_and_checkpoints_get_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM does not chat with a model that has no template; its flag takes a Jinja file (0.8.5)."""
+    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
+    monkeypatch.setenv("ILAB_CPU_PROGRAMS", str(tmp_path))
+    (tmp_path / "llama_cpp.py").touch()
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4}))
+    command = serving.vllm_command(str(tmp_path), "m", 1, "/v/template.jinja")
+    assert command[command.index("--chat-template") + 1] == "/v/template.jinja"
+    assert "--chat-template" not in serving.vllm_command(str(tmp_path), "m", 1, "")
+    assert serving.llama_cpp_command("m", "m", 1, 1, "c", "/v/template.jinja")[-1] == "/v/template.jinja"
