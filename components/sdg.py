@@ -29,8 +29,7 @@ def sdg(
     """Generates training samples and multiple-choice questions from the taxonomy with the teacher.
 
     Skipped when the archive brought generated data. Started again, it goes on at the leaf, and inside a leaf at the
-    batch, where it stopped. Before the teacher is asked, a conversation goes through the
-    chat template and the tokenizer.
+    batch, where it stopped. Before the teacher is asked, a conversation goes through chat template and tokenizer.
 
     Args:
         data_dir: The run's volume; reads model/ and taxonomy/, writes sdg/.

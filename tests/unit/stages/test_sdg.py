@@ -90,7 +90,7 @@ def test_data_from_the_archive_skip_generation_with_a_reason(tmp_path: Path) -> 
     result = read_marker(str(tmp_path), "sdg")["result"]
     assert result["generated"] is False
     assert "archive" in result["reason"]
-    assert run_component(tmp_path)["samples"] == 8
+    assert run_component(tmp_path)["generated_samples"] == 8
 
 
 def test_missing_teacher_secret_is_named(tmp_path: Path) -> None:
