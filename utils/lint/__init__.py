@@ -48,8 +48,7 @@ def examine(text: str, name: str = "the pipeline", backends: tuple[Backend, ...]
     for backend in backends:
         findings += parse_spec(spec, backend)
         findings += parse_platform(platform, backend)
-        findings += versions.check(spec, platform, backend)
-    findings += rules.check(spec, platform)
+    findings += _by_rules(spec, platform, backends)
     deeper, size = _with_defaults(text, name, spec, platform)
     return Report(merged([*findings, *deeper]), size)
 
@@ -59,14 +58,30 @@ def lint_text(text: str, name: str = "the pipeline", backends: tuple[Backend, ..
     return examine(text, name, backends).findings
 
 
+def _by_rules(spec: Mapping[str, Any], platform: Mapping[str, Any], backends: tuple[Backend, ...]) -> list[Finding]:
+    """What rules find that look for parts of the file where the compiler puts them."""
+    try:
+        found = [finding for backend in backends for finding in versions.check(spec, platform, backend)]
+        return [*found, *rules.check(spec, platform)]
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"is not as the KFP compiler writes it ({type(error).__name__}: {error}): rules can't be checked"
+        return [Finding(Severity.ERROR, "the file", what, "compile the pipeline again")]
+
+
 def _with_defaults(
     text: str, name: str, spec: Mapping[str, Any], platform: Mapping[str, Any]
 ) -> tuple[list[Finding], Estimate | None]:
     """What shows only when the pipeline is followed from task to task."""
     try:
         pipeline = load_text(text, name)
+        size = estimate(pipeline, spec, platform)
+        return [*tasks.check(pipeline), *check_size(size)], size
     except PipelineError as error:
-        what = f"can't be followed from task to task ({error.cause}): names of volumes and the size are not checked"
-        return [Finding(Severity.WARNING, "the file", what, error.remedy)], None
-    size = estimate(pipeline, spec, platform)
-    return [*tasks.check(pipeline), *check_size(size)], size
+        return [_unchecked(error.cause)], None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return [_unchecked(f"{type(error).__name__}: {error}")], None
+
+
+def _unchecked(cause: str) -> Finding:
+    what = f"can't be followed from task to task ({cause}): names of volumes and the size are not checked"
+    return Finding(Severity.WARNING, "the file", what, "compile the pipeline again")

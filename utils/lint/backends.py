@@ -39,6 +39,9 @@ class Backend:
         additions: fields and enum values the product adds to these, "Message.field" each.
         unread_settings: fields of a task's Kubernetes settings that are in these protos, and that neither driver nor
             compiler reads (backend/src/v2).
+        metadata_per_task: a task's labels and annotations are on its own pods. 2.5.0 makes one pod template for all
+            tasks without a retry policy, from the first that it compiles (argocompiler/container.go:
+            addContainerExecutorTemplate).
         task_final_status: its compiler takes a `PipelineTaskFinalStatus` (2.5.0: "task final status not supported yet",
             backend/src/v2/compiler/argocompiler/dag.go).
         hides_renamed_tasks: its dashboard looks for a task's execution by the display name, and the server names the
@@ -51,6 +54,7 @@ class Backend:
     kubernetes: str
     additions: tuple[str, ...] = ()
     unread_settings: frozenset[str] = _NEVER_READ
+    metadata_per_task: bool = True
     task_final_status: bool = True
     hides_renamed_tasks: bool = False
 
@@ -86,6 +90,7 @@ BACKENDS = (
         "0.6.0",
         "1.5.0",
         unread_settings=_NEVER_READ | {"nodeAffinity"},
+        metadata_per_task=False,
         task_final_status=False,
     ),
 )

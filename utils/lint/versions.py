@@ -8,6 +8,8 @@ from utils.lint.findings import Finding, Severity
 from utils.lint.parse import executors
 from utils.lint.rules import dags
 
+_OUR_PREFIX = "ilab-pipeline/"
+
 
 def check(spec: Mapping[str, Any], platform: Mapping[str, Any], backend: Backend) -> Iterator[Finding]:
     """Findings on both documents that concern this backend."""
@@ -20,6 +22,8 @@ def check(spec: Mapping[str, Any], platform: Mapping[str, Any], backend: Backend
                 "do without it",
                 (backend.name,),
             )
+    if not backend.metadata_per_task:
+        yield from _shared_metadata(spec, platform, backend)
     for path, component in dags(spec):
         for key, task in component["dag"].get("tasks", {}).items():
             here = f"{path}.dag.tasks.{key}"
@@ -27,6 +31,30 @@ def check(spec: Mapping[str, Any], platform: Mapping[str, Any], backend: Backend
                 yield from _final_status(here, task, backend)
             if backend.hides_renamed_tasks:
                 yield from _display_name(here, key, task, backend)
+
+
+def _shared_metadata(spec: Mapping[str, Any], platform: Mapping[str, Any], backend: Backend) -> Iterator[Finding]:
+    tasks = [task for _, component in dags(spec) for task in component["dag"].get("tasks", {}).values()]
+    used = [task.get("componentRef", {}).get("name") for task in tasks if not task.get("retryPolicy")]
+    labels = {spec.get("components", {}).get(name, {}).get("executorLabel") for name in used} - {None}
+    settings = executors(platform)
+    found = {name: _foreign_metadata(settings.get(name, {})) for name in sorted(labels)}
+    if any(one != other for one in found.values() for other in found.values()):
+        for name in (name for name, metadata in found.items() if metadata):
+            yield Finding(
+                Severity.WARNING,
+                f"platform: platforms.kubernetes.deploymentSpec.executors.{name}.podMetadata",
+                "this server gives the pods of all tasks the labels and annotations of the task that it compiles first",
+                "give all tasks the same ones, or this one a retry policy, with which it has a template of its own",
+                (backend.name,),
+            )
+
+
+def _foreign_metadata(executor: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Labels and annotations, sorted, without our own labels, which only our own runner reads."""
+    given = executor.get("podMetadata", {})
+    pairs = [(kind, *pair) for kind in ("labels", "annotations") for pair in given.get(kind, {}).items()]
+    return sorted(pair for pair in pairs if not pair[1].startswith(_OUR_PREFIX))
 
 
 def _final_status(path: str, task: Mapping[str, Any], backend: Backend) -> Iterator[Finding]:

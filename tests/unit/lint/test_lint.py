@@ -332,6 +332,28 @@ def test_parameters_of_accelerators_reach_a_nested_dag_only_beside_another_use(t
     assert "takes pipelinechannel--gpu, which the DAG around it does not have" in finding.what
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d[0].update(components=[]),
+        lambda d: d[0].update(root=1),
+        lambda d: d[0].update(deploymentSpec="x"),
+        lambda d: d[0].update(pipelineInfo=[]),
+        lambda d: tasks(d)["work"].update(inputs=[1]),
+        lambda d: tasks(d).update(work=None),
+        lambda d: tasks(d)["work"].update(taskInfo="x"),
+        lambda d: d[1].update(platforms=1),
+        lambda d: config(d).update(podMetadata=[1]),
+        lambda d: config(d).update(secretAsVolume={"a": 1}),
+        lambda d: d[1]["platforms"]["kubernetes"]["deploymentSpec"].update(executors=[1]),
+    ],
+)
+def test_parts_of_the_wrong_type_are_findings_and_no_traceback(compiled: list[Any], change: Change) -> None:
+    documents = copy.deepcopy(compiled)
+    change(documents)
+    assert Severity.ERROR in {finding.severity for finding in lint_text(yaml.safe_dump_all(documents))}
+
+
 @pytest.mark.parametrize("text", ["", "a: 1", "- a", "a: [", "root: {}\npipelineInfo: {}\n---\nother: 1\n"])
 def test_what_is_no_pipeline_is_refused(text: str) -> None:
     with pytest.raises(PipelineError):

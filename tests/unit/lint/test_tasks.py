@@ -126,3 +126,27 @@ def test_final_status_is_an_error_where_the_compiler_does_not_know_it(tmp_path: 
     assert finding.severity == Severity.ERROR
     assert finding.where == "root.dag.tasks.see.inputs.parameters.status"
     assert finding.backends == (OLDEST,)
+
+
+def test_labels_of_one_task_are_no_matter_of_its_own_where_all_share_a_template(tmp_path: Path) -> None:
+    """KFP 2.5.0: the first task's labels are on all pods."""
+
+    @dsl.pipeline(name="labelled")
+    def labelled() -> None:
+        kubernetes.add_pod_label(work(text="a").set_caching_options(False), "queue", "q")
+        work(text="b").set_caching_options(False)
+
+    documents = documents_of(labelled, tmp_path)
+    (finding,) = lint_text(yaml.safe_dump_all(documents))
+    assert finding.backends == (OLDEST,)
+    assert finding.where == f"{IN_PLATFORM}exec-work.podMetadata"
+    tasks = documents[0]["root"]["dag"]["tasks"]
+    tasks["work"]["retryPolicy"] = {"maxRetryCount": 1}
+    assert lint_text(yaml.safe_dump_all(documents)) == []
+    del tasks["work"]["retryPolicy"]
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    executors["exec-work-2"] = executors["exec-work"]
+    assert lint_text(yaml.safe_dump_all(documents)) == []
+    del executors["exec-work-2"]
+    executors["exec-work"] = {"podMetadata": {"labels": {"ilab-pipeline/api-access": "true"}}}
+    assert lint_text(yaml.safe_dump_all(documents)) == []
