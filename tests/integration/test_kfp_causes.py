@@ -1,4 +1,4 @@
-"""What a Kubeflow Pipelines server does not say: why a task failed, and where people see the run."""
+"""Why a task failed, which a Kubeflow Pipelines server does not say: read where the user may."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,8 +10,7 @@ from tests.kfp_server import Moment
 from utils.cli.submit import submit_run
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
-from utils.runners.kfp import KfpServer, Server
-from utils.runners.kfp.discovery import find_ui
+from utils.runners.kfp import KfpServer
 
 PACKAGE = """\
 components: {comp-prerequisites: {executorLabel: exec}, comp-train: {executorLabel: exec}}
@@ -227,66 +226,3 @@ def test_a_run_that_came_to_no_task_is_explained_as_well(
     server.moments = [Moment("FAILED")]
     kubeconfig(server.url)
     assert "root failed" in explained(server, package, capsys, code=1)
-
-
-DASHBOARD = "https://rhods-dashboard-redhat-ods-applications.apps.example.com"
-FOUND = Server("https://ds-pipeline-dspa-lab.apps.example.com", namespace="lab", project=True)
-
-
-@pytest.mark.parametrize(
-    ("links", "ui"),
-    [
-        ({"rhodslink": f"{DASHBOARD}/"}, f"{DASHBOARD}/external/pipelinesSdk/lab"),
-        ({"odhlink": "https://rh-ai.apps.example.com"}, "https://rh-ai.apps.example.com/external/pipelinesSdk/lab"),
-        ({"rhodslink": "javascript:alert(1)"}, ""),
-        ({"other": DASHBOARD}, ""),
-        ({}, ""),
-    ],
-)
-def test_the_dashboard_is_found_by_the_link_in_the_console(
-    start: Callable[..., FakeServer], kubeconfig: Callable[[str], None], links: dict[str, str], ui: str
-) -> None:
-    kubeconfig(start(console_links=links).url)
-    assert find_ui(FOUND) == ui
-    assert find_ui(Server(FOUND.host, namespace="lab")) == ui
-
-
-def test_without_the_right_to_read_the_link_there_is_none(
-    start: Callable[..., FakeServer], kubeconfig: Callable[[str], None]
-) -> None:
-    kubeconfig(start(console_links={"rhodslink": DASHBOARD}, denied={"consolelinks"}).url)
-    assert find_ui(FOUND) == ""
-
-
-@pytest.mark.parametrize(
-    ("server", "ui"),
-    [
-        (FOUND, ""),
-        (Server("https://kubeflow.example.com/pipeline/"), "https://kubeflow.example.com/pipeline"),
-        (
-            Server(FOUND.host, project=True, ui="https://d/external/pipelinesSdk/lab/"),
-            "https://d/external/pipelinesSdk/lab",
-        ),
-        (Server("https://kubeflow.example.com", ui="kfp.example.com"), "http://kfp.example.com"),
-    ],
-)
-def test_where_links_start_without_a_cluster(server: Server, ui: str) -> None:
-    assert find_ui(server) == ui
-
-
-def test_without_a_link_the_place_in_the_dashboard_is_told(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-) -> None:
-    server = start()
-    kubeconfig(server.url)
-    address = {"metadata": {"name": "dspa"}, "status": {"components": {"apiServer": {"externalUrl": server.url}}}}
-    server.pipeline_servers = {"v1": {"items": [address]}}
-    assert submit_run(package, {}) == 0
-    assert "in the dashboard: Runs, experiment ilab" in capsys.readouterr().out
-    server.console_links = {"rhodslink": DASHBOARD}
-    assert submit_run(package, {}) == 0
-    link = f"{DASHBOARD}/external/pipelinesSdk/lab/#/runs/details/{server.runs[1].id}"
-    assert f"\n  {link}\n" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Submitting to a Kubeflow Pipelines server, over HTTP: the server of `tests.kfp_server`."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from utils.cli.submit import pipeline_command, submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.ir.load import load
 from utils.ir.model import Pipeline
-from utils.runners.kfp import KfpServer, Server, ServerAway, find_server
+from utils.runners.kfp import KfpServer, Server, ServerAway
 
 TOKEN = "canary-77ab"
 TASKS = ("prerequisites", "train")
@@ -313,15 +313,6 @@ def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(
     assert "it goes on" in caught.value.remedy
 
 
-def test_a_cluster_that_refuses_has_no_server(
-    server: FakeServer, kubeconfig: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kubeconfig(server.url)
-    monkeypatch.setattr(server, "answer", lambda method, path, body: (403, {"message": "no"}))
-    with pytest.raises(PrerequisiteError, match="can't look for a pipeline server"):
-        find_server()
-
-
 def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer, package: Pipeline) -> None:
     server.moments = [503]
     submit_run(package, {}, host=server.url)
@@ -348,58 +339,6 @@ def test_a_token_travels_only_to_an_encrypted_address(package: Pipeline, host: s
     """Trap 28."""
     with pytest.raises(UsageError, match=message):
         submit_run(package, {}, host=host, token=TOKEN)
-
-
-def test_the_clusters_token_is_never_sent_to_a_host_that_the_user_names(
-    server: FakeServer, package: Pipeline, kubeconfig: Callable[[str], None]
-) -> None:
-    """Trap 28."""
-    kubeconfig("https://cluster.example", TOKEN)
-    submit_run(package, {}, host=server.url)
-    assert all("authorization" not in one["headers"] for one in server.requests)
-
-
-def application(name: str, **addresses: str) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "status": {"components": {"apiServer": addresses}}}
-
-
-@pytest.mark.parametrize("version", ["v1", "v1alpha1"])
-def test_the_server_of_the_current_project_is_found_with_the_users_token(
-    server: FakeServer, package: Pipeline, kubeconfig: Callable[[str], None], version: str
-) -> None:
-    kubeconfig(server.url, TOKEN)
-    server.pipeline_servers = {version: {"items": [application("dspa", externalUrl=server.url, url="https://inner")]}}
-    assert find_server() == Server(server.url, TOKEN, "", "lab", project=True)
-    assert TOKEN not in repr(find_server())
-    assert submit_run(package, {}) == 0
-    assert {one["headers"]["authorization"] for one in server.requests} == {f"Bearer {TOKEN}"}
-
-
-@pytest.mark.parametrize(
-    ("items", "error", "message"),
-    [
-        ([], PrerequisiteError, "the project other has no pipeline server"),
-        (
-            [application("a", url="https://a"), application("b", url="https://b")],
-            UsageError,
-            "several pipeline servers: a, b",
-        ),
-        ([{"metadata": {"name": "a"}}], PrerequisiteError, "the pipeline server a in other has no address yet"),
-    ],
-)
-def test_a_project_without_exactly_one_server_is_explained(
-    server: FakeServer, kubeconfig: Callable[[str], None], items: list[Any], error: type[IlabError], message: str
-) -> None:
-    kubeconfig(server.url, TOKEN)
-    server.pipeline_servers = {"v1": {"items": items}}
-    with pytest.raises(error, match=message):
-        find_server("other")
-
-
-def test_without_host_and_cluster_the_error_says_what_to_give() -> None:
-    with pytest.raises(PrerequisiteError) as caught:
-        find_server()
-    assert "--host URL" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -84,17 +84,15 @@ class Causes:
         return replace(cause, text=cause.text.replace(_ENDED, known.text, 1)) if known else cause
 
     def _from_artifact(self, task: TaskReport) -> Cause | None:
-        for artifact in self._artifacts:
-            path = artifact.get("storage_path") or artifact.get("uri") or ""
-            if f"/{task.name}/" in path:
-                place = f"/apis/v2beta1/artifacts/{artifact['artifact_id']}"
-                answer = self._json(place, view="DOWNLOAD")
-                return read_log(_download(answer["download_url"], self._connection), f"artifact {_LOG_ARTIFACT}")
+        for path, number in self._artifacts.items():
+            if f"/{self._run_id}/{task.name}/" in path:
+                url = self._json(f"/apis/v2beta1/artifacts/{number}", view="DOWNLOAD").get("download_url", "")
+                return read_log(_download(url, self._connection), f"artifact {_LOG_ARTIFACT}")
         return None
 
     @cached_property
-    def _artifacts(self) -> list[dict[str, Any]]:
-        """The run's logs in the object store, the newest first; only OpenShift AI's servers list artifacts."""
+    def _artifacts(self) -> dict[str, str]:
+        """Logs in the object store, path to id, the newest first; only OpenShift AI's servers list artifacts."""
         namespace = self._connection.server.namespace or self._cluster.namespace
         query = {"namespace": namespace, "max_result_size": "100", "order_by_field": "CREATE_TIME", "order_by": "desc"}
         found: list[dict[str, Any]] = []
@@ -104,8 +102,8 @@ class Causes:
             if not page.get("next_page_token"):
                 break
             query["next_page_token"] = page["next_page_token"]
-        paths = ((one, one.get("storage_path") or one.get("uri") or "") for one in found)
-        return [one for one, path in paths if f"/{self._run_id}/" in path and f"/{_LOG_ARTIFACT}" in path]
+        paths = {f"/{one.get('storage_path', '')}": one.get("artifact_id", "") for one in found}
+        return {path: number for path, number in paths.items() if f"/{_LOG_ARTIFACT}" in path}
 
     def _from_server(self, task: TaskReport) -> Cause | None:
         """From the pod's log, which the pipeline server reads with its own account."""
@@ -148,11 +146,11 @@ class Causes:
     def _workflows(self) -> list[dict[str, Any]]:
         return list_objects(self._cluster, "Workflow", f"{_RUN_LABEL}={self._run_id}")
 
-    def _json(self, path: str, **query: str) -> Any:
+    def _json(self, path: str, **query: str) -> dict[str, Any]:
         text = self._connection.get_text(path, **query)
         try:
-            return json.loads(text)
-        except ValueError:
+            return dict(json.loads(text))
+        except (ValueError, TypeError):
             raise IlabError(f"{self._connection.host}{path} does not answer with JSON") from None
 
 
