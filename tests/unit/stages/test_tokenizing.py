@@ -1,0 +1,89 @@
+"""Data processing with a stand-in for instructlab.training: what the library does wrong or refuses."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from utils.stages.data_processing import tokenize_rows, try_tokenizing
+from utils.stages.marker import write_marker
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Callable[[Any], None]], None]:
+    """Puts a function in the place of data_process.main (0.10.3 to 0.16.2: it takes a DataProcessArgs)."""
+    broken = tmp_path / "installed" / "deepspeed"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('0 active drivers ([]). There should only be one.')")
+    monkeypatch.syspath_prepend(str(broken.parent))
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    monkeypatch.delitem(sys.modules, "deepspeed")
+
+    def install(main: Callable[[Any], None]) -> None:
+        for name in ("instructlab", "instructlab.training"):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        config = SimpleNamespace(DataProcessArgs=lambda **given: SimpleNamespace(**given))
+        monkeypatch.setitem(sys.modules, "instructlab.training.config", config)  # type: ignore[arg-type]
+        process = SimpleNamespace(main=main)
+        monkeypatch.setattr(sys.modules["instructlab.training"], "data_process", process, raising=False)
+
+    return install
+
+
+def written(labels: list[int], seen: list[Any]) -> Callable[[Any], None]:
+    def main(given: Any) -> None:
+        if importlib.util.find_spec("deepspeed"):  # as transformers asks (4.51.3, utils/import_utils.py)
+            importlib.import_module("deepspeed")
+        seen.append(given)
+        Path(given.data_output_path).mkdir(exist_ok=True)
+        row = {"input_ids": [1] * len(labels), "labels": labels, "len": len(labels)}
+        Path(given.data_output_path, "data.jsonl").write_text(json.dumps(row) + "\n")
+
+    return main
+
+
+def rows(tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    return str(tmp_path / "rows.jsonl"), str(tmp_path / "skills")
+
+
+def test_an_installed_deepspeed_that_needs_a_gpu_is_left_out(library: Callable[..., None], tmp_path: Path) -> None:
+    """With Triton 3.2, DeepSpeed up to 0.16.3 can't be imported without a GPU, and DS_ACCELERATOR=cpu does not help."""
+    seen: list[Any] = []
+    library(written([-100, 5, 6], seen))
+    assert tokenize_rows(*rows(tmp_path), "model", "/v/template.py", 100)["rows"] == 1
+    assert seen[0].chat_tmpl_path == "/v/template.py"
+
+
+def test_a_template_whose_assistant_marks_are_not_found_fails(library: Callable[..., None], tmp_path: Path) -> None:
+    library(written([-100, -100], []))
+    with pytest.raises(SystemExit, match="no sample of skills data has a token to learn"):
+        tokenize_rows(*rows(tmp_path), "model", "", 100)
+
+
+def test_a_tokenizer_that_the_library_refuses_is_told_with_its_remedy(
+    library: Callable[..., None], tmp_path: Path
+) -> None:
+    """setup_tokenizer asserts that there is an end-of-text token."""
+
+    def refuse(given: Any) -> None:
+        assert given.data_path is None, "provided chat template doesn't have an EOS token"
+
+    library(refuse)
+    with pytest.raises(SystemExit, match=r"(?s)EOS token.*train_chat_template"):
+        tokenize_rows(*rows(tmp_path), "model", "", 100)
+
+
+def test_one_conversation_is_tried_with_the_template_of_the_run(library: Callable[..., None], tmp_path: Path) -> None:
+    seen: list[Any] = []
+    library(written([5], seen))
+    choice = {"name": "model/chat.py", "why": "", "sha256": "1", "example": ""}
+    write_marker(str(tmp_path), "data_import", {}, [], {"chat_template": choice}, 0)
+    try_tokenizing(str(tmp_path))
+    assert seen[0].chat_tmpl_path == f"{tmp_path}/chat_template/template.py"
+    assert seen[0].model_path == f"{tmp_path}/model"
