@@ -10,14 +10,18 @@ from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
 from tests.cluster.node import wait_for
 
-MODULE = "github.com/kserve/kserve@v0.15.2"
-# As in a go.sum: what the Go checksum database has for this version.
-CHECKSUM = "h1:uph7Umk331fvBMrHHpTJNDt6+lf3IAuyiskaQw8wIAk="
+MODULE = "github.com/kserve/kserve"
+# With the checksum as in a go.sum: what the Go checksum database has for the version. OpenShift AI 2.25 to 3.3 have
+# 0.15, whose mode is RawDeployment, 3.4 and 3.5 have 0.17, where it is called Standard.
+RELEASES = {
+    "v0.15.2": "h1:uph7Umk331fvBMrHHpTJNDt6+lf3IAuyiskaQw8wIAk=",
+    "v0.17.0": "h1:IaynaBFzVQz1Xyrw5n3ncqzd5Y7L1RkO+YWvVwwtMQE=",
+}
 TYPES = ("inferenceservices", "servingruntimes")
 
 
 @contextmanager
-def kserve_types(cluster: Cluster) -> Iterator[None]:
+def kserve_types(cluster: Cluster, release: str = "v0.15.2") -> Iterator[None]:
     """The cluster knows InferenceService and ServingRuntime; types that were not there are removed at the end."""
     names = [f"crd/{kind}.serving.kserve.io" for kind in TYPES]
     there = cluster.kubectl("get", "crd", "-o", "name")
@@ -26,7 +30,7 @@ def kserve_types(cluster: Cluster) -> Iterator[None]:
         return
     try:
         for kind in TYPES:
-            cluster.kubectl("apply", "--server-side", "-f", str(_crds() / f"serving.kserve.io_{kind}.yaml"))
+            cluster.kubectl("apply", "--server-side", "-f", str(_crds(release) / f"serving.kserve.io_{kind}.yaml"))
         wait_for("KServe's types", lambda: _served(cluster))
         yield
     finally:
@@ -40,9 +44,9 @@ def _served(cluster: Cluster) -> bool:
     return False
 
 
-def _crds() -> Path:
+def _crds(release: str) -> Path:
     """Folder with the definitions in Go's module cache, downloaded when it is not there yet."""
-    found = json.loads(run(["go", "mod", "download", "-json", MODULE], timeout=300))
-    if found["Sum"] != CHECKSUM:
-        raise ClusterError(f"{MODULE} is not what it was", f"its checksum is {found['Sum']}", "find out why")
+    found = json.loads(run(["go", "mod", "download", "-json", f"{MODULE}@{release}"], timeout=300))
+    if found["Sum"] != RELEASES[release]:
+        raise ClusterError(f"{MODULE}@{release} is not what it was", f"its checksum is {found['Sum']}", "find out why")
     return Path(found["Dir"]) / "config/crd/full"

@@ -10,7 +10,7 @@ import yaml
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.guide import Guide, change_settings, follow
-from tests.cluster.kserve import kserve_types
+from tests.cluster.kserve import RELEASES, kserve_types
 from tests.cluster.openshift import write_values
 from tests.unit.manifests.settings import root, settings
 from utils.cluster.rbac import ROLE
@@ -19,9 +19,12 @@ SERVERLESS = ("serverless/judge", "serverless/teacher")
 FOLDERS = ("access", "judge", "openshift", "secrets", *SERVERLESS, "storage", "teacher", "tokens", "workbench")
 
 
-@pytest.fixture(scope="module")
-def guide(cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
-    with kserve_types(cluster):
+@pytest.fixture(scope="module", params=RELEASES)
+def guide(
+    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guide]:
+    """One with a checkout, on a cluster with the types of one release of KServe after the other."""
+    with kserve_types(cluster, request.param):
         found = follow(cluster, tmp_path_factory.mktemp("checkout"), namespace)
         write_values(found.folder)
         yield found
