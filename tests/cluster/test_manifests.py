@@ -69,7 +69,9 @@ def test_a_setting_reaches_all_its_places(
     """Its old value is nowhere any more, unless it stands there for something else as well."""
     shutil.copytree(root(), tmp_path / "manifests")
     write_values(tmp_path)
-    value = "31" if key.endswith(("gpus", "cpu")) else "31Gi" if key.endswith(("size", "memory")) else "changed"
+    value = (
+        "31" if key.endswith(("gpus", "cpu", "timeout")) else "31Gi" if key.endswith(("size", "memory")) else "changed"
+    )
     change_settings(tmp_path, {key: value})
     after = {folder: rendered(cluster, tmp_path / "manifests" / folder) for folder in as_it_stands}
     changed = [folder for folder in as_it_stands if as_it_stands[folder] != after[folder]]

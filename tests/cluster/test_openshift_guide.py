@@ -79,7 +79,7 @@ def test_secrets_one_by_one(guide: Guide) -> None:
 
 
 def test_quotas(guide: Guide) -> None:
-    words = ("create", "quota", "project", "--hard=persistentvolumeclaims=3", "-n", guide.namespace)
+    words = ("create", "quota", "project", "--hard=persistentvolumeclaims=30", "-n", guide.namespace)
     guide.cluster.kubectl(*words)
     assert "persistentvolumeclaims" in guide.run("test_quotas")
 
@@ -94,4 +94,5 @@ def test_what_stays(guide: Guide) -> None:
     guide.cluster.apply({**claim, "spec": {**claim["spec"], "storageClassName": guide.cluster.storage_class}})
     said = guide.run("test_what_stays", replace={"RUN_ID": "r1"})
     assert "ilab-r1" in said and "deleted" in said
-    assert guide.cluster.get("pvc", "-n", guide.namespace)["items"] == []
+    left = guide.cluster.get("pvc", "-n", guide.namespace, "-l", "ilab-pipeline/run=r1")["items"]
+    assert left == []
