@@ -127,6 +127,8 @@ def ilab_pipeline(
     k8s_keep_volume: str = "on_failure",
     k8s_ca_configmap: str = "odh-trusted-ca-bundle",
     k8s_ca_key: str = "ca-bundle.crt",
+    k8s_queue: str = "",
+    k8s_queue_timeout: str = "24h",
 ) -> None:
     """Train a model on a taxonomy, and hand it back with the proof that it is better.
 
@@ -206,6 +208,9 @@ def ilab_pipeline(
         k8s_ca_configmap: ConfigMap with certificate authorities to trust besides the public ones and the cluster's; no
             dots in its name. May be missing.
         k8s_ca_key: Key of the certificates (PEM) in that ConfigMap.
+        k8s_queue: Queue (LocalQueue of Kueue) that whatever asks for GPUs waits in. The dashboard's form sets it for
+            training alone; for evaluation, compile with --queue. Empty: none.
+        k8s_queue_timeout: Longest wait in the queue, like 24h.
     """
     ca_file = f"{CA}/{k8s_ca_key}"
 
@@ -269,6 +274,9 @@ def ilab_pipeline(
             k8s_storage_class_name=k8s_storage_class_name,
             k8s_storage_size=k8s_storage_size,
             k8s_keep_volume=k8s_keep_volume,
+            k8s_queue=k8s_queue,
+            k8s_queue_timeout=k8s_queue_timeout,
+            labelled_queue="",  # `compile --queue` writes it
             retry_seconds=20.0,
         )
         volume = create_volume(
@@ -326,6 +334,8 @@ def ilab_pipeline(
             "tolerations": train_tolerations,
             "node_selectors": train_node_selectors,
             "volume_claim": volume.output,
+            "queue": k8s_queue,
+            "queue_timeout": k8s_queue_timeout,
             "pending_timeout": train_pending_timeout,
             "timeout": train_timeout,
             "force": force_pull,

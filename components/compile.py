@@ -22,6 +22,7 @@ from kfp import compiler
 
 from components.loading import CODE, HASH
 from components.stage import slim_source
+from utils.queues import label_tasks
 
 _CARRIER = "comp-data-import"
 """The component that brings the code of all stages to the volume."""
@@ -31,11 +32,12 @@ _SOURCE = 3  # position of the Python source in a lightweight component's comman
 _LINE = 80  # characters; mappings with no more take one line
 
 
-def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
+def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") -> None:
     """Write the compiled DAG to path (KFP v2 IR and Kubernetes platform spec), the same bytes each time.
 
     Args:
         pipeline: a function decorated with `dsl.pipeline`.
+        queue: queue that every task which asks for a GPU waits in; "" for none.
     """
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder, "pipeline.yaml")
@@ -44,6 +46,8 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path) -> None:
     # A prefix that KFP gives to inputs that come from elsewhere: 17 letters, 300 times.
     text = text.replace("pipelinechannel--", "")
     spec, *platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    if queue and platform:
+        label_tasks(spec, platform[0], queue)
     for component in spec["components"].values():
         for argument in component.get("inputDefinitions", {}).get("parameters", {}).values():
             argument.pop("description", None)  # those of the pipeline's own parameters are shown, these are not

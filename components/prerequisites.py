@@ -17,6 +17,7 @@ from utils.stages.checks import (
     run_checks,
 )
 from utils.stages.parameters import check_object_names, check_parameters, object_names
+from utils.stages.queue_checks import check_queue
 from utils.stages.storage_checks import check_storage
 from utils.stages.tree import check_base_model
 
@@ -78,6 +79,9 @@ def prerequisites(
     k8s_storage_class_name: str,
     k8s_storage_size: str,
     k8s_keep_volume: str,
+    k8s_queue: str,
+    k8s_queue_timeout: str,
+    labelled_queue: str,
     retry_seconds: float,
     findings: dsl.Output[dsl.Markdown],
 ) -> None:
@@ -92,6 +96,7 @@ def prerequisites(
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is alike.
         secret_names: Names of these four Secrets in this order, and of the ConfigMap of ca_file, with commas between.
         ca_file: PEM file of additional certificate authorities; may be missing.
+        labelled_queue: Queue that the labels of evaluation's pods name; empty for none.
         retry_seconds: Pause before the second try of a model server; a try waits six times as long for its answer.
         findings: The table of findings.
     """
@@ -109,6 +114,7 @@ def prerequisites(
             *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
         ],
         "certificate authorities": lambda: certificates_of(ca_file) and [],
+        "queue": lambda: check_queue(k8s_queue, labelled_queue),
         "base model": lambda: check_base_model(base_model),
         "taxonomy": lambda: check_taxonomy_repo(*source),
         "object store": lambda: check_object_store(object_store_secret_dir, ca, base_model, taxonomy_url),

@@ -33,6 +33,8 @@ def train(
     tolerations: list,
     node_selectors: dict,
     volume_claim: str,
+    queue: str,
+    queue_timeout: str,
     pending_timeout: str,
     timeout: str,
     force: bool,
@@ -69,6 +71,8 @@ def train(
         tolerations: tolerations of the pods.
         node_selectors: labels of the nodes the pods may run on.
         volume_claim: claim that the pods mount at data_dir.
+        queue: queue (of Kueue) that the PyTorchJob waits in; blank: none.
+        queue_timeout: longest wait in the queue, like 24h.
         pending_timeout: longest wait for the pods to start, like 60m.
         timeout: longest time to train, like 72h.
         force: train again although the inputs have changed.

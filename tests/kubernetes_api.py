@@ -49,6 +49,7 @@ class KubernetesApi:
         requests: method and path of every request.
         user: who asks; a service account is named as `kubectl auth whoami` names it.
         kinds: what the group kubeflow.org/v1 serves; none: the group is unknown.
+        groups: the API groups that discovery lists, with their version.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class KubernetesApi:
         self.forbidden: set[str] = set()
         self.user = "system:serviceaccount:lab:pipeline-runner-dspa"
         self.kinds = ["pytorchjobs"]
+        self.groups = {"batch": "v1", "kubeflow.org": "v1"}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
@@ -93,6 +95,10 @@ class KubernetesApi:
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if path.endswith("/selfsubjectreviews"):
             return 201, {"status": {"userInfo": {"username": self.user}}}
+        if path == "/apis/":
+            versions = {name: {"groupVersion": f"{name}/{v}", "version": v} for name, v in self.groups.items()}
+            served = [{"name": name, "versions": [v], "preferredVersion": v} for name, v in versions.items()]
+            return 200, {"kind": "APIGroupList", "groups": served}
         if path == "/apis/kubeflow.org/v1":
             kinds = [
                 {"name": name, "kind": "", "namespaced": True, "singularName": "", "verbs": []} for name in self.kinds

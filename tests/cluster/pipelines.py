@@ -189,6 +189,8 @@ def training(
             memory_per_worker="2Gi",
             tolerations=[],
             node_selectors={},
+            queue="",
+            queue_timeout="24h",
             volume_claim=claim,
             pending_timeout=pending_timeout,
             timeout=timeout,

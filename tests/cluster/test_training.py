@@ -30,7 +30,8 @@ OPTIONS: dict[str, Any] = {
     "effective_batch_size": 4, "learning_rate": 1e-2, "num_warmup_steps": 0, "save_samples": 0, "max_batch_len": 1000,
     "max_seq_len": 512, "seed": 42, "keep_checkpoints": 0, "cpu_offload": True, "num_workers": 2, "gpu_per_worker": 0,
     "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "900m", "memory_per_worker": "3Gi", "tolerations": [],
-    "node_selectors": {}, "pending_timeout": "5m", "timeout": "10m", "force": False,
+    "node_selectors": {}, "queue": "", "queue_timeout": "24h",
+    "pending_timeout": "5m", "timeout": "10m", "force": False,
 }  # fmt: skip
 PROGRAM = """
 import json, os, sys

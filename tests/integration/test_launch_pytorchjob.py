@@ -36,8 +36,8 @@ def manifest(overlay: dict | None = None, **changes: object) -> dict:
     job = {
         "name": NAME, "run_id": "run-1", "image": "registry/image@sha256:0", "claim": "ilab-run-1",
         "data_dir": "/data", "nodes": 2, "gpus": 4, "gpu_identifier": "nvidia.com/gpu", "cpu": "2", "memory": "250Gi",
-        "tolerations": [{"key": "gpu", "operator": "Exists"}], "node_selectors": {"zone": "a"}, "pending": 3600,
-        "timeout": 7200,
+        "tolerations": [{"key": "gpu", "operator": "Exists"}], "node_selectors": {"zone": "a"}, "queue": "",
+        "pending": 3600, "timeout": 7200,
     }  # fmt: skip
     return pytorchjob_manifest({**job, **changes}, ["--nnodes=2", "--node_rank=$(RANK)", "-m", "main"], overlay or {})
 

@@ -76,6 +76,9 @@ GOOD: dict[str, Any] = {
     "k8s_storage_class_name": "",
     "k8s_storage_size": "100Gi",
     "k8s_keep_volume": "on_failure",
+    "k8s_queue": "",
+    "k8s_queue_timeout": "24h",
+    "labelled_queue": "",
 }
 
 CHAT: Answer = (200, {"choices": [{"message": {"content": "Blue"}, "finish_reason": "stop"}]})

@@ -21,7 +21,8 @@ OPTIONS: dict[str, Any] = {
     "effective_batch_size": 3840, "learning_rate": 2e-5, "num_warmup_steps": 1000, "save_samples": 250000,
     "max_batch_len": 5000, "max_seq_len": 4096, "seed": 42, "keep_checkpoints": 0, "cpu_offload": True,
     "num_workers": 2, "gpu_per_worker": 4, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
-    "memory_per_worker": "250Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "ilab-run-1",
+    "memory_per_worker": "250Gi", "tolerations": [], "node_selectors": {},
+    "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
     "pending_timeout": "60m", "timeout": "72h", "force": False,
 }  # fmt: skip
 

@@ -83,14 +83,25 @@ def names_of(package: Path) -> list[str]:
     help="Write nothing; print the Python source that this component of the compiled file runs.",
 )
 @image_option
-def compile(output: Path, source: str | None, images: tuple[str, ...]) -> None:
+@option(
+    "--queue",
+    default="",
+    metavar="NAME",
+    help="Queue (LocalQueue of Kueue) that every task which asks for a GPU waits in; it is the default of "
+    "k8s_queue then. Kubeflow Pipelines takes the labels of pods from the file alone.",
+)
+def compile(output: Path, source: str | None, images: tuple[str, ...], queue: str) -> None:
     """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""
     if source:
         click.echo(executor_source(output, source))
         return
     from components.compile import compile_pipeline
+    from utils.queues import QUEUE
+    from utils.stages.parameters import check_parameters
 
-    compile_pipeline(our_pipeline(), output)
+    if wrong := check_parameters({QUEUE: queue}):
+        raise UsageError(wrong[0]["problem"].replace(QUEUE, "--queue"))
+    compile_pipeline(our_pipeline(), output, queue)
     if images:
         from utils.image_choice import replaced
 

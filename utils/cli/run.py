@@ -29,6 +29,7 @@ from utils.cli.submit import kfp_options, submit_run
 from utils.errors import IlabError, UsageError
 from utils.ir.load import load
 from utils.ir.model import Pipeline, RunResult, TaskState
+from utils.queues import in_queue, longest_wait
 from utils.runners.runs import Place, RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
 
 
@@ -105,6 +106,8 @@ def run(
     arguments = load_arguments(pipeline.parameters, files, pairs)
     if package.resolve() == default_package().resolve():
         check_ranges(pipeline.parameters, arguments, place)
+    if place != "local":
+        pipeline = in_queue(pipeline, arguments)
     if place == "kfp":
         of_server = {name: options[name] for name in _option_names(kfp_options)}
         sys.exit(submit_run(pipeline, arguments, run_id=run_id, output=output, **of_server))
@@ -203,6 +206,7 @@ def start_on_kubernetes(
         service_account=options["service_account"] or "",
         overlay=read_overlay(options["pod_overlay"]),
         pending_seconds=options["pending_timeout"],
+        queue_seconds=longest_wait(pipeline, arguments),
         home=home,
         resume=options["resume_failed"],
         keep_jobs=options["keep_jobs"],

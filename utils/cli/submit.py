@@ -177,6 +177,7 @@ def pipeline_command(pipeline: Any) -> click.Group:
         from utils.arguments import check_ranges, load_arguments
         from utils.image_choice import with_images
         from utils.ir.load import load
+        from utils.queues import in_queue
 
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder, "pipeline.yaml")
@@ -184,6 +185,6 @@ def pipeline_command(pipeline: Any) -> click.Group:
             compiled = with_images(load(package), images, lambda line: click.echo(line, err=True))
         arguments = load_arguments(compiled.parameters, files, pairs)
         check_ranges(compiled.parameters, arguments, "kfp")
-        raise SystemExit(submit_run(compiled, arguments, run_id=run_name, **options))
+        raise SystemExit(submit_run(in_queue(compiled, arguments), arguments, run_id=run_name, **options))
 
     return main

@@ -17,7 +17,7 @@ from utils.cluster.objects import (
     patch,
     wait_gone,
 )
-from utils.cluster.pods import REFUSED, PodState, job_pending_reason, pod_state
+from utils.cluster.pods import REFUSED, PodState, job_pending_reason, pod_state, waits_in_queue
 from utils.cluster.request import request
 from utils.cluster.watch import watch
 
@@ -46,6 +46,7 @@ __all__ = [
     "list_objects",
     "patch",
     "pod_state",
+    "waits_in_queue",
     "request",
     "tail_log",
     "wait_gone",

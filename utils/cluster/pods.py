@@ -80,6 +80,12 @@ def container_ended(pod: dict[str, Any], container: str) -> bool:
     return status.get("phase") in ("Succeeded", "Failed") or bool(_terminated(mine))
 
 
+def waits_in_queue(job: dict[str, Any], pod: dict[str, Any] | None) -> bool:
+    """Whether a queue such as Kueue holds a Job back (it is suspended), or its pod (by a scheduling gate)."""
+    gates = (pod or {}).get("spec", {}).get("schedulingGates")
+    return bool(job["spec"].get("suspend") or gates)
+
+
 def job_pending_reason(job: dict[str, Any], events: Sequence[dict[str, Any]] = ()) -> str:
     """Why a Job has no pod yet, "" when nothing is known.
 
@@ -90,7 +96,8 @@ def job_pending_reason(job: dict[str, Any], events: Sequence[dict[str, Any]] = (
         events: about this Job (`events_of(cluster, "Job", name)`): FailedCreate carries the refusal's text.
     """
     if job["spec"].get("suspend"):
-        return "queue: the Job is suspended until its queue admits it"
+        queue = job.get("metadata", {}).get("labels", {}).get("kueue.x-k8s.io/queue-name", "")
+        return f"queue: the Job is suspended until its queue {queue}".rstrip() + " admits it"
     told = [e for e in events if e.get("reason") in ("FailedCreate", "SuccessfulCreate")]
     refused = _last(told[-1:], {"FailedCreate"})
     if not refused:

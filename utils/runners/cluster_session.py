@@ -41,6 +41,7 @@ class ClusterSettings:
         service_account: of the pods; "" for the namespace's default.
         overlay: a patch for every pod.
         pending_seconds: how long a pod may wait before it starts.
+        queue_seconds: how long a queue may hold it back before that.
         home: folder for logs and a copy of the journal.
         resume: repeat what failed in a run that failed, and keep what finished.
         keep_jobs: leave the Jobs, and with them pods and logs, when the run has ended.
@@ -52,6 +53,7 @@ class ClusterSettings:
     service_account: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
     pending_seconds: float = 3600.0
+    queue_seconds: float = 86400.0
     home: Path = Path()
     resume: bool = False
     keep_jobs: bool = False
@@ -237,7 +239,13 @@ def pod_settings(
 ) -> PodSettings:
     """What all pods have in common; in a pod, theirs is its own service account unless another is given."""
     return PodSettings(
-        run_id, namespace, owner, settings.service_account or account, settings.overlay, settings.pending_seconds
+        run_id=run_id,
+        namespace=namespace,
+        owner=owner,
+        service_account=settings.service_account or account,
+        overlay=settings.overlay,
+        pending_seconds=settings.pending_seconds,
+        queue_seconds=settings.queue_seconds,
     )
 
 
@@ -335,6 +343,7 @@ def _folder(pipeline: Pipeline, run: RunObject, settings: ClusterSettings, clust
         settings.service_account,
         settings.overlay,
         settings.pending_seconds,
+        settings.queue_seconds,
     )
     record = run.record
     folder = RunFolder(settings.home, record.run_id)

@@ -7,7 +7,16 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
-from utils.cluster import Cluster, PodState, events_of, job_pending_reason, list_objects, pod_state, tail_log
+from utils.cluster import (
+    Cluster,
+    PodState,
+    events_of,
+    job_pending_reason,
+    list_objects,
+    pod_state,
+    tail_log,
+    waits_in_queue,
+)
 from utils.errors import IlabError, TaskFailed
 from utils.ir.command import message_outputs, value_outputs
 from utils.ir.model import Event, Outputs, Task, TaskState
@@ -45,6 +54,7 @@ class Following:
         path: the task's log file.
         canceled: set to stop the task.
         pending_seconds: how long its pod may wait before it starts; again after each replacement.
+        queue_seconds: how long a queue may hold it back before that.
         refusals: of the run's pods.
     """
 
@@ -57,12 +67,14 @@ class Following:
     emit: Callable[[Event], None]
     canceled: Flag
     pending_seconds: float
+    queue_seconds: float
     refusals: Refusals
     _log: PodLog | None = None
     _pod: str = ""
     _pods: set[str] = field(default_factory=set)
     _since: float = field(default_factory=time.monotonic)
     _running: bool = False
+    _queued: bool = False
     _told: str = ""
     _looked: float = float("-inf")
 
@@ -118,16 +130,25 @@ class Following:
         if state.started:
             self._run(state)
         else:
+            queued = waits_in_queue(self.job, pod)
+            if queued != self._queued:
+                self._queued, self._since, self._looked = queued, time.monotonic(), float("-inf")
             self._pend(pod)
+        self._keep_deadlines()
+
+    def _keep_deadlines(self) -> None:
+        """Each wait has its own: in a queue, for the pod to start, for it to end."""
         timeout, passed = self.task.timeout_seconds, time.monotonic() - self._since
-        if self._running and timeout and passed > timeout:
-            raise TaskFailed(f"{self._name} ran longer than the {timeout:g} s it has")
-        if not self._running and passed > self.pending_seconds:
-            raise TaskFailed(
-                f"{self._name} did not start in {self.pending_seconds:g} s",
-                self._told or "the cluster gives no reason",
-                "mend that, or raise --pending-timeout",
-            )
+        told = self._told or "the cluster gives no reason"
+        if self._running:
+            if timeout and passed > timeout:
+                raise TaskFailed(f"{self._name} ran longer than the {timeout:g} s it has")
+        elif self._queued and passed > self.queue_seconds:
+            what = f"{self._name} was not admitted by its queue in {self.queue_seconds:g} s"
+            raise TaskFailed(what, told, "free quota, name another k8s_queue, or raise k8s_queue_timeout")
+        elif not self._queued and passed > self.pending_seconds:
+            what = f"{self._name} did not start in {self.pending_seconds:g} s"
+            raise TaskFailed(what, told, "mend that, or raise --pending-timeout")
 
     def _always_taken_away(self, pods: list[dict[str, Any]]) -> TaskFailed:
         last = next((why for pod in reversed(pods) if (why := pod_state(pod).failure)), "")

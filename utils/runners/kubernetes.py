@@ -173,6 +173,7 @@ class KubernetesRunner(Runner):
             emit,
             canceled,
             self._settings.pending_seconds,
+            self._settings.queue_seconds,
             self._refusals,
         )
         try:

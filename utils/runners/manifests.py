@@ -20,6 +20,7 @@ OBJECT_LABEL = "ilab-pipeline/object"
 # Labels that a component's author puts on a task: its pod asks the API server, or wants /dev/shm in memory.
 API_LABEL = "ilab-pipeline/api-access"
 SHM_LABEL = "ilab-pipeline/shared-memory"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 CONTAINER = "main"
 TERMINATION_LOG = "/dev/termination-log"
@@ -51,7 +52,8 @@ class PodSettings:
     """What all pods of a run have in common.
 
     `owner` is the ownerReference to the run's object ({} in a dry run), `overlay` the user's patch for every pod.
-    `pending_seconds` is how long a pod may wait before it starts.
+    `pending_seconds` is how long a pod may wait before it starts, `queue_seconds` how long a queue may hold it back
+    before that.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class PodSettings:
     service_account: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
     pending_seconds: float = 3600.0
+    queue_seconds: float = 86400.0
 
 
 def task_slug(task_id: str) -> str:
@@ -128,12 +131,16 @@ def job_manifest(task: Task, command: list[str], settings: PodSettings) -> dict[
         "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [disrupted]}]},
         "template": template,
     }
+    queue = template["metadata"]["labels"].get(QUEUE_LABEL, "")
     digest = fingerprint([settings.run_id, task.id, spec])
     if task.timeout_seconds:
         # The runner keeps the deadlines; this ends a Job whose runner never comes back.
-        spec["activeDeadlineSeconds"] = int(task.timeout_seconds + settings.pending_seconds + 600)
+        waits = settings.pending_seconds + (settings.queue_seconds if queue else 0)
+        spec["activeDeadlineSeconds"] = int(task.timeout_seconds + waits + 600)
     overlay = settings.overlay.get("metadata", {})
     labels = {**overlay.get("labels", {}), **run, HASH_LABEL: digest, ATTEMPT_LABEL: str(task.attempt)}
+    if queue:
+        labels[QUEUE_LABEL] = queue  # Kueue suspends the Job that has it, and leaves that Job's pods alone
     metadata: dict[str, Any] = {"name": job_name(settings.run_id, task.id, digest), "labels": labels}
     if overlay.get("annotations"):
         metadata["annotations"] = dict(overlay["annotations"])
@@ -151,6 +158,8 @@ def _template(task: Task, command: list[str], settings: PodSettings, run: dict[s
     """The pod template, with the overlay merged in; the run's own labels stay as they are."""
     pod = task.kubernetes
     labels = {**_NO_SIDECAR, **pod.get("labels", {}), **run}
+    if not _resources(pod.get("resources", {})).get("limits", {}).keys() - {"cpu", "memory"}:
+        labels.pop(QUEUE_LABEL, None)  # with a number of 0 the task asks for no accelerator
     asks_api = labels.get(API_LABEL) == "true"
     volumes, mounts = _volumes(task)
     spec: dict[str, Any] = {

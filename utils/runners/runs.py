@@ -55,6 +55,7 @@ class Place:
     service_account: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
     pending_seconds: float = 3600.0
+    queue_seconds: float = 86400.0
 
     def __str__(self) -> str:
         where = self.context or self.kubeconfig

@@ -64,7 +64,7 @@ def training_manifest(training: dict, options: dict, overlay: dict) -> dict:
         "pending": seconds_of(options["pending_timeout"]),
         "timeout": seconds_of(options["timeout"]),
     }
-    same = ("run_id", "image", "data_dir", "gpu_identifier", "tolerations", "node_selectors")
+    same = ("run_id", "image", "data_dir", "gpu_identifier", "tolerations", "node_selectors", "queue")
     job |= {name: options[name] for name in same}
     return pytorchjob_manifest(job, torchrun_arguments(training), overlay)
 
@@ -104,7 +104,7 @@ def launch_training(training: dict, options: dict, pending: int, timeout: int) -
         json.dump(made, file, indent=1)
     error = None
     if pods:
-        error = launch_pytorchjob(made, pending, timeout, tick)
+        error = launch_pytorchjob(made, pending, timeout, tick, queued=seconds_of(options["queue_timeout"]))
     else:
         launch_process(training, arguments, timeout, tick)
     looked = 0.0
@@ -116,13 +116,13 @@ def run_training(training: dict, options: dict) -> None:
     """Train, from the last whole epoch on when this training was begun before.
 
     Training pods that failed (killed, evicted, a lost node) are started again, without end while each try gains a
-    whole epoch, else once; all within the phase's timeouts.
+    whole epoch, else once; all within the phase's timeouts, those of its queue and its pods' start included.
     """
     import time
 
     output, pods = training["output"], options["launcher"] == "pytorchjob"
     pending, timeout = seconds_of(options["pending_timeout"]), seconds_of(options["timeout"])
-    end, gained = time.monotonic() + pending + timeout, None
+    end, gained = time.monotonic() + seconds_of(options["queue_timeout"]) + pending + timeout, None
     while True:
         # A job that outlived its launcher writes to the phase's folder: it is gone on with, and nothing touched there.
         runs = pods and job_is_there(job_name(options["run_id"], options["phase"]), pending)

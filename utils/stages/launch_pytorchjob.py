@@ -2,7 +2,7 @@
 
 A job is a dict:
     name, run_id, image, claim (volume claim), data_dir (where pods mount it), nodes, gpus (a node), gpu_identifier,
-    cpu, memory (Kubernetes quantities), tolerations, node_selectors, pending, timeout (seconds).
+    cpu, memory (Kubernetes quantities), tolerations, node_selectors, pending, timeout (seconds), queue (of Kueue; "").
 """
 
 from collections.abc import Callable
@@ -83,12 +83,13 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
             if count
         },
     }
-    run = {"ilab-pipeline/run": job["run_id"]}
-    own = {"name": job["name"], "labels": {**run, "ilab-pipeline/inputs": inputs_hash(spec)}}
+    run = {"ilab-pipeline/run": job["run_id"], "ilab-pipeline/inputs": inputs_hash(spec)}
+    # A queue (Kueue) looks at the labels of the job, and suspends it until its turn; an empty name is none.
+    queue = {"kueue.x-k8s.io/queue-name": job["queue"]} if job["queue"] else {}
+    own = {"name": job["name"], "labels": {**run, **queue}}
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": "PyTorchJob",
-        # A queue (Kueue) looks at the labels of the job.
         "metadata": merge_overlay(overlay.get("metadata"), own),
         "spec": spec,
     }
@@ -212,21 +213,76 @@ def create_or_attach(jobs: tuple, manifest: dict) -> None:
     print(f"PyTorchJob {name} is there already ({job_state(found) or 'pending'}): attached to it", flush=True)
 
 
-def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callable, poll: float) -> SystemExit | None:
+def queue_news(namespace: str, found: dict) -> str:
+    """What a suspended job waits for: its queue, and what that said last."""
+    from kubernetes import client
+
+    name = found["metadata"]["name"]
+    queue = found["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name", "")
+    news = f"waiting in the queue {queue}" if queue else "suspended; a queue, or whoever suspended it, lets it start"
+    try:
+        events = client.CoreV1Api().list_namespaced_event(namespace, _request_timeout=30).items
+    except client.ApiException as error:
+        return f"{news} (its events can't be read: {error.status})"
+    # Kueue's own object for the job has the job's name in its own.
+    told = [e for e in events if e.involved_object.kind == "Workload" and name in (e.involved_object.name or "")]
+    last = max(told, key=lambda e: str(e.last_timestamp or e.event_time or ""), default=None)
+    return f"{news}: {last.message}" if last else news
+
+
+def job_phase(namespace: str, found: dict, before: str) -> tuple:
+    """Where a job is that has not ended, and news of it.
+
+    Returns:
+        queued (suspended: Kueue has not admitted it, or took it back), pending (pods that have not started) or running;
+        and what it waits for, as text.
+    """
+    if found["spec"].get("runPolicy", {}).get("suspend"):
+        return "queued", queue_news(namespace, found)
+    if before == "running":
+        return "running", ""
+    started, news = pod_news(namespace, found["metadata"]["name"])
+    if started or (started is None and job_state(found) == "Running"):
+        return "running", news
+    return "pending", news
+
+
+def job_failure(namespace: str, found: dict) -> SystemExit:
+    """The failure of a job that failed: the operator's reasons, its pods' news and last lines."""
+    name = found["metadata"]["name"]
+    reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
+    cause = "\n".join([*reasons, pod_news(namespace, name)[1], last_pod_lines(namespace, name)])
+    return failure(f"the PyTorchJob {name} failed", cause, "correct that and run again: it goes on from there")
+
+
+def job_too_late(name: str, phase: str, seconds: int, told: str) -> SystemExit:
+    """The failure of a job that stayed in a phase for longer than it may."""
+    what, remedy = {
+        "queued": ("was not admitted by its queue", "free quota, name another k8s_queue, or raise k8s_queue_timeout"),
+        "pending": ("did not start", "free GPUs, or raise train_pending_timeout"),
+        "running": ("did not end", "raise train_timeout, or train less"),
+    }[phase]
+    return failure(f"the PyTorchJob {name} {what} in {seconds} s", told or "unknown", remedy)
+
+
+def follow_job(jobs: tuple, name: str, limits: dict, tick: Callable, poll: float) -> SystemExit | None:
     """Wait until the job has ended. An API server that is away for a while is waited for.
+
+    Args:
+        limits: seconds that the job may be queued, pending and running.
 
     Returns:
         None when the job succeeded, the failure to raise when it failed.
 
     Raises:
-        SystemExit: the job was deleted, did not start in `pending` or end in `timeout` seconds after that.
+        SystemExit: the job was deleted, or was in one of these phases for too long.
     """
     import time
 
     import urllib3
     from kubernetes import client
 
-    api, told, running, since, refused = client.CustomObjectsApi(), "", False, time.monotonic(), 0
+    api, told, phase, since, refused = client.CustomObjectsApi(), "", "pending", time.monotonic(), 0
     while True:
         news = ""
         try:
@@ -234,16 +290,14 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
             state, refused = job_state(found), 0
             if state == "Succeeded":
                 return None
-            started, news = pod_news(jobs[2], name) if state == "Failed" or not running else (True, "")
             if state == "Failed":
-                reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
-                cause = "\n".join([*reasons, news, last_pod_lines(jobs[2], name)])
-                return failure(
-                    f"the PyTorchJob {name} failed", cause, "correct that and run again: it goes on from there"
-                )
-            if not running and (started or (started is None and state == "Running")):
-                running, since = True, time.monotonic()
-                print("all training pods have started", flush=True)
+                return job_failure(jobs[2], found)
+            now, news = job_phase(jobs[2], found, phase)
+            if now != phase:
+                taken = "the queue took the job back" if phase == "running" else "the job is in a queue"
+                known = {"running": "all training pods have started", "pending": "the queue has admitted the job"}
+                print(known.get(now, taken), flush=True)
+                phase, since = now, time.monotonic()
         except client.ApiException as error:
             refused += error.status in (401, 403, 404)
             if refused == 3:  # an API server that has just started refuses what it grants a moment later
@@ -259,14 +313,13 @@ def follow_job(jobs: tuple, name: str, pending: int, timeout: int, tick: Callabl
             print(news, flush=True)
             told = news
         tick()
-        if time.monotonic() - since > (timeout if running else pending):
-            what = f"did not end in {timeout} s" if running else f"did not start in {pending} s"
-            raise failure(f"the PyTorchJob {name} {what}", told or "unknown", "free GPUs, or raise the train_* timeout")
+        if time.monotonic() - since > limits[phase]:
+            raise job_too_late(name, phase, limits[phase], told)
         time.sleep(poll)
 
 
 def launch_pytorchjob(
-    manifest: dict, pending: int, timeout: int, tick: Callable, poll: float = 10.0
+    manifest: dict, pending: int, timeout: int, tick: Callable, poll: float = 10.0, queued: int = 86400
 ) -> SystemExit | None:
     """Run a PyTorchJob to its end. Whatever else happens (failure, deadline, SIGTERM, Ctrl-C), it is deleted;
     but by SIGTERM not when it belongs to the Job of this pod.
@@ -278,6 +331,7 @@ def launch_pytorchjob(
         pending, timeout: seconds until all pods have started, and from then to the end.
         tick: called at every look at the job.
         poll: seconds between looks.
+        queued: seconds that it may wait in a queue, which are counted apart from these.
     """
     import signal
 
@@ -296,7 +350,7 @@ def launch_pytorchjob(
         except SystemExit:
             ours = False
             raise
-        error = follow_job(jobs, name, pending, timeout, tick, poll)
+        error = follow_job(jobs, name, {"queued": queued, "pending": pending, "running": timeout}, tick, poll)
         ours = error is not None
         return error
     except KeyboardInterrupt:

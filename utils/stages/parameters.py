@@ -28,6 +28,7 @@ def parameter_patterns() -> list:
     """
     number = r"(?=[0.]*[1-9])(\d+\.?\d*|\.\d+)"
     days = "a whole number and s, m, h or d, like 60m"
+    queue = "the name of a LocalQueue, at most 63 small letters, digits and -, or nothing"
     files = "the name of a key: letters, digits, - _ and ."
     auto = ["mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"]
     gpu = r"[a-z0-9][a-z0-9.-]*/[A-Za-z0-9][\w.-]*"
@@ -37,7 +38,8 @@ def parameter_patterns() -> list:
         (gpu, "the resource name of a GPU, like nvidia.com/gpu", ["train_gpu_identifier", "eval_gpu_identifier"]),
         (number + "([kMGTPE]|[KMGTPE]i|[eE][0-9]+)?", "a Kubernetes quantity, like 250Gi", sizes),
         (number + "m?", "a Kubernetes quantity, like 2 or 500m", ["train_cpu_per_worker"]),
-        ("0*[1-9][0-9]*[smhd]", days, ["train_pending_timeout", "train_timeout"]),
+        ("0*[1-9][0-9]*[smhd]", days, ["train_pending_timeout", "train_timeout", "k8s_queue_timeout"]),
+        (r"|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", queue, ["k8s_queue"]),
         ("pytorchjob|process", "pytorchjob or process", ["train_launcher"]),
         (r"vllm|llama\.cpp", "vllm or llama.cpp", ["eval_engine"]),
         ("never|on_failure|always", "never or on_failure or always", ["k8s_keep_volume"]),

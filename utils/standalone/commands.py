@@ -1,6 +1,7 @@
 """The commands of standalone.py: `run` with its subcommands, and `show`."""
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -80,11 +81,13 @@ _subcommand("upload-trained-model", "Bring scores and candidate model to the obj
 def start(flags: Given, command: str = "") -> None:
     """Run, or print what would be made; ends the process with the run's exit code."""
     from utils.cli.cluster_run import print_dry_run
+    from utils.queues import longest_wait
     from utils.standalone.plan import make_plan, resolve
     from utils.standalone.settings import runner_settings
 
     settings = runner_settings(flags)
     plan = make_plan(flags, command)
+    settings = replace(settings, queue_seconds=longest_wait(plan.pipeline, plan.arguments))
     if flags["dry_run"]:
         print_dry_run(plan.pipeline, dict(plan.arguments), settings, plan.run_id, plan.skip, plan.own_objects)
         return

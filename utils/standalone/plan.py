@@ -12,6 +12,7 @@ from utils.errors import PrerequisiteError, UsageError
 from utils.image_choice import with_images
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
+from utils.queues import in_queue
 from utils.runners.cluster_session import default_run_id
 from utils.standalone.ca import Authority, authorities, ca_arguments, ca_manifest, read_authorities
 from utils.standalone.mapping import out_of_range, pipeline_arguments
@@ -83,6 +84,7 @@ def make_plan(given: Given, command: str = "") -> Plan:
         )
     arguments |= {role.parameter: NO_SECRET for role in ROLES.values()}
     arguments |= {one.role.parameter: one.secret or one.role.name for one in credentials} | extra
+    pipeline = in_queue(pipeline, arguments)
     run_id = given["run_id"] or (
         PART_RUN_ID if command else default_run_id(pipeline.name, {**arguments, **_images(given)})
     )
