@@ -42,7 +42,8 @@ class KubernetesApi:
 
     Attributes:
         faults: status codes that the next requests get instead of an answer; 0 drops the connection.
-        job_states: conditions' types that successive reads of a PyTorchJob see; the last one stays.
+        job_states: conditions' types that successive reads of a PyTorchJob see; the last one stays. Suspended: in
+            a queue.
         logs: text by pod name.
         refused: rights like `delete pytorchjobs` that access reviews deny; `rights` are those that were asked for.
         claim_phases: phases that successive reads of a claim see; the last one stays. A claim is bound at once else.
@@ -138,6 +139,8 @@ class KubernetesApi:
             state = next_of(self.job_states)
             condition = {"type": state, "status": "True", "message": f"job is {state}"}
             stored[name]["status"] = {"conditions": [condition] if state else []}
+            # Kueue suspends the job when it is made, and lets it go when there is quota; it may take it back.
+            stored[name]["spec"].setdefault("runPolicy", {})["suspend"] = state == "Suspended"
         return 200, stored[name]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -47,8 +47,11 @@ def add_pod(api: KubernetesApi, role: str, phase: str, **status: object) -> None
     api.add("pods", f"{NAME}-{role}-0", metadata={"labels": labels}, status={"phase": phase, **status})
 
 
-def launch(pending: float = 30, timeout: float = 30, tick: Callable = lambda: None, **changes: object) -> None:
-    error = launch_pytorchjob(manifest(**changes), pending, timeout, tick, poll=0.01)  # type: ignore[arg-type]
+def launch(
+    pending: float = 30, timeout: float = 30, tick: Callable = lambda: None, queued: float = 30, **changes: object
+) -> None:
+    made = manifest(**changes)  # type: ignore[arg-type]
+    error = launch_pytorchjob(made, pending, timeout, tick, poll=0.01, queued=queued)  # type: ignore[arg-type]
     if error:
         raise error
 
@@ -111,6 +114,14 @@ def test_overlay_goes_into_every_training_pod_and_counts_as_a_change() -> None:
     key = "ilab-pipeline/inputs"
     assert made["metadata"]["labels"][key] != manifest()["metadata"]["labels"][key]
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus", "a queue admits the job by its own label"
+
+
+def test_the_job_asks_its_queue_and_an_empty_name_is_none() -> None:
+    label = "kueue.x-k8s.io/queue-name"
+    assert manifest(queue="gpus")["metadata"]["labels"][label] == "gpus"
+    assert label not in str(manifest())
+    both = manifest({"metadata": {"labels": {label: "of-the-overlay"}}}, queue="gpus")
+    assert both["metadata"]["labels"][label] == "gpus"
 
 
 def test_one_cpu_pod_needs_no_worker_and_no_gpu() -> None:
@@ -195,6 +206,48 @@ def test_job_that_cannot_be_scheduled_ends_with_the_schedulers_message(api: Kube
     with pytest.raises(SystemExit, match=rf"did not start in 0\.2 s\n  cause: {reason}"):
         launch(pending=0.2)
     assert api.objects["pytorchjobs"] == {}
+
+
+def test_waiting_in_a_queue_is_shown_and_is_not_time_to_start(
+    api: KubernetesApi, capsys: pytest.CaptureFixture
+) -> None:
+    """A suspended PyTorchJob is what Kueue makes of one with its label (jobframework.BaseWebhook.Default)."""
+    add_pod(api, "master", "Running")
+    reason = "couldn't assign flavors to pod set master: insufficient unused quota for nvidia.com/gpu"
+    about = {"kind": "Workload", "name": f"pytorchjob-{NAME}-a1b2c"}
+    api.add("events", "e", involvedObject=about, message=reason, metadata={}, type="Warning")
+    api.add("events", "f", involvedObject={"kind": "Workload", "name": "x"}, message="not ours", metadata={})
+    api.job_states.extend(["Suspended"] * 50 + ["", "Running", "Succeeded"])
+    launch(pending=0.3, queue="gpus")
+    out = capsys.readouterr().out
+    assert out.count(f"waiting in the queue gpus: {reason}") == 1
+    assert out.index("the job is in a queue") < out.index("all training pods have started")
+    assert "not ours" not in out
+
+
+def test_a_queue_has_its_own_deadline(api: KubernetesApi) -> None:
+    api.job_states.append("Suspended")
+    with pytest.raises(SystemExit) as error:
+        launch(queued=0.2, queue="gpus")
+    assert f"the PyTorchJob {NAME} was not admitted by its queue in 0.2 s" in str(error.value)
+    assert "waiting in the queue gpus" in str(error.value) and "k8s_queue_timeout" in str(error.value)
+    assert api.objects["pytorchjobs"] == {}
+
+
+def test_a_job_that_its_queue_takes_back_is_waited_for_again(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+    add_pod(api, "master", "Running")
+    api.job_states.extend(["Running", *["Suspended"] * 50, "Running", "Succeeded"])
+    launch(pending=0.3, timeout=0.3, queue="gpus")
+    out = capsys.readouterr().out
+    assert out.index("all training pods have started") < out.index("the queue took the job back")
+    assert out.count("all training pods have started") == 2
+
+
+def test_events_that_cannot_be_read_do_not_end_the_waiting(api: KubernetesApi) -> None:
+    api.forbidden.add("events")
+    api.job_states.append("Suspended")
+    with pytest.raises(SystemExit, match=r"waiting in the queue gpus \(its events can't be read: 403\)"):
+        launch(queued=0.2, queue="gpus")
 
 
 def test_image_that_cannot_be_pulled_is_told(api: KubernetesApi) -> None:

@@ -20,6 +20,7 @@ from tests.integration.answers import Answer, Server
 from tests.integration.conftest import S3
 from tests.kubernetes_api import KubernetesApi
 from utils.stages import checks
+from utils.stages.queue_checks import check_queue
 
 TOKEN = "canary-5e1f0c"
 # A try waits six times as long for its answer; the server under test is on loopback.
@@ -331,6 +332,42 @@ def test_an_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_there
     with pytest.raises(SystemExit) as error:
         run_stage(secret_names="our-store,our-teacher,our-judge,our-git,kube-root-ca.crt")
     assert ("k8s_ca_configmap is 'kube-root-ca.crt'" in str(error.value)) is told
+
+
+@pytest.mark.parametrize(
+    ("groups", "queues", "forbidden", "level", "problem"),
+    [
+        ({}, [], False, "error", "the cluster has no queues (kueue.x-k8s.io)"),
+        ({"kueue.x-k8s.io": "v1beta1"}, ["others"], False, "error", "there is no LocalQueue 'gpus' in lab"),
+        ({"kueue.x-k8s.io": "v1beta1"}, [], True, "warning", "can't be seen (403 Forbidden)"),
+        ({"kueue.x-k8s.io": "v1beta2"}, ["gpus"], False, "", ""),
+    ],
+)
+def test_a_queue_that_is_not_there_is_found_before_a_day_is_waited_for_it(
+    groups: dict[str, str], queues: list[str], forbidden: bool, level: str, problem: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    api = KubernetesApi()
+    api.write_kubeconfig(tmp_path / "kubeconfig")
+    api.groups |= groups
+    api.forbidden |= {"localqueues"} if forbidden else set()
+    for name in queues:
+        api.add("localqueues", name)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
+    try:
+        found = check_queue("gpus", "")
+        assert check_queue("", "") == []
+        assert [(one.get("level", "error"), problem in one["problem"]) for one in found] == [(level, True)] * bool(
+            level
+        )
+        monkeypatch.setenv("KFP_POD_NAME", "ilab-1")
+        (warning,) = check_queue("gpus", "")[len(found) :]
+        assert warning["level"] == "warning" and "carry no label of a queue" in warning["problem"]
+        assert "ilab-pipeline compile --queue gpus" in warning["remedy"]
+        assert check_queue("gpus", "gpus") == found
+    finally:
+        api.stop()
 
 
 @pytest.fixture(scope="module")

@@ -377,6 +377,27 @@ def test_links_start_where_the_variable_says(
     assert f"\n  {link}\n" in done.output
 
 
+@pytest.mark.parametrize("command", [run, pipeline_command(our_pipeline()).commands["run"]], ids=["run", "pipeline.py"])
+def test_the_queue_of_a_run_is_written_into_the_labels_of_the_version_it_uploads(
+    server: FakeServer, command: Any
+) -> None:
+    """A pod's labels are texts of the platform spec: the server fills in no parameter (KFP 2.5.0 to 2.17)."""
+    place = ["--on", "kfp"] if command is run else []
+    done = CliRunner().invoke(command, [*place, "--host", server.url, "-p", "k8s_queue=gpus"])
+    assert done.exit_code == 0, done.output
+    found = server.versions[0]["pipeline_spec"]
+    executors = found["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    label = "kueue.x-k8s.io/queue-name"
+    labelled = {n for n, e in executors.items() if label in e.get("podMetadata", {}).get("labels", {})}
+    containers = {n: e["container"] for n, e in found["pipeline_spec"]["deploymentSpec"]["executors"].items()}
+    assert labelled == {n for n, c in containers.items() if "accelerator" in c.get("resources", {})}
+    assert {"exec-mt-bench", "exec-final-eval"} <= labelled
+    dags = [one["dag"]["tasks"] for one in found["pipeline_spec"]["components"].values() if "dag" in one]
+    (checked,) = [tasks["prerequisites"] for tasks in dags if "prerequisites" in tasks]
+    assert checked["inputs"]["parameters"]["labelled_queue"] == {"runtimeValue": {"constant": "gpus"}}
+    assert server.sent("POST", "/apis/v2beta1/runs")[0]["runtime_config"]["parameters"] == {"k8s_queue": "gpus"}
+
+
 def test_pipeline_py_compiles_checks_and_submits_under_the_old_flags(server: FakeServer) -> None:
     """Trap 42: a value may hold `=`."""
     command = pipeline_command(our_pipeline())

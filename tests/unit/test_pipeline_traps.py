@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 import components.stage
 from components.compile import compile_pipeline
 from components.loading import CODE, HASH
+from tests.unit.docs.guides import commands
+from utils.cli.compile import compile as compile_command
 from utils.cli.compile import executor_source, names_of, our_pipeline
 from utils.errors import UsageError
 from utils.lint import lint_text
@@ -124,6 +127,22 @@ def test_the_code_of_the_stages_travels_once(spec: dict[str, Any]) -> None:
     small = [executors[f"exec-{name}"] for name in variables.keys() - carry]
     assert max(len(json.dumps(executor)) for executor in small) < 2500
     assert max(len(json.dumps(executor)) for executor in executors.values()) < 100_000
+
+
+def test_a_file_compiled_for_a_queue_differs_by_labels_and_what_says_so(package: Path, tmp_path: Path) -> None:
+    (command,) = commands("openshift.md", "test_a_file_compiled_for_a_queue_differs_by_labels_and_what_says_so")
+    words = command.replace("pipeline-NAME.yaml", str(tmp_path / "queued.yaml")).replace("NAME", "gpus").split()
+    assert words[:2] == ["ilab-pipeline", "compile"]
+    done = CliRunner().invoke(compile_command, words[2:])
+    assert done.exit_code == 0, done.output
+    text, plain = (tmp_path / "queued.yaml").read_text(), package.read_text()
+    changed = [line.strip() for line in text.splitlines() if line not in plain.splitlines()]
+    assert len(changed) == 4
+    assert all("gpus" in line for line in changed)
+    assert sum("kueue.x-k8s.io/queue-name: gpus" in line for line in changed) == 2
+    assert "kueue" not in plain, "an empty label is none"
+    wrong = CliRunner().invoke(compile_command, ["--queue", "a.b", "-o", str(tmp_path / "no.yaml")])
+    assert isinstance(wrong.exception, UsageError) and "--queue is 'a.b'" in wrong.exception.what
 
 
 def test_no_task_is_cached(spec: dict[str, Any]) -> None:

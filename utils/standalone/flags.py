@@ -341,6 +341,13 @@ _CLUSTER = (
         "60m",
         sets=("train_pending_timeout",),
     ),
+    Flag(
+        "--queue",
+        "Queue (LocalQueue of Kueue) that whatever asks for a GPU waits in. Unset: none.",
+        sets=("k8s_queue",),
+        metavar="NAME",
+    ),
+    Flag("--queue-timeout", "Longest wait in the queue, like 24h.", "24h", sets=("k8s_queue_timeout",)),
 )
 
 _RUN = (

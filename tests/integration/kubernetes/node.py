@@ -18,7 +18,8 @@ class Act:
     `message` is its termination message, `lines` its log. `holds`: it runs until it is deleted. `waits`: it stays
     pending, with the scheduler's words. `refused`: it is not made, with the words of the API server, until `admit`.
     `evicted`: the cluster takes it away, and a new pod follows. `lost`: the pod
-    is gone when the Job has ended.
+    is gone when the Job has ended. `queued`: its Job is suspended, as Kueue does with one that has its label, until
+    `admit`.
     """
 
     message: str = "{}"
@@ -30,6 +31,7 @@ class Act:
     refused: str = ""
     evicted: bool = False
     lost: bool = False
+    queued: bool = False
 
 
 def _ended(act: Act) -> Object:
@@ -129,10 +131,17 @@ class Node(ApiServer):
         self.put("jobs", job, status={"conditions": [{"type": "Complete", "status": "True"}]})
 
     def admit(self, task: str) -> None:
-        """Let the pod of a task that was refused be made."""
+        """Let the pod of a task that was refused, or whose Job is in a queue, be made."""
         labels = {name: job["metadata"]["labels"]["ilab-pipeline/task"] for name, job in self.objects["jobs"].items()}
         name = next(name for name, label in labels.items() if label.split(".")[-1] == task)
-        self._play(self.objects["jobs"][name], self.plays[task])
+        spec = {**self.objects["jobs"][name]["spec"], "suspend": False}
+        self._play(self.put("jobs", name, spec=spec), self.plays[task])
+
+    def take_back(self, task: str) -> None:
+        """Suspend the Job of a task whose pod runs: the Job controller deletes the pod."""
+        name = next(name for name in self.objects["jobs"] if f"-{task}-" in name)
+        self.remove("pods", f"{name}-p0")
+        self.put("jobs", name, spec={**self.objects["jobs"][name]["spec"], "suspend": True})
 
     def _play(self, job: Object, play: Play) -> None:
         act = play.next()
@@ -140,6 +149,9 @@ class Node(ApiServer):
         while act.evicted:
             self._pod(job, pods, act, "Failed")
             pods, act = pods + 1, play.next()
+        if act.queued:
+            self.put("jobs", job["metadata"]["name"], spec={**job["spec"], "suspend": True})
+            return None
         if act.refused:
             return self._refuse(job, act.refused)
         if act.waits:

@@ -225,6 +225,11 @@ def test_log_of_a_container_is_over_when_it_or_its_pod_has_ended(found: dict[str
         ({"spec": {}}, [], ""),
         ({"spec": {"suspend": True}}, [], "queue: the Job is suspended until its queue admits it"),
         (
+            {"spec": {"suspend": True}, "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}}},
+            [],
+            "queue: the Job is suspended until its queue gpus admits it",
+        ),
+        (
             {"spec": {}},
             [event("FailedCreate", 'Error creating: pods "x" is forbidden: exceeded quota: gpus, limited: 4')],
             "quota: exceeded quota: gpus, limited: 4",

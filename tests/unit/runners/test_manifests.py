@@ -12,6 +12,7 @@ from utils.runners.affinity import affinity
 from utils.runners.follow import outputs_of
 from utils.runners.manifests import (
     HASH_LABEL,
+    QUEUE_LABEL,
     PodSettings,
     claim_manifest,
     job_manifest,
@@ -271,6 +272,9 @@ def test_attempt_and_deadline_are_no_part_of_the_hash(change: dict[str, Any]) ->
 def test_a_job_whose_runner_is_gone_ends_after_all_deadlines() -> None:
     assert job(timeout_seconds=100.0)["spec"]["activeDeadlineSeconds"] == 100 + 3600 + 600
     assert "activeDeadlineSeconds" not in job()["spec"]
+    gpus = {"labels": {QUEUE_LABEL: "q"}, "resources": {"accelerator_type": "nvidia.com/gpu", "accelerator_count": "1"}}
+    queued = job(timeout_seconds=100.0, kubernetes=gpus)
+    assert queued["spec"]["activeDeadlineSeconds"] == 100 + 86400 + 3600 + 600, "a gated pod counts from its creation"
 
 
 @pytest.mark.parametrize("text", ["$(HOME)", "$$", "$$(A)", "a$", "$0 $@", "$$$(", "100$ $(x) $$$$"])

@@ -65,6 +65,8 @@ def test_what_is_not_given_is_not_checked() -> None:
             ("250GB", "0Gi", "500m", "-1Gi", ""),
         ),
         ("k8s_storage_size", ("100Gi", "1Ti", "1G"), ("200GB", "100 Gi", "big", "", "0.9G", "100000Ki")),
+        ("k8s_queue", ("", "gpus", "team-a"), ("a.b", "Team", "-", "a" * 64)),
+        ("k8s_queue_timeout", ("24h", "7d"), ("24", "", "0h")),
         ("k8s_ca_key", ("ca.crt", "ca_bundle.PEM"), ("", ".", "..", "a/b", "../token")),
         ("train_pending_timeout", ("60m", "1h"), ("90", "1.5h", "0m", "")),
         ("train_timeout", ("168h", "7d", "3600s"), ("forever", "-1h", "1w")),

@@ -72,6 +72,16 @@ def test_values_that_would_fail_the_run_after_hours_are_all_refused_by_their_fla
     assert "--max-batch-len is '10', expected at least --max-seq-len (4096 tokens)" in done.output
 
 
+def test_tasks_that_ask_for_a_gpu_wait_in_the_queue_and_no_other_does() -> None:
+    label = "kueue.x-k8s.io/queue-name"
+    jobs = kinds(dry_run("run", *BY_SECRET, "--queue", "gpus"), "Job")
+    pods = {task(job): job["spec"]["template"]["spec"]["containers"][0].get("resources", {}) for job in jobs}
+    asking = {name for name, resources in pods.items() if "nvidia.com/gpu" in resources.get("limits", {})}
+    assert {task(job) for job in jobs if job["metadata"]["labels"].get(label) == "gpus"} == asking
+    assert len(asking) == 2
+    assert label not in call("run", "--dry-run", *BY_SECRET).output
+
+
 def test_the_guides_command_works_unchanged() -> None:
     manifests = dry_run(*GUIDE)
     assert [one["kind"] for one in manifests].count("Job") == 12
