@@ -116,7 +116,10 @@ def _code(functions: Mapping[str, str]) -> str:
 def _loader(name: str) -> str:
     """The text of a module of `components.loading` without what explains it; to import it would be to run it."""
     _, _, code = (Path(__file__).parent / "loading" / f"{name}.py").read_text().partition('"""\n')
-    return slim_source(code) + ("from stage_code import *\n" if name == "carried" else "")
+    # Every task carries it, six times in the Workflow of a finished run: one line of imports, short indents.
+    code = re.sub(r"\nimport (?=\w+$)", ", ", slim_source(code).lstrip("\n"), flags=re.MULTILINE)
+    code = re.sub(r"^(?: {4})+", lambda indent: " " * (len(indent[0]) // 4), code, flags=re.MULTILINE)
+    return code + ("from stage_code import *\n" if name == "carried" else "")
 
 
 def stage_source(spec: Mapping[str, Any], component: str) -> str:

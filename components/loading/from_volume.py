@@ -19,8 +19,8 @@ def load_code(digest: str) -> dict:
     code = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(code).hexdigest() != digest:
         sys.exit(
-            f"error: {path} is {'changed' if code else 'missing'}\n  cause: another version of the pipeline made this "
-            "volume, or it was tampered with\n  next: run data-import of this version on it; finished work stays"
+            f"error: {path} is {'changed' if code else 'missing'}\n  cause: another version's, or it was tampered with"
+            "\n  next: run data-import of this version on the volume; finished work stays"
         )
     module = sys.modules["stage_code"] = types.ModuleType("stage_code")
     exec(compile(code, path, "exec"), vars(module))
