@@ -93,6 +93,7 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             "users": [{"name": "u", "user": {"token": token}}],
         }
         (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        monkeypatch.delenv("KUBECONFIG", raising=False)
         monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
 
     return use

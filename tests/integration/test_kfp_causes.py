@@ -52,6 +52,7 @@ EXPECTED = "error: 1 prerequisite is not met\n  cause: teacher\n    - teacher: t
 @pytest.fixture(autouse=True)
 def no_cluster(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """No kubeconfig but a test's own; polls follow each other at once."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", f"{tmp_path}/none")
     monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, lambda seconds: None))
 
@@ -169,7 +170,8 @@ def test_what_kept_a_pod_from_running_is_in_the_workflow(
     kubeconfig: Callable[[str], None],
     settings: dict[str, object],
 ) -> None:
-    server = start(messages={"prerequisites": REFUSED}, **settings)
+    message = f"task 'small-x7k2p.root.prerequisites.executor' errored: {REFUSED}"
+    server = start(messages={"prerequisites": message}, **settings)
     kubeconfig(server.url)
     told = explained(server, package, capsys)
     assert f"error: {REFUSED}" in told

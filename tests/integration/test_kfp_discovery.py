@@ -39,6 +39,7 @@ def package() -> Pipeline:
 @pytest.fixture(autouse=True)
 def no_cluster(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """No kubeconfig but a test's own."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", f"{tmp_path}/none")
 
 

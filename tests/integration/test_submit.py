@@ -65,6 +65,7 @@ def package(tmp_path: Path) -> Pipeline:
 @pytest.fixture(autouse=True)
 def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No kubeconfig but a test's own; polls follow each other at once."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, lambda seconds: None))
 

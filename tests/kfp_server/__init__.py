@@ -9,7 +9,8 @@ AI 2.25), 2.14.3 (3.0 to 3.3), 2.16.0 and 2.16.1 (3.4, 3.5), folder backend/src;
 | task_details has every node of the Argo Workflow, sorted by id: the Workflow itself, `root-driver`, `root`, groups, and for each task `X-driver`, `X`, `executor` | api_converter.go `toModelTasks`; v2/compiler/argocompiler dag.go, container.go |
 | a node's children are ids of nodes (`pod_name` of child_tasks), its own id is not answered | common/util/workflow.go `NodeStatuses`; `toApiPipelineTaskDetail` has no pod_name |
 | display_name of a task's node is the task's key | dag.go: the Argo task is named after the key |
-| a task whose driver fails: `X-driver` FAILED, `X` SKIPPED (Argo's Omitted) | dag.go: X depends on `X-driver.Succeeded` |
+| a task whose driver fails, or that another one's failure keeps from running: Omitted in Argo, without a state in the API | seen; dag.go: X depends on `X-driver.Succeeded` |
+| an entry of the history without a state follows the first | seen |
 | terminate: CANCELING at once, then FAILED, never CANCELED; the history has CANCELING when the agent reported in time | seen; storage/run_store.go `TerminateRun` (does not append to the history), `ReportWorkflowResource`, workflow.go `IsTerminating` |
 | terminate of a finished run: 400 | run_store.go `TerminateRun`: "Row not found" |
 | a failed task's output artifacts are not uploaded; its `executor-logs` since 2.16, before nothing at all | seen; v2/component/launcher_v2.go `executeV2` at the three tags |
@@ -24,7 +25,7 @@ AI 2.25), 2.14.3 (3.0 to 3.3), 2.16.0 and 2.16.1 (3.4, 3.5), folder backend/src;
 | a run created from a version has a reference and no spec, one from a spec has no reference: the dashboard's Duplicate starts empty | `toApiRun`; seen |
 | the Workflow: label pipeline/runid, nodes with phase, message, displayName, templateName; pods named Workflow-template-hash, annotation workflows.argoproj.io/node-name | workflow.go `RetrievePodName`; argo-workflows util/node_id.go |
 | tasks with labels or annotations have the template metadata-A-L-system-container-impl since 2.14 | container.go `addContainerExecutorTemplate` at the tags |
-| message of a node: "Error (exit code 1)"; of one whose pod was refused the API server's text | seen |
+| message of a node: "Error (exit code 1)"; of one whose pod was refused: "task 'NODE' errored: " and the API server's text | seen |
 | ConsoleLinks `rhodslink` and `odhlink` link to the dashboard, and every user may read them | odh-dashboard manifests/; openshift/console-operator: console-extensions-reader for system:authenticated |
 """  # noqa: E501 - a table
 

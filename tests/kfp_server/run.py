@@ -13,6 +13,7 @@ _PHASES = {
     "SKIPPED": "Omitted",
 }
 _FINAL = ("SUCCEEDED", "FAILED")
+_OMITTED = "omitted: depends condition not met"
 IMPL = "system-container-impl"
 
 
@@ -100,13 +101,15 @@ class Run:
         if self.history[-1] != now.state:
             self.history.append(now.state)
         details = {"task_details": [self._detail(node) for node in self._sorted()]}
-        history = [{"state": state} for state in self.history]
+        first, *later = [{"state": state} for state in self.history]
+        history = [first, {}, *later]
         return {**self.request, "run_id": self.id, "state": now.state, "state_history": history, "run_details": details}
 
     def _detail(self, node: Node) -> dict[str, Any]:
         children = [{"pod_name": self.node_id(child)} for child in node.children]
         task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, self.id + node.name))
-        answer = {"run_id": self.id, "task_id": task_id, "display_name": node.display, "state": node.state}
+        answer = {"run_id": self.id, "task_id": task_id, "display_name": node.display}
+        answer |= {} if node.state == "SKIPPED" else {"state": node.state}
         return {**answer, "child_tasks": children} if children else answer
 
     def node_id(self, name: str) -> str:
@@ -137,7 +140,9 @@ class Run:
         message = said if driver == "FAILED" else ""
         yield Node(f"{name}-driver", f"{task}-driver", driver, "Pod", "system-container-driver", (name,), message)
         if driver == "FAILED" or state in ("SKIPPED", "PENDING"):
-            yield Node(name, task, "SKIPPED" if driver == "FAILED" else state, template="system-container-executor")
+            omitted = driver == "FAILED" or state == "SKIPPED"
+            stood, kind, reason = ("SKIPPED", "Skipped", _OMITTED) if omitted else (state, "DAG", "")
+            yield Node(name, task, stood, kind, "system-container-executor", message=reason)
             return
         executor = f"{name}.executor"
         failed = f"child '{self.node_id(executor)}' failed" if state == "FAILED" else ""

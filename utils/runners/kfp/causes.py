@@ -30,6 +30,8 @@ _LOG_BYTES = 512 << 10
 _LOG_LINES = 2000
 # What the launcher writes into the same log, with the time of glog.
 _LAUNCHER = re.compile(r"^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ ")
+# What Argo writes before the reason of a pod that could not be made.
+_WRAPPED = re.compile(r"^task '[^']*' errored: ")
 _ENDED = "the task ended with an error that its log does not name"
 
 
@@ -131,7 +133,9 @@ class Causes:
                 message = node.get("message", "")
                 if node.get("phase") in ("Failed", "Error") and _belongs(node["name"], task.name) and message:
                     name = workflow["metadata"]["name"]
-                    return Cause(message, source=f"Workflow {name}, node {node['name'].partition('.')[2]}")
+                    return Cause(
+                        _WRAPPED.sub("", message), source=f"Workflow {name}, node {node['name'].partition('.')[2]}"
+                    )
         return None
 
     @cached_property

@@ -88,7 +88,7 @@ def read_run(run: Any, templates: Mapping[str, Sequence[str]]) -> RunReport:
             tasks.
     """
     details = (run.run_details.task_details if run.run_details else None) or []
-    history = [one.state for one in run.state_history or [] if one.state not in FINAL_STATES]
+    history = [one.state for one in run.state_history or [] if one.state and one.state not in FINAL_STATES]
     return RunReport(
         id=run.run_id,
         name=run.display_name or "",
@@ -100,7 +100,7 @@ def read_run(run: Any, templates: Mapping[str, Sequence[str]]) -> RunReport:
 
 
 def _tasks(details: list[Any], templates: Mapping[str, Sequence[str]]) -> Iterator[TaskReport]:
-    # A task whose driver failed was never started, and counts as skipped.
+    # A task whose driver failed was never started; the server has no state for it.
     unstarted = {one.display_name.removesuffix(_DRIVER) for one in details if _is_driver(one) and one.state == "FAILED"}
     told = set()
     for index, one in enumerate(details):
