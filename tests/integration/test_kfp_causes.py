@@ -218,6 +218,27 @@ def test_what_nobody_may_read_is_told_with_the_command_for_who_may(
     assert ("no right to list pods in the namespace lab" in told) is cluster
 
 
+def test_the_namespace_that_was_looked_into_is_told(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server named by --host may belong to another project than the kubeconfig's."""
+    server = start("2.5.0")
+    kubeconfig(server.url)
+    answer = server.answer
+    elsewhere = {"items": []}
+    monkeypatch.setattr(
+        server,
+        "answer",
+        lambda method, path, body: (200, elsewhere) if "workflows" in path else answer(method, path, body),
+    )
+    told = explained(server, package, capsys)
+    assert "no Workflow of the run in the namespace lab; --namespace names another" in told
+
+
 def test_a_run_that_came_to_no_task_is_explained_as_well(
     start: Callable[..., FakeServer],
     package: Pipeline,

@@ -127,6 +127,10 @@ class Causes:
 
     def _from_workflow(self, task: TaskReport) -> Cause | None:
         """From what Argo says of the nodes: a pod that could not be made or scheduled has no log."""
+        if not self._workflows:
+            raise IlabError(
+                f"no Workflow of the run in the namespace {self._cluster.namespace}; --namespace names another"
+            )
         for workflow in self._workflows:
             nodes = workflow.get("status", {}).get("nodes", {}).values()
             for node in sorted(nodes, key=lambda one: one.get("type") != "Pod"):

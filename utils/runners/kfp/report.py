@@ -34,9 +34,10 @@ class TaskReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What the server says of a run. `state` is one of KFP's: PENDING, RUNNING, CANCELING, SUCCEEDED, FAILED, …
+    """What the server says of a run.
 
     Attributes:
+        state: PENDING, RUNNING, CANCELING, SUCCEEDED, FAILED, …; UNKNOWN where the server has none.
         error: the server's, "" for a run that merely failed.
         before: the last state that was not final.
     """
@@ -92,7 +93,7 @@ def read_run(run: Any, templates: Mapping[str, Sequence[str]]) -> RunReport:
     return RunReport(
         id=run.run_id,
         name=run.display_name or "",
-        state=run.state or "PENDING",
+        state=run.state or "UNKNOWN",
         error=(run.error.message or "") if run.error else "",
         before=history[-1] if history else "",
         tasks=tuple(_tasks(details, templates)),
