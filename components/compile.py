@@ -81,7 +81,8 @@ def pack_code(spec: dict[str, Any]) -> None:
             variables[CODE] = base64.b64encode(bz2.compress(code.encode())).decode()
         container.setdefault("env", []).extend({"name": name, "value": value} for name, value in variables.items())
         start, options, script, _ = container["command"]
-        loader = _loader("carried" if CODE in variables else "from_volume")
+        names = ["carried", "to_volume"] if label == carrier else ["from_volume" if label in on_volume else "carried"]
+        loader = "".join(_loader(name) for name in names)
         container["command"] = [start, options, re.sub(" +", " ", script), loader]
 
 
@@ -116,10 +117,9 @@ def _code(functions: Mapping[str, str]) -> str:
 def _loader(name: str) -> str:
     """The text of a module of `components.loading` without what explains it; to import it would be to run it."""
     _, _, code = (Path(__file__).parent / "loading" / f"{name}.py").read_text().partition('"""\n')
-    # Every task carries it, six times in the Workflow of a finished run: one line of imports, short indents.
-    code = re.sub(r"\nimport (?=\w+$)", ", ", slim_source(code).lstrip("\n"), flags=re.MULTILINE)
-    code = re.sub(r"^(?: {4})+", lambda indent: " " * (len(indent[0]) // 4), code, flags=re.MULTILINE)
-    return code + ("from stage_code import *\n" if name == "carried" else "")
+    # Every task carries it, six times in the Workflow of a finished run: one line of imports.
+    code = re.sub(r"\nimport (?=\w+$)", ", ", slim_source(code), flags=re.MULTILINE)
+    return re.sub("  # .*", "", code)
 
 
 def stage_source(spec: Mapping[str, Any], component: str) -> str:

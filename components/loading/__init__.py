@@ -1,6 +1,7 @@
 """What a component's source in pipeline.yaml begins with: it brings in the stages' code.
 
-The compiler writes the text of these modules into the file. Nothing imports them.
+These modules run when they are imported, so nothing imports them: the compiler writes their text into the file, where
+each byte counts in a run's Workflow some fifty times.
 """
 
 CODE = "ILAB_CODE"

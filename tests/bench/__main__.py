@@ -67,7 +67,7 @@ def main() -> int:
     table = [
         Line("import of kfp", importing, "s"),
         Line("compilation of pipeline.py", compiling, "s", 1.0),
-        Line("size of pipeline.yaml", size, "kB", 120),
+        Line("size of pipeline.yaml", size, "kB"),
         Line("executors", executors, "", 12),
         *workflow,
         Line("a task, kfp.local", installing[1], "s"),

@@ -237,7 +237,7 @@ def test_the_file_is_for_people_as_well(package: Path) -> None:
     """No YAML anchors, sources as text."""
     text = package.read_text()
     assert not re.search(r"[:-] [&*]\w", text)
-    assert "\n          def load_code(" in text
+    assert "\n          digest = os.environ[" in text
 
 
 def test_every_task_has_a_home_and_caches_that_any_user_can_write(spec: dict[str, Any]) -> None:
