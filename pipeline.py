@@ -204,7 +204,8 @@ def ilab_pipeline(
             default class.
         k8s_storage_size: Size of the run's volume. For 7B: 100Gi at least, 350Gi for 10 checkpoints, 550Gi to resume.
         k8s_keep_volume: Keep the run's volume: never, always, or on_failure: after a failure or a stop, and when the
-            gate held the candidate back. A kept volume stays until you delete it: oc delete pvc ilab-RUN_ID
+            gate held the candidate back. A kept volume stays until you remove it:
+            oc delete pvc,pods -l pipeline/runid=RUN_ID
         k8s_ca_configmap: ConfigMap with certificate authorities to trust besides the public ones and the cluster's; no
             dots in its name. May be missing.
         k8s_ca_key: Key of the certificates (PEM) in that ConfigMap.

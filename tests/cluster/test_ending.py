@@ -117,26 +117,62 @@ def test_pod_that_still_runs_is_left_alone_and_named(lab: Lab, here: str, capsys
     wait_for("the claim's end", lambda: not names(lab.cluster, here, CLAIMS, claim))
 
 
-def test_kept_claim_is_freed_from_its_workflow_and_given_back_when_a_retry_succeeds(
-    lab: Lab, here: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "ilab-x", "uid": "1"}
+@pytest.fixture
+def workflow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The owner of what a run on Kubeflow Pipelines makes: a Workflow, in name alone."""
+    kind = {"plural": "workflows", "singular": "workflow", "kind": "Workflow"}
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "workflows.argoproj.io"},
+        "spec": {"group": "argoproj.io", "scope": "Namespaced", "names": kind, "versions": [version]},
+    }
+    lab.cluster.apply(definition)
+    lab.cluster.wait("condition=Established", "crd/workflows.argoproj.io")
+    named = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow"}
+    lab.cluster.apply({**named, "metadata": {"name": "ilab-x", "namespace": lab.namespace}})
+    uid = lab.cluster.get("workflow", "ilab-x", "-n", lab.namespace)["metadata"]["uid"]
+    owner = {**named, "name": "ilab-x", "uid": uid}
     monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    yield owner
+    lab.cluster.kubectl("delete", "crd", "workflows.argoproj.io")
+
+
+def test_kept_claim_is_freed_from_its_workflow_and_given_back_when_a_retry_succeeds(
+    lab: Lab, here: str, workflow: dict[str, str]
+) -> None:
     create_claim("retried", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
 
     def metadata() -> dict[str, Any]:
         found: dict[str, Any] = lab.cluster.get("pvc", "ilab-retried", "-n", here)["metadata"]
         return found
 
-    assert metadata()["ownerReferences"] == [owner]
+    assert metadata()["ownerReferences"] == [workflow]
+    assert metadata()["labels"]["pipeline/runid"] == "retried"
     end_run("retried", "on_failure")
     assert "ownerReferences" not in metadata()
     mark_outcome("retried", "succeeded")
-    assert metadata()["ownerReferences"] == [owner]
+    assert metadata()["ownerReferences"] == [workflow]
     assert metadata()["annotations"][OUTCOME] == "succeeded"
     create_claim("retried", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
     assert OUTCOME not in metadata()["annotations"]
-    end_run("retried", "never")
+    end_run("retried", "on_failure")
+    mark_outcome("retried", "succeeded")
+    lab.cluster.kubectl("delete", "workflow", "ilab-x", "-n", here)
+    wait_for("the claim's end with its Workflow", lambda: not names(lab.cluster, here, CLAIMS, "ilab-retried"))
+
+
+def test_kept_claim_outlives_its_workflow(lab: Lab, here: str, workflow: dict[str, str]) -> None:
+    """The server deletes it a day after the run's end."""
+    for run in ("left", "kept"):
+        create_claim(run, "1Gi", lab.cluster.storage_class, "ReadWriteMany")
+    end_run("kept", "on_failure")
+    lab.cluster.kubectl("delete", "workflow", "ilab-x", "-n", here)
+    wait_for("the other claim's end", lambda: not names(lab.cluster, here, CLAIMS, "ilab-left"))
+    assert "deletionTimestamp" not in lab.cluster.get("pvc", "ilab-kept", "-n", here)["metadata"]
+    end_run("kept", "never")
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.cluster import mounts
 from tests.cluster.cluster import Cluster
 from tests.cluster.guide import Guide, follow
 from tests.cluster.openshift import ACCOUNT, operator_role
+from tests.cluster.pods import pod, pod_spec, wait_until_ended
 
 # `oc project -q` says the project's name; all else in the guide kubectl does as well.
 OC = """#!/bin/sh
@@ -85,13 +87,19 @@ def test_quotas(guide: Guide) -> None:
 
 
 def test_what_stays(guide: Guide) -> None:
+    labels = {"ilab-pipeline/run": "r1", "pipeline/runid": "r1"}
     claim: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "ilab-r1", "namespace": guide.namespace, "labels": {"ilab-pipeline/run": "r1"}},
+        "metadata": {"name": "ilab-r1", "namespace": guide.namespace, "labels": labels},
         "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
     }
     guide.cluster.apply({**claim, "spec": {**claim["spec"], "storageClassName": guide.cluster.storage_class}})
+    spec = pod_spec("true") | {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "ilab-r1"}}]}
+    spec["securityContext"]["runAsUser"] = mounts.ANY_UID
+    ended = pod(guide.namespace, "ended", spec)
+    guide.cluster.apply({**ended, "metadata": {**ended["metadata"], "labels": labels}})
+    wait_until_ended(guide.cluster, guide.namespace, "ended")
     said = guide.run("test_what_stays", replace={"RUN_ID": "r1"})
     assert "ilab-r1" in said and "deleted" in said
     left = guide.cluster.get("pvc", "-n", guide.namespace, "-l", "ilab-pipeline/run=r1")["items"]

@@ -136,17 +136,24 @@ def test_clean_up_deletes_the_runs_jobs_and_its_claim(
     assert how in said
 
 
-def test_kept_claim_outlives_the_workflow_but_not_the_run_object(api: KubernetesApi, capsys: Any) -> None:
+def test_kept_claim_outlives_the_workflow_but_not_the_run_object(
+    api: KubernetesApi, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "1"}
     record = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "2"}
-    run_claim = claim(api, ownerReferences=[workflow])
+    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([workflow]))
+    run_claim = claim(api)
     end("r", "on_failure")
     assert "ownerReferences" not in run_claim["metadata"]
-    assert "it stays until it is deleted; remove it" in capsys.readouterr().out
-    run_claim["metadata"]["ownerReferences"] = [record]
+    said = "it stays until it is deleted; remove it: kubectl -n lab delete pvc,pods -l pipeline/runid=r\n"
+    assert said in capsys.readouterr().out
+    api.objects[CLAIMS].clear()
+    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([record]))
+    run_claim = claim(api)
     end("r", "on_failure")
     assert run_claim["metadata"]["ownerReferences"] == [record]
-    assert "it stays until it or ConfigMap ilab-r is deleted; remove it" in capsys.readouterr().out
+    said = "it stays until it or ConfigMap ilab-r is deleted; remove it: kubectl -n lab delete pvc ilab-r\n"
+    assert said in capsys.readouterr().out
 
 
 def test_finished_pods_that_mount_the_claim_go_with_it(api: KubernetesApi) -> None:  # trap 53

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kubernetes_api import KubernetesApi
-from utils.stages.storage_checks import check_storage, lacks_shared_volumes
+from utils.stages.storage_checks import check_storage, condition_of
 
 DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
 BETA = {"storageclass.beta.kubernetes.io/is-default-class": "true"}
@@ -27,7 +27,7 @@ def add(
         ("nfs", "", ""),
         ("", "", ""),
         ("cephfs", "", ""),
-        ("nsf", "the cluster has no storage class nsf", "perhaps cephfs, nfs; for a volume made by hand"),
+        ("nsf", "the cluster has no storage class nsf", "k8s_storage_class_name: cephfs, nfs"),
         (
             "gp3",
             "gp3 offers no ReadWriteMany: its provisioner ebs.csi.aws.com makes volumes for one node",
@@ -52,9 +52,9 @@ def test_class_is_looked_up(api: KubernetesApi, name: str, problem: str, remedy:
 @pytest.mark.parametrize(
     ("provisioner", "condition"),
     [
-        ("csi.vsphere.vmware.com", "with vSAN file services alone"),
-        ("rancher.io/local-path", "with a sharedFileSystemPath alone"),
-        ("kubernetes.io/no-provisioner", "one made by hand must offer ReadWriteMany"),
+        ("csi.vsphere.vmware.com", "without vSAN file services"),
+        ("rancher.io/local-path", "without a sharedFileSystemPath"),
+        ("kubernetes.io/no-provisioner", "without a volume made by hand"),
     ],
 )
 def test_class_that_may_offer_it_is_a_warning(api: KubernetesApi, provisioner: str, condition: str) -> None:
@@ -68,14 +68,14 @@ def test_default_class_is_checked_like_any_other(api: KubernetesApi) -> None:
     add(api, "gp3", "ebs.csi.aws.com", BETA)
     (finding,) = check_storage("")
     assert "the storage class gp3, the cluster's default, offers no ReadWriteMany" in finding["problem"]
-    assert "the cluster has none that is likely to: install one" in finding["remedy"]
+    assert "there is none, install one" in finding["remedy"]
 
 
 def test_no_default_class_is_an_error_only_where_the_run_names_none(api: KubernetesApi) -> None:
     add(api, "nfs", "nfs.csi.k8s.io", {"storageclass.kubernetes.io/is-default-class": "false"})
     (finding,) = check_storage("")
     assert finding["problem"] == "the cluster has no default storage class, and the run names none"
-    assert "perhaps nfs" in finding["remedy"]
+    assert "k8s_storage_class_name: nfs" in finding["remedy"]
     assert check_storage("nfs") == []
 
 
@@ -108,4 +108,4 @@ def test_on_one_machine_nothing_is_asked(api: KubernetesApi, monkeypatch: pytest
     "provisioner", ["efs.csi.aws.com", "file.csi.azure.com", "nfs.csi.k8s.io", "driver.longhorn.io"]
 )
 def test_unknown_provisioners_and_those_of_files_pass(provisioner: str) -> None:
-    assert not lacks_shared_volumes(provisioner)
+    assert condition_of(provisioner) is None

@@ -161,10 +161,8 @@ def run_on_cluster(
             left = _tidied(run, settings.keep_jobs)
             run.update(state=result.state, error=result.error)
             journal.append("end", state=result.state.value, error=result.error)
-            lost, kept = _lost_and_kept(run)
-            return ClusterResult(
-                result.state, result.error, result.outputs, folder, False, run.finished, lost, kept, left
-            )
+            ended = (result.state, result.error, result.outputs)
+            return ClusterResult(*ended, folder, False, run.finished, *_lost_and_kept(run), left)
 
 
 def _tidied(run: RunObject, keep_jobs: bool) -> ForbiddenError | None:
@@ -309,19 +307,25 @@ def exit_tasks(pipeline: Pipeline) -> tuple[frozenset[str], bool]:
 
 def lost_claims(run: RunObject) -> tuple[str, ...]:
     """Claims that finished tasks wrote to and that are gone, or about to go."""
-    found = {name: get(run.cluster, "PersistentVolumeClaim", name) for name in run.claims()}
-    return tuple(n for n, claim in found.items() if claim is None or "deletionTimestamp" in claim["metadata"])
+    return tuple(name for name in run.claims() if not _is_there(run, name))
+
+
+def _is_there(run: RunObject, claim: str) -> bool:
+    """Whether a claim is there, and not about to go."""
+    found = get(run.cluster, "PersistentVolumeClaim", claim)
+    return found is not None and "deletionTimestamp" not in found["metadata"]
 
 
 def _lost_and_kept(run: RunObject) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Claims of a run that has ended: those that a run that failed would need and that are gone; those that stay."""
+    failed = run.record.state is TaskState.FAILED
     try:
-        lost = lost_claims(run)
+        kept = tuple(name for name in run.mounted_claims() if _is_there(run, name))
     except ForbiddenError:
-        if run.record.state is TaskState.FAILED:
+        if failed:
             raise
         return (), ()  # the run has its result
-    return lost if run.record.state is TaskState.FAILED else (), tuple(n for n in run.claims() if n not in lost)
+    return tuple(name for name in run.claims() if failed and name not in kept), kept
 
 
 def _refuse_lost_claims(run: RunObject) -> None:

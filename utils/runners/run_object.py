@@ -95,6 +95,10 @@ class RunObject:
         """Claims that finished tasks mounted."""
         return sorted({name for one in self.tasks.values() if one.state is TaskState.SUCCEEDED for name in one.claims})
 
+    def mounted_claims(self) -> list[str]:
+        """Claims that any task of the run has mounted."""
+        return sorted({name for one in self.tasks.values() for name in one.claims})
+
     def hold(self) -> None:
         """Take the run over from any other process: this one may replace a pod that is gone, and can't wait to see."""
         now = timestamp(time.time())

@@ -146,7 +146,10 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
     spec: dict = {"accessModes": [access_mode], "resources": {"requests": {"storage": size}}}
     if storage_class:
         spec["storageClassName"] = storage_class
-    metadata = {"name": name, "labels": {"ilab-pipeline/run": run_id}, "ownerReferences": run_owners(namespace)}
+    owners, labels = run_owners(namespace), {"ilab-pipeline/run": run_id}
+    if "Workflow" in [owner["kind"] for owner in owners]:
+        labels["pipeline/runid"] = run_id  # as the pods of Kubeflow Pipelines have it: one command removes both
+    metadata = {"name": name, "labels": labels, "ownerReferences": owners}
     manifest = {"metadata": metadata, "spec": spec}
     found = make_claim(namespace, manifest)
     if found:

@@ -42,7 +42,9 @@ def mark_outcome(run_id: str, outcome: str) -> None:
         return
     print(f"how the run ended could not be noted on its volume claim {name} ({problem})", flush=True)
     print("  the results are as they are; k8s_keep_volume=on_failure keeps the volume, as after a failure", flush=True)
-    print(f"  let the account patch persistentvolumeclaims; remove the volume: kubectl delete pvc {name}", flush=True)
+    print(
+        "  let the account patch persistentvolumeclaims; the log of clean up says how to remove the volume", flush=True
+    )
 
 
 def is_kept(keep_volume: str, outcome: str) -> bool:
@@ -126,10 +128,14 @@ def delete_training_jobs(namespace: str, label: str) -> list:
 
 
 def end_claim(namespace: str, name: str, keep_volume: str) -> list:
-    """Delete or keep the run's claim, and say which and why; returns what could not be done."""
+    """Delete or keep the run's claim, and say which and why; returns what could not be done.
+
+    The finished pods that mount a claim that is kept stay as well, with their logs.
+    """
     from kubernetes import client
 
-    core, outcome, claim = client.CoreV1Api(), "", None
+    core, outcome = client.CoreV1Api(), ""
+    claim: Any = None
     try:
         claim = kube_call(core.read_namespaced_persistent_volume_claim, name, namespace)
         outcome = (claim.metadata.annotations or {}).get("ilab-pipeline/outcome", "")
@@ -140,8 +146,10 @@ def end_claim(namespace: str, name: str, keep_volume: str) -> list:
         if keep_volume != "never":
             return [f"volume claim {name}, which is kept, could not be read: {error.status} {error.reason}"]
     if is_kept(keep_volume, outcome):
+        run = (claim.metadata.labels or {}).get("pipeline/runid")
+        what = f"pvc,pods -l pipeline/runid={run}" if run else f"pvc {name}"
         print(f"{in_words(outcome)}; k8s_keep_volume={keep_volume} keeps its volume claim {name}", flush=True)
-        print(f"  {keep_claim(namespace, claim)}; remove it: kubectl -n {namespace} delete pvc {name}", flush=True)
+        print(f"  {keep_claim(namespace, claim)}; remove it: kubectl -n {namespace} delete {what}", flush=True)
         return []
     try:
         kube_call(core.delete_namespaced_persistent_volume_claim, name, namespace)
