@@ -33,6 +33,10 @@ test: setup notebook ## Run the fast tests
 e2e: setup stages ## Run the demo at its smallest, and tests on what it made
 	$(VENV)/bin/python -m pytest tests/e2e
 
+e2e-images: setup instructlab ## Run the demo, SDG and training with the libraries of the InstructLab image
+	ILAB_PYTHON=$(INSTRUCTLAB)/bin/python $(VENV)/bin/python -m pytest \
+	  tests/e2e/test_demo.py tests/e2e/test_sdg.py tests/e2e/test_training.py
+
 e2e-cluster: setup stages standalone ## Run the tests on that Kubernetes, started for them if it is down
 	$(VENV)/bin/python -m tests.cluster test
 
@@ -63,7 +67,7 @@ docs: setup ## Write the generated pages of docs/
 	$(VENV)/bin/ilab-pipeline docs
 
 lock: setup ## Pin requirements/*.in again
-	@for name in uv base dev stages images/notebook images/instructlab; do \
+	@for name in uv base dev stages images/notebook images/instructlab images/container images/flash-attn; do \
 	  $(VENV)/bin/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 

@@ -58,7 +58,7 @@ def _pair(pair: str) -> tuple[str, str]:
     if not equals or not _REFERENCE.fullmatch(reference):
         raise UsageError(
             f"--image {pair}: {reference!r} is no reference of an image" if equals else f"--image {pair}: no NAME=REF",
-            f"NAME is {', '.join(IMAGES)} or all; REF is [REGISTRY/]REPOSITORY[:TAG][@sha256:DIGEST]",
+            "NAME is instructlab, notebook or all; REF is [REGISTRY/]REPOSITORY[:TAG][@sha256:DIGEST]",
             "docs/images.md tells which image runs which task",
         )
     return name if "/" in name else name.lower(), reference

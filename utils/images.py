@@ -24,3 +24,10 @@ WORKBENCH = (
 NFS_SERVER = (
     "docker.io/itsthenetwork/nfs-server-alpine@sha256:7fa99ae65c23c5af87dd4300e543a86b119ed15ba61422444207efc7abd0ba20"
 )
+
+# Below: what images/Containerfile is built from. Nothing is deployed from them.
+
+# The CUDA compiler, for flash attention (12.4.1-devel-ubuntu22.04).
+CUDA_BUILD = "docker.io/nvidia/cuda@sha256:da6791294b0b04d7e65d87b7451d6f2390b4d36225ab0701ee7dfec5769829f5"
+# The CUDA libraries that the image runs with (12.4.1-runtime-ubuntu22.04).
+CUDA_RUN = "docker.io/nvidia/cuda@sha256:517da2300c184c9999ec203c2665244bdebd3578d12fcc7065e83667932643d9"

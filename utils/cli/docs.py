@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from utils.cli.flag_table import with_flag_tables
-from utils.cli.image_list import image_uses, with_image_list
+from utils.cli.image_list import image_tasks, image_uses, with_image_list, with_task_table
 from utils.errors import PipelineError
 from utils.ir.model import Parameter
 
@@ -51,12 +51,21 @@ def pages(root: Path) -> dict[Path, Callable[[], str]]:
         root / "docs" / "commands.md": commands_page,
         root / "docs" / "standalone.md": lambda: with_flag_tables((root / "docs" / "standalone.md").read_text()),
         root / "docs" / "disconnected.md": lambda: _disconnected_page(root),
+        root / "docs" / "images.md": lambda: _images_page(root),
     }
 
 
 def _disconnected_page(root: Path) -> str:
     page, images = root / "docs" / "disconnected.md", root / "utils" / "images.py"
     return with_image_list(page.read_text(), image_uses(images.read_text()))
+
+
+def _images_page(root: Path) -> str:
+    from utils.image_choice import IMAGES
+    from utils.ir.load import load
+
+    page = (root / "docs" / "images.md").read_text()
+    return with_task_table(page, image_tasks(load(root / "pipeline.yaml"), IMAGES))
 
 
 def _parameters_of_checkout(root: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.cli.compile import root
 
-GUIDES = ("kubernetes.md", "openshift.md", "disconnected.md")
+GUIDES = ("kubernetes.md", "openshift.md", "disconnected.md", "images.md")
 _FENCE = re.compile(r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
