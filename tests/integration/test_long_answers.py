@@ -89,9 +89,11 @@ def test_a_server_that_is_slow_is_a_warning(serve: Callable[..., Server]) -> Non
         ("https://mixtral-predictor.ilab.svc.cluster.local:8443/v1", True),
         ("http://127.0.0.1:8080/v1", False),
         ("http://localhost:8080/v1", False),
+        ("http://10.130.2.7:8080/v1", False),
+        ("http://[fd00::7]:8080/v1", False),
     ],
 )
-def test_only_a_server_of_this_machine_has_nothing_before_it(endpoint: str, answer: bool) -> None:
+def test_a_server_by_its_address_has_no_route_before_it(endpoint: str, answer: bool) -> None:
     assert behind_proxy(endpoint) is answer
 
 

@@ -6,8 +6,8 @@ from utils.stages.credentials import model_server
 
 
 def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list:
-    """A short completion from the teacher or the judge, three tries, long enough for a model that is cold; then, unless
-    it runs on this machine, one of the length that the run asks for.
+    """A short completion from the teacher or the judge, three tries, long enough for a model that is cold; then, where
+    a proxy may stand before it, one of the length that the run asks for.
 
     Args:
         role: `teacher` or `judge`.
@@ -88,11 +88,18 @@ def post_completion(server: dict, path: str, ca: str, text: str, tokens: int, se
 
 
 def behind_proxy(endpoint: str) -> bool:
-    """Whether something may stand between here and a server that ends long requests: not on this machine."""
+    """Whether something may stand before the server that ends long requests: a Route is found by its name, so not when
+    the endpoint is an IP address or this machine.
+    """
+    import ipaddress
     from urllib.parse import urlsplit
 
     host = urlsplit(endpoint).hostname or ""
-    return host != "localhost" and not host.startswith("127.")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host != "localhost"
+    return False
 
 
 def long_answer(server: dict, role: str, path: str, ca: str, seconds: float) -> list:
