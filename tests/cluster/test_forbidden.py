@@ -145,6 +145,7 @@ OTHERS = {
     ("persistentvolumeclaims", "get"),
     ("persistentvolumeclaims", "patch"),
     ("pytorchjobs", "delete"),
+    ("localqueues", "get"),
 }
 
 

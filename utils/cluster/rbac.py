@@ -25,6 +25,8 @@ _RULES = (
     ("", "persistentvolumeclaims", ("create", "get", "patch", "delete")),
     # Training in several pods.
     ("kubeflow.org", "pytorchjobs", ("create", "get", "list", "delete")),
+    # Whether the queue that GPUs are asked of is there.
+    ("kueue.x-k8s.io", "localqueues", ("get",)),
 )
 
 

@@ -1,6 +1,7 @@
 """Whether the queue (Kueue) that GPUs are asked of is there, and whether evaluation's pods wait in it as well."""
 
 from utils.stages.claims import kube_call, kube_namespace
+from utils.stages.rights import account_name, grant_command
 
 
 def check_queue(queue: str, labelled: str) -> list:
@@ -42,5 +43,7 @@ def queue_findings(queue: str) -> list:
         if error.status == 404:
             return [{"problem": f"there is no LocalQueue {queue!r} in {namespace}", "remedy": look}]
         problem = f"whether {namespace} has a LocalQueue {queue!r} can't be seen ({error.status} {error.reason})"
+        if error.status == 403:
+            look += "; " + grant_command(namespace, account_name() or "ACCOUNT", group, "localqueues", ["get"])
         return [{"level": "warning", "problem": problem, "remedy": look}]
     return []

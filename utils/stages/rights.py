@@ -6,9 +6,10 @@ from utils.stages.claims import kube_call, kube_namespace
 def rights_of_run(launcher: str) -> list:
     """All that a run's tasks do in the cluster: (API group, resource, verbs, loss).
 
-    `loss` is what a run does without when it lacks the verbs; "" when it can't do without them. Storage classes are not
-    here: the check of storage reads them, and says so where it may not. Whoever lets a task ask for more adds it here,
-    to the Role in utils/cluster/rbac.py and, where OpenShift AI's own Role for runs lacks it, to manifests/openshift.
+    `loss` is what a run does without when it lacks the verbs; "" when it can't do without them. Storage classes and
+    queues are not here: the checks of these read them, and say so where they may not. Whoever lets a task ask for more
+    adds it here, to the Role in utils/cluster/rbac.py and, where OpenShift AI's own Role for runs lacks it, to
+    manifests/openshift.
     """
     trains = launcher == "pytorchjob"
     rights = [
