@@ -4,6 +4,7 @@ Each family goes through data import, data processing, two training steps and li
 trainer, which is torchrun's elsewhere, is forked from it, so that the libraries are imported once.
 """
 
+import importlib.util
 import json
 import os
 import sys
@@ -155,7 +156,7 @@ def train_steps(data_dir: Path, phase: int) -> dict[str, Any]:
         "max_batch_len": 2000, "max_seq_len": 1000, "seed": 42, "keep_checkpoints": 0, "cpu_offload": False,
         "num_workers": 1, "gpu_per_worker": 0, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
         "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "",
-        "pending_timeout": "1m", "timeout": "30m", "force": False,
+        "queue": "", "queue_timeout": "24h", "pending_timeout": "1m", "timeout": "30m", "force": False,
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=Metrics(), **options)
@@ -217,7 +218,7 @@ def main(work: Path) -> None:
     taxonomy = make_taxonomy(work)
     seen = {name: run_family(work, name, taxonomy) for name in families()}
     file = seen["file"]
-    for kind, folder in file["folders"].items():
+    for kind, folder in file["folders"].items() if importlib.util.find_spec("xllamacpp") else ():
         file[f"served_{kind}"] = served_prompt(folder, work / f"served-{kind}", file["template_file"])
     print(json.dumps(seen))
 

@@ -211,17 +211,11 @@ def token_of(node: Any) -> list:
     return [given["token"], given.get("add_to_tokenizer") is True]
 
 
-def render_example(template: str, variables: dict, where: str) -> str:
-    """A conversation of system, user and assistant in a chat template.
+def template_environment() -> Any:
+    """Jinja as transformers has it for chat templates.
 
-    Jinja as transformers has it: an immutable sandbox, with raise_exception, strftime_now, tojson, loop controls and
-    generation blocks. The filter `attr` is left out: it led out of the sandbox before Jinja 3.1.6.
-
-    Args:
-        variables: the special tokens, bos_token and so on.
-
-    Raises:
-        SystemExit: the template fails, or leaves out what was said.
+    An immutable sandbox with raise_exception, strftime_now, tojson, loop controls and generation blocks. The filter
+    `attr` is left out: it led out of the sandbox before Jinja 3.1.6.
     """
     import datetime
     import json
@@ -249,31 +243,47 @@ def render_example(template: str, variables: dict, where: str) -> str:
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    return environment
+
+
+def render_example(template: str, variables: dict, where: str, seconds: float = 10.0) -> str:
+    """A conversation of system, user and assistant in a chat template. Call it in the main thread.
+
+    Args:
+        variables: the special tokens, bos_token and so on.
+        where: what messages call the template.
+        seconds: how long it may take.
+
+    Raises:
+        SystemExit: the template fails, never ends, or leaves out what was said.
+    """
+    import signal
+
+    import jinja2
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds:g} s")
+
+    wrong = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
     said = {"system": "You answer in one sentence.", "user": "What colour is a clear sky?", "assistant": "It is blue."}
     messages = [{"role": role, "content": text} for role, text in said.items()]
-    text, problem = "", ""
+    text = problem = ""
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
+        compiled = template_environment().from_string(template)
         for asked in (True, False):
-            text = ""
-            turns = messages[:2] if asked else messages
-            parts = environment.from_string(template).generate(
-                messages=turns, add_generation_prompt=asked, tools=None, documents=None, **variables
-            )
-            for part in parts:
+            text, turns = "", messages[:2] if asked else messages
+            given = {"messages": turns, "add_generation_prompt": asked, "tools": None, "documents": None, **variables}
+            for part in compiled.generate(**given):
                 text += part
                 if len(text) > 1 << 16:
                     raise OverflowError(f"it makes more than {1 << 16} characters of three short sentences")
-    except (
-        jinja2.TemplateError,
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except (*wrong, TimeoutError, RecursionError, MemoryError) as error:
         problem = f"{type(error).__name__}: {error}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     lost = [role for role, words in said.items() if words not in text]
     if problem or lost:
         raise failure(

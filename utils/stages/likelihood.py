@@ -120,7 +120,10 @@ def model_likelihood(model_dir: str, rows: list, shown: list, template: str) -> 
         tokenizer.padding_side, tokenizer.pad_token = "left", tokenizer.pad_token or tokenizer.eos_token
         prompts = [prompt(rows[i]) for i in shown]
         batch = tokenizer(prompts, add_special_tokens=False, padding=True, return_tensors="pt").to(model.device)
-        output = model.generate(**batch, max_new_tokens=60, do_sample=False)
+        # A checkpoint's generation_config.json may still name the end that the base had.
+        ends = model.generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        output = model.generate(**batch, max_new_tokens=60, do_sample=False, eos_token_id=sorted(ends) or None)
         texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         measured["answers"] = [text.strip() for text in texts]
     return measured

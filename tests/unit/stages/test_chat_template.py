@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from utils.stages import serving
-from utils.stages.chat_template import choose_chat_template
+from utils.stages.chat_template import choose_chat_template, render_example
 from utils.stages.chat_template_files import chat_template_choice, chat_template_file
 from utils.stages.marker import write_marker
 
@@ -106,6 +106,12 @@ def test_a_template_in_which_no_conversation_can_be_written_is_found_at_once(
     """Trap 69: found in data import, not after the teacher's hours."""
     with pytest.raises(SystemExit, match=cause):
         choose_chat_template(volume(tmp_path, {"chat_template": template}), "")
+
+
+def test_a_template_that_does_not_end_is_stopped() -> None:
+    loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    with pytest.raises(SystemExit, match="takes longer than 0.1 s"):
+        render_example(loops, {}, "here", 0.1)
 
 
 @pytest.mark.parametrize(
