@@ -45,6 +45,8 @@ I1126 04:02:29.123456       1 launcher_v2.go:185] input ComponentSpec:{{}}
 {ERROR}E1126 04:02:31.000001       1 launcher_v2.go:720] Component failed to execute successfully: exit status 1
 I1126 04:02:31.123456       1 launcher_v2.go:212] publish success.
 F1126 04:02:31.223456       1 main.go:57] failed to execute component: exit status 1
+time="2026-11-26T04:02:32.007Z" level=info msg="sub-process exited" argo=true error="<nil>"
+Error: exit status 1
 """
 EXPECTED = "error: 1 prerequisite is not met\n  cause: teacher\n    - teacher: the teacher refuses the token (401)\n"
 
@@ -91,22 +93,29 @@ def explained(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("release", "source"),
+    ("release", "multi_user", "cluster", "source"),
     [
-        ("2.16.1", "artifact executor-logs"),
-        ("2.14.3", "log of the pod small-x7k2p-metadata-0-1-system-container-impl-"),
-        ("2.5.0", "log of the pod small-x7k2p-system-container-impl-"),
+        ("2.16.1", False, False, "artifact executor-logs"),
+        ("2.14.3", True, False, "log of the pod small-x7k2p-metadata-0-1-system-container-impl-"),
+        ("2.5.0", True, False, "log of the pod small-x7k2p-system-container-impl-"),
+        ("2.14.3", False, True, "log of the pod small-x7k2p-metadata-0-1-system-container-impl-"),
+        ("2.5.0", False, True, "log of the pod small-x7k2p-system-container-impl-"),
     ],
 )
-def test_the_findings_of_prerequisites_are_printed_without_any_right_in_the_cluster(
+def test_the_findings_of_prerequisites_are_printed(
     start: Callable[..., FakeServer],
     package: Pipeline,
     capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
     release: str,
+    multi_user: bool,
+    cluster: bool,
     source: str,
 ) -> None:
-    """The pipeline server alone is asked: for the artifact, kept of failed tasks since KFP 2.16, else for the log."""
-    server = start(release, logs={"prerequisites": LOG})
+    """By the server: the artifact, kept of failed tasks since KFP 2.16, or a multi-user server's log; else the pod."""
+    server = start(release, logs={"prerequisites": LOG}, multi_user=multi_user)
+    if cluster:
+        kubeconfig(server.url)
     told = explained(server, package, capsys)
     assert TABLE.strip() in told
     assert EXPECTED in told
@@ -118,7 +127,7 @@ def test_the_findings_of_prerequisites_are_printed_without_any_right_in_the_clus
 def test_an_object_store_out_of_reach_is_no_obstacle(
     start: Callable[..., FakeServer], package: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = start(logs={"prerequisites": LOG}, store_away=True)
+    server = start(logs={"prerequisites": LOG}, store_away=True, multi_user=True)
     told = explained(server, package, capsys)
     assert EXPECTED in told
     assert "read from: log of the pod" in told
@@ -141,7 +150,7 @@ def test_the_pods_log_comes_from_the_cluster_when_the_server_can_not_read_it(
     kubeconfig: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = start("2.5.0", logs={"prerequisites": LOG})
+    server = start("2.5.0", logs={"prerequisites": LOG}, multi_user=True)
     kubeconfig(server.url)
     error = '{"error_message":"Failed to read logs for run: forbidden"}'
     monkeypatch.setattr(server, "_server_log", lambda run_id, pod: (200, error))
@@ -197,7 +206,7 @@ def test_an_exception_is_named(
 ) -> None:
     trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nRuntimeError: CUDA out of memory\n'
     tasks = {"prerequisites": "SUCCEEDED", "train": "FAILED"}
-    told = explained(start("2.5.0", tasks, logs={"train": trace}), package, capsys, code=1)
+    told = explained(start("2.5.0", tasks, logs={"train": trace}, multi_user=True), package, capsys, code=1)
     assert "error: RuntimeError: CUDA out of memory\n" in told
 
 

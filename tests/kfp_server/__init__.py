@@ -16,7 +16,8 @@ AI 2.25), 2.14.3 (3.0 to 3.3), 2.16.0 and 2.16.1 (3.4, 3.5), folder backend/src;
 | a failed task's output artifacts are not uploaded; its `executor-logs` since 2.16, before nothing at all | seen; v2/component/launcher_v2.go `executeV2` at the three tags |
 | artifacts: list by namespace, GET with view=DOWNLOAD gives a signed URL; OpenShift AI's servers alone | opendatahub-io/data-science-pipelines artifact_server.go, artifacts.proto |
 | an artifact's path: root/pipeline/run id/task/random/name | v2/metadata `GenerateOutputURI`, v2/driver `provisionOutputs` |
-| `/apis/v1alpha1/runs/R/nodes/POD/log` reads the pod with the server's account; 200 in any case, an error is appended | server/run_log_server.go `ReadRunLogV1`; the operator's Role lets it get pods/log |
+| `/apis/v1alpha1/runs/R/nodes/POD/log` reads the pod with the server's account, on multi-user servers alone: others look in the namespace ""; 200 in any case, an error is appended | seen; server/run_log_server.go `ReadRunLogV1`, resource_manager.go `getNamespaceFromRunId` |
+| a task's log holds the launcher's lines (glog's form) and the emissary's (time=… argo=true, "Error: exit status 1") | seen |
 | parameters: wrong types, unknown and missing names are 400 | template/v2_template.go `validatePipelineJobInputs` |
 | `pipelineInfo.name` empty: 400; another schema than 2.1.0: 400 | v2_template.go `NewV2SpecTemplate` |
 | `PipelineTaskFinalStatus` with 2.5.0: 500 "task final status not supported yet" | seen |

@@ -203,7 +203,7 @@ class KfpServer(AnsweringServer):
         return 200, run.logs.get(task, "")
 
     def _server_log(self, run_id: str, pod: str) -> Answer:
-        text = self._run(run_id).log(pod)
+        text = self._run(run_id).log(pod) if self.multi_user else None
         return 200, json.dumps({"error_message": f"Failed to read logs for run {run_id}"}) if text is None else text
 
     def _kubernetes(self, parts: list[str], query: dict[str, str]) -> Answer:

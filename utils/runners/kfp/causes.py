@@ -28,8 +28,10 @@ _PATIENCE = 10.0
 _PAGES = 3
 _LOG_BYTES = 512 << 10
 _LOG_LINES = 2000
-# What the launcher writes into the same log, with the time of glog.
-_LAUNCHER = re.compile(r"^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ ")
+# What the launcher of KFP and the emissary of Argo write into the same log.
+_LAUNCHER = re.compile(
+    r"^([IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ |time=\S+ level=\w+ msg=.* argo=true|Error: exit status \d+$)"
+)
 # What Argo writes before the reason of a pod that could not be made.
 _WRAPPED = re.compile(r"^task '[^']*' errored: ")
 _ENDED = "the task ended with an error that its log does not name"
@@ -108,8 +110,9 @@ class Causes:
         return {path: number for path, number in paths.items() if f"/{_LOG_ARTIFACT}" in path}
 
     def _from_server(self, task: TaskReport) -> Cause | None:
-        """From the pod's log, which the pipeline server reads with its own account."""
-        for pod in task.pods:
+        """From the pod's log, which a multi-user server reads with its own account."""
+        # Others look for the pod in the namespace "", in vain.
+        for pod in task.pods if self._connection.multi_user else ():
             text = self._connection.get_text(f"/apis/v1alpha1/runs/{self._run_id}/nodes/{pod}/log")
             # It answers 200 in any case, and appends what went wrong.
             if text and '{"error_message":' not in text[-4096:]:

@@ -74,10 +74,14 @@ class Connection:
         self.client = api.ApiClient(settings)
 
     @cached_property
+    def multi_user(self) -> bool:
+        """Whether the server has users with a namespace each; on OpenShift AI every project has its own server."""
+        return bool(self.call(api.HealthzServiceApi(self.client).healthz_service_get_healthz).multi_user)
+
+    @property
     def namespace(self) -> dict[str, str]:
         """The argument `namespace` of requests: the user's own on a multi-user server, else none."""
-        multi_user = self.call(api.HealthzServiceApi(self.client).healthz_service_get_healthz).multi_user
-        return {"namespace": self.server.namespace} if multi_user and self.server.namespace else {}
+        return {"namespace": self.server.namespace} if self.server.namespace and self.multi_user else {}
 
     def call(self, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """What an operation of the generated client returns.
