@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.final_eval import final_eval
 from components.mt_bench import mt_bench
 from utils.demo.base_model import packaged_gguf

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.sdg import sdg
 from utils.demo.base_model import packaged_gguf
 from utils.demo.taxonomy import EXAMPLES, make_taxonomy

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.data_processing import data_processing
 from components.train import train
 from utils.demo.base_model import packaged_gguf

@@ -115,10 +115,10 @@ def test_finished_phase_returns_at_once(trained: Path) -> None:
 
 @pytest.fixture
 def small_disk(volume: Path, tmp_path: Path) -> Iterator[Path]:
-    """The processed volume on a file system of 160 MB."""
+    """The processed volume on a small file system."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=640m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("mounting a file system needs root")
     for name in ("model", "processed", "done"):
         shutil.copytree(volume / name, disk / name)

@@ -20,12 +20,23 @@ def main() -> None:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while others compute cost a factor of 2 to 5
     os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling takes longer than packing a few rows
     version = importlib.metadata.version("instructlab-training")
-    if not version.startswith("0.16."):
-        raise SystemExit(f"training on CPU was made for instructlab-training 0.16, this is {version}: use a GPU")
+    prepare = {"0.10": prepare_0_10, "0.16": prepare_0_16}.get(".".join(version.split(".")[:2]))
+    if prepare is None:
+        raise SystemExit(
+            f"training on CPU was made for instructlab-training 0.10 and 0.16, this is {version}: use a GPU"
+        )
+    import torch
+
+    torch.cuda.set_device = lambda *_: None
+    torch.cuda.memory_stats = lambda *_: {"num_alloc_retries": 0}
+    torch.Tensor.cuda = lambda tensor, *_: tensor
+    prepare(cpu_accelerator())
+    runpy.run_module("instructlab.training.main_ds", run_name="__main__", alter_sys=True)
+
+
+def cpu_accelerator() -> type:
+    """accelerate's Accelerator, on the CPU whatever it is asked for."""
     import accelerate
-    import instructlab.training.accelerator as library
-    import instructlab.training.batch_loss_manager as losses
-    import instructlab.training.sampler as sampler
     import torch
 
     class CpuAccelerator(accelerate.Accelerator):
@@ -34,18 +45,29 @@ def main() -> None:
             super().__init__(cpu=True, mixed_precision="bf16" if fast else "no")
 
         def prepare(self, model: Any, *others: Any, **options: Any) -> Any:
+            # The library prepares the model, then the model with the rest: it must be wrapped and kept only once.
+            if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+                rest = super().prepare(*others, **options)
+                return (model, *(rest if len(others) > 1 else (rest,)))
             if hasattr(model, "gradient_checkpointing_disable") and model.num_parameters() < 500_000_000:
                 model.gradient_checkpointing_disable()  # it halves the memory of activations for a third more time
-            prepared = super().prepare(model.float(), *others, **options)
-            del self._models[:-1]  # prepared twice by the library, it would be saved twice in each full state
-            return prepared
+            return super().prepare(model.float(), *others, **options)
 
-        def get_state_dict(self, model: Any, unwrap: bool = True) -> dict:
-            state = super().get_state_dict(model, unwrap)
-            return {name.removeprefix("module."): state[name] for name in state} if unwrap else state
+        def save_model(self, model: Any, save_directory: Any, *arguments: Any, **options: Any) -> None:
+            super().save_model(getattr(model, "module", model), save_directory, *arguments, **options)
 
         def save_state(self, output_dir: Any) -> str:
             return super().save_state(output_dir, safe_serialization=False)
+
+    return CpuAccelerator
+
+
+def prepare_0_16(accelerator: type) -> None:
+    """Replace what version 0.16 does on GPUs alone."""
+    import instructlab.training.accelerator as library
+    import instructlab.training.batch_loss_manager as losses
+    import instructlab.training.sampler as sampler
+    import torch
 
     def on_cpu(self: Any, *arguments: Any, **options: Any) -> None:
         start(self, *arguments, **options)
@@ -54,11 +76,36 @@ def main() -> None:
     start, loader = losses.BatchLossManager.__init__, sampler.get_data_loader
     losses.BatchLossManager.__init__ = on_cpu
     sampler.get_data_loader = lambda **options: loader(**{**options, "num_workers": 0})
-    library.TransformersAccel = CpuAccelerator
-    torch.cuda.set_device = lambda *_: None
-    torch.cuda.memory_stats = lambda *_: {"num_alloc_retries": 0}
-    torch.Tensor.cuda = lambda tensor, *_: tensor
-    runpy.run_module("instructlab.training.main_ds", run_name="__main__", alter_sys=True)
+    library.TransformersAccel = accelerator
+
+
+def prepare_0_10(accelerator: type) -> None:
+    """Replace what version 0.10, that of the pipeline's image, does on GPUs alone."""
+    import instructlab.training.multipack_sampler as packing
+    import instructlab.training.setup_accelerator as library
+    import instructlab.training.token_dataset as rows
+    import torch
+
+    def longest(dataset: Any, samples_per_minibatch: float, *arguments: Any, **options: Any) -> int:
+        # With the whole data set in one batch the library looks for a length for ever.
+        if samples_per_minibatch >= len(dataset):
+            return int(dataset.get_lengths().max()) * len(dataset)
+        return int(search(dataset, samples_per_minibatch, *arguments, **options))
+
+    search, loader, join = (
+        packing.find_max_pack_len_with_padding,
+        rows.setup_dataloader,
+        torch.distributed.init_process_group,
+    )
+    to = torch.Tensor.to
+    packing.find_max_pack_len_with_padding = longest
+    rows.setup_dataloader = lambda *arguments, **options: loader(*arguments, **{**options, "num_workers": 0})
+    library.Accelerator = accelerator
+    torch.distributed.init_process_group = lambda *_, **options: join("gloo", **options)
+    # Rows go to a GPU by its number.
+    torch.Tensor.to = lambda tensor, *where, **options: (
+        tensor if where and type(where[0]) is int else to(tensor, *where, **options)
+    )
 
 
 if __name__ == "__main__":
