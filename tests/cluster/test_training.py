@@ -84,9 +84,15 @@ class Training:
             self.launcher = subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT)
         return self.launcher
 
-    def train(self) -> "subprocess.Popen[bytes]":
+    def train(self, **options: Any) -> "subprocess.Popen[bytes]":
         # Pods mount the claim where this machine has it: the launcher here and the trainers there see the same paths.
-        return self.start(data_dir=str(self.volume), volume_claim=f"ilab-{self.run_id}", **OPTIONS)
+        place = {"data_dir": str(self.volume), "volume_claim": f"ilab-{self.run_id}"}
+        return self.start(**place, **{**OPTIONS, **options})
+
+    def suspend(self, value: bool) -> None:
+        """Do as Kueue does, which this cluster lacks: it suspends a job with its label, and lets it go in its turn."""
+        patch = json.dumps({"spec": {"runPolicy": {"suspend": value}}})
+        self.cluster.kubectl("patch", "pytorchjob", self.job, "-n", self.namespace, "--type=merge", "-p", patch)
 
     def uid(self, kind: str, name: str) -> str:
         path = "jsonpath={.metadata.uid}"
@@ -145,6 +151,21 @@ def test_training_goes_on_after_a_killed_pod_and_a_killed_launcher(training: Tra
     assert training.uid("pytorchjob", training.job) == second
     assert f"going on after {Path(states[0]).name.rpartition('_')[0]}_" in training.log
     assert training.log.count("training is started again") == 1
+    training.check_result()
+
+
+def test_training_that_its_queue_takes_back_waits_and_succeeds(training: Training) -> None:
+    launcher = training.train(queue="gpus", pending_timeout="1m")
+    wait_for("the job", lambda: bool(training.uid("pytorchjob", training.job)))
+    job = training.cluster.get("pytorchjob", training.job, "-n", training.namespace)
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    training.suspend(True)
+    wait_for("news of the queue", lambda: "waiting in the queue gpus" in training.log)
+    wait_for("the end of its pods", lambda: not training.uid("pod", f"{training.job}-master-0"))
+    training.suspend(False)
+    assert launcher.wait(2 * PATIENCE) == 0, training.log
+    assert "all training pods have started" in training.log.partition("waiting in the queue gpus")[2]
+    assert "is started again" not in training.log
     training.check_result()
 
 
