@@ -50,10 +50,8 @@ def check_storage(storage_class: str) -> list:
     try:
         found = kube_call(client.StorageV1Api().list_storage_class).items
     except client.ApiException as error:
-        problem = (
-            f"the storage classes can't be read ({error.status} {error.reason}): whether one offers ReadWriteMany is \
-unknown"
-        )
+        why = f"{error.status} {error.reason}"
+        problem = f"the storage classes can't be read ({why}): whether one offers ReadWriteMany is unknown"
         remedy = "look with kubectl get storageclass"
         if error.status == 403:
             account = account_name() or "ACCOUNT"
