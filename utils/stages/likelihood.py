@@ -119,7 +119,12 @@ def model_likelihood(model_dir: str, rows: list, shown: list, template: str) -> 
         # All at once, padded on the left so that every answer starts at the end.
         tokenizer.padding_side, tokenizer.pad_token = "left", tokenizer.pad_token or tokenizer.eos_token
         prompts = [prompt(rows[i]) for i in shown]
-        batch = tokenizer(prompts, add_special_tokens=False, padding=True, return_tensors="pt").to(model.device)
+        options = {
+            "add_special_tokens": False,
+            "return_token_type_ids": False,
+            "padding": True,
+        }  # transformers 4 gives them
+        batch = tokenizer(prompts, **options, return_tensors="pt").to(model.device)
         # A checkpoint's generation_config.json may still name the end that the base had.
         ends = model.generation_config.eos_token_id
         ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
