@@ -1,7 +1,7 @@
 """Submitting to a Kubeflow Pipelines server, over HTTP: the server of `tests.kfp_server`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,27 +217,33 @@ def test_waiting_ends_with_the_outcome_as_exit_code(
     assert printed in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("seen", [True, False], ids=["seen by us", "in the history alone"])
+@pytest.mark.parametrize("sign", ["seen", "history", "Workflow"])
 def test_a_stopped_run_is_told_from_a_failed_one(
     server: FakeServer,
     package: Pipeline,
+    kubeconfig: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    seen: bool,
+    sign: str,
 ) -> None:
-    """The server says FAILED of both; it said CANCELING before."""
+    """The server says FAILED of both. CANCELING before is seen, or in its history, or neither if it was quick."""
     server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING"))]
+    if sign == "Workflow":
+        kubeconfig(server.url)
     answer = server.answer
 
     def stop_after_first(method: str, path: str, body: Any) -> tuple[int, Any]:
         given = answer(method, path, body)
         if method == "GET" and "/runs/" in path and not server.runs[0].stopped:
-            assert answer("POST", f"/apis/v2beta1/runs/{server.runs[0].id}:terminate", {}) == (200, {})
-            if not seen:
-                server.runs[0].answer()
+            run = server.runs[0]
+            assert answer("POST", f"/apis/v2beta1/runs/{run.id}:terminate", {}) == (200, {})
+            if sign == "seen":
+                run.history.clear()
+                run.history.append("RUNNING")
             else:
-                server.runs[0].history.clear()
-                server.runs[0].history.append("RUNNING")
+                run.answer()
+            if sign == "Workflow":
+                run.history.remove("CANCELING")
         return given
 
     monkeypatch.setattr(server, "answer", stop_after_first)

@@ -11,7 +11,7 @@ AI 2.25), 2.14.3 (3.0 to 3.3), 2.16.0 and 2.16.1 (3.4, 3.5), folder backend/src;
 | display_name of a task's node is the task's key | dag.go: the Argo task is named after the key |
 | a task whose driver fails, or that another one's failure keeps from running: Omitted in Argo, without a state in the API | seen; dag.go: X depends on `X-driver.Succeeded` |
 | an entry of the history without a state follows the first | seen |
-| terminate: CANCELING at once, then FAILED, never CANCELED; the history has CANCELING when the agent reported in time | seen; storage/run_store.go `TerminateRun` (does not append to the history), `ReportWorkflowResource`, workflow.go `IsTerminating` |
+| terminate: CANCELING at once, then FAILED, never CANCELED; the history has CANCELING when the agent reported in time (a run stopped after 15 s had PENDING, RUNNING, FAILED), the Workflow's activeDeadlineSeconds is 0 | seen; storage/run_store.go `TerminateRun` (does not append to the history), `ReportWorkflowResource`, workflow.go `IsTerminating` |
 | terminate of a finished run: 400 | run_store.go `TerminateRun`: "Row not found" |
 | a failed task's output artifacts are not uploaded; its `executor-logs` since 2.16, before nothing at all | seen; v2/component/launcher_v2.go `executeV2` at the three tags |
 | artifacts: list by namespace, GET with view=DOWNLOAD gives a signed URL; OpenShift AI's servers alone | opendatahub-io/data-science-pipelines artifact_server.go, artifacts.proto |

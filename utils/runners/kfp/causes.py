@@ -62,6 +62,13 @@ class Causes:
         """The cause for each of these tasks, by name."""
         return {task.name: self._cause(task) for task in failed}
 
+    def stopped(self) -> bool:
+        """Whether somebody stopped the run: the server then sets the deadline of its Workflow to 0."""
+        try:
+            return any(one.get("spec", {}).get("activeDeadlineSeconds") == 0 for one in self._workflows)
+        except IlabError:
+            return False
+
     def _cause(self, task: TaskReport) -> Cause:
         problems = []
         for read in (self._from_artifact, self._from_server, self._from_pod, self._from_workflow):

@@ -61,7 +61,11 @@ class RunReport:
     def after(self, earlier: "RunReport | None") -> "RunReport":
         """This report, knowing an earlier one: not every state gets into the server's history."""
         seen = "" if earlier is None else earlier.before if earlier.final else earlier.state
-        return self if _STOPPING not in (seen, self.before) else replace(self, before=_STOPPING)
+        return self.as_stopped() if _STOPPING in (seen, self.before) else self
+
+    def as_stopped(self) -> "RunReport":
+        """This report of a run that somebody stopped."""
+        return replace(self, before=_STOPPING)
 
 
 def pod_templates(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:

@@ -117,6 +117,9 @@ class KfpServer:
                     raise
             else:
                 failures = 0
+                # A stop that took effect between two looks is in no state of the server.
+                if last.state == "FAILED" and not last.stopped and Causes(self._connection, run_id).stopped():
+                    last = last.as_stopped()
                 yield last
                 if last.final:
                     return
