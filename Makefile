@@ -34,13 +34,13 @@ e2e: setup stages ## Run the demo at its smallest, and tests on what it made
 	$(VENV)/bin/python -m pytest tests/e2e
 
 e2e-images: setup instructlab ## Run the demo, SDG and training with the libraries of the InstructLab image
-	ILAB_PYTHON=$(INSTRUCTLAB)/bin/python $(VENV)/bin/python -m pytest \
+	ILAB_PYTHON=$(INSTRUCTLAB)/bin/python TESSDATA_PREFIX=$(INSTRUCTLAB)/share/tessdata $(VENV)/bin/python -m pytest \
 	  tests/e2e/test_demo.py tests/e2e/test_sdg.py tests/e2e/test_training.py
 
-e2e-cluster: setup stages standalone ## Run the tests on that Kubernetes, started for them if it is down
+e2e-cluster: setup stages notebook standalone ## Run the tests on that Kubernetes, started for them if it is down
 	$(VENV)/bin/python -m tests.cluster test
 
-cluster: setup ## Start a real Kubernetes of one node for tests (needs root; the first time 15 minutes)
+cluster: setup notebook ## Start a real Kubernetes of one node for tests (needs root; the first time 15 minutes)
 	@$(VENV)/bin/python -m tests.cluster up
 
 cluster-down: setup ## End that Kubernetes; only its programs stay cached

@@ -118,7 +118,8 @@ def _set_up(cluster: Cluster) -> None:
 
 
 def _write_overlay(cluster: Cluster) -> None:
-    """Anew each time: the environment that tests run in may be another than that of the first `up`."""
+    """Anew each time: the environments, and how pods get them, may be others than at the first `up`."""
+    cluster.apply(*mounts.policy())
     cluster.overlay.write_text(yaml.safe_dump(mounts.overlay(), sort_keys=False))
 
 

@@ -1,8 +1,11 @@
 """What pods find of this machine: the interpreter and the environments, read-only, at the same paths as here.
 
+Which environment a container's `python3` is of depends on its image: one that the light tasks run in gets no more than
+what that image has, in its versions; all others get the stages' environment.
+
 `restricted` forbids hostPath volumes in pods, so each namespace gets claims bound to hostPath volumes. Two ways lead
 into a pod: the overlay, a patch for every pod that a runner makes, and an admission policy of the cluster, which also
-reaches pods made by others, such as those of a PyTorchJob.
+reaches pods made by others, such as those of a PyTorchJob. The policy alone looks at the image; it has the last word.
 """
 
 import hashlib
@@ -12,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.settings import CACHE
+from tests.image_environments import environment
+from utils import images
 
 MOUNTS_LABEL = "ilab-pipeline.test/mounts"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -29,11 +34,25 @@ def directories() -> dict[str, Path]:
         found["ilab-stages"] = stages
     if sys.prefix != sys.base_prefix:
         found["ilab-light"] = Path(sys.prefix)
+    for image, folder in of_images().items():
+        name = f"ilab-image-{_digest(image)[:12]}"
+        found[name] = folder
+        home = Path(_configuration(folder)["home"]).parent
+        if home != found["ilab-interpreter"]:
+            found[f"{name}-python"] = home
     return found
 
 
-def python() -> Path:
-    """The interpreter that `python3` means in a pod: of the stages' environment, if there is one."""
+def of_images() -> dict[str, Path]:
+    """Image: the environment that stands for it alone, where `make notebook` made it."""
+    folder = environment(images.NOTEBOOK)
+    return {images.NOTEBOOK: folder} if (folder / "ready").exists() else {}
+
+
+def python(image: str = "") -> Path:
+    """The interpreter that `python3` means in a container: its image's own, else of the stages' environment."""
+    if image in of_images():
+        return of_images()[image] / "bin/python3"
     found = directories()
     return found.get("ilab-stages", found.get("ilab-light", found["ilab-interpreter"])) / "bin/python3"
 
@@ -66,7 +85,10 @@ def policy() -> list[dict[str, Any]]:
             "matchConstraints": {"resourceRules": [rule]},
             "failurePolicy": "Fail",
             "reinvocationPolicy": "Never",
-            "variables": [{"name": "claims", "expression": CLAIMS_EXPRESSION}],
+            "variables": [
+                {"name": "claims", "expression": CLAIMS_EXPRESSION},
+                {"name": "paths", "expression": PATHS_EXPRESSION},
+            ],
             "mutations": [
                 {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": POD_EXPRESSION}},
             ],
@@ -87,6 +109,8 @@ def policy() -> list[dict[str, Any]]:
 
 
 CLAIMS_EXPRESSION = "params.data.filter(key, key.startsWith('ilab-'))"
+# Of single images: PATH- and the end of the image, its digest.
+PATHS_EXPRESSION = "params.data.filter(key, key.startsWith('PATH-'))"
 # Common Expression Language; values come from the ConfigMap.
 POD_EXPRESSION = """
 Object{spec: Object.spec{
@@ -100,7 +124,12 @@ Object{spec: Object.spec{
   containers: object.spec.containers.map(container, Object.spec.containers{
     name: container.name,
     imagePullPolicy: "IfNotPresent",
-    env: ["PATH", "USER"].map(name, Object.spec.containers.env{name: name, value: params.data[name]}),
+    env: [
+      Object.spec.containers.env{name: "USER", value: params.data["USER"]},
+      Object.spec.containers.env{name: "PATH", value: variables.paths.filter(
+        key, container.image.endsWith(key.substring(5))
+      ).map(key, params.data[key])[?0].orValue(params.data["PATH"])}
+    ],
     volumeMounts: variables.claims.map(name, Object.spec.containers.volumeMounts{
       name: name, mountPath: params.data[name], readOnly: true
     })
@@ -112,6 +141,7 @@ Object{spec: Object.spec{
 def namespace_objects(namespace: str) -> list[dict[str, Any]]:
     """What a namespace needs for either way: volumes, claims, and the values for the policy."""
     values = {"PATH": _path(), "USER": USER, "UID": str(ANY_UID)}
+    values |= {f"PATH-{_digest(image)}": _path(image) for image in of_images()}
     settings = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -153,5 +183,15 @@ def _stages() -> Path:
     return CACHE / f"stages-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
 
 
-def _path() -> str:
-    return f"{python().parent}:{SYSTEM_PATH}"
+def _path(image: str = "") -> str:
+    return f"{python(image).parent}:{SYSTEM_PATH}"
+
+
+def _digest(image: str) -> str:
+    return image.rpartition("@sha256:")[2]
+
+
+def _configuration(environment: Path) -> dict[str, str]:
+    """What a virtual environment says of itself."""
+    lines = (environment / "pyvenv.cfg").read_text().splitlines()
+    return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}

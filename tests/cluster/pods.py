@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
-from utils.images import NOTEBOOK
+from utils.images import WORKBENCH
 
 ENDED = ("Succeeded", "Failed")
 
@@ -13,7 +13,7 @@ def pod_spec(*command: str, **container: Any) -> dict[str, Any]:
     """A pod's spec with one container, `main`; `container` holds more of its fields."""
     main = {
         "name": "main",
-        "image": NOTEBOOK,
+        "image": WORKBENCH,
         "command": list(command),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         **container,

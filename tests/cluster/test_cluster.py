@@ -16,6 +16,8 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.node import wait_for
 from tests.cluster.pods import claim, pod, pod_spec, service, wait_until_ended
 from tests.cluster.settings import GPU, GPUS, NODE, PATIENCE
+from tests.image_environments import packages_of
+from utils import images
 
 # A new service takes a moment to be known everywhere.
 FETCH = """
@@ -63,6 +65,18 @@ def test_pods_run_python_as_any_user_without_an_image_of_their_own(cluster: Clus
     script = "import os, sys; print(os.getuid(), sys.executable)"
     cluster.apply(pod(namespace, "any-uid", pod_spec("python3", "-c", script)))
     assert wait_until_ended(cluster, namespace, "any-uid") == ("Succeeded", f"{mounts.ANY_UID} {mounts.python()}\n")
+
+
+def test_python_is_what_the_image_of_a_container_has(cluster: Cluster, namespace: str) -> None:
+    """Trap 49: a light task finds the packages of its image, and no torch."""
+    assert mounts.of_images(), "run `make notebook`"
+    script = "import importlib.util as u, kfp, sys; print(kfp.__version__, u.find_spec('torch'), sys.executable)"
+    spec = pod_spec("python3", "-c", script)
+    spec["containers"][0]["image"] = images.NOTEBOOK
+    cluster.apply(pod(namespace, "light", spec))
+    version = packages_of(images.NOTEBOOK)["kfp"]
+    said = f"{version} None {mounts.python(images.NOTEBOOK)}\n"
+    assert wait_until_ended(cluster, namespace, "light") == ("Succeeded", said)
 
 
 def test_overlay_brings_the_same_as_admission_does(cluster: Cluster) -> None:
