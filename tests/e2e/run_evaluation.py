@@ -38,7 +38,7 @@ def tokens(model_dir: str, work_dir: str) -> dict[str, Any]:
         answer = httpx.post(url + "/chat/completions", json=body, timeout=300).json()["choices"][0]["message"]
         started = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(model_dir, torch_dtype=torch.float32)
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     output = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     return {
