@@ -164,8 +164,9 @@ def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesAp
     add_pod(api, "master", "Running")
     add_pod(api, "worker", "Failed")
     api.logs = {f"{NAME}-master-0": "waiting for rank 1", f"{NAME}-worker-0": "CUDA out of memory"}
-    api.add("events", "e", involvedObject={"name": f"{NAME}-worker-0"}, message="Back-off", metadata={}, type="Warning")
-    api.add("events", "f", involvedObject={"name": "other"}, message="not ours", metadata={}, type="Warning")
+    event = {"metadata": {}, "type": "Warning", "lastTimestamp": "2026-11-26T15:11:02Z"}
+    api.add("events", "e", involvedObject={"name": f"{NAME}-worker-0"}, message="Back-off", **event)
+    api.add("events", "f", involvedObject={"name": "other"}, message="not ours", **event)
     api.job_states.extend(["Running", "Failed"])
     with pytest.raises(SystemExit) as error:
         launch()
@@ -173,7 +174,7 @@ def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesAp
     assert f"the PyTorchJob {NAME} failed" in text
     assert "job is Failed" in text
     assert f"{NAME}-worker-0:\nCUDA out of memory" in text
-    assert "Back-off" in text
+    assert "15:11:02 UTC Back-off" in text
     assert "waiting for rank 1" not in text
     assert "not ours" not in text
     assert api.objects["pytorchjobs"] == {}  # a retry meets no 409

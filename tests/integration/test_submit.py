@@ -19,6 +19,7 @@ from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.ir.load import load
 from utils.ir.model import Pipeline
 from utils.runners.kfp import KfpServer, Server, ServerAway
+from utils.runners.kfp.connection import Refused
 
 TOKEN = "canary-77ab"
 TASKS = ("prerequisites", "train")
@@ -362,6 +363,18 @@ def test_the_servers_refusal_is_shown(
         submit_run(package, arguments, host=server.url)
     assert "refused the request (400)" in caught.value.what
     assert said in caught.value.cause
+
+
+def test_a_file_that_the_server_cannot_compile_is_not_tried_again() -> None:
+    """Trap 47: KFP 2.5.0 answers 500, as if it were busy."""
+    old = FakeServer("2.5.0")
+    try:
+        with pytest.raises(Refused) as caught:
+            submit_run(load_text(PACKAGE.replace("name: small", "name: small, taskFinalStatus: x")), {}, host=old.url)
+    finally:
+        old.stop()
+    assert "can't compile the pipeline (500)" in caught.value.what
+    assert "task final status not supported yet" in caught.value.cause and "lint" in caught.value.remedy
 
 
 def test_what_the_upload_of_a_version_hides_is_said_by_the_creation_of_the_run(server: FakeServer) -> None:

@@ -26,7 +26,8 @@ def check_spec(spec: Mapping[str, Any], release: tuple[int, int]) -> Refusal:
     if spec.get("schemaVersion") != "2.1.0":
         return refused(400, "KFP only supports schema version 2.1.0")
     if release < (2, 14) and "taskFinalStatus" in str(spec):
-        return refused(500, "task final status not supported yet")
+        why = 'compiling DAG "root": failed to add implicit deps: task final status not supported yet'
+        return refused(500, f"Failed to create a new run: Failed to compile job: InternalError: {why}")
     return None
 
 

@@ -123,7 +123,10 @@ def pod_news(namespace: str, name: str) -> tuple:
                 news.append(f"{pod.metadata.name}: {waiting.reason}: {waiting.message}")
     try:
         events = core.list_namespaced_event(namespace, field_selector="type=Warning", _request_timeout=30).items
-        news += [event.message for event in events if (event.involved_object.name or "").startswith(name)]
+        for event in [one for one in events if (one.involved_object.name or "").startswith(name)]:
+            # Warnings stay for an hour: one of a second that has passed must not read like one of now.
+            seen = event.last_timestamp or event.event_time
+            news.append(f"{seen:%H:%M:%S} UTC {event.message}" if seen else event.message)
     except client.ApiException as error:
         news.append(f"the events can't be read ({error.status})")
     started = bool(pods) and all(pod.status.phase != "Pending" for pod in pods)

@@ -145,7 +145,7 @@ def test_cpu_training_refuses_other_versions_of_the_library(tmp_path: Path, monk
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: instructlab-training\nVersion: 0.17.1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(SystemExit, match=r"made for instructlab-training 0\.16, this is 0\.17\.1: use a GPU"):
+    with pytest.raises(SystemExit, match=r"made for instructlab-training 0\.10 and 0\.16, this is 0\.17\.1: use a GPU"):
         main_ds.main()
 
 

@@ -125,6 +125,10 @@ def _refusal(host: str, error: Any) -> IlabError:
     if error.status in (401, 403):
         remedy = "log in again (oc login), or give a fresh token: --token-file FILE"
         return Refused(error.status, f"{host} refuses the token ({error.status})", said, remedy)
+    if "Failed to compile job" in said or "compiling DAG" in said:
+        # 500 of a server that does not understand the file (seen with KFP 2.5.0): it will never pass.
+        remedy = "ilab-pipeline lint names what each release does not understand; compile the file anew"
+        return Refused(error.status, f"{host} can't compile the pipeline ({error.status})", said, remedy)
     if error.status in (408, 429) or error.status >= 500:
         return ServerAway(f"{host} answered {error.status}", said, "try again; look at the API server's log")
     if error.status == 404:
