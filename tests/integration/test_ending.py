@@ -202,6 +202,13 @@ def test_clean_up_of_a_run_that_made_nothing_says_so(api: KubernetesApi, capsys:
     assert "the run has no volume claim ilab-r: nothing to keep or to delete" in capsys.readouterr().out
 
 
+def test_clean_up_of_a_run_that_made_nothing_needs_no_right(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+    """Else a run that prerequisites ended for a missing right has two failures, and this one comes to no result."""
+    api.forbidden.add("pytorchjobs")
+    end("r", "on_failure")
+    assert "PyTorchJobs: 403 Forbidden: no loss, for without a volume nothing was trained" in capsys.readouterr().out
+
+
 def test_clean_up_tells_what_it_could_not_delete_and_deletes_the_rest(api: KubernetesApi) -> None:  # trap 9
     claim(api)
     api.forbidden.add("pytorchjobs")

@@ -3,7 +3,8 @@
 Above 1 MiB Argo compresses `status.nodes`, and the Kubeflow Pipelines server does not decompress it when it reports: a
 finished run shows RUNNING for ever. The factors were measured on a run of twelve tasks (2.16.1): the container of a
 task stands in the spec, and about 4.7 times in the nodes, as driver's input, in its output `pod-spec-patch`, and as
-inputs of executor and pod. What else stands there is 0.2 MB, generously.
+inputs of executor and pod. What else stands there is 0.2 MB. Checked on a run of our own file on 2.16.1 with the quick
+demo's parameters: the Workflow had 833 kB where the estimate was 820.
 """
 
 import json

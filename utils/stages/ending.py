@@ -95,15 +95,30 @@ def end_run(run_id: str, keep_volume: str) -> None:
     if os.environ.get("ILAB_CLAIMS_DIR"):
         end_run_here(run_id, keep_volume)
         return
-    namespace = kube_namespace()
+    namespace, name = kube_namespace(), f"ilab-{run_id}"
+    made = claim_may_be_there(namespace, name)
     problems = delete_training_jobs(namespace, f"ilab-pipeline/run={run_id}")
-    problems += end_claim(namespace, f"ilab-{run_id}", keep_volume)
+    if problems and not made:
+        print(f"{'; '.join(problems)}: no loss, for without a volume nothing was trained", flush=True)
+        problems = []
+    problems += end_claim(namespace, name, keep_volume)
     if problems:
         raise failure(
             f"not everything of the run {run_id} could be deleted in {namespace}",
             "; ".join(problems),
             f"kubectl -n {namespace} delete pytorchjobs,pvc -l ilab-pipeline/run={run_id}",
         )
+
+
+def claim_may_be_there(namespace: str, name: str) -> bool:
+    """Whether there is a claim of this name, also when it may not be read."""
+    from kubernetes import client
+
+    try:
+        kube_call(client.CoreV1Api().read_namespaced_persistent_volume_claim, name, namespace)
+    except client.ApiException as error:
+        return error.status != 404
+    return True
 
 
 def delete_training_jobs(namespace: str, label: str) -> list:

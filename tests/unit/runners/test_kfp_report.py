@@ -1,5 +1,6 @@
 """What of a server's answer about a run is told as a task."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import kfp_server_api as api
@@ -108,3 +109,11 @@ def test_what_was_seen_counts_where_the_history_lacks_it(earlier: str, stopped: 
     last = read_run(answer(state="FAILED", history=("RUNNING", "FAILED")), {})
     assert last.after(RunReport("r", "", earlier)).stopped is stopped
     assert last.after(None).stopped is False
+
+
+def test_tasks_are_told_in_the_order_in_which_they_ended() -> None:
+    """A real server lists them in no order: clean up, which failed last, hid why the run failed."""
+    run = answer(("clean-up", "FAILED"), ("prerequisites", "FAILED"), state="FAILED")
+    for task, minute in zip(run.run_details.task_details, (2, 1), strict=True):
+        task.end_time = datetime(2026, 11, 26, 5, minute, tzinfo=UTC)
+    assert [task.name for task in read_run(run, {}).tasks] == ["prerequisites", "clean-up"]

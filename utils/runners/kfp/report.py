@@ -93,6 +93,8 @@ def read_run(run: Any, templates: Mapping[str, Sequence[str]]) -> RunReport:
             tasks.
     """
     details = (run.run_details.task_details if run.run_details else None) or []
+    # In the order of their ends: what failed first is the cause, and clean up comes last.
+    details = sorted(details, key=lambda one: str(one.end_time or one.create_time or ""))
     history = [one.state for one in run.state_history or [] if one.state and one.state not in FINAL_STATES]
     return RunReport(
         id=run.run_id,
