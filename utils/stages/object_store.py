@@ -274,8 +274,12 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
     Returns:
         {"key", "sha256", "size"}.
     """
-    upload = s3_call(settings, client, "create_multipart_upload", Key=key)["UploadId"]
+    from concurrent.futures import ThreadPoolExecutor
+
+    # In a thread, so that a signal can't come between the store's answer and the knowledge of what to abort.
+    creating = ThreadPoolExecutor(1).submit(s3_call, settings, client, "create_multipart_upload", Key=key)
     try:
+        upload = creating.result()["UploadId"]
         parts, sha256 = upload_parts(settings, client, {"Key": key, "UploadId": upload}, total, produce)
         size = sum(part.pop("size") for part in parts)
         known = client.meta.service_model.operation_model("CompleteMultipartUpload").input_shape.members
@@ -283,10 +287,12 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
         content = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
         s3_call(settings, client, "complete_multipart_upload", **content, **once)
     except BaseException:
-        try:
-            s3_call(settings, client, "abort_multipart_upload", Key=key, UploadId=upload)
-        except SystemExit as error:
-            print(f"the unfinished upload {upload} stays in the object store: {error}", flush=True)
+        if creating.exception() is None:
+            upload = creating.result()["UploadId"]
+            try:
+                s3_call(settings, client, "abort_multipart_upload", Key=key, UploadId=upload)
+            except SystemExit as error:
+                print(f"the unfinished upload {upload} stays in the object store: {error}", flush=True)
         raise
     stored = s3_call(settings, client, "head_object", Key=key)["ContentLength"]
     if stored != size:
