@@ -214,7 +214,7 @@ def test_missing_right_names_verb_resource_and_role(account: room.Cluster) -> No
         ("get", "secrets", lambda: room.get(account, "Secret", "may-not-read")),
         ("list", "secrets", lambda: room.list_objects(account, "Secret")),
         ("create", "secrets", lambda: room.create(account, {"kind": "Secret", "metadata": {"name": "x"}})),
-        ("delete", "pods", lambda: room.delete(account, "Pod", "x")),
+        ("patch", "pods", lambda: room.patch(account, "Pod", "x", {})),
         ("patch", "jobs.batch", lambda: room.patch(account, "Job", "x", {})),
     ):
         with pytest.raises(room.ForbiddenError, match=f"no right to {verb} {resource} in the namespace"):

@@ -15,7 +15,7 @@ _LABELS = {"app.kubernetes.io/name": ROLE}
 _RULES = (
     # The run object, which is the journal; CA bundles from flags.
     ("", "configmaps", ("create", "get", "patch", "delete")),
-    # A Job a task.
+    # One Job per task.
     ("batch", "jobs", ("create", "get", "list", "watch", "delete")),
     # What the tasks' and the training pods do and say, and what they wait for; those that ended hold the volume.
     ("", "pods", ("get", "list", "watch", "delete")),
