@@ -183,6 +183,17 @@ def test_claim_without_a_class_says_that_there_is_no_default(api: KubernetesApi)
         wait_bound(kube_namespace(), "ilab-r", 0.05)
 
 
+@pytest.mark.parametrize("readable", [True, False])
+def test_claim_of_a_class_that_is_not_there_is_not_waited_for_long(api: KubernetesApi, readable: bool) -> None:
+    """Only a volume that was made by hand can be bound to it."""
+    if not readable:
+        api.forbidden.add("storageclasses")
+    pending(api)
+    event(api, "1", "ProvisioningFailed", 'storageclass.storage.k8s.io "nfs" not found')
+    with pytest.raises(SystemExit, match=r'was not bound within 0.05 s, .*\n  cause: .*"nfs" not found'):
+        wait_bound(kube_namespace(), "ilab-r", 900, 0.05)
+
+
 def test_claim_whose_class_waits_for_the_first_pod_is_not_waited_for(api: KubernetesApi, capsys: Any) -> None:
     api.add("storageclasses", "nfs", provisioner="p", volumeBindingMode="WaitForFirstConsumer")
     pending(api)

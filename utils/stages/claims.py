@@ -193,7 +193,8 @@ def wait_bound(namespace: str, name: str, seconds: float = 900, unknown_seconds:
 
     Args:
         seconds: deadline; file storage of a cloud takes minutes to make.
-        unknown_seconds: how long to wait when neither class nor events tell anything.
+        unknown_seconds: how long to wait when neither class nor events tell anything, and for a class that is not
+            there: only a volume that was made by hand can be bound then.
 
     Raises:
         SystemExit: it was not bound in time. The claim, on which nothing is, has been deleted.
@@ -222,28 +223,30 @@ def wait_bound(namespace: str, name: str, seconds: float = 900, unknown_seconds:
         if news != told:
             told = news
             print(f"volume claim {name} is not bound yet: {news}", flush=True)
-        if passed > seconds:
+        missing = mode == "missing" or f'"{storage_class}" not found' in news
+        deadline = min(seconds, unknown_seconds) if missing else seconds
+        if passed > deadline:
             break
         time.sleep(2)
     kube_call(core.delete_namespaced_persistent_volume_claim, name, namespace)
     none = "" if storage_class else "it has no storage class, and the cluster has no default one; "
     raise failure(
-        f"the volume claim {name} in {namespace} was not bound within {seconds / 60:g} minutes, and is deleted again",
+        f"the volume claim {name} in {namespace} was not bound within {deadline:g} s, and is deleted again",
         none + (told or "no event says why"),
         "mend that, or choose a class that offers ReadWriteMany (kubectl get storageclass) with k8s_storage_class_name",
     )
 
 
 def binding_mode(storage_class: str | None) -> str:
-    """Immediate or WaitForFirstConsumer; "" when the class may not be read. A class that is not there binds at once."""
+    """Immediate or WaitForFirstConsumer; "missing" when there is no class, "" when it may not be read."""
     from kubernetes import client
 
     if not storage_class:
-        return "Immediate"
+        return "missing"
     try:
         found = kube_call(client.StorageV1Api().read_storage_class, storage_class)
     except client.ApiException as error:
-        return "Immediate" if error.status == 404 else ""
+        return "missing" if error.status == 404 else ""
     return found.volume_binding_mode or "Immediate"
 
 
