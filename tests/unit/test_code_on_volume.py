@@ -60,6 +60,14 @@ def test_data_import_puts_the_code_there_and_later_tasks_use_it(volume: Volume) 
         assert done.stdout == f"{volume.code}\n", done.stderr
 
 
+def test_data_import_again_changes_no_file_that_is_right(volume: Volume) -> None:
+    volume.load("data-import", "1")
+    before = volume.code.stat()
+    assert volume.load("data-import", "1").returncode == 0
+    after = volume.code.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_data_import_again_mends_what_was_changed(volume: Volume) -> None:
     volume.load("data-import", "1")
     volume.code.write_text("torn")
