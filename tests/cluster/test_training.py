@@ -161,11 +161,13 @@ def test_training_that_its_queue_takes_back_waits_and_succeeds(training: Trainin
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
     training.suspend(True)
     wait_for("news of the queue", lambda: "waiting in the queue gpus" in training.log)
-    wait_for("the end of its pods", lambda: not training.uid("pod", f"{training.job}-master-0"))
+    # A pod that still ends would count as failed in the job that goes on.
+    pods = [f"{training.job}-{role}-0" for role in ("master", "worker")]
+    wait_for("the end of its pods", lambda: not any(training.uid("pod", pod) for pod in pods))
     training.suspend(False)
     assert launcher.wait(2 * PATIENCE) == 0, training.log
     assert "all training pods have started" in training.log.partition("waiting in the queue gpus")[2]
-    assert "is started again" not in training.log
+    assert "is started again" not in training.log, training.log
     training.check_result()
 
 
