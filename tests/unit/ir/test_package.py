@@ -61,6 +61,8 @@ def test_an_archive_is_read_whatever_it_is_called(
         (b"\x1f\x8bnothing", "the archive .* can't be read"),
         (b"\x7fELF\xff\xf0", "it is no text"),
     ],
+    # An archive holds the time, and each worker of pytest must see the same names.
+    ids=["two pipelines", "no pipeline", "empty", "torn zip", "torn gzip", "nothing in it", "a program"],
 )
 def test_what_is_no_package_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "p.zip"
