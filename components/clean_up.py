@@ -2,8 +2,8 @@
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.ending import end_run
-from utils.stages.outcome import failure
+from utils.messages import failure
+from utils.stages.volume.ending import end_run
 
 
 @stage(image=NOTEBOOK)

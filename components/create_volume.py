@@ -2,7 +2,7 @@
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.claims import create_claim
+from utils.stages.volume.claims import create_claim
 
 
 @stage(image=NOTEBOOK)

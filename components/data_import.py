@@ -5,13 +5,13 @@ from kfp import dsl
 from components.stage import stage
 from utils.images import NOTEBOOK
 from utils.stages.authorities import ca_bundle
-from utils.stages.chat_template import choose_chat_template
 from utils.stages.credentials import object_store_settings
-from utils.stages.git import check_taxonomy_source, clone_taxonomy, head_commit
+from utils.stages.data_import.chat_template import choose_chat_template
+from utils.stages.data_import.git import check_taxonomy_source, clone_taxonomy, head_commit
+from utils.stages.data_import.tree import assemble_tree, check_base_model, download_archive, fetch_model, import_folder
 from utils.stages.marker import change_result, finished_result, inputs_hash, write_marker
 from utils.stages.object_store import object_stat, s3_client
-from utils.stages.training import require_training_room
-from utils.stages.tree import assemble_tree, check_base_model, download_archive, fetch_model, import_folder
+from utils.stages.train.training import require_training_room
 
 
 @stage(image=NOTEBOOK)

@@ -4,12 +4,12 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import INSTRUCTLAB
-from utils.stages.branch_eval import mmlu, mmlu_branch, mt_bench_branch
 from utils.stages.chat_template_files import chat_template_file
 from utils.stages.credentials import model_server
-from utils.stages.likelihood import likelihood
+from utils.stages.evaluation.branch_eval import mmlu, mmlu_branch, mt_bench_branch
+from utils.stages.evaluation.likelihood import likelihood
+from utils.stages.evaluation.mt_bench import bench_settings, kept, write_json
 from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
-from utils.stages.mt_bench import bench_settings, kept, write_json
 
 
 @stage(image=INSTRUCTLAB)

@@ -6,8 +6,7 @@ from components.stage import stage
 from utils.images import INSTRUCTLAB
 from utils.stages.chat_template_files import chat_template_file
 from utils.stages.credentials import model_server
-from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
-from utils.stages.mt_bench import (
+from utils.stages.evaluation.mt_bench import (
     bench_settings,
     check_judge,
     choose_candidate,
@@ -15,6 +14,7 @@ from utils.stages.mt_bench import (
     trained_checkpoints,
     write_json,
 )
+from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
 
 
 @stage(image=INSTRUCTLAB)

@@ -5,7 +5,8 @@ from kfp import dsl
 from components.stage import stage
 from utils.images import NOTEBOOK
 from utils.stages.authorities import ca_bundle, certificates_of
-from utils.stages.checks import (
+from utils.stages.data_import.tree import check_base_model
+from utils.stages.prerequisites.checks import (
     check_backends,
     check_model_server,
     check_object_store,
@@ -16,10 +17,9 @@ from utils.stages.checks import (
     outcome_of_checks,
     run_checks,
 )
-from utils.stages.parameters import check_object_names, check_parameters, object_names
-from utils.stages.queue_checks import check_queue
-from utils.stages.storage_checks import check_storage
-from utils.stages.tree import check_base_model
+from utils.stages.prerequisites.parameters import check_object_names, check_parameters, object_names
+from utils.stages.prerequisites.queues import check_queue
+from utils.stages.prerequisites.storage import check_storage
 
 
 @stage(image=NOTEBOOK)

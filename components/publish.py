@@ -9,7 +9,7 @@ from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import object_store_settings
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.object_store import s3_client, upload_stream
-from utils.stages.publication import archive_key, gate_checks, provenance, read_scores
+from utils.stages.publish import archive_key, gate_checks, provenance, read_scores
 
 
 @stage(image=NOTEBOOK)

@@ -4,13 +4,13 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.report.facts import report_facts
-from utils.report.page import render
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import object_store_settings
-from utils.stages.ending import mark_outcome
 from utils.stages.object_store import s3_call, s3_client
-from utils.stages.publication import archive_key
+from utils.stages.publish import archive_key
+from utils.stages.report.facts import report_facts
+from utils.stages.report.page import render
+from utils.stages.volume.ending import mark_outcome
 
 
 @stage(image=NOTEBOOK)

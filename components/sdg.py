@@ -8,9 +8,9 @@ from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import model_server
 from utils.stages.data_processing import try_tokenizing, without_deepspeed
 from utils.stages.marker import finished_result, read_marker, write_marker
-from utils.stages.sdg import generate_samples, imported_samples, pipeline_hash
-from utils.stages.sdg_taxonomy import check_taxonomy, sdg_environment
-from utils.stages.sdg_teacher import teacher_client
+from utils.stages.sdg.generation import generate_samples, imported_samples, pipeline_hash
+from utils.stages.sdg.taxonomy import check_taxonomy, sdg_environment
+from utils.stages.sdg.teacher import teacher_client
 
 
 @stage(image=INSTRUCTLAB)

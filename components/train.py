@@ -4,7 +4,7 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.launch_phase import train_phase
+from utils.stages.train.phase import train_phase
 
 
 @stage(image=NOTEBOOK)

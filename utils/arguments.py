@@ -12,7 +12,7 @@ import yaml
 
 from utils.errors import UsageError
 from utils.ir.model import Parameter
-from utils.stages.parameters import check_object_names, check_parameters
+from utils.stages.prerequisites.parameters import check_object_names, check_parameters
 
 # What each type of the file means to the person who writes a value.
 _EXPECTED = {

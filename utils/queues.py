@@ -14,8 +14,8 @@ import yaml
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.ir.package import read_documents
-from utils.runners.manifests import QUEUE_LABEL
-from utils.stages.training import seconds_of
+from utils.runners.kubernetes.manifests import QUEUE_LABEL
+from utils.stages.train.training import seconds_of
 
 QUEUE, QUEUE_TIMEOUT = "k8s_queue", "k8s_queue_timeout"
 """Parameters of a pipeline whose tasks may wait in a queue."""

@@ -16,12 +16,12 @@ import yaml
 
 from tests.cluster.cluster import Cluster, forward
 from tests.e2e.stages import in_stages
+from utils.cluster.pod_overlay import merge_overlay
 from utils.cpu import PROGRAMS
 from utils.demo.run import ARCHIVE, Demo, servers
 from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
 from utils.stages.archive import pack_archive
 from utils.stages.object_store import s3_client, upload_archive
-from utils.stages.pod_overlay import merge_overlay
 
 ROOT = Path(__file__).parents[2]
 # One leaf of knowledge and one skill are left.

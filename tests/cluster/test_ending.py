@@ -11,8 +11,8 @@ from tests.cluster.lab import Lab
 from tests.cluster.node import wait_for
 from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.runs import Run, assert_nothing_left, names
-from utils.stages.claims import binding_mode, create_claim, kube_namespace, wait_bound
-from utils.stages.ending import end_run, mark_outcome
+from utils.stages.volume.claims import binding_mode, create_claim, kube_namespace, wait_bound
+from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
 OUTCOME = "ilab-pipeline/outcome"

@@ -14,8 +14,8 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
 from tests.cluster.openshift import ACCOUNT, openshift_objects, operator_role
 from tests.openshift_role import OPERATOR_RULES
-from utils.stages.rights import missing_rights, rights_of_run
-from utils.stages.storage_checks import check_storage
+from utils.stages.prerequisites.rights import missing_rights, rights_of_run
+from utils.stages.prerequisites.storage import check_storage
 
 Rules = list[dict[str, Any]]
 RIGHTS = [(group, resource, verb) for group, resource, verbs, _ in rights_of_run("pytorchjob") for verb in verbs]

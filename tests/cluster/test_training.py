@@ -22,7 +22,7 @@ from tests.cluster.scenario import ROOT, settle, write_overlay
 from tests.cluster.settings import PATIENCE
 from utils.cpu import PROGRAMS
 from utils.images import INSTRUCTLAB
-from utils.stages.training import whole_states
+from utils.stages.train.training import whole_states
 
 EPOCHS = 4
 OPTIONS: dict[str, Any] = {
@@ -37,7 +37,7 @@ PROGRAM = """
 import json, os, sys
 from types import SimpleNamespace
 from components.train import train
-from utils.stages.claims import create_claim
+from utils.stages.volume.claims import create_claim
 os.umask(0)
 options = json.loads(sys.argv[1])
 if "size" in options:

@@ -37,12 +37,12 @@ from components.train import train
 from tests.e2e.run_training import Metrics, sample
 from utils.cpu import PROGRAMS
 from utils.demo.taxonomy import make_taxonomy
-from utils.stages import launch_phase
 from utils.stages.chat_template_files import chat_template_choice, chat_template_file
 from utils.stages.data_processing import try_tokenizing
-from utils.stages.likelihood import likelihood
+from utils.stages.evaluation.likelihood import likelihood
+from utils.stages.evaluation.serving import free_port, serve
 from utils.stages.marker import read_marker, write_marker
-from utils.stages.serving import free_port, serve
+from utils.stages.train import phase
 
 SIZES = {
     "hidden_size": 32,
@@ -214,7 +214,7 @@ def served_prompt(folder: str, work: Path, template: str) -> dict[str, str]:
 def main(work: Path) -> None:
     torch.set_num_threads(1)
     os.environ["ILAB_CPU_PROGRAMS"] = str(PROGRAMS)
-    launch_phase.launch_process = trainer
+    phase.launch_process = trainer
     taxonomy = make_taxonomy(work)
     seen = {name: run_family(work, name, taxonomy) for name in families()}
     file = seen["file"]

@@ -12,7 +12,7 @@ import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.final_eval import final_eval
 from components.mt_bench import mt_bench
 from utils.demo.base_model import packaged_gguf
-from utils.stages.serving import free_port, llama_cpp_command, serve, server_process
+from utils.stages.evaluation.serving import free_port, llama_cpp_command, serve, server_process
 
 GRAMMAR = 'root ::= [^\\[\\]\\n]{20,80} "\\nRating: [[" ([1-9] | "10") "]]"'
 TEXT = "In 2024, Zoë paid 1234.50 for 7 naïve\n\n  sentences."

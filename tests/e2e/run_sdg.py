@@ -14,8 +14,8 @@ from components.sdg import sdg
 from utils.demo.base_model import packaged_gguf
 from utils.demo.taxonomy import EXAMPLES, make_taxonomy
 from utils.stages.marker import read_marker
-from utils.stages.sdg_taxonomy import check_taxonomy
-from utils.stages.sdg_teacher import teacher_client, teacher_errors
+from utils.stages.sdg.taxonomy import check_taxonomy
+from utils.stages.sdg.teacher import teacher_client, teacher_errors
 
 TOKEN = "canary-5f2c"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stages import ROOT, environment, in_stages
-from utils.stages.training import checkpoints_of, model_tensors, training_steps
+from utils.stages.train.training import checkpoints_of, model_tensors, training_steps
 
 PROGRAM = "tests/e2e/run_training.py"
 

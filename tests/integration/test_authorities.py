@@ -16,9 +16,9 @@ import requests
 
 from tests.integration.tls import make_certificate
 from utils.stages.authorities import ca_bundle, certificates_of, own_authorities, pem_blocks, trust_everywhere
-from utils.stages.git import git_credentials
+from utils.stages.data_import.git import git_credentials
+from utils.stages.evaluation.serving import model_client
 from utils.stages.object_store import s3_client
-from utils.stages.serving import model_client
 
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO")
 DER = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"

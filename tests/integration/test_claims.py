@@ -11,7 +11,7 @@ import pytest
 
 from components.create_volume import create_volume
 from tests.kubernetes_api import KubernetesApi
-from utils.stages.claims import create_claim, kube_namespace, wait_bound
+from utils.stages.volume.claims import create_claim, kube_namespace, wait_bound
 
 CLAIMS = "persistentvolumeclaims"
 

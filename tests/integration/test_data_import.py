@@ -20,7 +20,7 @@ from kfp import dsl
 from components.data_import import data_import
 from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
 from tests.integration.tls import make_certificate
-from utils.stages.git import clone_taxonomy
+from utils.stages.data_import.git import clone_taxonomy
 
 PLACES = {name.replace("data/", "sdg/", 1) for name in {**MODEL, **TAXONOMY, **DATA}}
 

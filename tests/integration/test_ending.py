@@ -11,8 +11,8 @@ from components.clean_up import clean_up
 from components.report import report
 from tests.archives import write_files
 from tests.kubernetes_api import KubernetesApi
-from utils.stages.claims import create_claim
-from utils.stages.ending import end_run, mark_outcome
+from utils.stages.volume.claims import create_claim
+from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
 OUTCOME = "ilab-pipeline/outcome"

@@ -17,7 +17,7 @@ from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import kube_config
 
 from tests.kubernetes_api import KubernetesApi, short_sleep
-from utils.stages.launch_pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest, trainer_lines
+from utils.stages.train.pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest, trainer_lines
 
 NAME = "train-phase-1-run-1"
 
@@ -437,7 +437,7 @@ def test_stopped_launcher_deletes_its_job_unless_its_own_job_does(
     api.job_states.append("Running")
     (tmp_path / "job.json").write_text(json.dumps(manifest()))
     code = (
-        "import json, sys\nfrom utils.stages.launch_pytorchjob import launch_pytorchjob\n"
+        "import json, sys\nfrom utils.stages.train.pytorchjob import launch_pytorchjob\n"
         "launch_pytorchjob(json.load(open(sys.argv[1])), 60, 60, lambda: None, poll=0.05)"
     )
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig"), "PYTHONPATH": "."}

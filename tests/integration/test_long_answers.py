@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.answers import Answer, Server
-from utils.stages import model_checks
-from utils.stages.model_checks import behind_proxy, check_model_server, long_answer
+from utils.stages.prerequisites import model_servers
+from utils.stages.prerequisites.model_servers import behind_proxy, check_model_server, long_answer
 
 TOKEN = "canary-9d2c"
 TEXT: Answer = (200, {"choices": [{"text": " five six", "finish_reason": "length"}]})
@@ -100,7 +100,7 @@ def test_a_server_by_its_address_has_no_route_before_it(endpoint: str, answer: b
 def test_the_long_question_comes_after_a_short_one_that_was_answered(
     serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_checks, "behind_proxy", lambda endpoint: True)
+    monkeypatch.setattr(model_servers, "behind_proxy", lambda endpoint: True)
     server = serve(TEXT, (504, "cut"))
     for key, value in {"endpoint": f"{server.url}/v1", "model_name": "mixtral", "api_token": TOKEN}.items():
         (tmp_path / key).write_text(value)

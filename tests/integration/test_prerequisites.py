@@ -19,8 +19,8 @@ from components.prerequisites import prerequisites
 from tests.integration.answers import Answer, Server
 from tests.integration.conftest import S3
 from tests.kubernetes_api import KubernetesApi
-from utils.stages import checks
-from utils.stages.queue_checks import check_queue
+from utils.stages.prerequisites import checks
+from utils.stages.prerequisites.queues import check_queue
 
 TOKEN = "canary-5e1f0c"
 # A try waits six times as long for its answer; the server under test is on loopback.

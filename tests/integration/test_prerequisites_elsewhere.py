@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.answers import Answer, Server
 from tests.kubernetes_api import short_sleep
-from utils.stages import checks
+from utils.stages.prerequisites import checks
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from kubernetes.config import kube_config
 
 from tests.kubernetes_api import KubernetesApi
-from utils.stages.checks import check_rights
-from utils.stages.rights import missing_rights
+from utils.stages.prerequisites.checks import check_rights
+from utils.stages.prerequisites.rights import missing_rights
 
 NEEDED = {
     "persistentvolumeclaims": ["create", "get", "delete"],

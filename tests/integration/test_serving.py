@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from utils.stages import mt_bench, serving
+from utils.stages.evaluation import mt_bench, serving
 
 HEALTHY = """
 import http.server, os, sys
@@ -29,7 +29,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 # A stage that serves and then waits for ever.
 PARENT = """
 import sys, time
-from utils.stages.serving import free_port, server_process
+from utils.stages.evaluation.serving import free_port, server_process
 port = free_port()
 with server_process([sys.executable, "-c", sys.argv[1], str(port), sys.argv[2]], sys.argv[3], port, 20):
     print("ready", flush=True)

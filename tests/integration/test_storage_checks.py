@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kubernetes_api import KubernetesApi
-from utils.stages.storage_checks import check_storage, condition_of
+from utils.stages.prerequisites.storage import check_storage, condition_of
 
 DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
 BETA = {"storageclass.beta.kubernetes.io/is-default-class": "true"}

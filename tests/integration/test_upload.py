@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from tests.archives import DATA, MODEL, TAXONOMY, weights, write_files
 from utils.cli.main import main
 from utils.stages.archive import unpack_archive
-from utils.stages.tree import require_tree
+from utils.stages.data_import.tree import require_tree
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from utils.cli.compile import root
-from utils.cli.docs import parameter_groups, parameters_page
+from utils.docs.command import parameter_groups, parameters_page
 from utils.errors import PipelineError
 from utils.ir.model import Parameter
 

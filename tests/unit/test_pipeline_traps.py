@@ -19,8 +19,8 @@ from utils.cli.compile import compile as compile_command
 from utils.cli.compile import executor_source, names_of, our_pipeline
 from utils.errors import UsageError
 from utils.lint import lint_text
-from utils.stages.parameters import check_object_names, object_names
-from utils.stages.training import seconds_of
+from utils.stages.prerequisites.parameters import check_object_names, object_names
+from utils.stages.train.training import seconds_of
 from utils.stages.writable import writable_folders
 
 

@@ -11,7 +11,7 @@ from utils.cli.board import Board
 from utils.cli.outcome import exit_code, tell_failures
 from utils.cli.view import PlainView, SilentView, View
 from utils.ir.model import Artifact, Outputs, Pipeline, TaskState
-from utils.runners.cluster_session import ClusterResult, ClusterSettings, Make, dry_run, run_on_cluster
+from utils.runners.kubernetes.session import ClusterResult, ClusterSettings, Make, dry_run, run_on_cluster
 from utils.runners.runs import Place, object_name
 
 # What our pipeline's report and publication tasks are called, and the names of the report's metrics end in.
@@ -33,7 +33,7 @@ def print_dry_run(
     Raises:
         IlabError: as the run itself would.
     """
-    from utils.runners.dry_run import as_yaml
+    from utils.runners.kubernetes.dry_run import as_yaml
 
     click.echo(as_yaml(dry_run(pipeline, arguments, settings, run_id, skip, make)), nl=False)
     return 0

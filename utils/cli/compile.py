@@ -97,7 +97,7 @@ def compile(output: Path, source: str | None, images: tuple[str, ...], queue: st
         return
     from components.compile import compile_pipeline
     from utils.queues import QUEUE
-    from utils.stages.parameters import check_parameters
+    from utils.stages.prerequisites.parameters import check_parameters
 
     if wrong := check_parameters({QUEUE: queue}):
         raise UsageError(wrong[0]["problem"].replace(QUEUE, "--queue"))

@@ -263,7 +263,7 @@ def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home
 
 
 def _remove_from_cluster(place: Place, run_id: str) -> None:
-    from utils.runners.cluster_session import remove_run
+    from utils.runners.kubernetes.session import remove_run
 
     if not remove_run(place, run_id):
         click.echo(f"{run_id} was gone already in {place}", err=True)

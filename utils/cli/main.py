@@ -21,7 +21,7 @@ _COMMANDS = {
     "clean": ("utils.cli.history:clean", "Remove past runs with their volumes."),
     "compile": ("utils.cli.compile:compile", "Write pipeline.yaml."),
     "lint": ("utils.cli.lint:lint", "Check that every supported backend understands a pipeline file."),
-    "docs": ("utils.cli.docs:docs", "Write the generated pages of docs/."),
+    "docs": ("utils.docs.command:docs", "Write the generated pages of docs/."),
 }
 
 

@@ -197,7 +197,7 @@ def start_on_kubernetes(
         IlabError: it can't run there.
     """
     from utils.cli.cluster_run import print_dry_run, run_on_kubernetes
-    from utils.runners.cluster_session import ClusterSettings, default_run_id
+    from utils.runners.kubernetes.session import ClusterSettings, default_run_id
 
     settings = ClusterSettings(
         namespace=options["namespace"] or "",
@@ -225,7 +225,7 @@ def resume_on_kubernetes(folder: RunFolder, place: Place, output: str) -> int:
         IlabError: it can't go on.
     """
     from utils.cli.cluster_run import run_on_kubernetes
-    from utils.runners.cluster_session import ClusterSettings
+    from utils.runners.kubernetes.session import ClusterSettings
 
     settings = ClusterSettings(**vars(place), home=folder.home, resume=True)
     again = _next(folder, "resume")
@@ -255,7 +255,7 @@ def work(folder: RunFolder, pipeline: Pipeline, output: str) -> int:
     """Work on a run until its end, shown on the terminal. Returns the exit code."""
     from utils.cli.history import run_board
     from utils.cli.view import LiveView, PlainView, SilentView
-    from utils.runners.session import work_on
+    from utils.runners.local.session import work_on
 
     board = Board.of(pipeline)
     board.take_over(run_board(folder, folder.history()))
@@ -282,7 +282,7 @@ def _report(folder: RunFolder, result: RunResult, code: int) -> dict[str, Any]:
 
 def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
     """Tell on stderr what failed, where to read more, and how to go on."""
-    from utils.runners.session import lost_volumes
+    from utils.runners.local.session import lost_volumes
 
     if result.state is TaskState.SUCCEEDED:
         click.echo(f"succeeded; files in {folder.path}", err=True)

@@ -19,8 +19,8 @@ from utils.errors import IlabError, UsageError
 from utils.runners.output import parse_progress
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
+from utils.stages.data_import.tree import require_tree
 from utils.stages.object_store import s3_client, s3_failure, upload_stream
-from utils.stages.tree import require_tree
 
 _SETTINGS = ("bucket", "endpoint", "region", "data_key", "verify_tls", "access_key", "secret_key")
 _HIDDEN = ("access_key", "secret_key")
@@ -178,7 +178,7 @@ def store_settings(secret: Path | None, given: dict[str, Any]) -> dict[str, Any]
 
 
 def _secret_values(secret: Path) -> dict[str, str]:
-    from utils.runners.volumes import read_key_files
+    from utils.runners.local.volumes import read_key_files
 
     found = [one for one in read_key_files(secret) if one.kind == "secret" and "bucket" in one.values]
     if len(found) != 1:

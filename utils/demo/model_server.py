@@ -9,7 +9,7 @@ from pathlib import Path
 from utils.cpu import PROGRAMS
 from utils.demo.child import end_with_parent
 from utils.errors import TaskFailed
-from utils.stages.serving import free_port, stop_group, wait_ready
+from utils.stages.evaluation.serving import free_port, stop_group, wait_ready
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from utils.stages.outcome import failure, progress
+from utils.messages import failure, progress
 
 
 def require_space(folder: str, need: int, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from utils.stages.outcome import failure
+from utils.messages import failure
 
 
 def ca_bundle(ca_file: str, strict: bool = True) -> str:

@@ -1,6 +1,6 @@
 """The chosen chat template (chat_template.py) where it is used: its files on the volume."""
 
-from utils.stages.chat_template import render_example, write_template
+from utils.stages.data_import.chat_template import render_example, write_template
 from utils.stages.marker import read_marker
 
 

@@ -1,6 +1,6 @@
 """Where the programs are that take the place of CUDA ones on a machine without a GPU."""
 
-from utils.stages.outcome import failure
+from utils.messages import failure
 
 
 def cpu_program(name: str) -> str:

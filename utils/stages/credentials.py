@@ -1,6 +1,6 @@
 """Credentials come as files: a Secret mounted as a folder, a file a key. Both earlier generations' key names do."""
 
-from utils.stages.outcome import failure
+from utils.messages import failure
 
 
 def read_secret(secret_dir: str, aliases: dict, required: list) -> dict:

@@ -7,8 +7,8 @@ until a leaf has 30 rows; copies keep their id; `node_datasets_<date>/<leaf>[_p0
 
 from collections.abc import Iterator
 
+from utils.messages import failure
 from utils.stages.chat_template_files import prepare_chat_template
-from utils.stages.outcome import failure
 
 
 def read_samples(path: str) -> Iterator[dict]:

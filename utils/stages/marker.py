@@ -3,7 +3,7 @@
 All markers lie in one folder because some stages share a folder (`scores/`) and others write several.
 """
 
-from utils.stages.outcome import failure
+from utils.messages import failure
 
 
 def read_marker(data_dir: str, stage: str) -> dict:

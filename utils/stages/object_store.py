@@ -2,7 +2,7 @@
 
 from typing import Any, Callable
 
-from utils.stages.outcome import failure, progress
+from utils.messages import failure, progress
 
 
 def s3_client(settings: dict, ca: str) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.arguments import CREDENTIALS, holds_credentials
-from utils.stages.parameters import check_object_names, check_parameters
+from utils.stages.prerequisites.parameters import check_object_names, check_parameters
 from utils.standalone.flags import FLAGS
 from utils.standalone.options import Given
 from utils.standalone.parts import Part

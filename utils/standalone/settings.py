@@ -3,7 +3,7 @@
 from utils.cli.cluster_options import read_overlay, seconds
 from utils.cli.settings import default_home
 from utils.errors import UsageError
-from utils.runners.cluster_session import ClusterSettings
+from utils.runners.kubernetes.session import ClusterSettings
 from utils.standalone.options import Given
 
 

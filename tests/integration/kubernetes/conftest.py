@@ -12,7 +12,7 @@ import pytest
 from tests.integration.kubernetes.node import Node
 from tests.unit.ir.memory_runner import compiled
 from utils.ir.model import Event, Outputs, TaskState
-from utils.runners.cluster_session import ClusterResult, ClusterSettings, run_on_cluster
+from utils.runners.kubernetes.session import ClusterResult, ClusterSettings, run_on_cluster
 
 
 @dataclass

@@ -14,7 +14,7 @@ from tests.integration.kubernetes.node import Act
 from tests.unit.ir.memory_runner import component, text_of
 from utils.cli.main import main
 from utils.ir.load import load
-from utils.runners.cluster_session import ClusterSettings, dry_run
+from utils.runners.kubernetes.session import ClusterSettings, dry_run
 
 ROOT = Path(__file__).parents[3]
 

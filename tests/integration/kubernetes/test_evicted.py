@@ -7,7 +7,7 @@ from tests.integration.kubernetes.conftest import Lab
 from tests.integration.kubernetes.node import Act
 from tests.integration.kubernetes.pipelines import take
 from utils.ir.model import TaskState
-from utils.runners.follow import MOST_PODS
+from utils.runners.kubernetes.follow import MOST_PODS
 
 
 @dsl.pipeline(name="evicted")

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.cluster_api.api_server import ApiServer
 from utils.cluster import connect
 from utils.errors import IlabError
-from utils.runners import observed, pod_log
+from utils.runners.kubernetes import observed, pod_log
 
 
 def test_a_line_that_comes_after_the_end_of_its_task_is_not_reported(

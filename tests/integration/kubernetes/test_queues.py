@@ -12,7 +12,7 @@ from tests.integration.kubernetes.pipelines import make, take
 from tests.unit.ir.memory_runner import compiled
 from utils.ir.model import Event, TaskState
 from utils.queues import LONGEST_WAIT, QUEUE_LABEL, in_queue, longest_wait
-from utils.runners.cluster_session import run_on_cluster
+from utils.runners.kubernetes.session import run_on_cluster
 
 
 @dsl.pipeline(name="queued")
@@ -25,8 +25,8 @@ def pipeline(k8s_queue: str = "", gpus: int = 1, k8s_queue_timeout: str = "2h"):
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.runners.follow._EVENTS_SECONDS", 0.05)
-    monkeypatch.setattr("utils.runners.follow._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("utils.runners.kubernetes.follow._EVENTS_SECONDS", 0.05)
+    monkeypatch.setattr("utils.runners.kubernetes.follow._LOOK_SECONDS", 0.05)
 
 
 def admit_after(lab: Lab, seconds: float) -> None:

@@ -19,9 +19,9 @@ def pipeline():
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.runners.follow._EVENTS_SECONDS", 0.05)
-    monkeypatch.setattr("utils.runners.follow._LOOK_SECONDS", 0.05)
-    monkeypatch.setattr("utils.runners.refused.REFUSED_SECONDS", 0.3)
+    monkeypatch.setattr("utils.runners.kubernetes.follow._EVENTS_SECONDS", 0.05)
+    monkeypatch.setattr("utils.runners.kubernetes.follow._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("utils.runners.kubernetes.refused.REFUSED_SECONDS", 0.3)
 
 
 def test_a_pod_that_is_refused_for_good_fails_its_task_soon_and_the_exit_task_at_once(lab: Lab) -> None:

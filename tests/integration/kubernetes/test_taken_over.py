@@ -13,7 +13,7 @@ from tests.integration.kubernetes.pipelines import after
 from tests.unit.ir.memory_runner import component
 from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
-from utils.runners.run_object import TakenOver
+from utils.runners.kubernetes.run_object import TakenOver
 
 
 @component

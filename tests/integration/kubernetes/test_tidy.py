@@ -11,7 +11,7 @@ from tests.integration.kubernetes.node import Act
 from tests.unit.ir.memory_runner import component
 from utils.cluster import ForbiddenError
 from utils.ir.model import TaskState
-from utils.runners.cluster_session import ClusterResult
+from utils.runners.kubernetes.session import ClusterResult
 
 
 @component

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from utils.cli.main import main
-from utils.runners.keeper import processes_of
+from utils.runners.local.keeper import processes_of
 
 ROOT = Path(__file__).parents[3]
 DEADLINE = 20.0

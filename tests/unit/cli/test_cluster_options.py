@@ -6,7 +6,7 @@ import pytest
 
 from utils.cli.cluster_options import read_overlay, seconds
 from utils.errors import UsageError
-from utils.stages.training import seconds_of
+from utils.stages.train.training import seconds_of
 
 
 def test_keys_of_an_overlay_without_a_value_change_nothing(tmp_path: Path) -> None:

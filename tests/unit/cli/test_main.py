@@ -26,7 +26,7 @@ def test_help_imports_none_of_the_heavy_libraries() -> None:
 
 
 def test_running_here_imports_no_kfp() -> None:
-    code = "import sys; import utils.cli.run, utils.runners.session; print('kfp' in sys.modules)"
+    code = "import sys; import utils.cli.run, utils.runners.local.session; print('kfp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

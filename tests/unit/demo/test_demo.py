@@ -17,7 +17,7 @@ from utils.demo.run import Demo, check_python, demo_arguments, remove_earlier, w
 from utils.demo.taxonomy import EXAMPLES, make_document_repo, make_taxonomy
 from utils.errors import PrerequisiteError
 from utils.ir.load import load
-from utils.stages.sdg import pipeline_hash
+from utils.stages.sdg.generation import pipeline_hash
 
 
 def leaves(taxonomy: Path) -> dict[str, dict[str, Any]]:

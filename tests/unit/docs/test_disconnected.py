@@ -8,7 +8,7 @@ import pytest
 from tests.unit.docs.guides import commands
 from utils import images
 from utils.cli.compile import root
-from utils.cli.image_list import BEGIN, END, image_uses, with_image_list
+from utils.docs.image_list import BEGIN, END, image_uses, with_image_list
 from utils.errors import PipelineError
 
 SOURCE = '''"""Images."""

@@ -14,7 +14,7 @@ from tests.unit.manifests.settings import objects_of, root, settings, values_at
 from utils import images
 from utils.cluster.rbac import ROLE, role
 from utils.stages.credentials import model_server, object_store_settings
-from utils.stages.rights import rights_of_run
+from utils.stages.prerequisites.rights import rights_of_run
 
 FOLDERS = sorted(path.parent.name for path in root().glob("*/kustomization.yaml") if path.parent.name != "settings")
 OUR_IMAGES = {value for name, value in vars(images).items() if name.isupper()}

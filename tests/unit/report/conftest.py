@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.unit.report.example_run import full_run, held_back_run, sparse_run
-from utils.report.facts import report_facts
-from utils.report.page import render
+from utils.stages.report.facts import report_facts
+from utils.stages.report.page import render
 
 
 @pytest.fixture(scope="session")

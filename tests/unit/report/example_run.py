@@ -258,8 +258,8 @@ def write_likelihood(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    from utils.report.facts import report_facts
-    from utils.report.page import render
+    from utils.stages.report.facts import report_facts
+    from utils.stages.report.page import render
 
     note = "Example numbers, made up to show the page. No model was trained."
     for build in (full_run, held_back_run, sparse_run):

@@ -8,7 +8,7 @@ import pytest
 from kfp import dsl
 
 from components.report import report
-from utils.report.page import render
+from utils.stages.report.page import render
 
 SOURCE = report.component_spec.implementation.container.command[-1]
 

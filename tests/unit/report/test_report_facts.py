@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.unit.report.example_run import full_run
-from utils.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
-from utils.report.text import counted, duration, flat, leaf_label, listed, number, plain
+from utils.stages.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
+from utils.stages.report.text import counted, duration, flat, leaf_label, listed, number, plain
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.unit.report.example_run import full_run
-from utils.report.charts import bar_chart, line_chart
-from utils.report.facts import report_facts
-from utils.report.page import render
+from utils.stages.report.charts import bar_chart, line_chart
+from utils.stages.report.facts import report_facts
+from utils.stages.report.page import render
 
 ATTACK = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{% raw %}$\\frac"
 

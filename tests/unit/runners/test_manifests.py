@@ -8,9 +8,9 @@ import pytest
 
 from utils.errors import TaskFailed
 from utils.ir.model import Artifact, EnvFrom, Mount, RunIds, Task
-from utils.runners.affinity import affinity
-from utils.runners.follow import outputs_of
-from utils.runners.manifests import (
+from utils.runners.kubernetes.affinity import affinity
+from utils.runners.kubernetes.follow import outputs_of
+from utils.runners.kubernetes.manifests import (
     HASH_LABEL,
     QUEUE_LABEL,
     PodSettings,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.runners.refused import REFUSED_SECONDS, Refusals, remedy
+from utils.runners.kubernetes.refused import REFUSED_SECONDS, Refusals, remedy
 
 NO_ACCOUNT = 'pod refused: error looking up service account lab/nobody: serviceaccount "nobody" not found'
 

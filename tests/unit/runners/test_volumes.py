@@ -8,7 +8,7 @@ import pytest
 
 from utils.errors import PrerequisiteError, TaskFailed
 from utils.ir.model import EnvFrom, Mount, Task
-from utils.runners.volumes import SecretFiles, claim_folder, rewrite
+from utils.runners.local.volumes import SecretFiles, claim_folder, rewrite
 
 FOLDERS = [("/data", Path("/claims/c")), ("/data/cache/", Path("/scratch")), ("/mnt/judge", Path("/s/judge"))]
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from utils.cpu.llama_cpp import pre_tokenizer_name, vocabulary
-from utils.stages import branch_eval, likelihood, mt_bench, scores, serving
+from utils.stages.evaluation import branch_eval, likelihood, mt_bench, scores, serving
 
 
 def scored(model: str, score: float | None, error_rate: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.git import check_taxonomy_source, clone_taxonomy, git_credentials, head_commit
+from utils.stages.data_import.git import check_taxonomy_source, clone_taxonomy, git_credentials, head_commit
 
 NO_CHOICE = {"branch": "", "pr": 0, "commit": ""}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from utils.cpu import PROGRAMS, main_ds
-from utils.stages.launch_process import copy_cpu_main_ds, launch_process
+from utils.stages.train.process import copy_cpu_main_ds, launch_process
 
 ROOT = Path(__file__).parents[3]
 # Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
@@ -111,7 +111,7 @@ def test_no_trainer_outlives_its_launcher(training: Callable, number: int) -> No
         [
             sys.executable,
             "-c",
-            "import sys\nfrom utils.stages.launch_process import launch_process\n"
+            "import sys\nfrom utils.stages.train.process import launch_process\n"
             "output = sys.argv[1]\n"
             "launch_process({'output': output, 'gpus': 0}, ['--output_dir=' + output], 60, lambda: None)",
             sleeping["output"],

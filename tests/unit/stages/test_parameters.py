@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from utils.stages.parameters import (
+from utils.stages.prerequisites.parameters import (
     check_object_names,
     check_parameters,
     object_names,

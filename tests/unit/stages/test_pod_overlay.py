@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from utils.stages.pod_overlay import merge_overlay
+from utils.cluster.pod_overlay import merge_overlay
 
 POD = {
     "metadata": {"labels": {"app": "ilab"}},

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from utils.stages.publication import archive_key, gate_checks, provenance, read_scores
+from utils.stages.publish import archive_key, gate_checks, provenance, read_scores
 
 SCORES = {
     "mt_bench": {

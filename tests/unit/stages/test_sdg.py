@@ -10,8 +10,8 @@ import yaml
 
 from components.sdg import sdg
 from utils.stages.marker import read_marker, write_marker
-from utils.stages.sdg import correct_questions, imported_samples, pipeline_hash, sdg_part, system_prompt
-from utils.stages.sdg_taxonomy import scaled_datasets, sdg_environment, yaml_line
+from utils.stages.sdg.generation import correct_questions, imported_samples, pipeline_hash, sdg_part, system_prompt
+from utils.stages.sdg.taxonomy import scaled_datasets, sdg_environment, yaml_line
 
 OLD, NEW = "2025-01-01T00_00_00", "2025-02-02T00_00_00"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from utils.stages.training import (
+from utils.stages.train.training import (
     checkpoints_of,
     phase_result,
     prune_phase,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.archives import DATA, MODEL, TAXONOMY, weights, write_files
-from utils.stages.tree import fetch_model, missing_pieces, torn_weights
+from utils.stages.data_import.tree import fetch_model, missing_pieces, torn_weights
 
 WHOLE = {**MODEL, **TAXONOMY, **DATA}
 

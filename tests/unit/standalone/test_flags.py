@@ -7,7 +7,7 @@ import click
 import pytest
 
 from tests.unit.standalone.conftest import Read
-from utils.cli.flag_table import BEGIN, END, with_flag_tables
+from utils.docs.flag_table import BEGIN, END, with_flag_tables
 from utils.standalone.flags import FLAGS
 from utils.standalone.options import StrictBoolean
 

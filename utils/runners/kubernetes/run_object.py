@@ -1,0 +1,245 @@
+"""A run on a cluster as an object there: the ConfigMap `ilab-<run id>`, which owns all else and is the journal.
+
+data:
+    run.json              the run: arguments, state, error (no secrets: parameters hold names of Secrets alone)
+    task.<slug>.json      a task: state, times, message, outputs
+    holder.json           the process that works on the run: the last that was started
+"""
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from utils.cluster import Cluster, ClusterError, ConflictError, create, get, patch
+from utils.errors import IlabError, UsageError
+from utils.ir.model import Artifact, Event, Outputs, TaskState
+from utils.runners.kubernetes.manifests import OBJECT_LABEL, RUN_LABEL, task_slug
+from utils.runners.runs import object_name
+
+_LONGEST_MESSAGE = 2000
+_HOLDER = "holder.json"
+_ENDED = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its object has it.
+
+    `package` is the SHA-256 of the pipeline file, `skip` the ids of tasks that were left out, `extras` (kind, name)
+    of objects made for the run before its first task. `state` is RUNNING from the start to the end, even when the
+    process that walks was killed; then one of SUCCEEDED, FAILED, CANCELED.
+    """
+
+    run_id: str
+    pipeline: str
+    package: str
+    arguments: Mapping[str, Any]
+    created: str
+    """UTC, RFC 3339."""
+    skip: tuple[str, ...] = ()
+    extras: tuple[tuple[str, str], ...] = ()
+    state: TaskState = TaskState.RUNNING
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task as the run's object has it; times UTC, RFC 3339, "" when it did not start or end."""
+
+    id: str
+    state: TaskState
+    started: str = ""
+    ended: str = ""
+    message: str = ""
+    claims: tuple[str, ...] = ()
+    outputs: Outputs | None = None
+
+
+class TakenOver(IlabError):
+    """Another process works on the run now, and on all that this one would delete."""
+
+
+@dataclass
+class RunObject:
+    """The object of one run, read at the start and written as the run goes. Safe to use from several threads."""
+
+    cluster: Cluster
+    uid: str
+    record: RunRecord
+    tasks: dict[str, TaskEntry] = field(default_factory=dict)
+    _holder: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def name(self) -> str:
+        return object_name(self.record.run_id)
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """The ownerReference for what belongs to the run."""
+        return {"apiVersion": "v1", "kind": "ConfigMap", "name": self.name, "uid": self.uid}
+
+    @property
+    def finished(self) -> dict[str, Outputs]:
+        """Outputs of the tasks that succeeded."""
+        tasks = self.tasks.values()
+        return {one.id: one.outputs or Outputs() for one in tasks if one.state is TaskState.SUCCEEDED}
+
+    def claims(self) -> list[str]:
+        """Claims that finished tasks mounted."""
+        return sorted({name for one in self.tasks.values() if one.state is TaskState.SUCCEEDED for name in one.claims})
+
+    def mounted_claims(self) -> list[str]:
+        """Claims that any task of the run has mounted."""
+        return sorted({name for one in self.tasks.values() for name in one.claims})
+
+    def hold(self) -> None:
+        """Take the run over from any other process: this one may replace a pod that is gone, and can't wait to see."""
+        now = timestamp(time.time())
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": now, "id": secrets.token_hex(4)}
+        self._write({_HOLDER: _dump(holder)})
+        self._holder = _dump(holder)
+
+    def check_held(self) -> None:
+        """See that no other process has taken the run over.
+
+        Raises:
+            TakenOver: one has.
+        """
+        found = get(self.cluster, "ConfigMap", self.name) if self._holder else None
+        there = (found.get("data") or {}).get(_HOLDER, self._holder) if found else self._holder
+        if there != self._holder:
+            other = json.loads(there)
+            raise TakenOver(
+                f"another process works on the run {self.record.run_id} now",
+                f"process {other['pid']} on {other['host']} took it over at {other['since']}; this one deleted nothing",
+                "watch it there; to go on here, start again: the process there ends then",
+            )
+
+    def update(self, **changes: Any) -> None:
+        """Change the record, here and in the cluster."""
+        self.record = replace(self.record, **changes)
+        self.record = replace(self.record, error=self.record.error[:_LONGEST_MESSAGE])
+        self._write({"run.json": _dump(asdict(self.record))})
+
+    def mounted(self, task_id: str, claims: list[str]) -> None:
+        """Note which claims a task mounts; written with its next change of state."""
+        with self._lock:
+            entry = self.tasks.get(task_id, TaskEntry(task_id, TaskState.PENDING))
+            self.tasks[task_id] = replace(entry, claims=tuple(claims))
+
+    def on_event(self, event: Event) -> None:
+        """Write a task's change of state; messages and progress within a state are not worth a request."""
+        with self._lock:
+            before = self.tasks.get(event.task_id, TaskEntry(event.task_id, TaskState.PENDING))
+            after = _after(before, event)
+            self.tasks[event.task_id] = after
+        if after.state is not before.state:
+            self._write({f"task.{task_slug(event.task_id)}.json": _dump(asdict(after))})
+
+    def forget(self, task_ids: list[str]) -> None:
+        """Drop what is known of tasks that run again from the start."""
+        for task_id in task_ids:
+            self.tasks.pop(task_id, None)
+        self._write({f"task.{task_slug(task_id)}.json": None for task_id in task_ids})
+
+    def _write(self, data: Mapping[str, str | None]) -> None:
+        if not data:
+            return
+        self.check_held()
+        try:
+            patch(self.cluster, "ConfigMap", self.name, {"data": dict(data)})
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            raise IlabError(
+                f"the run {self.record.run_id} is gone",
+                f"someone deleted its ConfigMap {self.name} in {self.cluster.namespace}, and with it all it owns",
+                "start it again; it begins anew",
+            ) from None
+
+
+def run_manifest(record: RunRecord, namespace: str) -> dict[str, Any]:
+    """The ConfigMap of a new run."""
+    metadata: dict[str, Any] = {
+        "name": object_name(record.run_id),
+        "labels": {RUN_LABEL: record.run_id, OBJECT_LABEL: "run"},
+    }
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"run.json": _dump(asdict(record))}}
+
+
+def open_run(cluster: Cluster, record: RunRecord) -> tuple[RunObject, bool]:
+    """Make the object of a run, or take the one that is there; whether it was made now.
+
+    Raises:
+        UsageError: a ConfigMap of this name is there that is no run's.
+    """
+    found = get(cluster, "ConfigMap", object_name(record.run_id))
+    if found is None:
+        try:
+            made = create(cluster, run_manifest(record, cluster.namespace))
+            return RunObject(cluster, made["metadata"]["uid"], record), True
+        except ConflictError:  # made by another process just now
+            found = get(cluster, "ConfigMap", object_name(record.run_id))
+    return _read(cluster, record.run_id, found or {}), False
+
+
+def find_object(cluster: Cluster, run_id: str) -> RunObject | None:
+    """The object of a run, None when there is none.
+
+    Raises:
+        UsageError: a ConfigMap of this name is there that is no run's.
+    """
+    found = get(cluster, "ConfigMap", object_name(run_id))
+    return _read(cluster, run_id, found) if found else None
+
+
+def _read(cluster: Cluster, run_id: str, found: Mapping[str, Any]) -> RunObject:
+    data = found.get("data") or {}
+    if (found.get("metadata", {}).get("labels") or {}).get(RUN_LABEL) != run_id or "run.json" not in data:
+        raise UsageError(
+            f"the ConfigMap {object_name(run_id)} in {cluster.namespace} is not a run's",
+            "it has another label than ours, or no run.json",
+            "choose another --run-id",
+        )
+    values = json.loads(data["run.json"])
+    values |= {"state": TaskState(values["state"]), "skip": tuple(values["skip"])}
+    values["extras"] = tuple((kind, name) for kind, name in values["extras"])
+    entries = [_entry(json.loads(text)) for key, text in data.items() if key.startswith("task.")]
+    return RunObject(cluster, found["metadata"]["uid"], RunRecord(**values), {one.id: one for one in entries})
+
+
+def _entry(values: dict[str, Any]) -> TaskEntry:
+    outputs = values.pop("outputs")
+    if outputs is not None:
+        artifacts = {name: [Artifact(**one) for one in many] for name, many in outputs["artifacts"].items()}
+        values["outputs"] = Outputs(outputs["parameters"], artifacts)
+    return TaskEntry(**{**values, "state": TaskState(values["state"]), "claims": tuple(values["claims"])})
+
+
+def _after(before: TaskEntry, event: Event) -> TaskEntry:
+    if event.state is TaskState.PENDING or event.state is before.state:
+        return before  # also: taken over by a process that was started again
+    message = event.message[:_LONGEST_MESSAGE]
+    if event.state is TaskState.RUNNING:
+        started = before.started if before.state is TaskState.RETRYING else timestamp(event.time)
+        return replace(before, state=event.state, started=started, ended="", message=message, outputs=None)
+    ended = timestamp(event.time) if event.state in _ENDED else ""
+    return replace(before, state=event.state, ended=ended, message=message, outputs=event.outputs)
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as UTC, RFC 3339."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _dump(values: Any) -> str:
+    return json.dumps(values, indent=1, sort_keys=True)
