@@ -19,6 +19,7 @@ from components.sdg import sdg
 from components.stage import named
 from components.train import train
 from utils.images import INSTRUCTLAB
+from utils.names import API_LABEL
 from utils.stages.writable import writable_folders
 
 # Where a task's container sees the run's volume, the Secrets and the certificate. A runner may put them elsewhere:
@@ -430,7 +431,7 @@ def ilab_pipeline(
                 task.set_env_variable(name, folder)
         for task in (exit_task, checked, volume, phase_1, phase_2, reported):
             # On plain Kubernetes only the pods with this label get the service account's token.
-            kubernetes.add_pod_label(task, "ilab-pipeline/api-access", "true")
+            kubernetes.add_pod_label(task, API_LABEL, "true")
         for task in (imported, generated, processed, phase_1, phase_2, scored, compared, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
         mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published, reported)

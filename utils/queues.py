@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
+from utils.durations import parse_duration
+from utils.errors import UsageError
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.ir.package import read_documents
-from utils.runners.kubernetes.manifests import QUEUE_LABEL
-from utils.stages.train.training import seconds_of
+from utils.names import QUEUE_LABEL
 
 QUEUE, QUEUE_TIMEOUT = "k8s_queue", "k8s_queue_timeout"
 """Parameters of a pipeline whose tasks may wait in a queue."""
@@ -64,8 +65,15 @@ def in_queue(pipeline: Pipeline, arguments: Mapping[str, Any]) -> Pipeline:
 
 
 def longest_wait(pipeline: Pipeline, arguments: Mapping[str, Any]) -> float:
-    """Seconds that a task may wait in its queue."""
+    """Seconds that a task may wait in its queue.
+
+    Raises:
+        UsageError: the parameter is not a duration.
+    """
     given = arguments.get(QUEUE_TIMEOUT)
     if given is None and QUEUE_TIMEOUT in pipeline.parameters:
         given = pipeline.parameters[QUEUE_TIMEOUT].default
-    return float(seconds_of(str(given))) if given else LONGEST_WAIT
+    try:
+        return float(parse_duration(str(given))) if given else LONGEST_WAIT
+    except ValueError as error:
+        raise UsageError(f"{QUEUE_TIMEOUT}: {error}", "", f"correct it: -p {QUEUE_TIMEOUT}=24h") from None

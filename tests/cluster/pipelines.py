@@ -15,6 +15,7 @@ from components.create_volume import create_volume
 from components.report import report
 from components.train import train
 from utils.images import INSTRUCTLAB, NOTEBOOK
+from utils.names import API_LABEL
 
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -87,7 +88,7 @@ def decide(data_dir: str, published: bool, needs: str) -> None:
 
 
 def with_api(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    kubernetes.add_pod_label(task, "ilab-pipeline/api-access", "true")
+    kubernetes.add_pod_label(task, API_LABEL, "true")
     return task
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import processes
 from tests.cluster.settings import CLAIMS, PATIENCE
+from utils.names import RUN_LABEL
 
 KINDS = "jobs,pods,pytorchjobs,persistentvolumeclaims,secrets,configmaps,services"
-RUN_LABEL = "ilab-pipeline/run"
 
 
 @dataclass

@@ -33,6 +33,7 @@ from tests.cluster.scenario import (
 )
 from tests.e2e.stages import STAGES
 from utils.demo.run import base_model
+from utils.names import OBJECT_LABEL
 
 PARAMETERS = {
     "train_launcher": "pytorchjob",
@@ -47,7 +48,7 @@ PARAMETERS = {
 }
 # Of 135 million parameters in float32, packed; a model of a few layers would be far below.
 MODEL_BYTES = 400_000_000
-RUNS = "ilab-pipeline/object=run"
+RUNS = f"{OBJECT_LABEL}=run"
 
 
 @dataclass

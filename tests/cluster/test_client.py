@@ -14,10 +14,10 @@ from tests.cluster.node import wait_for
 from tests.cluster.pods import claim, pod, pod_spec
 from tests.cluster.settings import GPU, PATIENCE
 from utils import cluster as room
-from utils.cluster.objects import HASH_LABEL
 from utils.cluster.rbac import role
 from utils.cluster.request import Patience
 from utils.cluster.watch import _window
+from utils.names import HASH_LABEL
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from tests.cluster.lab import Lab
 from tests.cluster.node import wait_for
 from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.runs import Run, assert_nothing_left, names
+from utils.names import OUTCOME_ANNOTATION
 from utils.stages.volume.claims import binding_mode, create_claim, kube_namespace, wait_bound
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
-OUTCOME = "ilab-pipeline/outcome"
 
 
 # --- whole runs, as the Role of manifests/ lets them
@@ -43,7 +43,7 @@ def test_volume_stays_when_the_gate_held_the_candidate_back(lab: Lab, runs: dict
     run = runs["held-back"]
     assert run.wait() == 0, run.output[-4000:]
     found = lab.cluster.get("pvc", "ilab-held-back", "-n", lab.namespace)["metadata"]
-    assert found["annotations"][OUTCOME] == "The gate held it back (min_mt_bench): nothing was published"
+    assert found["annotations"][OUTCOME_ANNOTATION] == "The gate held it back (min_mt_bench): nothing was published"
     assert "deletionTimestamp" not in found
     command = f"kubectl -n {lab.namespace} delete pvc ilab-held-back"
     assert f"its volume stays: remove it with {command}" in run.output
@@ -158,9 +158,9 @@ def test_kept_claim_is_freed_from_its_workflow_and_given_back_when_a_retry_succe
     assert "ownerReferences" not in metadata()
     mark_outcome("retried", "succeeded")
     assert metadata()["ownerReferences"] == [workflow]
-    assert metadata()["annotations"][OUTCOME] == "succeeded"
+    assert metadata()["annotations"][OUTCOME_ANNOTATION] == "succeeded"
     create_claim("retried", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
-    assert OUTCOME not in metadata()["annotations"]
+    assert OUTCOME_ANNOTATION not in metadata()["annotations"]
     end_run("retried", "on_failure")
     mark_outcome("retried", "succeeded")
     lab.cluster.kubectl("delete", "workflow", "ilab-x", "-n", here)

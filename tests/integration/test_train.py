@@ -228,7 +228,7 @@ def test_job_that_outlived_its_launcher_is_gone_on_with_and_its_folder_left_alon
     [
         ({"launcher": "trainjob"}, "use pytorchjob or process"),
         ({"max_batch_len": 1000}, "train_max_batch_len is below train_max_seq_len"),
-        ({"timeout": "3 days"}, "'3 days' is no duration"),
+        ({"timeout": "3 days"}, "'3 days' is not a valid duration"),
     ],
 )
 def test_bad_parameters_are_refused_before_a_job_is_made(

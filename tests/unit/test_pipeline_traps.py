@@ -17,10 +17,10 @@ from components.loading import CODE, HASH
 from tests.unit.docs.guides import commands
 from utils.cli.compile import compile as compile_command
 from utils.cli.compile import executor_source, names_of, our_pipeline
+from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.lint import lint_text
 from utils.stages.prerequisites.parameters import check_object_names, object_names
-from utils.stages.train.training import seconds_of
 from utils.stages.writable import writable_folders
 
 
@@ -81,7 +81,7 @@ def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
     }
     assert [name for name, most in hours.items() if not 1 <= most <= 100 * 24] == []
     defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
-    own = sum(seconds_of(defaults[name]) for name in ("train_pending_timeout", "train_timeout"))
+    own = sum(parse_duration(defaults[name]) for name in ("train_pending_timeout", "train_timeout"))
     assert hours["train-knowledge"] * 3600 > 2 * own
 
 

@@ -1,6 +1,5 @@
 """Options of a run on a cluster without Kubeflow Pipelines."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,32 +7,20 @@ from typing import Any
 import click
 
 from utils.cli.settings import add_options, option
+from utils.durations import parse_duration
 from utils.errors import UsageError
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _POD_KEYS = {"metadata", "spec"}
 
 
-def seconds(text: str) -> float:
-    """`90s`, `60m`, `2h` or `1d` as seconds: what the pipeline's own times are written as.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if not match:
-        raise ValueError(f"{text!r} is no time such as 90s, 60m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
 class Duration(click.ParamType):
-    """A time such as 60m, in seconds."""
+    """A duration such as 60m, in seconds."""
 
-    name = "time"
+    name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return seconds(str(value))
+            return float(parse_duration(str(value)))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

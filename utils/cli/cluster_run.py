@@ -11,8 +11,9 @@ from utils.cli.board import Board
 from utils.cli.outcome import exit_code, tell_failures
 from utils.cli.view import PlainView, SilentView, View
 from utils.ir.model import Artifact, Outputs, Pipeline, TaskState
+from utils.names import run_object_name
 from utils.runners.kubernetes.session import ClusterResult, ClusterSettings, Make, dry_run, run_on_cluster
-from utils.runners.runs import Place, object_name
+from utils.runners.runs import Place
 
 # What our pipeline's report and publication tasks are called, and the names of the report's metrics end in.
 _REPORT, _PUBLISH = "report", "publish"
@@ -96,7 +97,7 @@ def _summary(result: ClusterResult, code: int) -> dict[str, Any]:
         "error": result.error,
         "outputs": dict(result.outputs.parameters),
         "namespace": _place(result).namespace,
-        "object": f"configmap/{object_name(result.folder.run_id)}",
+        "object": f"configmap/{run_object_name(result.folder.run_id)}",
         "folder": str(result.folder.path),
         "scores": scores(result.tasks),
         **published(result.tasks),
@@ -138,7 +139,7 @@ def _place(result: ClusterResult) -> Place:
 def _explain(result: ClusterResult, board: Board, again: str) -> None:
     """Tell on stderr how it ended, what came of it, and how to go on."""
     folder = result.folder
-    home = f"  the run: configmap/{object_name(folder.run_id)} in {_place(result)}; logs: {folder.path / 'logs'}"
+    home = f"  the run: configmap/{run_object_name(folder.run_id)} in {_place(result)}; logs: {folder.path / 'logs'}"
     earlier = " earlier; nothing was done now" if result.earlier else ""
     if result.state is TaskState.SUCCEEDED:
         click.echo(f"succeeded{earlier}", err=True)
@@ -152,7 +153,7 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
         return
     if result.state is TaskState.CANCELED:
         jobs = "not all of its Jobs were deleted" if result.left else "its Jobs were deleted"
-        give_up = f"kubectl delete configmap {object_name(folder.run_id)} -n {_place(result).namespace}"
+        give_up = f"kubectl delete configmap {run_object_name(folder.run_id)} -n {_place(result).namespace}"
         click.echo(f"\ninterrupted; {jobs}\n{home}\n  go on: {again}\n  give up: {give_up}", err=True)
         return
     tell_failures(folder, result, board)

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from utils.cli.settings import default_python, duration, home_option, option, output_option
+from utils.cli.settings import default_python, home_option, option, output_option
+from utils.durations import format_duration
 from utils.errors import UsageError
 
 
@@ -150,7 +151,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{summary['headline']} ({duration(summary['seconds'])})", title_justify="left")
+    table = Table(title=f"{summary['headline']} ({format_duration(summary['seconds'])})", title_justify="left")
     for heading in ("score", "base", "candidate", "change", ""):
         table.add_column(heading, justify="left" if heading in ("score", "") else "right")
     for score in summary["scores"]:

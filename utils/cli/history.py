@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from utils.cli.board import Board, Count, Row, count
-from utils.cli.settings import duration, home_option, option, output_option
+from utils.cli.settings import home_option, option, output_option
+from utils.durations import format_duration
 from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
+from utils.names import run_object_name
 from utils.runners.journal import History
 from utils.runners.output import MessageFilter
-from utils.runners.runs import Place, RunFolder, all_runs, find_run, object_name
+from utils.runners.runs import Place, RunFolder, all_runs, find_run
 
 _POLL_SECONDS = 0.2
 _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "interrupted": "yellow"}
@@ -104,7 +106,7 @@ def _print_runs(runs: list[dict[str, Any]]) -> None:
             run["run_id"],
             Text(run["state"], style=_STYLES[run["state"]]),
             run["started"].replace("T", " ").removesuffix("Z"),
-            duration(run["seconds"]),
+            format_duration(run["seconds"]),
             str(Count(run["tasks_ended"], run["tasks_skipped"], run["tasks"])),
         )
     Console(soft_wrap=True).print(table)
@@ -132,9 +134,8 @@ def _where(folder: RunFolder) -> str:
     place = folder.place
     if place is None:
         return f"files in {folder.path}"
-    return (
-        f"the run is configmap/{object_name(folder.run_id)} in {place}; logs and a copy of its journal in {folder.path}"
-    )
+    name = run_object_name(folder.run_id)
+    return f"the run is configmap/{name} in {place}; logs and a copy of its journal in {folder.path}"
 
 
 def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:

@@ -119,15 +119,3 @@ def given_settings(**options: Any) -> dict[str, Any]:
 
 def default_python() -> str:
     return sys.executable
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 8s, 1m05s, 2h03m, 3d04h."""
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"

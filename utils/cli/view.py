@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from utils.cli.board import EARLIER, Board, Progress, Row, count
-from utils.cli.settings import duration
+from utils.durations import format_duration
 from utils.ir.model import Event, TaskState
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class PlainView(View):
             if event.progress != shown and (event.time - at >= _PROGRESS_EVERY or done >= total):
                 self._printed[row.id] = (event.time, event.progress)
                 left = row.seconds_left(event.time)
-                eta = f", {duration(left)} left" if left and done < total else ""
+                eta = f", {format_duration(left)} left" if left and done < total else ""
                 self._line(row, event, f"{done:g}/{total:g} {what}{eta}")
 
     def _line(self, row: Row, event: Event, text: str) -> None:
@@ -116,7 +116,7 @@ class PlainView(View):
 
 def _change(row: Row) -> str:
     text = _reason(row)
-    took = f" after {duration(row.seconds(row.ended))}" if row.ended and row.started else ""
+    took = f" after {format_duration(row.seconds(row.ended))}" if row.ended and row.started else ""
     words = {
         TaskState.RUNNING: "started",
         TaskState.SUCCEEDED: EARLIER if row.reused else f"succeeded{took}",
@@ -188,7 +188,7 @@ def render(
         (run_id, "bold"),
         ("   ", ""),
         (f"tasks {count(rows)}", "red" if failed else "cyan"),
-        (f"   {duration(seconds)}", "bright_black"),
+        (f"   {format_duration(seconds)}", "bright_black"),
         (f"   {note}", "yellow"),
     )
     header.truncate(width, overflow="ellipsis")
@@ -227,7 +227,7 @@ def _cells(row: Row, now: float, rest: int) -> tuple["Text", "Text", "Text", "Te
     glyph, style = _GLYPHS.get(row.state, (_SPINNER[int(now * 8) % len(_SPINNER)], "cyan"))
     idle = row.state in (TaskState.PENDING, TaskState.SKIPPED)
     quiet = "bright_black" if idle or row.reused else ""
-    took = duration(row.seconds(now)) if row.started and not idle else ""
+    took = format_duration(row.seconds(now)) if row.started and not idle else ""
     name_style = "bold" if row.state in (TaskState.RUNNING, TaskState.RETRYING) else quiet
     return (
         Text(glyph, style=style),
@@ -260,7 +260,7 @@ def _detail(row: Row, now: float, rest: int) -> "Text":
         ("━" * (bar - full), "grey30"),
         f" {done:g}/{total:g}",
         (f" {what}", ""),
-        (f" · {duration(left)} left" if left is not None and part < 1 else "", "cyan"),
+        (f" · {format_duration(left)} left" if left is not None and part < 1 else "", "cyan"),
     )
     if message and len(text) + 12 < rest:
         text.append(f" · {message}", style="bright_black")

@@ -8,8 +8,8 @@ from utils.cluster.client import Cluster
 from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError, MissingKindError
 from utils.cluster.kinds import KINDS
 from utils.cluster.request import request
+from utils.names import HASH_LABEL
 
-HASH_LABEL = "ilab-pipeline/hash"
 """Label with a hash of all that decides what an object does; two objects with one hash are the same."""
 
 # By default the server drops fields that it does not know, and says nothing.

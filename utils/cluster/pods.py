@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from utils.names import QUEUE_LABEL
+
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 REFUSED = "pod refused: "
 """How `job_pending_reason` begins where waiting does not help."""
@@ -96,7 +98,7 @@ def job_pending_reason(job: dict[str, Any], events: Sequence[dict[str, Any]] = (
         events: about this Job (`events_of(cluster, "Job", name)`): FailedCreate carries the refusal's text.
     """
     if job["spec"].get("suspend"):
-        queue = job.get("metadata", {}).get("labels", {}).get("kueue.x-k8s.io/queue-name", "")
+        queue = job.get("metadata", {}).get("labels", {}).get(QUEUE_LABEL, "")
         return f"queue: the Job is suspended until its queue {queue}".rstrip() + " admits it"
     told = [e for e in events if e.get("reason") in ("FailedCreate", "SuccessfulCreate")]
     refused = _last(told[-1:], {"FailedCreate"})

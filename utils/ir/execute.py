@@ -145,7 +145,7 @@ def import_artifact(importer: Importer, given: Prepared, output: str) -> Outputs
     return Outputs(artifacts={output: [Artifact(output, importer.type, uri, metadata)]})
 
 
-def claim_name(inputs: Mapping[str, Any], ids: RunIds, key: str) -> str:
+def created_claim_name(inputs: Mapping[str, Any], ids: RunIds, key: str) -> str:
     """The name of the claim that a CreatePVC makes: as given, or the run's id with the suffix (or the task's key).
 
     Raises:

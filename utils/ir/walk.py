@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from utils.errors import IlabError, TaskFailed, UsageError
 from utils.ir.check import CREATE_CLAIM, check
-from utils.ir.execute import Prepared, claim_name, import_artifact, is_claim_task, make_task, prepare, with_retries
+from utils.ir.execute import (
+    Prepared,
+    created_claim_name,
+    import_artifact,
+    is_claim_task,
+    make_task,
+    prepare,
+    with_retries,
+)
 from utils.ir.expression import ExpressionError, evaluate
 from utils.ir.model import Artifact, Component, Event, Node, Outputs, Pipeline, RunIds, RunResult, Task, TaskState
 from utils.ir.placeholders import job_values, resolve_inputs
@@ -336,7 +344,7 @@ class Walker:
         if task.image != CREATE_CLAIM:
             self._runner.delete_claim(inputs["pvc_name"])
             return Outputs()
-        name = claim_name(inputs, self._ids, key)
+        name = created_claim_name(inputs, self._ids, key)
         self._runner.create_claim(name, inputs["size"], inputs["access_modes"], inputs.get("storage_class_name", ""))
         return Outputs({"name": name})
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UsageError
+from utils.names import claim_name
 from utils.runners.journal import History, read_history
 
 _RUN_ID = re.compile(r"^[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?$")
@@ -141,7 +142,7 @@ class RunFolder:
         if not self.claims.is_dir():
             return []
         made = set(self.history().claims)
-        return sorted(p for p in self.claims.iterdir() if p.name in made or p.name == claim_of_run(self.run_id))
+        return sorted(p for p in self.claims.iterdir() if p.name in made or p.name == claim_name(self.run_id))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -267,13 +268,3 @@ def check_run_id(run_id: str) -> None:
             "it names volumes and folders: 1 to 57 small letters, digits and dashes, a letter or digit at both ends",
             "choose another --run-id",
         )
-
-
-def claim_of_run(run_id: str) -> str:
-    """The name of the claim that the pipeline's own component `create_volume` makes for a run."""
-    return f"ilab-{run_id}"
-
-
-def object_name(run_id: str) -> str:
-    """The name of the ConfigMap that a run on a cluster is."""
-    return f"ilab-{run_id}"

@@ -1,7 +1,8 @@
 """How the runner works, from the flags."""
 
-from utils.cli.cluster_options import read_overlay, seconds
+from utils.cli.cluster_options import read_overlay
 from utils.cli.settings import default_home
+from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.runners.kubernetes.session import ClusterSettings
 from utils.standalone.options import Given
@@ -14,7 +15,7 @@ def runner_settings(given: Given) -> ClusterSettings:
         UsageError: the pod overlay or a time can't be read.
     """
     try:
-        pending = seconds(given["pending_timeout"])
+        pending = float(parse_duration(given["pending_timeout"]))
     except ValueError as error:
         raise UsageError(f"--pending-timeout: {error}") from None
     return ClusterSettings(

@@ -7,7 +7,7 @@ from kubernetes import client
 
 from tests.integration.cluster_api.api_server import ApiServer, Time
 from utils.cluster import Cluster
-from utils.cluster.objects import HASH_LABEL
+from utils.names import HASH_LABEL
 
 CANARY = "canary-4711"
 

@@ -25,7 +25,7 @@ from utils.cluster import (
     patch,
     wait_gone,
 )
-from utils.cluster.objects import HASH_LABEL
+from utils.names import HASH_LABEL
 
 
 def test_objects_are_made_read_listed_changed_and_deleted(api: ApiServer, cluster: Cluster) -> None:

@@ -141,7 +141,7 @@ def test_a_failed_check_has_its_own_exit_code_and_resume_goes_on(
         (["--host", "http://x"], "--host: not for --on kubernetes"),
         (["--on", "local", "--kubeconfig", "/dev/null"], "--kubeconfig: not for --on local"),
         (["--pod-overlay", "/dev/null", "-p", "n=x"], "n"),
-        (["--pending-timeout", "soon"], "is no time such as"),
+        (["--pending-timeout", "soon"], "is not a valid duration"),
         (["--run-id", "No_Id"], "can't be the id"),
     ],
 )

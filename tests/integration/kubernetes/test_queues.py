@@ -11,7 +11,8 @@ from tests.integration.kubernetes.node import Act
 from tests.integration.kubernetes.pipelines import make, take
 from tests.unit.ir.memory_runner import compiled
 from utils.ir.model import Event, TaskState
-from utils.queues import LONGEST_WAIT, QUEUE_LABEL, in_queue, longest_wait
+from utils.names import QUEUE_LABEL
+from utils.queues import LONGEST_WAIT, in_queue, longest_wait
 from utils.runners.kubernetes.session import run_on_cluster
 
 

@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 
 from utils.cli.board import Board, Count, Row, count
-from utils.cli.settings import duration
 from utils.cli.view import PlainView, render
 from utils.ir.model import Component, Dag, Event, Loop, Node, Pipeline, Source, TaskState
 from utils.runners.base import STOPPED
@@ -138,10 +137,3 @@ def test_a_table_higher_than_the_terminal_shows_what_is_at_work() -> None:
     assert any("t50" in line for line in lines)
     assert any("more above" in line for line in lines)
     assert any("more below" in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0s"), (59.4, "59s"), (59.6, "1m00s"), (3725, "1h02m"), (90000, "1d01h")]
-)
-def test_durations_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

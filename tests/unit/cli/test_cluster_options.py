@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli.cluster_options import read_overlay, seconds
+from utils.cli.cluster_options import read_overlay
 from utils.errors import UsageError
-from utils.stages.train.training import seconds_of
 
 
 def test_keys_of_an_overlay_without_a_value_change_nothing(tmp_path: Path) -> None:
@@ -42,16 +41,3 @@ def test_a_mistyped_field_of_an_overlay_is_warned_of(tmp_path: Path, capsys: pyt
         capsys.readouterr().err
         == f"warning: --pod-overlay {file}: spec.nodeSelektor is no field of a pod that we know\n"
     )
-
-
-@pytest.mark.parametrize(("text", "expected"), [("90s", 90), (" 60m", 3600), ("2h", 7200), ("1d", 86400)])
-def test_times_are_read_as_the_pipeline_reads_its_own(text: str, expected: float) -> None:
-    assert seconds(text) == seconds_of(text) == expected
-
-
-@pytest.mark.parametrize("text", ["90", "1.5h", "soon", "", "-5m"])
-def test_times_that_the_pipeline_would_refuse_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no time such as"):
-        seconds(text)
-    with pytest.raises(SystemExit):
-        seconds_of(text)

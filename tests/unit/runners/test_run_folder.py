@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UsageError
+from utils.names import claim_name, run_object_name
 from utils.runners.journal import Journal
 from utils.runners.runs import (
     RunFolder,
     Settings,
     all_runs,
-    claim_of_run,
     create_run,
     find_run,
     new_run_id,
-    object_name,
 )
 
 SETTINGS = Settings(python="/usr/bin/python3", secrets="/s")
@@ -43,7 +42,7 @@ def test_new_ids_are_valid_kubernetes_names(pipeline: str) -> None:
 def test_new_ids_do_not_repeat_the_prefix_of_the_objects_names(pipeline: str, prefix: str) -> None:
     run_id = new_run_id(pipeline)
     assert re.fullmatch(prefix + r"-\d{8}-\d{6}-[0-9a-f]{4}", run_id)
-    assert object_name(run_id) == claim_of_run(run_id) == f"ilab-{run_id}"
+    assert run_object_name(run_id) == claim_name(run_id) == f"ilab-{run_id}"
 
 
 def test_runs_whose_ids_have_the_prefix_are_still_found(tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_runs_whose_ids_have_the_prefix_are_still_found(tmp_path: Path) -> None:
     (tmp_path / "claims" / "ilab-ilab-20251101-101010-abcd").mkdir()
     assert find_run(tmp_path, folder.run_id) == folder == all_runs(tmp_path)[0]
     assert [claim.name for claim in folder.own_claims()] == ["ilab-ilab-20251101-101010-abcd"]
-    assert object_name(folder.run_id) == "ilab-ilab-20251101-101010-abcd"
+    assert run_object_name(folder.run_id) == "ilab-ilab-20251101-101010-abcd"
 
 
 @pytest.mark.parametrize("run_id", ["", "A", "a_b", "../x", "a/b", "-a", "a-", "x" * 58])

@@ -16,11 +16,11 @@ import urllib3
 
 from utils.cluster import Cluster, connect, list_objects, tail_log
 from utils.errors import IlabError
+from utils.names import KFP_RUN_LABEL
 from utils.runners.kfp.connection import Connection
 from utils.runners.kfp.report import TaskReport
 from utils.runners.output import failure_of, findings_of
 
-_RUN_LABEL = "pipeline/runid"
 _NODE_NAME = "workflows.argoproj.io/node-name"
 _LOG_ARTIFACT = "executor-logs"
 _CONTAINER = "main"
@@ -80,7 +80,7 @@ class Causes:
                 if found:
                     return self._with_message(found, task)
         why = "".join(f"\n    {line}" for line in dict.fromkeys(problems))
-        command = f"oc logs --selector {_RUN_LABEL}={self._run_id} --container {_CONTAINER} --tail 50 --prefix"
+        command = f"oc logs --selector {KFP_RUN_LABEL}={self._run_id} --container {_CONTAINER} --tail 50 --prefix"
         unknown = "neither its log nor its Workflow can be read from here"
         return Cause(f"{unknown}\n  cause: they are gone, or no right to read them{why}\n  next: {command}")
 
@@ -158,11 +158,11 @@ class Causes:
 
     @cached_property
     def _pods(self) -> list[dict[str, Any]]:
-        return list_objects(self._cluster, "Pod", f"{_RUN_LABEL}={self._run_id}")
+        return list_objects(self._cluster, "Pod", f"{KFP_RUN_LABEL}={self._run_id}")
 
     @cached_property
     def _workflows(self) -> list[dict[str, Any]]:
-        return list_objects(self._cluster, "Workflow", f"{_RUN_LABEL}={self._run_id}")
+        return list_objects(self._cluster, "Workflow", f"{KFP_RUN_LABEL}={self._run_id}")
 
     def _json(self, path: str, **query: str) -> dict[str, Any]:
         text = self._connection.get_text(path, **query)

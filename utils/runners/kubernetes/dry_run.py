@@ -7,10 +7,10 @@ from typing import Any
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Component, Event, Outputs, Pipeline, RunIds, Task, TaskState
 from utils.ir.walk import Walker
+from utils.names import claim_name
 from utils.runners.base import Runner
 from utils.runners.kubernetes.manifests import PodSettings, claim_manifest, job_manifest, task_command
 from utils.runners.kubernetes.run_object import RunRecord, run_manifest
-from utils.runners.runs import claim_of_run
 from utils.stages.train.phase import describe_training, training_manifest
 
 Manifest = dict[str, Any]
@@ -38,7 +38,7 @@ class Recorder(Runner):
         manifests = [job_manifest(task, task_command(task, self._ids), self._settings)]
         if _makes_volume(task):
             given = task.inputs
-            name = claim_of_run(given["run_id"])
+            name = claim_name(given["run_id"])
             modes = [given["access_mode"]]
             manifests.append(claim_manifest(name, given["size"], modes, given["storage_class"], self._settings))
         if task.inputs.get("launcher") == "pytorchjob":
@@ -47,7 +47,7 @@ class Recorder(Runner):
         return Outputs({name: self._placeholder(task, kind) for name, kind in task.output_parameters.items()})
 
     def _placeholder(self, task: Task, kind: str) -> Any:
-        return _EMPTY.get(kind, claim_of_run(self._settings.run_id) if _makes_volume(task) else f"from-{task.name}")
+        return _EMPTY.get(kind, claim_name(self._settings.run_id) if _makes_volume(task) else f"from-{task.name}")
 
     def cancel(self) -> None:
         """Nothing executes."""

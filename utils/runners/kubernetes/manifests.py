@@ -10,17 +10,19 @@ from typing import Any
 from utils.cluster.pod_overlay import merge_overlay
 from utils.ir.command import executor_input, resolve_command
 from utils.ir.model import EnvFrom, Mount, RunIds, Task
+from utils.names import (
+    API_LABEL,
+    ATTEMPT_LABEL,
+    HASH_LABEL,
+    POD_OVERLAY,
+    QUEUE_LABEL,
+    RUN_LABEL,
+    RUN_OWNER,
+    SHM_LABEL,
+    SIDECAR_LABEL,
+    TASK_LABEL,
+)
 from utils.runners.kubernetes.affinity import affinity
-
-RUN_LABEL = "ilab-pipeline/run"
-TASK_LABEL = "ilab-pipeline/task"
-HASH_LABEL = "ilab-pipeline/hash"
-ATTEMPT_LABEL = "ilab-pipeline/attempt"
-OBJECT_LABEL = "ilab-pipeline/object"
-# Labels that a component's author puts on a task: its pod asks the API server, or wants /dev/shm in memory.
-API_LABEL = "ilab-pipeline/api-access"
-SHM_LABEL = "ilab-pipeline/shared-memory"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 CONTAINER = "main"
 TERMINATION_LOG = "/dev/termination-log"
@@ -33,7 +35,7 @@ _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 # KFP's command is a shell that starts Python. As first process of the container it takes no SIGTERM and passes none on;
 # so that stages can clean up, everything else in the container gets one.
 _STOP = ("sh", "-c", "kill -s TERM -- -1")
-_NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
+_NO_SIDECAR = {SIDECAR_LABEL: "false"}
 # Any user id has no home and no name: libraries get both here.
 _ENVIRONMENT = {
     "HOME": "/tmp",
@@ -215,8 +217,8 @@ def _literal(text: str) -> str:
 def _api_environment(settings: PodSettings) -> dict[str, str]:
     """What stages that make objects themselves must know: whom these belong to, and how pods are patched."""
     return {
-        "ILAB_RUN_OWNER": json.dumps([settings.owner] if settings.owner else [], sort_keys=True),
-        "ILAB_POD_OVERLAY": json.dumps(settings.overlay, sort_keys=True),
+        RUN_OWNER: json.dumps([settings.owner] if settings.owner else [], sort_keys=True),
+        POD_OVERLAY: json.dumps(settings.overlay, sort_keys=True),
     }
 
 

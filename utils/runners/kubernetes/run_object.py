@@ -19,8 +19,8 @@ from typing import Any
 from utils.cluster import Cluster, ClusterError, ConflictError, create, get, patch
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Artifact, Event, Outputs, TaskState
-from utils.runners.kubernetes.manifests import OBJECT_LABEL, RUN_LABEL, task_slug
-from utils.runners.runs import object_name
+from utils.names import OBJECT_LABEL, RUN_LABEL, run_object_name
+from utils.runners.kubernetes.manifests import task_slug
 
 _LONGEST_MESSAGE = 2000
 _HOLDER = "holder.json"
@@ -78,7 +78,7 @@ class RunObject:
 
     @property
     def name(self) -> str:
-        return object_name(self.record.run_id)
+        return run_object_name(self.record.run_id)
 
     @property
     def owner(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class RunObject:
 def run_manifest(record: RunRecord, namespace: str) -> dict[str, Any]:
     """The ConfigMap of a new run."""
     metadata: dict[str, Any] = {
-        "name": object_name(record.run_id),
+        "name": run_object_name(record.run_id),
         "labels": {RUN_LABEL: record.run_id, OBJECT_LABEL: "run"},
     }
     if namespace:
@@ -182,13 +182,13 @@ def open_run(cluster: Cluster, record: RunRecord) -> tuple[RunObject, bool]:
     Raises:
         UsageError: a ConfigMap of this name is there that is no run's.
     """
-    found = get(cluster, "ConfigMap", object_name(record.run_id))
+    found = get(cluster, "ConfigMap", run_object_name(record.run_id))
     if found is None:
         try:
             made = create(cluster, run_manifest(record, cluster.namespace))
             return RunObject(cluster, made["metadata"]["uid"], record), True
         except ConflictError:  # made by another process just now
-            found = get(cluster, "ConfigMap", object_name(record.run_id))
+            found = get(cluster, "ConfigMap", run_object_name(record.run_id))
     return _read(cluster, record.run_id, found or {}), False
 
 
@@ -198,7 +198,7 @@ def find_object(cluster: Cluster, run_id: str) -> RunObject | None:
     Raises:
         UsageError: a ConfigMap of this name is there that is no run's.
     """
-    found = get(cluster, "ConfigMap", object_name(run_id))
+    found = get(cluster, "ConfigMap", run_object_name(run_id))
     return _read(cluster, run_id, found) if found else None
 
 
@@ -206,7 +206,7 @@ def _read(cluster: Cluster, run_id: str, found: Mapping[str, Any]) -> RunObject:
     data = found.get("data") or {}
     if (found.get("metadata", {}).get("labels") or {}).get(RUN_LABEL) != run_id or "run.json" not in data:
         raise UsageError(
-            f"the ConfigMap {object_name(run_id)} in {cluster.namespace} is not a run's",
+            f"the ConfigMap {run_object_name(run_id)} in {cluster.namespace} is not a run's",
             "it has another label than ours, or no run.json",
             "choose another --run-id",
         )

@@ -15,14 +15,15 @@ from utils.ir.check import check
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, RunResult, TaskState
 from utils.ir.schedule import is_exit_task
 from utils.ir.walk import Walker
+from utils.names import HASH_LABEL, RUN_LABEL, run_object_name
 from utils.runners.interrupt import interruptible
 from utils.runners.journal import Journal
 from utils.runners.kubernetes.dry_run import planned_manifests
-from utils.runners.kubernetes.manifests import HASH_LABEL, RUN_LABEL, PodSettings, fingerprint
+from utils.runners.kubernetes.manifests import PodSettings, fingerprint
 from utils.runners.kubernetes.run_object import RunObject, RunRecord, TakenOver, find_object, open_run, timestamp
 from utils.runners.kubernetes.runner import KubernetesRunner
 from utils.runners.kubernetes.tidy import tidy_up
-from utils.runners.runs import Place, RunFolder, check_run_id, create_run, new_run_id, object_name
+from utils.runners.runs import Place, RunFolder, check_run_id, create_run, new_run_id
 
 Manifest = dict[str, Any]
 Make = Callable[[Mapping[str, Any]], list[Manifest]]
@@ -405,4 +406,4 @@ def owned_extra(run: RunObject, manifest: Manifest) -> Manifest:
 def remove_run(place: Place, run_id: str) -> bool:
     """Delete a run's object, and with it all that belongs to it, volume included; False when there is none."""
     cluster = connect(place.namespace, place.kubeconfig, place.context)
-    return find_object(cluster, run_id) is not None and delete(cluster, "ConfigMap", object_name(run_id))
+    return find_object(cluster, run_id) is not None and delete(cluster, "ConfigMap", run_object_name(run_id))

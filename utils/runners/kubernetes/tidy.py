@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from utils.cluster import KINDS, Cluster, ForbiddenError, delete, delete_all, get, list_objects
-from utils.runners.kubernetes.manifests import OBJECT_LABEL, RUN_LABEL
+from utils.names import OBJECT_LABEL, RUN_LABEL
 from utils.runners.kubernetes.observed import owned_by
 from utils.runners.kubernetes.run_object import RunObject
 

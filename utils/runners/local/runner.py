@@ -16,6 +16,7 @@ from utils.cpu import PROGRAMS
 from utils.errors import TaskFailed
 from utils.ir.command import executor_input, read_outputs, resolve_command
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, Task, TaskState
+from utils.names import CLAIMS_DIR, CPU_PROGRAMS
 from utils.runners.base import Runner
 from utils.runners.journal import Journal
 from utils.runners.local import keeper
@@ -184,8 +185,8 @@ class LocalRunner(Runner):
                 variables[source.env] = value
         return {
             **variables,
-            "ILAB_CLAIMS_DIR": str(self._folder.claims),
-            "ILAB_CPU_PROGRAMS": str(PROGRAMS),
+            CLAIMS_DIR: str(self._folder.claims),
+            CPU_PROGRAMS: str(PROGRAMS),
             keeper.RUN_MARK: str(self._folder.path),
             keeper.TASK_MARK: task.id,
         }

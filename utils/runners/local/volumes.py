@@ -12,7 +12,7 @@ import yaml
 
 from utils.errors import PrerequisiteError, TaskFailed
 from utils.ir.model import EnvFrom, Mount, Task
-from utils.runners.runs import claim_of_run
+from utils.names import claim_name
 
 # Every namespace of a cluster has this ConfigMap, with the cluster's own certificate; one machine has none.
 _CLUSTER_CERTIFICATE = "kube-root-ca.crt"
@@ -184,7 +184,7 @@ def claim_folder(claims: Path, run_id: str, mount: Mount) -> Path:
     """
     folder = claims / mount.name
     if not folder.is_dir():
-        if mount.name != claim_of_run(run_id):
+        if mount.name != claim_name(run_id):
             raise TaskFailed(
                 f"there is no volume claim {mount.name}",
                 "on one machine a claim is a folder",

@@ -11,17 +11,16 @@ known once the phase is started, from the room on the disk (`plan_room`):
     kept: checkpoints to keep; full_state: bool, save after each epoch what is needed to go on from there.
 """
 
+from utils.durations import parse_duration
 from utils.messages import failure
 
 
 def seconds_of(duration: str) -> int:
     """Seconds of a duration like 90s, 30m, 72h or 7d."""
-    import re
-
-    match = re.fullmatch(r"(\d+)([smhd])", duration.strip())
-    if not match:
-        raise failure(f"{duration!r} is no duration", "it must be a number and s, m, h or d", "write for example 30m")
-    return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise failure(str(error), "it must be a whole number and s, m, h or d", "write for example 30m") from None
 
 
 def torchrun_arguments(training: dict) -> list:

@@ -3,6 +3,7 @@
 from typing import Any, Callable
 
 from utils.messages import failure
+from utils.names import claim_name
 
 
 def kube_namespace() -> str:
@@ -135,7 +136,7 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
     """
     import os
 
-    name = f"ilab-{run_id}"
+    name = claim_name(run_id)
     local = os.environ.get("ILAB_CLAIMS_DIR")
     if local:
         os.makedirs(os.path.join(local, name), exist_ok=True)

@@ -6,6 +6,7 @@ A claim without a note is that of a run that did not get to its end: a task fail
 from typing import Any, Callable
 
 from utils.messages import failure
+from utils.names import claim_name
 from utils.stages.volume.claims import kube_call, kube_namespace, run_owners
 
 
@@ -17,7 +18,7 @@ def mark_outcome(run_id: str, outcome: str) -> None:
     """
     import os
 
-    name = f"ilab-{run_id}"
+    name = claim_name(run_id)
     local = os.environ.get("ILAB_CLAIMS_DIR")
     if local:
         os.makedirs(os.path.join(local, name), exist_ok=True)
@@ -64,7 +65,7 @@ def end_run_here(run_id: str, keep_volume: str) -> None:
     import os
     import shutil
 
-    folder = os.path.join(os.environ["ILAB_CLAIMS_DIR"], f"ilab-{run_id}")
+    folder = os.path.join(os.environ["ILAB_CLAIMS_DIR"], claim_name(run_id))
     outcome = ""
     if os.path.exists(os.path.join(folder, "outcome")):
         with open(os.path.join(folder, "outcome")) as file:
@@ -95,7 +96,7 @@ def end_run(run_id: str, keep_volume: str) -> None:
     if os.environ.get("ILAB_CLAIMS_DIR"):
         end_run_here(run_id, keep_volume)
         return
-    namespace, name = kube_namespace(), f"ilab-{run_id}"
+    namespace, name = kube_namespace(), claim_name(run_id)
     made = claim_may_be_there(namespace, name)
     problems = delete_training_jobs(namespace, f"ilab-pipeline/run={run_id}")
     if problems and not made:

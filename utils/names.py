@@ -1,0 +1,45 @@
+"""Names that several parts of the project share: labels, annotations, objects, environment variables.
+
+Pods carry this module with the code of their stage: it stays small, and needs nothing but the standard library.
+"""
+
+RUN_LABEL = "ilab-pipeline/run"
+"""Id of the run that an object belongs to."""
+TASK_LABEL = "ilab-pipeline/task"
+ATTEMPT_LABEL = "ilab-pipeline/attempt"
+HASH_LABEL = "ilab-pipeline/hash"
+"""Hash of all that decides what an object is or does: one of the same hash is the same."""
+INPUTS_LABEL = "ilab-pipeline/inputs"
+"""The same for a training job, which a stage makes."""
+OBJECT_LABEL = "ilab-pipeline/object"
+"""`run` for the ConfigMap that a run on a cluster is."""
+API_LABEL = "ilab-pipeline/api-access"
+"""Set to true on a task by the pipeline's author: its pod asks the API server."""
+SHM_LABEL = "ilab-pipeline/shared-memory"
+"""Set to true on a task by the pipeline's author: its pod wants /dev/shm in memory."""
+OUTCOME_ANNOTATION = "ilab-pipeline/outcome"
+"""On the run's volume claim: how the run ended."""
+
+KFP_RUN_LABEL = "pipeline/runid"
+"""Kubeflow Pipelines' label for the run that a pod belongs to."""
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+SIDECAR_LABEL = "sidecar.istio.io/inject"
+
+CLAIMS_DIR = "ILAB_CLAIMS_DIR"
+"""Environment variable: the folder of all volume claims on one machine; unset in a pod."""
+CPU_PROGRAMS = "ILAB_CPU_PROGRAMS"
+"""Environment variable: the folder with programs that stand in where there is no GPU."""
+POD_OVERLAY = "ILAB_POD_OVERLAY"
+"""Environment variable: the user's patch for every pod, as JSON."""
+RUN_OWNER = "ILAB_RUN_OWNER"
+"""Environment variable: ownerReferences for what a stage makes, as JSON."""
+
+
+def claim_name(run_id: str) -> str:
+    """The run's volume claim."""
+    return f"ilab-{run_id}"
+
+
+def run_object_name(run_id: str) -> str:
+    """The ConfigMap that a run on a cluster is."""
+    return f"ilab-{run_id}"
