@@ -1,6 +1,75 @@
-"""For every test: an environment that does not depend on how the tests were started."""
+"""What every test has: an environment that does not depend on how tests are started, and real servers on loopback.
+
+Keep its imports light: the tests of every room wait for them.
+"""
 
 import signal
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.answers import Answer, Server
+from tests.fakes.kubeconfig import write_kubeconfig
+from tests.fakes.kubernetes_api import KubernetesApi, short_sleep
+from tests.fakes.s3 import S3
+from utils.demo.s3_server import start_s3_server
 
 # Started in the background of a shell, a process ignores Ctrl-C and hands that on; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# By its name, so that the client is only imported where a test needs it.
+DEFAULT_KUBECONFIG = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server for the whole test session, with one bucket that all tests share."""
+    access_key, secret_key = f"test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    server = start_s3_server(tmp_path_factory.mktemp("s3"), access_key, secret_key, bucket="ilab")
+    try:
+        yield S3(server.endpoint, access_key, secret_key, "ilab")
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts HTTP servers that give these answers, one after the other."""
+    servers: list[Server] = []
+
+    def start(*answers: Answer, context: ssl.SSLContext | None = None) -> Server:
+        servers.append(Server(list(answers), context))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Points the kubernetes client at a URL, by a kubeconfig with this token and the namespace `lab`."""
+
+    def use(url: str, token: str = "canary-5e1f0c") -> None:
+        path = write_kubeconfig(tmp_path / "kubeconfig", url, token)
+        monkeypatch.delenv("KUBECONFIG", raising=False)
+        monkeypatch.setattr(DEFAULT_KUBECONFIG, str(path))
+
+    return use
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    """The small Kubernetes API, which the stages' client finds; they wait a hundredth of the time."""
+    monkeypatch.delenv("ILAB_CLAIMS_DIR", raising=False)
+    server = KubernetesApi()
+    server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
+    monkeypatch.setattr(DEFAULT_KUBECONFIG, str(tmp_path / "kubeconfig"))
+    yield server
+    server.stop()

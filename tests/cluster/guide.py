@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.cluster.cluster import Cluster
-from tests.unit.docs.guides import commands
+from tests.docs.guides import commands
 from utils.cli.compile import root
 
 NONE: Mapping[str, str] = MappingProxyType({})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.settings import CACHE
-from tests.image_environments import environment
+from tests.images.environments import environment
 from utils import images
 
 MOUNTS_LABEL = "ilab-pipeline.test/mounts"

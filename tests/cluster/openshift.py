@@ -8,8 +8,8 @@ import yaml
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.guide import change_settings
-from tests.openshift_role import OPERATOR_RULES
-from tests.unit.manifests.settings import root
+from tests.manifests.openshift_role import OPERATOR_RULES
+from tests.manifests.settings import root
 
 ACCOUNT = "pipeline-runner-dspa"
 

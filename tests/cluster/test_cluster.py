@@ -16,7 +16,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.node import wait_for
 from tests.cluster.pods import claim, pod, pod_spec, service, wait_until_ended
 from tests.cluster.settings import GPU, GPUS, NODE, PATIENCE
-from tests.image_environments import packages_of
+from tests.images.environments import packages_of
 from utils import images
 
 # A new service takes a moment to be known everywhere.

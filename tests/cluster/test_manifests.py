@@ -12,7 +12,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.guide import Guide, change_settings, follow
 from tests.cluster.kserve import RELEASES, kserve_types
 from tests.cluster.openshift import write_values
-from tests.unit.manifests.settings import root, settings
+from tests.manifests.settings import root, settings
 from utils.cluster.rbac import ROLE
 
 SERVERLESS = ("serverless/judge", "serverless/teacher")

@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
 from tests.cluster.openshift import ACCOUNT, openshift_objects, operator_role
-from tests.openshift_role import OPERATOR_RULES
+from tests.manifests.openshift_role import OPERATOR_RULES
 from utils.stages.prerequisites.rights import missing_rights, rights_of_run
 from utils.stages.prerequisites.storage import check_storage
 

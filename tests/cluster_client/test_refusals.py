@@ -1,0 +1,138 @@
+"""What a refusal of the API server says, and what it never does: the value of a Secret."""
+
+import base64
+import json
+
+import pytest
+
+from tests.cluster_client.conftest import CANARY, job, secret
+from tests.fakes.api_server import ApiServer, Fault, Time
+from utils.cluster import (
+    Cluster,
+    ClusterError,
+    ForbiddenError,
+    MissingKindError,
+    create,
+    create_or_attach,
+    delete,
+    delete_all,
+    get,
+    list_objects,
+    patch,
+)
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "call"),
+    [
+        ("create", "jobs.batch", lambda c: create(c, job())),
+        ("get", "jobs.batch", lambda c: get(c, "Job", "train")),
+        ("list", "jobs.batch", lambda c: list_objects(c, "Job")),
+        ("patch", "configmaps", lambda c: patch(c, "ConfigMap", "run", {})),
+        ("delete", "jobs.batch", lambda c: delete(c, "Job", "train")),
+        ("list", "pods", lambda c: delete_all(c, "Pod", "a=b")),
+    ],
+)
+def test_missing_right_is_told_with_verb_resource_namespace_and_role(
+    api: ApiServer, cluster: Cluster, verb: str, resource: str, call
+) -> None:
+    api.faults.append(Fault(verb, status=403, message=f'User "walker" cannot {verb} resource'))
+    with pytest.raises(ForbiddenError) as caught:
+        call(cluster)
+    assert caught.value.what == f"no right to {verb} {resource} in the namespace lab"
+    assert "the Role ilab-pipeline" in caught.value.cause
+    assert f"kubectl auth can-i {verb} {resource} -n lab" in caught.value.remedy
+    assert len(api.requests) == 1
+
+
+def test_right_that_was_there_before_is_missed_only_when_it_stays_away(
+    api: ApiServer, cluster: Cluster, time: Time
+) -> None:
+    api.put("jobs", "train")
+    get(cluster, "Job", "train")
+    api.faults += [Fault(status=403)] * 3  # as a server that has just started answers
+    assert get(cluster, "Job", "train") is not None
+    api.faults += [Fault(status=403)] * 100
+    with pytest.raises(ForbiddenError):
+        get(cluster, "Job", "train")
+    assert sum(time.pauses) < 60
+
+
+def test_right_to_one_secret_says_nothing_of_another(api: ApiServer, cluster: Cluster) -> None:
+    get(cluster, "Secret", "may-read")
+    api.faults.append(Fault("get", "secrets", status=403))
+    with pytest.raises(ForbiddenError, match="or not for this name"):
+        get(cluster, "Secret", "may-not-read")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'pods "x" is forbidden: exceeded quota: gpu, requested: requests.nvidia.com/gpu=8, limited: 4',
+        'pods "x" is forbidden: violates PodSecurity "restricted:latest"',
+        'admission webhook "queue" denied the request: no queue of that name',
+    ],
+)
+def test_refusal_by_admission_is_not_taken_for_a_missing_right(api: ApiServer, cluster: Cluster, message: str) -> None:
+    api.faults.append(Fault(status=403, message=message))
+    with pytest.raises(ClusterError) as caught:
+        create(cluster, job())
+    assert not isinstance(caught.value, ForbiddenError)
+    assert caught.value.cause == message
+
+
+@pytest.mark.parametrize("make", [create, create_or_attach])
+def test_field_that_the_server_does_not_know_is_refused_and_the_overlay_named(
+    api: ApiServer, cluster: Cluster, make
+) -> None:
+    fields = ("spec.template.spec.tolerationz", "spec.template.spec.containers[0].resource")
+    unknown = ", ".join(f'unknown field "{field}"' for field in fields)
+    message = f'Job in version "v1" cannot be handled as a Job: strict decoding error: {unknown}'
+    api.faults.append(Fault("create", status=400, message=message, body={"reason": "BadRequest"}))
+    with pytest.raises(ClusterError) as caught:
+        make(cluster, job())
+    assert api.requests[0].query == {"fieldValidation": "Strict"}
+    assert caught.value.cause == message
+    assert caught.value.remedy.startswith(f"correct {', '.join(fields)}: ")
+    assert "in the --pod-overlay" in caught.value.remedy
+
+
+def test_expired_login_is_named(api: ApiServer, cluster: Cluster) -> None:
+    api.faults.append(Fault(status=401))
+    with pytest.raises(ClusterError, match="does not know who we are") as caught:
+        list_objects(cluster, "Job")
+    assert "log in again" in caught.value.remedy
+
+
+def test_kind_that_is_not_installed_is_an_error_but_nothing_to_delete(cluster: Cluster) -> None:
+    with pytest.raises(MissingKindError, match="the cluster has no pytorchjobs.kubeflow.org"):
+        get(cluster, "PyTorchJob", "x")
+    assert not delete(cluster, "PyTorchJob", "x")
+    assert delete_all(cluster, "PyTorchJob", "ilab-pipeline/run=r") == 0
+
+
+def test_missing_right_to_make_secrets_is_not_looked_for_in_manifests(api: ApiServer, cluster: Cluster) -> None:
+    message = "secrets is forbidden: User x cannot create resource secrets"
+    api.faults.append(Fault("create", "secrets", status=403, message=message, body={"reason": "Forbidden"}))
+    with pytest.raises(ForbiddenError, match="no right to create secrets") as caught:
+        create(cluster, secret())
+    assert "name a Secret instead, or apply what standalone.py show --rbac prints" in caught.value.remedy
+    assert CANARY not in caught.value.render()
+
+
+def test_no_value_of_a_secret_gets_into_an_error(api: ApiServer, cluster: Cluster) -> None:
+    coded = base64.b64encode(CANARY.encode()).decode()
+    for status in (400, 403, 422, 500):
+        api.faults[:] = [Fault(status=status, message=f"bad value {CANARY} or {coded}")] * 100
+        with pytest.raises(ClusterError) as caught:
+            create(cluster, secret())
+        assert CANARY not in caught.value.render()
+        assert coded not in caught.value.render()
+        assert "bad value ***" in caught.value.render()
+
+
+def test_token_is_in_no_message_and_no_repr(api: ApiServer, cluster: Cluster, told: list[str]) -> None:
+    api.faults += [Fault()] * 100
+    with pytest.raises(ClusterError) as caught:
+        get(cluster, "Job", "x")
+    assert "a-token" not in json.dumps([repr(cluster), caught.value.render(), *told])

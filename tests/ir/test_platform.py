@@ -1,0 +1,189 @@
+"""Kubernetes settings of a task: names resolved, the way kfp-kubernetes writes them and older files did."""
+
+from pathlib import Path
+
+import pytest
+from kfp import dsl, kubernetes
+
+from tests.ir import parts
+from tests.ir.memory_runner import compiled, walk
+from utils.ir.model import Container, EnvFrom, Mount, TaskState
+from utils.ir.platform import pod_settings
+from utils.ir.sources import MISSING
+
+
+@dsl.pipeline
+def everything(
+    claim: str = "my-claim",
+    secret: str = "my-secret",
+    config: str = "my-config",
+    tolerations: list = [{"key": "a", "operator": "Exists", "tolerationSeconds": 30}],  # noqa: B006
+    selector: dict = {"disk": "fast"},  # noqa: B006
+    cpus: str = "2",
+    image: str = "registry/image:1",
+):
+    made = parts.say(text="made-claim")
+    task = parts.cleanup()
+    task.set_container_image(image)
+    task.set_cpu_request(cpus).set_memory_limit("2Gi").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
+    task.set_env_variable("MODE", "fast")
+    kubernetes.mount_pvc(task, pvc_name=claim, mount_path="/data")
+    kubernetes.mount_pvc(task, pvc_name="fixed", mount_path="/fixed", sub_path="part")
+    kubernetes.mount_pvc(task, pvc_name=made.output, mount_path="/made")
+    kubernetes.use_secret_as_volume(task, secret_name=secret, mount_path="/mnt/secret", optional=True)
+    kubernetes.use_secret_as_volume(task, secret_name="fixed-secret", mount_path="/mnt/fixed")
+    kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={"key": "KEY", "other": "OTHER"})
+    kubernetes.use_config_map_as_volume(task, config_map_name=config, mount_path="/mnt/ca", optional=True)
+    kubernetes.use_config_map_as_env(task, config_map_name="fixed-map", config_map_key_to_env={"k": "K"})
+    kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="1Gi")
+    kubernetes.add_ephemeral_volume(task, "scratch", "/scratch", ["ReadWriteOnce"], "3Gi", storage_class_name="fast")
+    kubernetes.add_toleration_json(task, tolerations)
+    kubernetes.add_toleration(task, key="b", operator="Equal", value="v", effect="NoSchedule", toleration_seconds=5)
+    kubernetes.add_node_selector_json(task, selector)
+    kubernetes.add_pod_label(task, "team", "x")
+    kubernetes.add_pod_annotation(task, "note", "y")
+    kubernetes.set_image_pull_secrets(task, ["puller"])
+    kubernetes.set_image_pull_policy(task, "Always")
+    kubernetes.use_field_path_as_env(task, "POD", "metadata.name")
+    kubernetes.set_timeout(task, 20)
+    kubernetes.set_security_context(task, run_as_user=1000, run_as_non_root=True)
+
+
+def test_every_setting_is_resolved(tmp_path: Path) -> None:
+    task = walk(everything, tmp_path).runner.task("cleanup")
+    ephemeral = {
+        "size": "3Gi",
+        "access_modes": ["ReadWriteOnce"],
+        "storage_class": "fast",
+        "labels": {},
+        "annotations": {},
+    }
+    assert task.mounts == (
+        Mount("claim", "my-claim", "/data"),
+        Mount("claim", "fixed", "/fixed", "part"),
+        Mount("claim", "made-claim", "/made"),
+        Mount("secret", "my-secret", "/mnt/secret", optional=True),
+        Mount("secret", "fixed-secret", "/mnt/fixed"),
+        Mount("config_map", "my-config", "/mnt/ca", optional=True),
+        Mount("empty_dir", "shm", "/dev/shm", options={"medium": "Memory", "size_limit": "1Gi"}),
+        Mount("ephemeral", "scratch", "/scratch", options=ephemeral),
+    )
+    assert task.env_from == (
+        EnvFrom("secret", "my-secret", "key", "KEY"),
+        EnvFrom("secret", "my-secret", "other", "OTHER"),
+        EnvFrom("config_map", "fixed-map", "k", "K"),
+    )
+    assert task.env == {"MODE": "fast"}
+    assert task.image == "registry/image:1"
+    assert task.timeout_seconds == 20
+    assert task.kubernetes == {
+        "node_selector": {"disk": "fast"},
+        "tolerations": [
+            {"key": "a", "operator": "Exists", "tolerationSeconds": 30},
+            {"key": "b", "operator": "Equal", "value": "v", "effect": "NoSchedule", "tolerationSeconds": 5},
+        ],
+        "labels": {"team": "x"},
+        "annotations": {"note": "y"},
+        "image_pull_secrets": ["puller"],
+        "image_pull_policy": "Always",
+        "field_env": {"POD": "metadata.name"},
+        "security_context": {"runAsUser": 1000, "runAsNonRoot": True},
+        "resources": {
+            "cpu_request": "2",
+            "memory_limit": "2Gi",
+            "accelerator_type": "nvidia.com/gpu",
+            "accelerator_count": "2",
+        },
+    }
+
+
+def test_parameters_override_names(tmp_path: Path) -> None:
+    task = walk(everything, tmp_path, {"claim": "other", "tolerations": [], "selector": {}}).runner.task("cleanup")
+    assert task.mounts[0].name == "other"
+    assert [one["key"] for one in task.kubernetes["tolerations"]] == ["b"]
+    assert "node_selector" not in task.kubernetes
+
+
+def test_an_empty_name_fails_the_task_and_says_where(tmp_path: Path) -> None:
+    walked = walk(everything, tmp_path, {"secret": ""})
+    assert walked.state is TaskState.FAILED
+    assert walked.result.error.endswith("the name of the secret mounted at /mnt/secret is empty")
+
+
+def test_an_optional_name_left_out_means_no_mount(tmp_path: Path) -> None:
+    """A server skips a mount whose name is an optional parameter without value."""
+
+    @dsl.pipeline
+    def maybe(secret: str = None):
+        task = parts.cleanup()
+        kubernetes.use_secret_as_volume(task, secret_name=secret, mount_path="/s")
+
+    assert walk(maybe, tmp_path).runner.task("cleanup").mounts == ()
+
+
+def test_mounts_in_loops_and_nested_dags_see_their_own_inputs(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def looped(claim: str = "c"):
+        with dsl.ParallelFor([1, 2]), dsl.If(claim == "c"):
+            kubernetes.mount_pvc(parts.cleanup(), pvc_name=claim, mount_path="/data")
+
+    walked = walk(looped, tmp_path)
+    assert [task.mounts for task in walked.runner.tasks] == [(Mount("claim", "c", "/data"),)] * 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "mount"),
+    [
+        ({"pvcMount": [{"constant": "c", "mountPath": "/d"}]}, Mount("claim", "c", "/d")),
+        ({"pvcMount": [{"componentInputParameter": "name", "mountPath": "/d"}]}, Mount("claim", "given", "/d")),
+        ({"secretAsVolume": [{"secretName": "s", "mountPath": "/d"}]}, Mount("secret", "s", "/d")),
+        ({"configMapAsVolume": [{"configMapName": "m", "mountPath": "/d"}]}, Mount("config_map", "m", "/d")),
+        (
+            {"enabledSharedMemory": {"size": "2Gi"}},
+            Mount("empty_dir", "shm", "/dev/shm", options={"medium": "Memory", "size_limit": "2Gi"}),
+        ),
+    ],
+)
+def test_settings_as_older_files_hold_them(spec: dict, mount: Mount) -> None:
+    settings = pod_settings(Container("image", platform=spec), lambda source: {"name": "given"}[source.name], {})
+    assert settings.mounts == (mount,)
+
+
+def test_resources_as_older_files_hold_them() -> None:
+    container = Container("i", resources={"cpuLimit": 0.5, "memoryRequest": 2.147483648, "accelerator": {"count": "1"}})
+    settings = pod_settings(container, lambda source: MISSING, {})
+    assert settings.kubernetes["resources"] == {
+        "cpu_limit": "0.5",
+        "memory_request": "2.147483648G",
+        "accelerator_count": "1",
+    }
+
+
+def test_requirements_come_apart_from_the_command(tmp_path: Path) -> None:
+    @dsl.component(
+        base_image="python:3.11",
+        packages_to_install=["requests==2.0", "x>1"],
+        pip_index_urls=["https://index/simple", "https://more/simple"],
+        pip_trusted_hosts=["index"],
+    )
+    def asks():
+        pass
+
+    @dsl.component(base_image="python:3.11")
+    def asks_for_nothing():
+        pass
+
+    @dsl.pipeline
+    def both():
+        asks()
+        asks_for_nothing()
+
+    components = compiled(both, tmp_path).components
+    first, second = components["comp-asks"].container, components["comp-asks-for-nothing"].container
+    assert first.packages == ("requests==2.0", "x>1")
+    assert second.packages == ()
+    for container in (first, second):
+        assert container.lightweight
+        assert container.preamble[:2] == ("sh", "-c")
+        assert container.command[:2] == ("sh", "-ec")
+        assert not any("pip install" in part for part in container.command)

@@ -1,0 +1,318 @@
+"""The walker in time: what runs together, what stops, what is tried again."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from kfp import dsl, kubernetes
+
+from tests.ir import parts
+from tests.ir.memory_runner import IDS, MemoryRunner, compiled, component, walk
+from tests.ir.semantics.compose import chain, types
+from utils.errors import PrerequisiteError, UsageError
+from utils.ir.model import Event, Outputs, TaskState
+from utils.ir.walk import Walker
+
+PENDING, RUNNING, SUCCEEDED, FAILED = TaskState.PENDING, TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
+SKIPPED, CANCELED, RETRYING = TaskState.SKIPPED, TaskState.CANCELED, TaskState.RETRYING
+
+
+@component
+def meet() -> int:
+    """Returns only when as many tasks as the barrier wants are here at once."""
+    return runner.barrier.wait(10)  # noqa: F821
+
+
+@component
+def held():
+    assert runner.gate.wait(10)  # noqa: F821
+
+
+@component
+def waits_for_failure() -> str:
+    assert runner.failed.wait(10)  # noqa: F821
+    return "ended well"
+
+
+@component
+def fails_now() -> str:
+    runner.failed.set()  # noqa: F821
+    raise ValueError("broken")
+
+
+@component
+def breaks_the_runner():
+    pass
+
+
+class Broken(MemoryRunner):
+    def call(self, task):
+        if task.name == "breaks-the-runner":
+            raise RuntimeError("a defect")
+        return super().call(task)
+
+
+# --- side by side ----------------------------------------------------------------------------------------------------
+
+
+def test_independent_tasks_run_at_the_same_time(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def together():
+        for _ in range(3):
+            meet()
+
+    runner = MemoryRunner(tmp_path)
+    runner.barrier = threading.Barrier(3)
+    assert walk(together, tmp_path, runner=runner).state is SUCCEEDED
+
+
+def test_no_more_tasks_at_once_than_the_runner_takes(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def many():
+        with dsl.ParallelFor(list(range(12))):
+            held()
+
+    runner = MemoryRunner(tmp_path, max_parallel=2)
+    runner.gate = threading.Event()
+    waiting = []
+
+    def open_gate_when_all_wait(event: Event) -> None:
+        waiting.extend([event] if event.state is PENDING else [])
+        if len(waiting) == 12:
+            runner.gate.set()
+
+    assert walk(many, tmp_path, runner=runner, watch=open_gate_when_all_wait).state is SUCCEEDED
+    assert runner.most == 2
+
+
+def test_loop_parallelism_limits_its_iterations(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def limited():
+        with dsl.ParallelFor([1, 2, 3, 4], parallelism=2):
+            meet()
+
+    runner = MemoryRunner(tmp_path, max_parallel=8)
+    runner.barrier = threading.Barrier(2)
+    walked = walk(limited, tmp_path, runner=runner)
+    assert walked.state is SUCCEEDED
+    assert runner.most == 2
+
+
+# --- failure ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_ends_and_nothing_new_starts_after_a_failure(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def siblings():
+        slow = waits_for_failure()
+        parts.say(text=slow.output)
+        fails_now()
+
+    runner = MemoryRunner(tmp_path)
+    runner.failed = threading.Event()
+    walked = walk(siblings, tmp_path, runner=runner)
+    assert walked.state is FAILED
+    assert walked.result.error == "task fails-now: ValueError: broken"
+    assert walked.states("waits-for-failure")[-1] is SUCCEEDED
+    assert walked.states("say") == [SKIPPED]
+    assert walked.messages("say") == ["fails-now failed"]
+
+
+def test_a_task_downstream_of_a_failure_is_skipped_and_says_why(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def two():
+        parts.say(text=parts.fail().output)
+
+    walked = walk(two, tmp_path)
+    assert walked.states("fail") == [PENDING, RUNNING, FAILED]
+    assert walked.messages("fail") == ["ValueError: no luck"]
+    assert walked.messages("say") == ["fail failed"]
+
+
+def test_events_of_a_success(tmp_path: Path) -> None:
+    walked = walk(chain, tmp_path, {"text": "t"})
+    assert [(event.task_id, event.state) for event in walked.events] == [
+        (task, state) for task in ("say", "say-2") for state in (PENDING, RUNNING, SUCCEEDED)
+    ]
+    assert walked.outputs["say"] == Outputs({"Output": "t"}, {})
+
+
+def test_an_output_that_was_not_made_fails_the_task_that_needs_it(tmp_path: Path) -> None:
+    @component
+    def makes_none() -> str:
+        return None
+
+    @dsl.pipeline
+    def needs():
+        parts.say(text=makes_none().output)
+
+    walked = walk(needs, tmp_path)
+    assert walked.result.error == (
+        "task say: the inputs are not right: its input text got no value: what should give it made none"
+    )
+
+
+def test_every_wrong_input_is_named(tmp_path: Path) -> None:
+    pipeline = compiled(types, tmp_path)
+    wrong = {"text": "5", "whole": "8", "part": "x", "flag": 1}
+    with pytest.raises(UsageError) as caught:
+        walk(pipeline, tmp_path, {**wrong, "other": 1})
+    for finding in ("other: the pipeline has no such parameter", "whole: expected an integer, got '8'", "part", "flag"):
+        assert finding in caught.value.cause
+
+
+def test_required_parameters_must_be_given(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="text: it has no default and no value is given"):
+        walk(chain, tmp_path)
+
+
+def test_a_defect_of_the_runner_surfaces_after_the_exit_task_ran(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def guarded():
+        with dsl.ExitHandler(parts.cleanup()):
+            breaks_the_runner()
+
+    runner = Broken(tmp_path / "run")
+    with pytest.raises(RuntimeError, match="a defect"):
+        walk(guarded, tmp_path, runner=runner)
+    assert "cleanup" in runner.ran
+
+
+def test_a_missing_prerequisite_of_a_task_is_not_tried_again(tmp_path: Path) -> None:
+    class NoSecret(MemoryRunner):
+        def call(self, task):
+            raise PrerequisiteError("no Secret judge-secret", "it is not there")
+
+    @dsl.pipeline
+    def tries():
+        parts.cleanup().set_retry(3)
+
+    walked = walk(tries, tmp_path, runner=NoSecret(tmp_path / "run"))
+    assert len(walked.runner.tasks) == 1
+    assert walked.result.error == "task cleanup: no Secret judge-secret: it is not there"
+
+
+# --- retries ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
+    """set_retry: the first retry comes after backoff_duration, the next after that times backoff_factor, and so on."""
+
+    @dsl.pipeline
+    def tries():
+        task = parts.fails_twice().set_retry(5, backoff_duration="10s", backoff_factor=3.0)
+        parts.say(text=task.output)
+
+    pauses: list[float] = []
+    walked = walk(tries, tmp_path, sleep=pauses.append)
+    assert walked.state is SUCCEEDED
+    assert pauses == [10, 30]
+    assert [task.attempt for task in walked.runner.tasks] == [0, 1, 2, 0]
+    assert walked.states("fails-twice") == [
+        PENDING,
+        RUNNING,
+        RETRYING,
+        PENDING,
+        RUNNING,
+        RETRYING,
+        PENDING,
+        RUNNING,
+        SUCCEEDED,
+    ]
+    assert walked.messages("fails-twice")[0] == "attempt 1 of 6 failed: ValueError: attempt 0; again in 10 s"
+
+
+def test_three_tries_are_three(tmp_path: Path) -> None:
+    """Trap 27, here for tasks: so many retries after the first attempt, no fewer."""
+
+    @dsl.pipeline
+    def tries():
+        parts.fail().set_retry(2)
+
+    walked = walk(tries, tmp_path)
+    assert len(walked.runner.tasks) == 3
+    assert walked.result.error == "task fail: ValueError: no luck"
+
+
+def test_no_retry_later_than_the_time_for_retries(tmp_path: Path) -> None:
+    """set_retry: backoff_max_duration is the maximum duration during which the task will be retried."""
+
+    @dsl.pipeline
+    def tries():
+        parts.fail().set_retry(9, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="200s")
+
+    now = [0.0]
+    walked = walk(tries, tmp_path, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    assert now[0] == 180
+    assert len(walked.runner.tasks) == 3
+    assert "not tried again: that would be later than 200 s" in walked.result.error
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def test_claims_are_made_mounted_and_deleted(tmp_path: Path) -> None:
+    """platform: CreatePVC's name takes the form <run>-<suffix>; its output is what is mounted and deleted."""
+
+    @dsl.pipeline
+    def with_claim(size: str = "5Gi"):
+        claim = kubernetes.CreatePVC(
+            pvc_name_suffix="-data", access_modes=["ReadWriteMany"], size=size, storage_class_name="fast"
+        )
+        task = parts.cleanup()
+        kubernetes.mount_pvc(task, pvc_name=claim.outputs["name"], mount_path="/data")
+        kubernetes.DeletePVC(pvc_name=claim.outputs["name"]).after(task)
+
+    walked = walk(with_claim, tmp_path)
+    assert walked.runner.claims == [
+        ("create", "my-run-id-data", "5Gi", ("ReadWriteMany",), "fast"),
+        ("delete", "my-run-id-data"),
+    ]
+    assert walked.runner.task("cleanup").mounts[0].name == "my-run-id-data"
+    assert walked.states("createpvc") == [RUNNING, SUCCEEDED]
+
+
+@pytest.mark.parametrize(
+    ("names", "made"),
+    [({"pvc_name": "mine"}, "mine"), ({}, "my-run-id-createpvc"), ({"pvc_name": "a", "pvc_name_suffix": "b"}, None)],
+)
+def test_names_of_claims(tmp_path: Path, names: dict[str, str], made: str | None) -> None:
+    @dsl.pipeline
+    def with_claim():
+        kubernetes.CreatePVC(access_modes=["ReadWriteOnce"], size="1Gi", **names)
+
+    walked = walk(with_claim, tmp_path)
+    assert [claim[1] for claim in walked.runner.claims] == ([made] if made else [])
+    if made is None:
+        assert "both pvc_name and pvc_name_suffix" in walked.result.error
+
+
+def test_the_job_s_placeholders_reach_the_task(tmp_path: Path) -> None:
+    """Traps, backends: a placeholder resolves only when it is the entire constant."""
+
+    @dsl.pipeline
+    def names():
+        parts.say(text=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        parts.say(text=f"ilab-{dsl.PIPELINE_JOB_ID_PLACEHOLDER}")
+
+    walked = walk(names, tmp_path)
+    assert walked.inputs("say") == {"text": "my-run-id"}
+    assert walked.inputs("say-2") == {"text": "ilab-{{$.pipeline_job_uuid}}"}
+
+
+def test_values_with_equals_signs_and_types_pass_unchanged(tmp_path: Path) -> None:
+    """Trap 42."""
+    walked = walk(types, tmp_path, {"text": "a=b=c", "whole": 8, "part": 0.5, "flag": True})
+    assert walked.inputs("say") == {"text": "a=b=c"}
+    assert walked.inputs("number") == {"value": 8}
+
+
+def test_nothing_starts_when_the_runner_refuses(tmp_path: Path) -> None:
+    class Refuses(MemoryRunner):
+        def check(self, pipeline) -> None:
+            raise PrerequisiteError("no interpreter")
+
+    runner = Refuses(tmp_path)
+    with pytest.raises(PrerequisiteError):
+        Walker(compiled(chain, tmp_path), {}, runner, IDS).run()
+    assert runner.tasks == []

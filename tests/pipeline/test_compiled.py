@@ -1,0 +1,260 @@
+"""Our own DAG: what earlier systems got wrong in theirs stays right in the compiled file."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import components.stage
+from components.compile import compile_pipeline
+from components.loading import CODE, HASH
+from tests.docs.guides import commands
+from utils.cli.compile import compile as compile_command
+from utils.cli.compile import executor_source, names_of, our_pipeline
+from utils.durations import parse_duration
+from utils.errors import UsageError
+from utils.lint import lint_text
+from utils.stages.prerequisites.parameters import check_object_names, object_names
+from utils.stages.writable import writable_folders
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("ours") / "pipeline.yaml"
+    compile_pipeline(our_pipeline(), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def spec(package: Path) -> dict[str, Any]:
+    return next(yaml.load_all(package.read_text(), yaml.CSafeLoader))
+
+
+def tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every task that runs an executor."""
+    for component in (spec["root"], *spec["components"].values()):
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            if "executorLabel" in spec["components"][task["componentRef"]["name"]]:
+                yield name, task
+
+
+def test_every_supported_backend_understands_our_pipeline(package: Path) -> None:
+    assert lint_text(package.read_text()) == []
+
+
+def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path) -> None:
+    """Trap 28: no other task's pod needs the service account's token."""
+    _, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    labels = {name.removeprefix("exec-"): e.get("podMetadata", {}).get("labels") for name, e in executors.items()}
+    marked = {name for name, found in labels.items() if found == {"ilab-pipeline/api-access": "true"}}
+    assert marked == {"prerequisites", "create-volume", "clean-up", "train-knowledge", "train-skills", "report"}
+    assert {name for name, found in labels.items() if found} == marked
+
+
+def test_report_comes_after_all_others_and_clean_up_takes_no_final_status(spec: dict[str, Any]) -> None:
+    """Trap 47: what report notes on the claim tells clean up that the run got to its end, on every server."""
+    (dag,) = [c["dag"]["tasks"] for c in spec["components"].values() if "report" in c.get("dag", {}).get("tasks", {})]
+    before, queue = set(), ["report"]
+    while queue:
+        found = set(dag[queue.pop()].get("dependentTasks", [])) - before
+        before |= found
+        queue += found
+    assert before == set(dag) - {"report"}
+    assert "taskFinalStatus" not in str(spec)
+    assert "TASK_FINAL_STATUS" not in str(spec)
+
+
+def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
+    """Trap 5. Those of training are above its own timeouts, whatever these are."""
+    platform = list(yaml.load_all(package.read_text(), yaml.CSafeLoader))[1]["platforms"]["kubernetes"]
+    executors = platform["deploymentSpec"]["executors"]
+    hours = {
+        label.removeprefix("exec-"): int(executors.get(label, {}).get("activeDeadlineSeconds", 0)) / 3600
+        for label in spec["deploymentSpec"]["executors"]
+    }
+    assert [name for name, most in hours.items() if not 1 <= most <= 100 * 24] == []
+    defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
+    own = sum(parse_duration(defaults[name]) for name in ("train_pending_timeout", "train_timeout"))
+    assert hours["train-knowledge"] * 3600 > 2 * own
+
+
+def test_prerequisites_call_each_secret_by_the_name_that_is_mounted(package: Path) -> None:
+    spec, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
+    inputs = dict(tasks(spec))["prerequisites"]["inputs"]["parameters"]
+    executor = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-prerequisites"]
+    mounted = {m["mountPath"]: m["secretNameParameter"] for m in executor["secretAsVolume"]}
+    (config_map,) = executor["configMapAsVolume"]
+    mounted[config_map["mountPath"]] = config_map["configMapNameParameter"]
+    folders = [inputs[f"{role}_secret_dir"] for role in ("object_store", "teacher", "judge", "taxonomy")]
+    paths = [folder["runtimeValue"]["constant"] for folder in folders]
+    paths.append(inputs["ca_file"]["runtimeValue"]["constant"].partition("/{{")[0])
+    names = inputs["secret_names"]["runtimeValue"]["constant"].split(",")
+    parameters = [re.findall(r"'(.+)'", name)[0] for name in names]
+    assert parameters == object_names()
+    for path, parameter in zip(paths, parameters, strict=True):
+        assert mounted[path] == inputs[parameter], path
+
+
+def test_every_object_that_a_task_mounts_has_a_parameter_whose_name_is_checked(package: Path) -> None:
+    """Trap 46: Kubeflow Pipelines names the pod's volume after the object, so a dot in its name stopped every run."""
+    spec, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    mounts = [m for e in executors for m in e.get("secretAsVolume", []) + e.get("configMapAsVolume", [])]
+    named = {(m.get("secretNameParameter") or m["configMapNameParameter"])["componentInputParameter"] for m in mounts}
+    assert named == {*object_names()}
+    assert all(m["optional"] for m in mounts), "one that is missing is a finding, and no pod that hangs"
+    defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
+    assert check_object_names(defaults, on_kfp=True) == []
+
+
+def test_the_code_of_the_stages_travels_once(spec: dict[str, Any]) -> None:
+    """Trap 48. Tasks on the volume read what data import has put there."""
+    executors = spec["deploymentSpec"]["executors"]
+    variables = {
+        label.removeprefix("exec-"): {one["name"] for one in executor["container"]["env"]}
+        for label, executor in executors.items()
+    }
+    carry = {name for name, found in variables.items() if CODE in found}
+    assert carry == {"prerequisites", "create-volume", "data-import", "clean-up"}
+    assert {name for name, found in variables.items() if HASH in found} == variables.keys() - carry | {"data-import"}
+    small = [executors[f"exec-{name}"] for name in variables.keys() - carry]
+    assert max(len(json.dumps(executor)) for executor in small) < 2500
+    assert max(len(json.dumps(executor)) for executor in executors.values()) < 100_000
+
+
+def test_a_file_compiled_for_a_queue_differs_by_labels_and_what_says_so(package: Path, tmp_path: Path) -> None:
+    (command,) = commands("openshift.md", "test_a_file_compiled_for_a_queue_differs_by_labels_and_what_says_so")
+    words = command.replace("pipeline-NAME.yaml", str(tmp_path / "queued.yaml")).replace("NAME", "gpus").split()
+    assert words[:2] == ["ilab-pipeline", "compile"]
+    done = CliRunner().invoke(compile_command, words[2:])
+    assert done.exit_code == 0, done.output
+    text, plain = (tmp_path / "queued.yaml").read_text(), package.read_text()
+    changed = [line.strip() for line in text.splitlines() if line not in plain.splitlines()]
+    assert len(changed) == 4
+    assert all("gpus" in line for line in changed)
+    assert sum("kueue.x-k8s.io/queue-name: gpus" in line for line in changed) == 2
+    assert "kueue" not in plain, "an empty label is none"
+    wrong = CliRunner().invoke(compile_command, ["--queue", "a.b", "-o", str(tmp_path / "no.yaml")])
+    assert isinstance(wrong.exception, UsageError) and "--queue is 'a.b'" in wrong.exception.what
+
+
+def test_no_task_is_cached(spec: dict[str, Any]) -> None:
+    """Trap 41: a cached step hands over a volume that is deleted."""
+    found = dict(tasks(spec))
+    assert len(found) >= 12
+    assert [name for name, task in found.items() if task["cachingOptions"].get("enableCache")] == []
+
+
+def test_every_image_is_named_by_digest(spec: dict[str, Any]) -> None:
+    """Trap 43."""
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    assert images
+    assert [image for image in images if not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", image)] == []
+
+
+def test_nothing_is_installed_when_a_task_runs(package: Path, spec: dict[str, Any]) -> None:
+    """Trap 13."""
+    texts = [executor_source(package, name) for name in names_of(package)]
+    texts += [str(executor["container"]["command"]) for executor in spec["deploymentSpec"]["executors"].values()]
+    assert len(texts) >= 2 * 11
+    assert [
+        word for word in ("pip install", 'pip", "install', "dnf ", "apt-get") for text in texts if word in text
+    ] == []
+
+
+def test_parameters_reach_the_code_as_json_alone(spec: dict[str, Any]) -> None:
+    """Trap 17: no value is pasted into a command line or into source."""
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        assert "{{" not in str(container["command"])
+        assert [word for word in container["args"] if "{{" in word] == ["{{$}}"]
+
+
+def test_every_parameter_has_a_default_that_is_not_null_and_a_description(spec: dict[str, Any]) -> None:
+    """Trap 44: "duplicate run" in the dashboard loses the others."""
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert [name for name, p in parameters.items() if p.get("defaultValue") is None] == []
+    assert [name for name, p in parameters.items() if not p.get("description")] == []
+
+
+def test_the_source_of_a_component_can_be_read_in_full(package: Path) -> None:
+    source = executor_source(package, "prerequisites")
+    assert "def check_parameters(given):" in source
+    assert "def prerequisites(\n" in source
+    assert "metrics: dsl.Output[dsl.Metrics]" in executor_source(package, "publish"), "KFP reads these types"
+    compile(source, "prerequisites", "exec")
+    with pytest.raises(UsageError, match="no component 'nothing'"):
+        executor_source(package, "nothing")
+
+
+EXAMPLE = '''
+def example(first, second="# kept"):
+    values = [
+        first,  # a comment (with a bracket
+        "#",
+    ]  # a comment
+    text = (
+        f"{first} of "  # a comment
+        "two"
+    )
+    if values and (first or
+                   second):
+        second = """
+    kept as it is  # this too,
+        and this
+    """.format(
+            first
+        )
+    return text + second
+'''
+
+
+def test_code_without_its_line_breaks_and_comments_means_the_same() -> None:
+    joined = components.stage.joined(components.stage.slim_source(EXAMPLE))
+    assert ast.dump(ast.parse(joined)) == ast.dump(ast.parse(EXAMPLE))
+    assert len(joined.strip().splitlines()) == 9
+    assert "comment" not in joined
+
+
+def test_packed_code_holds_nothing_that_a_server_would_expand(spec: dict[str, Any]) -> None:
+    """KFP and Argo replace {{...}}, Kubernetes $(...), in a container's environment too.
+
+    Go's JSON encoder writes <, > and & as six characters each.
+    """
+    values = [v["value"] for e in spec["deploymentSpec"]["executors"].values() for v in e["container"]["env"]]
+    assert values
+    assert [value for value in values if set("{$<>&") & set(value)] == []
+
+
+def test_the_file_is_for_people_as_well(package: Path) -> None:
+    """No YAML anchors, sources as text."""
+    text = package.read_text()
+    assert not re.search(r"[:-] [&*]\w", text)
+    assert "\n          digest = os.environ[" in text
+
+
+def test_every_task_has_a_home_and_caches_that_any_user_can_write(spec: dict[str, Any]) -> None:
+    """Trap 50: in the image, the home is not writable for the user that OpenShift gives a pod."""
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        found = {variable["name"]: variable["value"] for variable in executor["container"]["env"]}
+        assert {name: found.get(name) for name in writable_folders()} == writable_folders(), label
+        assert {"HOME", "HF_HOME", "XDG_CACHE_HOME", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR"} <= found.keys()
+        assert all(found[name].startswith("/tmp") for name in writable_folders() if name != "USER")
+
+
+def test_task_keys_are_the_names_that_people_see(spec: dict[str, Any]) -> None:
+    """Trap 52: the 3.x dashboard finds a task's logs and artifacts only where its display name equals its key."""
+    shown = {
+        key: task["taskInfo"]["name"]
+        for component in (spec["root"], *spec["components"].values())
+        for key, task in component.get("dag", {}).get("tasks", {}).items()
+    }
+    assert {"train-knowledge", "train-skills", "clean-up"} <= shown.keys()
+    assert {key: name for key, name in shown.items() if key != name} == {}

@@ -1,0 +1,260 @@
+"""Why a task failed, which a Kubeflow Pipelines server does not say: read where the user may."""
+
+from collections.abc import Callable, Iterator
+
+import kubernetes.config.kube_config
+import pytest
+
+from tests.fakes.kfp_server import KfpServer as FakeServer
+from tests.fakes.kfp_server import Moment
+from utils.cli.submit import submit_run
+from utils.ir.load import parse
+from utils.ir.model import Pipeline
+from utils.runners.kfp import KfpServer
+
+PACKAGE = """\
+components: {comp-prerequisites: {executorLabel: exec}, comp-train: {executorLabel: exec}}
+deploymentSpec: {executors: {exec: {container: {image: python}}}}
+pipelineInfo: {name: small}
+root:
+  dag:
+    tasks:
+      prerequisites: {componentRef: {name: comp-prerequisites}}
+      train: {componentRef: {name: comp-train}, dependentTasks: [prerequisites]}
+schemaVersion: 2.1.0
+---
+platforms: {kubernetes: {deploymentSpec: {executors: {exec: {podMetadata: {labels: {api-access: 'true'}}}}}}}
+"""
+TABLE = """\
+| check | result | finding | remedy |
+|---|---|---|---|
+| parameters | passed |  |  |
+| teacher | error | the teacher refuses the token (401) | renew api_token |
+"""
+ERROR = """\
+error: 1 prerequisite is not met
+  cause: teacher
+    - teacher: the teacher refuses the token (401)
+  next: correct them and start again
+"""
+# What the launcher of KFP writes around a task's own lines, seen in 2.16.1.
+LOG = f"""\
+I1126 04:02:29.123456       1 launcher_v2.go:185] input ComponentSpec:{{}}
+[KFP Executor 2026-11-26 04:02:30,001 INFO]: Looking for component `prerequisites` in --component_module_path
+{TABLE}
+{ERROR}E1126 04:02:31.000001       1 launcher_v2.go:720] Component failed to execute successfully: exit status 1
+I1126 04:02:31.123456       1 launcher_v2.go:212] publish success.
+F1126 04:02:31.223456       1 main.go:57] failed to execute component: exit status 1
+time="2026-11-26T04:02:32.007Z" level=info msg="sub-process exited" argo=true error="<nil>"
+Error: exit status 1
+"""
+EXPECTED = "error: 1 prerequisite is not met\n  cause: teacher\n    - teacher: the teacher refuses the token (401)\n"
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kubeconfig but a test's own; polls follow each other at once."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", f"{tmp_path}/none")
+    monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, lambda seconds: None))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., FakeServer]]:
+    servers: list[FakeServer] = []
+
+    def make(
+        release: str = "2.16.1",
+        tasks: dict[str, str] | None = None,
+        drivers: tuple[str, ...] = (),
+        **settings: object,
+    ) -> FakeServer:
+        server = FakeServer(release)
+        servers.append(server)
+        server.moments = [Moment("FAILED", tasks or {"prerequisites": "FAILED"}, drivers)]
+        vars(server).update(settings)
+        return server
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def package() -> Pipeline:
+    return parse(PACKAGE)
+
+
+def explained(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str], code: int = 3) -> str:
+    """What a waiting run tells on stderr of its failure."""
+    capsys.readouterr()
+    assert submit_run(package, {}, host=server.url, namespace="lab", wait=True) == code
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("release", "multi_user", "cluster", "source"),
+    [
+        ("2.16.1", False, False, "artifact executor-logs"),
+        ("2.14.3", True, False, "log of the pod small-x7k2p-metadata-0-1-system-container-impl-"),
+        ("2.5.0", True, False, "log of the pod small-x7k2p-system-container-impl-"),
+        ("2.14.3", False, True, "log of the pod small-x7k2p-metadata-0-1-system-container-impl-"),
+        ("2.5.0", False, True, "log of the pod small-x7k2p-system-container-impl-"),
+    ],
+)
+def test_the_findings_of_prerequisites_are_printed(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+    release: str,
+    multi_user: bool,
+    cluster: bool,
+    source: str,
+) -> None:
+    """By the server: the artifact, kept of failed tasks since KFP 2.16, or a multi-user server's log; else the pod."""
+    server = start(release, logs={"prerequisites": LOG}, multi_user=multi_user)
+    if cluster:
+        kubeconfig(server.url)
+    told = explained(server, package, capsys)
+    assert TABLE.strip() in told
+    assert EXPECTED in told
+    assert f"read from: {source}" in told
+    assert "launcher_v2" not in told
+    assert "exit status" not in told
+
+
+def test_an_object_store_out_of_reach_is_no_obstacle(
+    start: Callable[..., FakeServer], package: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = start(logs={"prerequisites": LOG}, store_away=True, multi_user=True)
+    told = explained(server, package, capsys)
+    assert EXPECTED in told
+    assert "read from: log of the pod" in told
+
+
+def test_a_signed_url_gets_no_token(
+    start: Callable[..., FakeServer], package: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = start(logs={"prerequisites": LOG})
+    assert submit_run(package, {}, host=server.url, namespace="lab", token="canary-31", wait=True) == 3
+    (asked,) = [one for one in server.requests if one["path"].startswith("/store/")]
+    assert "authorization" not in asked["headers"]
+    assert "canary-31" not in "".join(capsys.readouterr())
+
+
+def test_the_pods_log_comes_from_the_cluster_when_the_server_can_not_read_it(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = start("2.5.0", logs={"prerequisites": LOG}, multi_user=True)
+    kubeconfig(server.url)
+    error = '{"error_message":"Failed to read logs for run: forbidden"}'
+    monkeypatch.setattr(server, "_server_log", lambda run_id, pod: (200, error))
+    told = explained(server, package, capsys)
+    assert EXPECTED in told
+    assert TABLE.strip() in told
+    assert "read from: log of the pod" in told
+
+
+REFUSED = 'Pod "small-x7k2p-system-container-impl-1" is invalid: spec.volumes[1].name: must not contain dots'
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tasks": {"prerequisites": "FAILED"}},
+        {"tasks": {"prerequisites": "SKIPPED"}, "drivers": ("prerequisites",)},
+        {"tasks": {"prerequisites": "FAILED"}, "denied": {"pods", "pods/log"}},
+    ],
+    ids=["pod that could not be made", "driver", "without the right to read pods"],
+)
+def test_what_kept_a_pod_from_running_is_in_the_workflow(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+    settings: dict[str, object],
+) -> None:
+    message = f"task 'small-x7k2p.root.prerequisites.executor' errored: {REFUSED}"
+    server = start(messages={"prerequisites": message}, **settings)
+    kubeconfig(server.url)
+    told = explained(server, package, capsys)
+    assert f"error: {REFUSED}" in told
+    assert "read from: Workflow small-x7k2p, node root.prerequisites" in told
+
+
+def test_a_killed_pod_is_explained_by_the_workflow_and_its_last_lines(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+) -> None:
+    tasks = {"prerequisites": "SUCCEEDED", "train": "FAILED"}
+    message = "OOMKilled (exit code 137)"
+    server = start("2.5.0", tasks, logs={"train": "epoch 1\nepoch 2\n"}, messages={"train": message})
+    kubeconfig(server.url)
+    told = explained(server, package, capsys, code=1)
+    assert f"error: {message}\n    epoch 1\n    epoch 2\n" in told
+
+
+def test_an_exception_is_named(
+    start: Callable[..., FakeServer], package: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nRuntimeError: CUDA out of memory\n'
+    tasks = {"prerequisites": "SUCCEEDED", "train": "FAILED"}
+    told = explained(start("2.5.0", tasks, logs={"train": trace}, multi_user=True), package, capsys, code=1)
+    assert "error: RuntimeError: CUDA out of memory\n" in told
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_what_nobody_may_read_is_told_with_the_command_for_who_may(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+    cluster: bool,
+) -> None:
+    server = start(denied={"pods", "pods/log", "workflows"})
+    if cluster:
+        kubeconfig(server.url)
+    told = explained(server, package, capsys)
+    assert "neither its log nor its Workflow can be read from here" in told
+    assert f"next: oc logs --selector pipeline/runid={server.runs[0].id} --container main" in told
+    assert ("no right to list pods in the namespace lab" in told) is cluster
+
+
+def test_the_namespace_that_was_looked_into_is_told(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server named by --host may belong to another project than the kubeconfig's."""
+    server = start("2.5.0")
+    kubeconfig(server.url)
+    answer = server.answer
+    elsewhere = {"items": []}
+    monkeypatch.setattr(
+        server,
+        "answer",
+        lambda method, path, body: (200, elsewhere) if "workflows" in path else answer(method, path, body),
+    )
+    told = explained(server, package, capsys)
+    assert "no Workflow of the run in the namespace lab; --namespace names another" in told
+
+
+def test_a_run_that_came_to_no_task_is_explained_as_well(
+    start: Callable[..., FakeServer],
+    package: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    kubeconfig: Callable[[str], None],
+) -> None:
+    server = start()
+    server.moments = [Moment("FAILED")]
+    kubeconfig(server.url)
+    assert "root failed" in explained(server, package, capsys, code=1)

@@ -1,0 +1,76 @@
+"""Pipelines of few tasks, for runs on a cluster that plays what a test says."""
+
+from kfp import dsl, kubernetes
+
+from tests.ir.memory_runner import component
+
+
+@component
+def make(n: int) -> int:
+    return n
+
+
+@component
+def take(n: int):
+    pass
+
+
+@component
+def after(status: dsl.PipelineTaskFinalStatus):
+    pass
+
+
+@dsl.pipeline(name="two")
+def two(n: int = 1):
+    take(n=make(n=n).output)
+
+
+@dsl.pipeline(name="beside")
+def beside():
+    with dsl.ExitHandler(after()):
+        make(n=1)
+        take(n=2)
+
+
+@dsl.pipeline(name="tried")
+def tried():
+    take(n=1).set_retry(2, backoff_duration="0s")
+
+
+@dsl.pipeline(name="mounted")
+def mounted():
+    claim = kubernetes.CreatePVC(pvc_name="c", access_modes=["ReadWriteMany"], size="1Gi", storage_class_name="")
+    task = take(n=1)
+    kubernetes.mount_pvc(task, claim.outputs["name"], "/data")
+    take(n=2).after(task)
+
+
+@dsl.pipeline(name="limited")
+def limited():
+    kubernetes.set_timeout(take(n=1), 1)
+
+
+@dsl.pipeline(name="tried-once")
+def tried_once():
+    take(n=1)
+
+
+@dsl.pipeline(name="alone")
+def alone(n: int = 1):
+    take(n=n)
+
+
+@component
+def to_file(n: int, text: dsl.OutputPath(str)):
+    pass
+
+
+@dsl.container_component
+def copies(a: dsl.OutputPath(str), b: dsl.OutputPath(str)):
+    return dsl.ContainerSpec("image", ["cp"], [a, b])
+
+
+@dsl.pipeline(name="files")
+def files():
+    to_file(n=1)
+    copies()

@@ -1,0 +1,42 @@
+"""What follows a run's pods: it ends when they do, and tells what breaks it."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.api_server import ApiServer
+from utils.cluster import connect
+from utils.errors import IlabError
+from utils.runners.kubernetes import observed, pod_log
+
+
+def test_a_line_that_comes_after_the_end_of_its_task_is_not_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, told = threading.Event(), []
+
+    def late(*arguments: Any) -> Iterator[str]:
+        ended.wait(10)
+        yield "deleting PyTorchJob"
+
+    monkeypatch.setattr(pod_log, "follow_log", late)
+    log = pod_log.PodLog(None, "p", "main", tmp_path / "log", lambda *report: told.append(report))  # type: ignore[arg-type]
+    log.stop()
+    ended.set()
+    log.finish(10)
+    assert "deleting PyTorchJob" in (tmp_path / "log").read_text()
+    assert told == []  # it would say that the task runs
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_watch_that_breaks_down_ends_the_waiting(node: ApiServer, kubeconfig: Path) -> None:
+    node.objects["pods"]["bad"] = {"metadata": {"name": "bad"}}  # no uid: nothing the watch can work with
+    with (
+        observed.Observed(connect(kubeconfig=str(kubeconfig)), "") as seen,
+        pytest.raises(IlabError, match="the watch of Pods has broken down"),
+    ):
+        for _ in range(10):
+            seen.wait(5)

@@ -1,0 +1,100 @@
+"""What a run on a cluster finds and leaves there: its record, Secrets, claims, objects of others."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from tests.fakes.api_server import Fault
+from tests.fakes.node import Act, values
+from tests.runners.kubernetes.conftest import Lab
+from tests.runners.kubernetes.pipelines import alone, mounted, tried_once, two
+from utils.cluster import ConflictError, ForbiddenError
+from utils.errors import IlabError, UsageError
+from utils.ir.model import Event, TaskState
+
+
+def test_a_run_whose_object_is_deleted_ends(lab: Lab) -> None:
+    lab.node.play("take", Act(holds=True))
+
+    def delete(event: Event) -> None:
+        if lab.node.objects["pods"] and "ilab-r1" in lab.node.objects["configmaps"]:
+            lab.node.remove("configmaps", "ilab-r1")
+
+    lab.on_event = delete
+    with pytest.raises(IlabError, match="the run r1 is gone"):
+        lab.run(tried_once)
+    assert lab.left() == []
+
+
+def test_objects_of_others_are_left_alone(lab: Lab) -> None:
+    lab.node.put("configmaps", "ilab-r1", data={"a": "b"})
+    with pytest.raises(UsageError, match="not a run's"):
+        lab.run(two)
+    assert lab.node.objects["configmaps"]["ilab-r1"]["data"] == {"a": "b"}
+
+
+def secret(owner: Any, value: str = "hidden") -> list[dict[str, Any]]:
+    metadata = {"name": "ilab-r1-teacher"}
+    return [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"api_token": value}}]
+
+
+def test_secrets_made_from_flags_belong_to_the_run_and_go_with_its_end(lab: Lab) -> None:
+    seen: list[Any] = []
+    lab.node.play("make", Act(values(Output=1)))
+    lab.on_event = lambda event: seen.extend(lab.node.objects["secrets"].values())
+    lab.run(two, make=secret)
+    made = seen[0]["metadata"]
+    assert made["labels"]["ilab-pipeline/run"] == "r1"
+    uid = lab.node.objects["configmaps"]["ilab-r1"]["metadata"]["uid"]
+    assert made["ownerReferences"] == [{"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r1", "uid": uid}]
+    assert lab.left() == []
+    assert "hidden" not in str(lab.record())
+
+
+def test_a_secret_with_other_values_is_not_taken_for_the_same(lab: Lab) -> None:
+    lab.node.play("make", Act(values(Output=1)))
+    lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
+    with pytest.raises(ConflictError, match="is not the one wanted") as refused:
+        lab.run(two, make=secret)
+    assert "data.api_token: another value" in refused.value.cause
+    assert "hidden" not in str(refused.value.render())
+    assert lab.node.created() == []
+
+
+def test_a_secret_that_was_in_the_way_is_left_alone(lab: Lab) -> None:
+    part = frozenset({"make"})
+    lab.run(alone, skip=part)
+    lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
+    with pytest.raises(ConflictError, match="is not the one wanted"):
+        lab.run(alone, skip=part, make=secret)
+    assert lab.left() == ["secrets/ilab-r1-teacher"]
+
+
+def test_a_claim_that_is_there_is_used_when_it_fits_and_refused_with_the_difference_when_not(lab: Lab) -> None:
+    lab.run(mounted, "r1")
+    claim = lab.node.objects["persistentvolumeclaims"]["c"]
+    claim["spec"]["resources"]["requests"]["storage"] = "5Gi"
+    result = lab.run(mounted, "r2")
+    assert "is not the one wanted" in result.error
+    assert "spec.resources.requests.storage: 5Gi, wanted 1Gi" in result.error
+
+
+def test_a_claim_that_is_being_deleted_is_waited_for_and_made_anew(lab: Lab) -> None:
+    going = {"labels": {"ilab-pipeline/run": "r1"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    lab.node.put("persistentvolumeclaims", "c", metadata=going, spec=spec)
+    timer = threading.Timer(0.5, lab.node.remove, ("persistentvolumeclaims", "c"))
+    timer.start()
+    assert lab.run(mounted).state is TaskState.SUCCEEDED
+    timer.join()
+    assert "deletionTimestamp" not in lab.node.objects["persistentvolumeclaims"]["c"]["metadata"]
+
+
+def test_a_right_that_is_missing_leaves_no_run_behind(lab: Lab) -> None:
+    message = "configmaps is forbidden: User x cannot create resource configmaps"
+    body = {"reason": "Forbidden"}
+    lab.node.faults.append(Fault("create", "configmaps", 403, message=message, body=body))
+    with pytest.raises(ForbiddenError, match="create"):
+        lab.run(two)
+    assert lab.node.objects["configmaps"] == {}

@@ -1,0 +1,226 @@
+"""Small pipelines for the tests of the local runner, compiled as a user's would be.
+
+Components know their surroundings through parameters alone; what they leave on the volume tells what happened.
+`python -m tests.runners.local.pipelines FOLDER` compiles them all.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler, dsl, kubernetes
+
+from components.compile import compile_pipeline
+from tests.cluster.pipelines import ending
+
+IMAGE = "quay.io/example/python:3.11"
+
+
+def component(func: Any) -> Any:
+    return dsl.component(func, base_image=IMAGE, install_kfp_package=False)
+
+
+@component
+def note(data_dir: str, name: str, given: str = "") -> str:
+    """Adds a line to the file `name`; prints `half` in the middle of its work."""
+    from pathlib import Path
+
+    with Path(data_dir, name).open("a") as file:
+        file.write("ran\n")
+    print("half")
+    return f"{given}{name} "
+
+
+@component
+def finish(status: dsl.PipelineTaskFinalStatus, data_dir: str):
+    from pathlib import Path
+
+    with Path(data_dir, "finish").open("a") as file:
+        file.write(f"{status.state}\n")
+
+
+@component
+def remove_claim(status: dsl.PipelineTaskFinalStatus, claim: str):
+    import os
+    import shutil
+
+    shutil.rmtree(f"{os.environ['ILAB_CLAIMS_DIR']}/{claim}")
+
+
+@component
+def hang(data_dir: str, name: str):
+    """Starts a child in a session of its own, writes both ids, and works until it is stopped, or `go` is there."""
+    import os
+    import signal
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    folder = Path(data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "go").exists():
+        return
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+    if (folder / "stubborn").exists():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "ids.part").with_suffix(f".{name}").write_text(f"{os.getpid()} {child.pid}")
+    (folder / "ids.part").with_suffix(f".{name}").rename(folder / name)
+    print("half")
+    while True:
+        signal.pause()
+
+
+@component
+def meet(data_dir: str, me: str, other: str, seconds: float):
+    """Leaves `met` when the other task is there at the same time, or comes within these seconds."""
+    import time
+    from pathlib import Path
+
+    folder = Path(data_dir)
+    (folder / me).touch()
+    deadline = time.monotonic() + seconds
+    while not (folder / "met").exists() and time.monotonic() < deadline:
+        if (folder / other).exists():
+            (folder / "met").touch()
+        time.sleep(0.01)
+    (folder / me).unlink()
+
+
+@component
+def fail_first(data_dir: str, times: int) -> str:
+    """Fails that many times."""
+    from pathlib import Path
+
+    tries = len(list(Path(data_dir).iterdir()))
+    Path(data_dir, f"try-{tries}").touch()
+    if tries < times:
+        raise ValueError(f"this is try {tries}")
+    return f"try {tries}"
+
+
+@component
+def prerequisites(ok: bool):
+    if not ok:
+        raise SystemExit("error: the bucket is gone\n  cause: deleted\n  next: make it")
+
+
+@component
+def read_secrets(folder: str, maps: str, absent: str) -> dict:
+    """Digests of what it was given, and, carelessly, the values themselves on its output."""
+    import hashlib
+    import os
+    from pathlib import Path
+
+    token, variable = Path(folder, "api_token").read_text(), os.environ["TOKEN"]
+    print("token:", token, variable)
+    return {
+        "file": hashlib.sha256(token.encode()).hexdigest(),
+        "variable": hashlib.sha256(variable.encode()).hexdigest(),
+        "map": Path(maps, "region").read_text(),
+        "map_variable": os.environ["REGION"],
+        "absent": len(list(Path(absent).iterdir())),
+    }
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=["no-such-package-at-all>=3"])
+def wants_a_package():
+    pass
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=["pytest>=7"])
+def wants_pytest() -> str:
+    import pytest
+
+    return pytest.__name__
+
+
+@dsl.pipeline(name="chain")
+def chain(claim: str):
+    """note → note-2 → note-3 (the names that the compiler gives them), then the exit task."""
+    last = finish(data_dir="/data")
+    kubernetes.mount_pvc(last, claim, "/data")
+    with dsl.ExitHandler(last):
+        given: Any = ""
+        for name in ("note", "note-2", "note-3"):
+            task = note(data_dir="/data", name=name, given=given)
+            kubernetes.mount_pvc(task, claim, "/data")
+            given = task.output
+
+
+@dsl.pipeline(name="hanging")
+def hanging(claim: str):
+    """note → hang and hang-2, then the exit task."""
+    last = finish(data_dir="/data")
+    kubernetes.mount_pvc(last, claim, "/data")
+    with dsl.ExitHandler(last):
+        first = note(data_dir="/data", name="note")
+        kubernetes.mount_pvc(first, claim, "/data")
+        for name in ("hang", "hang-2"):
+            task = hang(data_dir="/data", name=name).after(first)
+            kubernetes.mount_pvc(task, claim, "/data")
+
+
+@dsl.pipeline(name="timed")
+def timed(claim: str):
+    task = hang(data_dir="/data/deep/er", name="hang")
+    kubernetes.mount_pvc(task, claim, "/data")
+    kubernetes.set_timeout(task, 1)
+
+
+@dsl.pipeline(name="meeting")
+def meeting(claim: str, seconds: float):
+    for me, other in (("a", "b"), ("b", "a")):
+        task = meet(data_dir="/data", me=me, other=other, seconds=seconds)
+        kubernetes.mount_pvc(task, claim, "/data")
+
+
+@dsl.pipeline(name="retried")
+def retried(claim: str, times: int) -> str:
+    task = fail_first(data_dir="/data", times=times)
+    task.set_retry(num_retries=2, backoff_duration="0s")
+    kubernetes.mount_pvc(task, claim, "/data")
+    return task.output
+
+
+@dsl.pipeline(name="checked")
+def checked(ok: bool):
+    prerequisites(ok=ok)
+
+
+@dsl.pipeline(name="secretive")
+def secretive(secret: str) -> dict:
+    task = read_secrets(folder="/mnt/secret", maps="/mnt/map", absent="/mnt/absent")
+    kubernetes.use_secret_as_volume(task, secret, "/mnt/secret")
+    kubernetes.use_secret_as_volume(task, "absent", "/mnt/absent", optional=True)
+    kubernetes.use_config_map_as_volume(task, "place", "/mnt/map")
+    kubernetes.use_secret_as_env(task, secret, {"api_token": "TOKEN"})
+    kubernetes.use_config_map_as_env(task, "place", {"region": "REGION"})
+    return task.output
+
+
+@dsl.pipeline(name="installing")
+def installing():
+    wants_a_package()
+
+
+@dsl.pipeline(name="satisfied")
+def satisfied() -> str:
+    return wants_pytest().output
+
+
+@dsl.pipeline(name="deleting")
+def deleting(ok: bool, claim: str):
+    """The exit task deletes the volume."""
+    with dsl.ExitHandler(remove_claim(claim=claim)):
+        task = note(data_dir="/data", name="note")
+        kubernetes.mount_pvc(task, claim, "/data")
+        prerequisites(ok=ok).after(task)
+
+
+PIPELINES = (chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied, deleting)
+
+
+if __name__ == "__main__":
+    for pipeline in PIPELINES:
+        compiler.Compiler().compile(pipeline, str(Path(sys.argv[1], f"{pipeline.name}.yaml")))
+    compile_pipeline(ending, Path(sys.argv[1], "ending.yaml"))

@@ -1,0 +1,328 @@
+"""Data import as a user meets it: a real object store, a real git server, good archives and every kind of bad one."""
+
+import base64
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import tarfile
+import threading
+from collections import namedtuple
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.data_import import data_import
+from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
+from tests.fakes.tls import make_certificate
+from utils.stages.data_import.git import clone_taxonomy
+
+PLACES = {name.replace("data/", "sdg/", 1) for name in {**MODEL, **TAXONOMY, **DATA}}
+
+
+class Import:
+    """One run of the stage: its volume, its Secrets, and the archive in the store."""
+
+    def __init__(self, s3_server: Any, folder: Path, key: str) -> None:
+        self.s3, self.key = s3_server, key
+        self.data = folder / "data"
+        self.data.mkdir()
+        self.secret = s3_server.secret(folder / "object-store", data_key=key)
+        self.metrics = dsl.Metrics(uri=str(folder / "metrics"))
+
+    def upload(self, content: bytes) -> None:
+        self.s3.client().put_object(Bucket=self.s3.bucket, Key=self.key, Body=content)
+
+    def run(self, **arguments: Any) -> dict:
+        """Run the stage; returns its marker."""
+        defaults = {
+            "data_dir": str(self.data),
+            "object_store_secret_dir": str(self.secret),
+            "ca_file": "",
+            "base_model": "",
+            "taxonomy_url": "",
+            "taxonomy_branch": "",
+            "taxonomy_pr": 0,
+            "taxonomy_commit": "",
+            "taxonomy_secret_dir": "",
+            "chat_template": "",
+            "force": False,
+            "metrics": self.metrics,
+        }
+        data_import.python_func(**{**defaults, **arguments})
+        return json.loads((self.data / "done" / "data_import.json").read_text())
+
+    def fails(self, **arguments: Any) -> str:
+        """Run the stage, which must fail and leave nothing in place; returns its message."""
+        with pytest.raises(SystemExit) as error:
+            self.run(**arguments)
+        text = str(error.value)
+        assert [line.split(":")[0].strip() for line in text.splitlines()] == ["error", "cause", "next"], text
+        assert not {p.name for p in self.data.iterdir()} & {"model", "taxonomy", "sdg", "done"}
+        assert self.s3.secret_key not in text
+        return text
+
+    def files(self) -> set[str]:
+        return {str(p.relative_to(self.data)) for p in self.data.rglob("*") if p.is_file()} - {"done/data_import.json"}
+
+
+@pytest.fixture
+def stage(s3_server, tmp_path, request) -> Import:
+    return Import(s3_server, tmp_path, f"{request.node.name}/data.tar.gz")
+
+
+def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_volume(stage):  # trap 15
+    stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
+    marker = stage.run()
+    assert stage.files() == PLACES
+    result = marker["result"]
+    assert (result["archive"], result["check"], result["model_source"]) == (stage.key, "etag", "archive")
+    assert result["data_generated_elsewhere"] is True and result["size"] > 0 and len(result["sha256"]) == 64
+    assert stage.metrics.metadata == {"imported_archive_bytes": result["size"], "imported_samples_given": 1.0}
+
+
+def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(stage, capsys):  # trap 12
+    stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
+    stage.run()
+    (stage.data / "model" / "tokenizer.json").write_text("mark")
+    stage.run()
+    assert (stage.data / "model" / "tokenizer.json").read_text() == "mark"
+    assert "nothing to do" in capsys.readouterr().out
+
+    stage.upload(targz({**MODEL, **TAXONOMY, "model/generation_config.json": b"{}"}))
+    with pytest.raises(SystemExit, match="finished earlier on this volume with other inputs"):
+        stage.run()
+    assert (stage.data / "model" / "tokenizer.json").read_text() == "mark"
+    stage.run(force=True)
+    assert (stage.data / "model" / "tokenizer.json").read_text() == "{}"
+    assert (stage.data / "model" / "generation_config.json").exists()
+    assert not (stage.data / "sdg").exists(), "data that the new archive does not have must not stay"
+
+
+def test_a_forced_import_that_fails_does_not_pass_for_finished(stage):
+    stage.upload(targz({**MODEL, **TAXONOMY}))
+    stage.run()
+    stage.upload(b"not a gzip")
+    with pytest.raises(SystemExit):
+        stage.run(force=True)
+    assert not (stage.data / "done" / "data_import.json").exists()
+
+
+# Bad archives
+
+
+def test_every_missing_piece_is_named(stage):
+    stage.upload(targz({"taxonomy/README.md": b"x", "data/other.jsonl": b""}))
+    text = stage.fails()
+    for piece in (
+        "model/config.json",
+        "model/tokenizer.json",
+        "model/tokenizer_config.json",
+        "model/*.safetensors",
+        "taxonomy/knowledge",
+        "taxonomy/foundational_skills or taxonomy/compositional_skills",
+        "data/skills_recipe_*.yaml",
+        "data/knowledge_recipe_*.yaml",
+        "data/skills_train_*.jsonl",
+        "data/knowledge_train_*.jsonl",
+    ):
+        assert piece in text
+    assert list(stage.data.iterdir()) == []
+
+
+def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    return info
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (targz({**MODEL, **TAXONOMY})[:300], "truncated"),
+        (b"<html>", "not a gzip"),
+        (b"", "can't be unpacked"),
+        (targz({**MODEL, **TAXONOMY}, (special("../evil"),)), "../evil: its path leads out"),
+        (targz({**MODEL, **TAXONOMY}, (special("/evil"),)), "/evil: its path leads out"),
+        (targz({**MODEL, **TAXONOMY}, (special("model/null", tarfile.CHRTYPE),)), "it is a device"),
+    ],
+)
+def test_a_bad_archive_is_refused_with_one_message_and_nothing_half_written(stage, content, told):
+    stage.upload(content)
+    assert told in stage.fails()
+    assert list(stage.data.iterdir()) == []
+
+
+def test_an_archive_too_large_for_the_disk_is_refused_before_its_download(stage, monkeypatch):
+    stage.upload(targz({**MODEL, **TAXONOMY, "model/big": os.urandom(1 << 20)}))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 20, 0, 1 << 20))
+    text = stage.fails()
+    assert "not enough space on the volume for the archive" in text and "k8s_storage_size" in text
+    assert stage.files() == set()
+
+
+def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(stage, monkeypatch):  # trap 22
+    stage.upload(targz({**MODEL, **TAXONOMY}))
+    stage.run()
+    usage = namedtuple("usage", "total used free")
+    checkpoint = 4 * len(b"weights")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 20, 0, 3 * checkpoint - 1))
+    with pytest.raises(SystemExit, match="training needs .* are free"):
+        stage.run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data_key": "missing.tar.gz"}, "the bucket holds no object 'missing.tar.gz'"),
+        ({"bucket": "other-bucket"}, "there is no bucket 'other-bucket'"),
+        ({"secret_key": "not-the-key"}, "the secret key is wrong"),
+        ({"verify_tls": "maybe"}, "verify_tls is 'maybe'"),
+        ({"data_key": ""}, "data_key"),
+        ({"access_key": "", "bucket": ""}, "lacks: bucket; access_key"),
+    ],
+)
+def test_a_wrong_object_store_secret_is_told_by_the_key_to_correct(stage, tmp_path, changes, told):
+    stage.upload(targz({**MODEL, **TAXONOMY}))
+    stage.s3.secret(tmp_path / "object-store", **{"data_key": stage.key, **changes})
+    assert told in stage.fails()
+
+
+# Model and taxonomy from elsewhere
+
+
+def test_with_a_local_model_and_taxonomy_no_archive_and_no_object_store_is_needed(stage, tmp_path):
+    source = write_files(tmp_path / "source", {**MODEL, **TAXONOMY})
+    marker = stage.run(
+        base_model=str(source / "model"), taxonomy_url=str(source / "taxonomy"), object_store_secret_dir="/nowhere"
+    )
+    assert stage.files() == {*MODEL, *TAXONOMY}
+    assert marker["result"]["archive"] == "" and marker["result"]["model_source"] == str(source / "model")
+    assert marker["result"]["data_generated_elsewhere"] is False
+
+
+def test_a_base_model_from_a_prefix_replaces_the_archive_s(stage, s3_server):
+    client = s3_server.client()
+    for name, content in {**MODEL, "model/sub/extra.json": b"1"}.items():
+        client.put_object(Bucket="ilab", Key=f"models/base/{name.removeprefix('model/')}", Body=content)
+    client.put_object(Bucket="ilab", Key="models/base-other/config.json", Body=b"wrong")
+    stage.upload(targz({**TAXONOMY, "model/config.json": b"the archive's"}))
+    marker = stage.run(base_model="s3://ilab/models/base")
+    assert stage.files() == {*MODEL, "model/sub/extra.json", *TAXONOMY}
+    assert (stage.data / "model/config.json").read_bytes() == b"{}"
+    assert marker["result"]["model_source"] == "s3://ilab/models/base"
+
+
+@pytest.mark.parametrize(
+    ("base_model", "told"),
+    [
+        ("s3://ilab/nothing/here", "no object has this prefix"),
+        ("s3://no-such-bucket/x", "there is no bucket 'no-such-bucket'"),
+        ("org/model", "s3://bucket/prefix"),
+        ("oci://registry/model", "s3://bucket/prefix"),
+        ("/no/such/folder", "s3://bucket/prefix"),
+    ],
+)
+def test_a_base_model_that_cannot_be_had_is_told(stage, base_model, told):
+    stage.upload(targz({**MODEL, **TAXONOMY}))
+    assert told in stage.fails(base_model=base_model)
+
+
+class GitHandler(BaseHTTPRequestHandler):
+    """Git's own HTTP backend behind basic authentication."""
+
+    root: Path
+    account = "Basic " + base64.b64encode(b"me:TOKEN-CANARY").decode()
+
+    def do_GET(self) -> None:
+        self._serve(b"")
+
+    def do_POST(self) -> None:
+        self._serve(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _serve(self, body: bytes) -> None:
+        if self.headers.get("Authorization") != self.account:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path, _, query = self.path.partition("?")
+        environment = {
+            **os.environ,
+            "GIT_PROJECT_ROOT": str(self.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+        }
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=True)
+        head, _, answer = done.stdout.partition(b"\r\n\r\n")
+        self.send_response(200)
+        for line in head.decode().splitlines():
+            self.send_header(*line.split(": ", 1))
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def git_server(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """A taxonomy repository over https with a password; its URL, and the file of its certificate authority."""
+    folder = tmp_path_factory.mktemp("git")
+    ca, chain = make_certificate(folder)
+    repo = write_files(folder / "taxonomy", {"compositional_skills/writing/qna.yaml": b"version: 2\n"})
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "skills"]):
+        subprocess.run(["git", "-C", repo, *command], check=True)
+    handler = type("Handler", (GitHandler,), {"root": folder})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}/taxonomy", ca
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_skills_only_taxonomy_comes_over_https_with_the_secret_s_password_and_a_private_ca(
+    stage, git_server, tmp_path, capfd
+):
+    secret = write_files(tmp_path / "repo-secret", {"username": b"me", "password": b"TOKEN-CANARY"})
+    source = write_files(tmp_path / "source", MODEL)
+    marker = stage.run(
+        base_model=str(source / "model"),
+        taxonomy_url=git_server[0],
+        taxonomy_secret_dir=str(secret),
+        ca_file=str(git_server[1]),
+    )
+    assert (stage.data / "taxonomy/compositional_skills/writing/qna.yaml").exists()
+    assert (stage.data / "taxonomy/knowledge").is_dir()
+    assert len(marker["result"]["taxonomy_commit"]) == 40
+    everything = capfd.readouterr().out.encode() + b"".join(
+        p.read_bytes() for p in stage.data.rglob("*") if p.is_file()
+    )
+    assert b"TOKEN-CANARY" not in everything
+
+
+def test_a_wrong_password_and_an_unknown_authority_end_with_git_s_words_and_no_prompt(git_server, tmp_path):
+    secret = write_files(tmp_path / "secret", {"username": b"me", "password": b"WRONG-CANARY"})
+    url, ca = git_server
+    with pytest.raises(SystemExit) as error:
+        clone_taxonomy(url, "", 0, "", str(secret), str(ca), str(tmp_path / "t"))
+    assert "Authentication failed" in str(error.value) and "WRONG-CANARY" not in str(error.value)
+    with pytest.raises(SystemExit, match="terminal prompts disabled|could not read Username"):
+        clone_taxonomy(url, "", 0, "", "", str(ca), str(tmp_path / "t"))
+    with pytest.raises(SystemExit, match="certificate"):
+        clone_taxonomy(url, "", 0, "", str(secret), "", str(tmp_path / "t"))

@@ -1,0 +1,422 @@
+"""The first stage against real servers on loopback: every finding at once, no secret in any of them."""
+
+import datetime
+import ipaddress
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from kubernetes.config import kube_config
+
+from components.prerequisites import prerequisites
+from tests.fakes.answers import Answer, Server
+from tests.fakes.kubernetes_api import KubernetesApi
+from tests.fakes.s3 import S3
+from utils.stages.prerequisites import checks
+from utils.stages.prerequisites.queues import check_queue
+
+TOKEN = "canary-5e1f0c"
+# A try waits six times as long for its answer; the server under test is on loopback.
+RETRY_SECONDS = 0.05
+
+GOOD: dict[str, Any] = {
+    "secret_names": "our-store,our-teacher,our-judge,our-git,our-ca",
+    "base_model": "",
+    "taxonomy_url": "",
+    "taxonomy_branch": "",
+    "taxonomy_pr": 0,
+    "taxonomy_commit": "",
+    "sdg_pipeline": "simple",
+    "sdg_scale_factor": 30,
+    "sdg_sample_size": 1.0,
+    "sdg_batch_size": 32,
+    "sdg_num_workers": 2,
+    "sdg_max_batch_len": 5000,
+    "sdg_held_out_fraction": 0.05,
+    "train_launcher": "process",
+    "train_num_workers": 2,
+    "train_gpu_per_worker": 2,
+    "train_gpu_identifier": "nvidia.com/gpu",
+    "train_cpu_per_worker": "2",
+    "train_memory_per_worker": "250Gi",
+    "train_tolerations": [],
+    "train_node_selectors": {},
+    "train_num_epochs_phase_1": 7,
+    "train_num_epochs_phase_2": 10,
+    "train_effective_batch_size_phase_1": 128,
+    "train_effective_batch_size_phase_2": 3840,
+    "train_learning_rate_phase_1": 2e-5,
+    "train_learning_rate_phase_2": 6e-6,
+    "train_num_warmup_steps_phase_1": 1000,
+    "train_num_warmup_steps_phase_2": 1000,
+    "train_save_samples": 250000,
+    "train_max_batch_len": 5000,
+    "train_max_seq_len": 4096,
+    "train_seed": 42,
+    "train_keep_checkpoints": 0,
+    "train_pending_timeout": "60m",
+    "train_timeout": "168h",
+    "mt_bench_max_workers": "auto",
+    "mt_bench_max_questions": 0,
+    "mt_bench_max_error_rate": 0.25,
+    "final_eval_max_workers": "8",
+    "final_eval_few_shots": 5,
+    "final_eval_batch_size": "auto",
+    "final_eval_max_questions": 0,
+    "gate_min_mt_bench": 0.0,
+    "gate_max_error_rate": 1.0,
+    "eval_engine": "vllm",
+    "eval_gpu_identifier": "nvidia.com/gpu",
+    "k8s_storage_class_name": "",
+    "k8s_storage_size": "100Gi",
+    "k8s_keep_volume": "on_failure",
+    "k8s_queue": "",
+    "k8s_queue_timeout": "24h",
+    "labelled_queue": "",
+}
+
+CHAT: Answer = (200, {"choices": [{"message": {"content": "Blue"}, "finish_reason": "stop"}]})
+TEXT: Answer = (200, {"choices": [{"text": " Blue", "finish_reason": "stop"}]})
+BUSY: Answer = (503, "loading model")
+SLOW: Answer = (0, CHAT[1])
+
+
+def secret(folder: Path, **values: str) -> str:
+    folder.mkdir(parents=True)
+    for key, value in values.items():
+        (folder / key).write_text(value + "\n")
+    return str(folder)
+
+
+def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -> list[dict]:
+    folder = secret(tmp_path / "judge", endpoint=url, model_name="prometheus", api_token=token)
+    return checks.check_model_server("judge", "chat/completions", folder, ca, RETRY_SECONDS)
+
+
+# --- the whole stage
+
+
+@pytest.fixture
+def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Run the component as in a pod of a cluster; gives the table, or raises the stage's failure."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
+    api = KubernetesApi()
+    api.write_kubeconfig(tmp_path / "kubeconfig")
+    default = {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    default["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    api.add("storageclasses", "nfs", metadata=default, provisioner="nfs.csi.k8s.io")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+
+    def run(**arguments: Any) -> str:
+        folders = {
+            f"{name}_secret_dir": str(tmp_path / name) for name in ("object_store", "teacher", "judge", "taxonomy")
+        }
+        findings = SimpleNamespace(path=str(tmp_path / "findings.md"))
+        rest = {"ca_file": str(tmp_path / "ca" / "ca-bundle.crt"), "retry_seconds": RETRY_SECONDS, "findings": findings}
+        try:
+            prerequisites.python_func(**{**GOOD, **folders, **rest, **arguments})
+        finally:
+            table = (tmp_path / "findings.md").read_text()
+        return table
+
+    yield run
+    api.stop()
+
+
+def test_everything_in_order_passes_and_leaves_nothing_in_the_store(
+    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    s3 = s3_server.client()
+    s3.put_object(Bucket=s3_server.bucket, Key="checks/data.tar.gz", Body=b"archive")
+    s3_server.secret(tmp_path / "object_store", data_key="checks/data.tar.gz")
+    teacher, judge = serve(TEXT), serve(CHAT)
+    secret(tmp_path / "teacher", endpoint=teacher.url, model="mixtral", api_key=TOKEN)
+    secret(tmp_path / "judge", JUDGE_ENDPOINT=judge.url + "/v1/", JUDGE_NAME="prometheus", JUDGE_API_KEY=TOKEN)
+    table = run_stage()
+    checked = table.splitlines()[2:]
+    assert len(checked) >= 9
+    assert [row for row in checked if "| passed |" not in row] == []
+    assert teacher.requests[0]["path"] == "/v1/completions"
+    assert judge.requests[0]["path"] == "/v1/chat/completions"
+    assert judge.requests[0]["headers"]["authorization"] == f"Bearer {TOKEN}"
+    assert judge.requests[0]["body"]["model"] == "prometheus"
+    left = s3.list_objects_v2(Bucket=s3_server.bucket, Prefix="checks/")["Contents"]
+    assert [item["Key"] for item in left] == ["checks/data.tar.gz"]
+    assert not s3.list_multipart_uploads(Bucket=s3_server.bucket, Prefix="checks/").get("Uploads")
+
+
+def test_a_secret_that_lacks_keys_is_named(run_stage: Callable[..., str], tmp_path: Path) -> None:
+    for folder in ("object_store", "judge", "taxonomy"):
+        secret(tmp_path / folder, username="u")
+    with pytest.raises(SystemExit) as caught:
+        run_stage(taxonomy_url="https://127.0.0.1:1/t")
+    for part in (
+        f"the Secret our-store mounted at {tmp_path}/object_store lacks: bucket; access_key; secret_key",
+        f"the Secret our-judge mounted at {tmp_path}/judge lacks: endpoint or JUDGE_ENDPOINT; model_name",
+        f"the taxonomy repository's Secret, our-git mounted at {tmp_path}/taxonomy, lacks: password",
+    ):
+        assert part in str(caught.value)
+
+
+def test_all_findings_come_in_one_table_each_with_its_remedy(
+    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server], capsys: Any
+) -> None:
+    s3_server.secret(tmp_path / "object_store", data_key="absent.tar.gz")
+    secret(tmp_path / "judge", endpoint=serve((401, f"bad token {TOKEN}")).url, model_name="m", api_token=TOKEN)
+    with pytest.raises(SystemExit) as caught:
+        run_stage(sdg_batch_size=5000, taxonomy_branch="main", base_model="oci://somewhere")
+    message, table = str(caught.value), (tmp_path / "findings.md").read_text()
+    assert "error: 5 prerequisites are not met" in message
+    for part in (
+        "sdg_batch_size is '5000', expected 1 to 4096",
+        "sdg_base_model is 'oci://somewhere'",
+        "sdg_repo_branch is set, sdg_repo_url is not",
+        "the bucket holds no object 'absent.tar.gz'",
+        "judge 'm' at 127.0.0.1 refuses the token (401)",
+    ):
+        assert part in table
+        assert part in message
+    assert "| teacher | warning | no Secret of the teacher" in table
+    assert all(
+        line.count("|") == 5 and line.split("|")[4].strip() for line in table.splitlines() if "| error |" in line
+    )
+    printed = capsys.readouterr()
+    assert table in printed.out
+    for text in (message, table, printed.out, printed.err):
+        assert TOKEN not in text
+        assert s3_server.secret_key not in text
+
+
+def test_a_store_that_takes_no_upload_is_found_before_training(tmp_path: Path, serve: Callable[..., Server]) -> None:
+    refused = "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>read only</Message></Error>"
+    store = S3(serve((403, refused)).url, "reader", TOKEN, "ilab")
+    with pytest.raises(SystemExit, match="AccessDenied\n  cause: the store refuses this account"):
+        checks.check_object_store(str(store.secret(tmp_path / "s3")), "", "/models/base", "https://git.example/t")
+
+
+def test_a_wrong_secret_key_is_refused_and_not_shown(s3_server: S3, tmp_path: Path) -> None:
+    folder = s3_server.secret(tmp_path / "s3", secret_key="wrong-" + TOKEN)
+    with pytest.raises(SystemExit, match="the secret key is wrong") as caught:
+        checks.check_object_store(str(folder), "", "s3://models/base", "https://git.example/t")
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"endpoint": None}, "lacks: endpoint"),
+        ({"verify_tls": "maybe"}, "verify_tls is 'maybe'"),
+        ({"bucket": ""}, "lacks: bucket"),
+        ({"data_key": ""}, "lacks: data_key"),
+        ({"endpoint": "ftp://x"}, "is no URL"),
+    ],
+)
+def test_secrets_of_the_object_store_are_checked_key_by_key(
+    s3_server: S3, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    if changes.get("endpoint", "") is None:
+        with pytest.raises(SystemExit, match="lacks: endpoint or JUDGE_ENDPOINT; model_name"):
+            checks.check_model_server("judge", "chat/completions", str(tmp_path), "", RETRY_SECONDS)
+        return
+    folder = s3_server.secret(tmp_path / "s3", **changes)
+    with pytest.raises(SystemExit, match=message):
+        checks.check_object_store(str(folder), "", "", "")
+
+
+def test_secret_that_does_not_exist_is_mounted_with_what_kubernetes_keeps_beside_keys(tmp_path: Path) -> None:
+    (tmp_path / "..2025_06_13").mkdir()
+    (tmp_path / "..data").symlink_to("..2025_06_13")
+    assert checks.check_teacher(str(tmp_path), "", RETRY_SECONDS, True)[0]["level"] == "warning"
+
+
+def test_without_archive_the_teacher_must_be_there(tmp_path: Path) -> None:
+    assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0]["level"] == "warning"
+    with pytest.raises(SystemExit, match="lacks: endpoint"):
+        checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, False)
+
+
+# --- teacher and judge
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries", "problem"),
+    [
+        ([BUSY, BUSY, CHAT], 3, ""),
+        ([SLOW, CHAT], 2, ""),
+        ([(429, "slow down"), CHAT], 2, ""),
+        ([BUSY], 3, "answered 503: loading model"),
+        ([SLOW], 3, "gave no answer in 0.3 s"),
+        ([(401, "who?")], 1, "refuses the token (401)"),
+        ([(403, "no")], 1, "refuses the token (403)"),
+        ([(404, "no such model")], 1, "no such model, or no chat/completions (404: no such model)"),
+        ([(400, "n must be 1")], 1, "answered 400: n must be 1"),
+        ([(200, "<html>welcome</html>")], 1, "answers, but no completion: <html>welcome</html>"),
+        ([(200, {"choices": []})], 1, "answers, but no completion"),
+        ([(200, ["nonsense"])], 1, "answers, but no completion"),
+        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})], 1, "answered with no text"),
+        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]})], 1, ""),
+        ([(307, "http://elsewhere.example/")], 1, "answered 307"),
+    ],
+)
+def test_a_model_server_gets_three_tries_where_another_try_can_help(
+    tmp_path: Path, serve: Callable[..., Server], answers: list[Answer], tries: int, problem: str
+) -> None:
+    """Trap 27: three tries are three, and a cold model has time."""
+    server = serve(*answers)
+    findings = judge_findings(tmp_path, server.url)
+    assert len(server.requests) == tries
+    assert bool(findings) == bool(problem)
+    if problem:
+        assert problem in findings[0]["problem"]
+        assert findings[0]["remedy"]
+
+
+def test_a_refused_connection_is_tried_three_times(tmp_path: Path, serve: Callable[..., Server], capsys: Any) -> None:
+    """Trap 27: connection errors are retried too."""
+    server = serve(CHAT)
+    server.http.server_close()
+    (finding,) = judge_findings(tmp_path, server.url)
+    assert "can't be reached (ConnectionError)" in finding["problem"]
+    assert capsys.readouterr().out.count("of 3: judge") == 3
+
+
+@pytest.mark.parametrize("before", [0, 193])
+def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_finding(
+    tmp_path: Path, serve: Callable[..., Server], before: int
+) -> None:
+    (finding,) = judge_findings(tmp_path, serve((400, "x" * before + TOKEN)).url)
+    assert TOKEN[:6] not in json.dumps(finding)
+
+
+def test_no_token_but_the_secrets_own_is_sent_and_never_to_another_host(
+    tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    """Trap 28: the pod's own token goes nowhere, and a redirect takes none along."""
+    other = serve(CHAT)
+    server = serve((307, other.url + "/v1/chat/completions"))
+    judge_findings(tmp_path, server.url)
+    assert not other.requests
+    open_server = serve(CHAT)
+    assert judge_findings(tmp_path / "open", open_server.url, token="") == []
+    assert "authorization" not in open_server.requests[0]["headers"]
+
+
+def test_a_certificate_file_that_cannot_be_used_is_one_finding_among_the_others(
+    run_stage: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "ca" / "root.pem").write_text("nothing")
+    with pytest.raises(
+        SystemExit, match="the ConfigMap our-ca mounted at .* has no key ca-bundle.crt: it has root.pem"
+    ):
+        run_stage()
+    with pytest.raises(SystemExit) as error:
+        run_stage(ca_file=str(tmp_path / "ca" / "root.pem"), train_memory_per_worker="250")
+    assert "root.pem is no file of PEM certificates" in str(error.value)
+    assert "did you mean 250Gi?" in str(error.value)
+
+
+@pytest.mark.parametrize(("on_kfp", "told"), [(True, True), (False, False)])
+def test_an_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_there_alone(
+    run_stage: Callable[..., str], monkeypatch: pytest.MonkeyPatch, on_kfp: bool, told: bool
+) -> None:
+    if on_kfp:
+        monkeypatch.setenv("KFP_POD_NAME", "ilab-abc-system-container-impl-1")
+    with pytest.raises(SystemExit) as error:
+        run_stage(secret_names="our-store,our-teacher,our-judge,our-git,kube-root-ca.crt")
+    assert ("k8s_ca_configmap is 'kube-root-ca.crt'" in str(error.value)) is told
+
+
+@pytest.mark.parametrize(
+    ("groups", "queues", "forbidden", "level", "problem"),
+    [
+        ({}, [], False, "error", "the cluster has no queues (kueue.x-k8s.io)"),
+        ({"kueue.x-k8s.io": "v1beta1"}, ["others"], False, "error", "there is no LocalQueue 'gpus' in lab"),
+        ({"kueue.x-k8s.io": "v1beta1"}, [], True, "warning", "can't be seen (403 Forbidden)"),
+        ({"kueue.x-k8s.io": "v1beta2"}, ["gpus"], False, "", ""),
+    ],
+)
+def test_a_queue_that_is_not_there_is_found_before_a_day_is_waited_for_it(
+    groups: dict[str, str], queues: list[str], forbidden: bool, level: str, problem: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    api = KubernetesApi()
+    api.write_kubeconfig(tmp_path / "kubeconfig")
+    api.groups |= groups
+    api.forbidden |= {"localqueues"} if forbidden else set()
+    for name in queues:
+        api.add("localqueues", name)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
+    try:
+        found = check_queue("gpus", "")
+        assert check_queue("", "") == []
+        assert [(one.get("level", "error"), problem in one["problem"]) for one in found] == [(level, True)] * bool(
+            level
+        )
+        monkeypatch.setenv("KFP_POD_NAME", "ilab-1")
+        (warning,) = check_queue("gpus", "")[len(found) :]
+        assert warning["level"] == "warning" and "carry no label of a queue" in warning["problem"]
+        assert "ilab-pipeline compile --queue gpus" in warning["remedy"]
+        assert check_queue("gpus", "gpus") == found
+    finally:
+        api.stop()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS context with a certificate of its own, and the file of that certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "judge")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.crt", folder / "key.pem")
+    return context, str(folder / "ca.crt")
+
+
+def test_tls_that_cannot_be_verified_is_explained_and_the_ca_file_remedies_it(
+    tmp_path: Path, serve: Callable[..., Server], tls: tuple[ssl.SSLContext, str]
+) -> None:
+    server = serve(CHAT, context=tls[0])
+    (finding,) = judge_findings(tmp_path / "a", server.url)
+    assert "TLS can't be verified" in finding["problem"]
+    assert "k8s_ca_configmap" in finding["remedy"]
+    assert not server.requests
+    assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_the_end_of_the_log_holds_the_findings_in_short(count: int) -> None:
+    """Dashboards show a log's end, and a container's message has 2048 bytes."""
+    findings = [
+        {"check": f"check {i}", "level": "error", "problem": f"problem {i} " + "x" * 900, "remedy": "y" * 900}
+        for i in range(count)
+    ]
+    message = str(checks.outcome_of_checks(findings))
+    assert len(message.encode()) < 2048
+    assert "- check 0: problem 0 " in message
+    assert (f"and {count - 3} more" in message) is (count == 60)
+    assert checks.outcome_of_checks([{**findings[0], "level": "warning"}]) is None

@@ -1,0 +1,102 @@
+"""The rights that volumes, training and clean-up need are asked for before anything is made."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes.config import kube_config
+
+from tests.fakes.kubernetes_api import KubernetesApi
+from utils.stages.prerequisites.checks import check_rights
+from utils.stages.prerequisites.rights import missing_rights
+
+NEEDED = {
+    "persistentvolumeclaims": ["create", "get", "delete"],
+    "pytorchjobs": ["create", "get", "list", "delete"],
+}
+USEFUL = {
+    "persistentvolumeclaims": ["patch"],
+    "pods": ["get", "list", "delete"],
+    "events": ["list"],
+    "pods/log": ["get"],
+}
+TRAINING = ("pytorchjobs", "pods/log")
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    server = KubernetesApi()
+    server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
+    yield server
+    server.stop()
+
+
+def words(rights: dict[str, list[str]]) -> list[str]:
+    return [f"{verb} {resource}" for resource, verbs in rights.items() for verb in verbs]
+
+
+@pytest.mark.parametrize("launcher", ["pytorchjob", "process"])
+def test_each_right_that_later_tasks_need_is_asked_for(api: KubernetesApi, launcher: str) -> None:
+    assert check_rights(launcher) == []
+    asked = words(NEEDED) + words(USEFUL)
+    if launcher == "process":
+        asked = [right for right in asked if right.partition(" ")[2] not in TRAINING] + ["list pytorchjobs"]
+    assert sorted(api.rights) == sorted(asked)
+
+
+@pytest.mark.parametrize("right", words(NEEDED))
+def test_a_missing_right_is_named_and_not_swallowed(api: KubernetesApi, right: str) -> None:  # trap 9
+    api.refused.add(right)
+    (finding,) = missing_rights("pytorchjob")
+    assert finding["problem"] == f"the pod's ServiceAccount pipeline-runner-dspa may not {right} in lab"
+    assert "level" not in finding
+    assert finding["remedy"].startswith("oc apply -k manifests/openshift grants all")
+
+
+@pytest.mark.parametrize("right", words(USEFUL))
+def test_a_right_that_only_explains_things_is_a_warning_that_says_what_is_lost(api: KubernetesApi, right: str) -> None:
+    api.refused.add(right)
+    (finding,) = missing_rights("pytorchjob")
+    assert finding["level"] == "warning"
+    assert f"may not {right}" in finding["problem"].partition(": ")[0]
+    assert finding["problem"].partition(": ")[2]
+
+
+def test_all_verbs_of_a_kind_are_granted_by_one_line(api: KubernetesApi) -> None:
+    api.refused |= set(words({"pytorchjobs": NEEDED["pytorchjobs"]}))
+    (finding,) = missing_rights("pytorchjob")
+    name = "ilab-pytorchjobs-create-get-list-delete"
+    assert finding["remedy"].partition("this alone: ")[2] == (
+        f"oc -n lab create role {name} --verb=create,get,list,delete --resource=pytorchjobs.kubeflow.org; "
+        f"oc -n lab create rolebinding {name}-pipeline-runner-dspa --role={name} "
+        "--serviceaccount=lab:pipeline-runner-dspa"
+    )
+
+
+def test_the_account_of_plain_kubernetes_is_sent_to_its_own_folder(api: KubernetesApi) -> None:
+    api.user = "system:serviceaccount:lab:ilab-pipeline"
+    api.refused.add("create persistentvolumeclaims")
+    (finding,) = missing_rights("process")
+    assert finding["remedy"].startswith("kubectl apply -k manifests/access grants all")
+
+
+def test_a_user_who_is_no_service_account_gets_a_line_to_fill_in(api: KubernetesApi) -> None:
+    api.user = "someone"
+    api.refused.add("create persistentvolumeclaims")
+    (finding,) = missing_rights("process")
+    assert finding["problem"] == "the pod's ServiceAccount may not create persistentvolumeclaims in lab"
+    assert "--serviceaccount=lab:ACCOUNT" in finding["remedy"]
+
+
+def test_a_pod_without_a_token_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    (finding,) = missing_rights("process")
+    assert finding["problem"] == "the pod has no token for the Kubernetes API"
+
+
+def test_rights_that_cannot_be_asked_for_do_not_stop_the_run(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+    api.faults.append(404)
+    assert missing_rights("pytorchjob") == []
+    assert "rights can't be checked (404" in capsys.readouterr().out

@@ -1,0 +1,166 @@
+"""The first stage's checks of the taxonomy's repository, and of what trains and serves."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import kubernetes.config.kube_config
+import pytest
+
+from tests.fakes.answers import Answer, Server
+from tests.fakes.kubernetes_api import short_sleep
+from utils.stages.prerequisites import checks
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A git repository with the branch `main` and the tag `v1`, as a file:// URL."""
+    folder = tmp_path_factory.mktemp("taxonomy")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (
+        ["init", "-q", "-b", "main"],
+        [*identity, "commit", "-q", "--allow-empty", "-m", "x"],
+        ["tag", "v1"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return f"file://{folder}"
+
+
+@pytest.mark.parametrize(
+    ("branch", "pr", "commit", "problem"),
+    [
+        ("", 0, "", ""),
+        ("main", 0, "", ""),
+        ("v1", 0, "", ""),
+        ("", 0, "0123abc", ""),
+        ("next", 0, "", "no branch or tag 'next'"),
+        ("", 7, "", "no pull request 7"),
+    ],
+)
+def test_the_taxonomy_repository_has_what_is_asked_for(
+    repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
+) -> None:
+    findings = checks.check_taxonomy_repo(repository, branch, pr, commit, str(tmp_path), "")
+    assert [problem in f["problem"] for f in findings] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("url", "branch", "pr", "commit", "message"),
+    [
+        ("https://git.example/t", "main", 3, "", "sdg_repo_branch and sdg_repo_pr are set, only one"),
+        ("https://git.example/t", "main", 0, "0123abc", "sdg_repo_branch and sdg_repo_commit are set"),
+        ("http://git.example/t", "", 0, "", "only https://, ssh://"),
+        ("", "", 3, "", "sdg_repo_pr is set, sdg_repo_url is not"),
+    ],
+)
+def test_branch_pull_request_and_commit_exclude_each_other(
+    tmp_path: Path, url: str, branch: str, pr: int, commit: str, message: str
+) -> None:
+    """Trap 35: a default branch made the pull request dead, silently."""
+    with pytest.raises(SystemExit, match=message):
+        checks.check_taxonomy_repo(url, branch, pr, commit, str(tmp_path), "")
+
+
+def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="can't be fetched"):
+        checks.check_taxonomy_repo(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
+
+
+# --- what trains and serves
+
+
+def served(kind: str) -> Answer:
+    """What the API server says of the group kubeflow.org/v1 where it has this kind."""
+    resource = {"name": kind, "kind": "", "namespaced": True, "singularName": "", "verbs": []}
+    return 200, {"groupVersion": "kubeflow.org/v1", "resources": [resource]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem", "remedy"),
+    [
+        (served("pytorchjobs"), "", ""),
+        (served("scheduledworkflows"), "the cluster has no PyTorchJobs", "install the Kubeflow training operator"),
+        ((404, "not found"), "the cluster has no PyTorchJobs", "oc patch datasciencecluster default-dsc"),
+        # Nobody may ask what is served: the rights tell what may be used.
+        ((403, "forbidden"), "", ""),
+    ],
+)
+def test_the_training_operator_is_there(
+    kubeconfig: Callable[[str], None],
+    serve: Callable[..., Server],
+    quick: None,
+    answer: Answer,
+    problem: str,
+    remedy: str,
+) -> None:
+    server = serve(answer)
+    kubeconfig(server.url)
+    findings = checks.training_operator()
+    # Who may not use a kind gets 403 whether it is there or not; what is served every account may ask.
+    assert server.requests[0]["path"].rstrip("/") == "/apis/kubeflow.org/v1"
+    assert bool(findings) == bool(problem)
+    if problem:
+        assert problem in findings[0]["problem"]
+        assert remedy in findings[0]["remedy"]
+
+
+def test_an_api_server_that_is_busy_for_a_moment_does_not_end_the_run(
+    kubeconfig: Callable[[str], None], serve: Callable[..., Server], quick: None
+) -> None:
+    server = serve((429, "slow down"), (500, "etcd"), served("pytorchjobs"))
+    kubeconfig(server.url)
+    assert checks.training_operator() == []
+    assert len(server.requests) == 3
+
+
+def test_an_api_server_that_stays_away_is_a_finding_among_others(
+    kubeconfig: Callable[[str], None], quick: None
+) -> None:
+    kubeconfig("http://127.0.0.1:9")
+    (finding,) = checks.run_checks({"training": checks.training_operator, "other": list})
+    assert "the Kubernetes API server stayed away" in finding["problem"] and finding["remedy"]
+
+
+def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    (finding,) = checks.training_operator()
+    assert "needs a cluster" in finding["problem"]
+
+
+def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
+    findings = checks.check_backends("process", "llama.cpp", "/no/such/folder")
+    assert [f["problem"] for f in findings] == [
+        "process needs the Python package torch, which is missing",
+        "sdg_pipeline is '/no/such/folder', expected simple, full, or a folder that is there",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "remedy"),
+    [
+        (ModuleNotFoundError("No module named 'boto3'", name="boto3"), "ModuleNotFoundError", "package boto3"),
+        (PermissionError(13, "Permission denied", "/mnt/ca/bundle"), "Permission denied", "look at /mnt/ca/bundle"),
+        (KeyError("items"), "KeyError: 'items'", "traceback"),
+    ],
+)
+def test_a_check_that_breaks_off_is_a_finding_among_others(
+    error: Exception, problem: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trap 49: an image without boto3 hid what all other checks had found."""
+
+    def broken() -> list[dict[str, str]]:
+        raise error
+
+    found = checks.run_checks({"store": broken, "judge": lambda: [{"problem": "no answer", "remedy": "start it"}]})
+    assert [finding["check"] for finding in found] == ["store", "judge"]
+    assert problem in found[0]["problem"] and remedy in found[0]["remedy"]
+    assert "Traceback" in capsys.readouterr().err

@@ -1,0 +1,186 @@
+"""What the report says about a run: comparisons, verdict, numbers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stages.report.example_run import full_run
+from utils.stages.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
+from utils.stages.report.text import counted, duration, flat, leaf_label, listed, number, plain
+
+
+@pytest.mark.parametrize(
+    ("run", "headline", "fate"),
+    [
+        (
+            "full",
+            "The candidate beats the base model on Likelihood, MMLU-branch and MT-Bench-branch",
+            "It passed the gate and was published as 2025-06-13_09-49-31.lumera.tar",
+        ),
+        (
+            "held back",
+            "The candidate beats the base model on Likelihood and MMLU-branch; it loses on MT-Bench-branch",
+            "The gate held it back (min_mt_bench): nothing was published",
+        ),
+        (
+            "sparse",
+            "The candidate beats the base model on Likelihood",
+            "Nothing was published: the publish stage has not run",
+        ),
+        (
+            "empty",
+            "The candidate was not compared with the base model",
+            "Nothing was published: the publish stage has not run",
+        ),
+    ],
+)
+def test_verdict_of_a_run(facts: dict[str, dict[str, Any]], run: str, headline: str, fate: str) -> None:
+    assert (facts[run]["headline"], facts[run]["fate"]) == (headline, fate)
+
+
+def likelihood(nll: float, base: float) -> dict[str, Any]:
+    return {"likelihood": {"nll": nll, "base_nll": base}}
+
+
+@pytest.mark.parametrize(
+    ("scores", "headline"),
+    [
+        (likelihood(2.0, 1.5), "The candidate does not beat the base model; it loses on Likelihood"),
+        (likelihood(1.5, 1.5), "The candidate does not beat the base model; Likelihood did not change"),
+        (likelihood(1.0, 1.5), "The candidate beats the base model on Likelihood"),
+        ({"mmlu": {"model_score": 0.5, "base_model_score": 0.4}}, "The candidate beats the base model on MMLU"),
+        (
+            {"mmlu_branch": {"model_score": 0.3, "base_model_score": 0.4}, **likelihood(1.0, 1.5)},
+            "The candidate beats the base model on Likelihood; it loses on MMLU-branch",
+        ),
+    ],
+)
+def test_verdict_names_the_measures(scores: dict[str, Any], headline: str) -> None:
+    assert verdict(comparisons(scores), {})[0] == headline
+
+
+def test_mt_bench_shows_the_candidate_and_not_the_best_score(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    path = tmp_path / "scores/mt_bench.json"
+    bench = json.loads(path.read_text())
+    bench["candidate"] = bench["checkpoints"][1]["model"]
+    path.write_text(json.dumps(bench))
+    found = {c["name"]: c for c in report_facts(str(tmp_path), "run", [])["comparisons"]}
+    assert (found["MT-Bench"]["candidate"], found["MT-Bench"]["base"], found["MT-Bench"]["change"]) == (
+        6.48,
+        None,
+        None,
+    )
+
+
+def test_skipped_measure_keeps_its_reason(facts: dict[str, dict[str, Any]]) -> None:
+    reasons = {c["name"]: c["reason"] for c in facts["sparse"]["comparisons"]}
+    assert reasons["MMLU-branch"] == "the taxonomy gave no multiple-choice questions"
+    assert reasons["MT-Bench-branch"] == "not run"
+    assert reasons["Likelihood"] == ""
+
+
+def test_branch_scores_by_leaf_come_from_every_kind_of_summary_entry(facts: dict[str, dict[str, Any]]) -> None:
+    rows = next(c["rows"] for c in facts["full"]["comparisons"] if c["key"] == "mt_bench_branch")
+    assert [(leaf.split("/")[-2], base, new) for leaf, base, new in rows] == [
+        ("harbour_notice", 5.2, 7.6),
+        ("tide_riddle", 6.4, 6.2),
+        ("ship_manifest", 7.1, 7.1),
+    ]
+
+
+def test_not_a_number_becomes_null(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    path = tmp_path / "scores/likelihood.json"
+    path.write_text(path.read_text().replace("1.304", "NaN"))
+    found = report_facts(str(tmp_path), "run", [])
+    assert found["comparisons"][0]["candidate"] is None
+    assert "NaN" not in json.dumps(found)
+
+
+def test_stages_are_in_the_order_they_finished(facts: dict[str, dict[str, Any]]) -> None:
+    assert list(facts["full"]["done"]) == [
+        *("data_import", "sdg", "data_processing", "train_phase_1"),
+        *("train_phase_2", "mt_bench", "final_eval", "publish"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "sign", "text"),
+    [
+        (1234567, 0, "", "1,234,567"),
+        (-0.5, 2, "+", "−0.50"),
+        (0.5, 2, "+", "+0.50"),
+        (None, 2, "", "–"),
+        ("many", 0, "", "–"),
+    ],
+)
+def test_number(value: Any, digits: int, sign: str, text: str) -> None:
+    assert number(value, digits, sign) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 steps"), (1, "1 step"), (2000, "2,000 steps"), (None, "– steps")])
+def test_counted(count: Any, text: str) -> None:
+    assert counted(count, "step") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0.2 s"), (59.9, "59.9 s"), (372.4, "6 min 12 s"), (18_204, "5 h 03 min")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        ("", "–"),
+        ({}, "–"),
+        (False, "no"),
+        (0, "0"),
+        (2e-05, "2e-05"),
+        ([1, "a"], "1, a"),
+        ({"likelihood": 0.993, "mmlu_branch": None}, "likelihood 0.993, mmlu_branch –"),
+    ],
+)
+def test_plain(value: Any, text: str) -> None:
+    assert plain(value) == text
+
+
+def test_nested_parameters_become_dotted_names() -> None:
+    facts = {"archive": {"key": "a", "size": 3}, "upstream": "0", "seed": 42, "options": {}}
+    assert flat(facts, ("upstream",)) == {"archive.key": "a", "archive.size": "3", "seed": "42", "options": "–"}
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_listed(names: list[str], text: str) -> None:
+    assert listed(names) == text
+
+
+def test_versions_that_differ_between_images_are_all_named() -> None:
+    done = {"sdg": {"versions": {"torch": "2.6.0"}}, "report": {"versions": {"torch": "2.15.0", "kfp": "2.17.0"}}}
+    assert versions_of(done) == {"kfp": ["2.17.0"], "torch": ["2.6.0", "2.15.0"]}
+
+
+@pytest.mark.parametrize(
+    ("leaf", "label"),
+    [
+        ("knowledge/astronomy/lumera/orbit", "lumera/orbit"),
+        ("compositional_skills/writing/tide_riddle/qna.yaml", "writing/tide_riddle"),
+        ("a/" + "x" * 50, "…" + "x" * 33),
+        ("a/b\x00\ud800", "a/b"),
+        (None, "None"),
+    ],
+)
+def test_leaf_label(leaf: Any, label: str) -> None:
+    assert leaf_label(leaf) == label
+
+
+def test_multiple_choice_tasks_go_by_the_name_of_their_leaf():
+    score = {"summary": {"new": [{"task": "knowledge_arts_tidehorn", "new_score": 1.0}]}}
+    assert leaf_rows(score, ["knowledge/arts/tidehorn"]) == [("knowledge/arts/tidehorn", None, 1.0)]

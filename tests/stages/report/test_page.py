@@ -1,0 +1,192 @@
+"""The page: its content, that nothing untrusted becomes markup, and that it needs nothing but itself."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stages.report.example_run import full_run
+from utils.stages.report.charts import bar_chart, line_chart
+from utils.stages.report.facts import report_facts
+from utils.stages.report.page import render
+
+ATTACK = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{% raw %}$\\frac"
+
+
+class Elements(HTMLParser):
+    """Every element and attribute of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def hostile(value: Any) -> Any:
+    """value with every text in it turned into an attack; names, paths of checkpoints and times stay readable."""
+    if isinstance(value, dict):
+        kept = ("candidate", "model", "finished", "phase")
+        return {name: inner if name in kept else hostile(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [hostile(inner) for inner in value]
+    return ATTACK if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = full_run(tmp_path_factory.mktemp("attack"))
+    for path in folder.rglob("*.json"):
+        content = hostile(json.loads(path.read_text()))
+        if path.stem == "sdg":
+            content["result"]["samples_by_leaf"][ATTACK] = 5
+        path.write_text(json.dumps(content))
+    return render(report_facts(str(folder), ATTACK, [ATTACK]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The candidate beats the base model on Likelihood, MMLU-branch and MT-Bench-branch.",
+        "Published",
+        "2025-06-13_09-49-31.lumera.tar",
+        "A small judge.",
+        "2.297 1.304 −0.993",
+        "samples_12150 candidate",
+        "Judge: prometheus-8x7b-v2-0",
+        "lumera/charter",
+        "mmlu_pr_climate",
+        "We regret to inform you",
+        "Loss of phase 1",
+        "470 steps, 60,160 samples, 38,502,400 tokens on cuda",
+        "Chat template: ibm_legacy_tmpl, since the base model's tokenizer has none",
+        "4,556 samples and 186 multiple-choice questions were generated",
+        "knowledge 3,378 2,204,518 3,811 4 178",
+        "train_phase_2 7 h 45 min 38,502,400 1,378",
+        "min_mt_bench 6 6.94 passed",
+        "learning_rate 2e-05",
+        "8d1f3a7c2be94f0d6a5c1b7e9f20438acd51be77",
+        "torch 2.6.0",
+    ],
+)
+def test_full_page_shows(pages: dict[str, str], text: str) -> None:
+    assert text in " ".join(Elements(re.sub("<t[dh]|<d[td]|<small", r" \g<0>", pages["full"])).text.split())
+
+
+def test_full_page_has_a_chart_for_each_series(pages: dict[str, str]) -> None:
+    # MT-Bench by checkpoint, three comparisons by leaf, generated samples, two loss curves.
+    assert Elements(pages["full"]).tags.count("svg") == 7
+
+
+@pytest.mark.parametrize("run", ["full", "held back", "sparse", "empty"])
+def test_page_loads_and_runs_nothing(pages: dict[str, str], run: str) -> None:
+    page = Elements(pages[run])
+    assert not {"script", "img", "link", "iframe", "object", "embed", "a", "form"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert not [value for name, value in page.attributes if "//" in value and name != "xmlns"]
+    assert not [value for name, value in page.attributes if "href" in name and not value.startswith("#")]
+    assert "@import" not in pages[run]
+    assert all(target.startswith("#") for target in re.findall(r"url\((.*?)\)", pages[run]))
+    assert len(pages[run].encode()) < 400_000
+
+
+def test_untrusted_text_is_never_markup(attacked: str, pages: dict[str, str]) -> None:
+    page, clean = Elements(attacked), Elements(pages["full"])
+    assert set(page.tags) <= set(clean.tags)
+    assert {name for name, _ in page.attributes} <= {name for name, _ in clean.attributes}
+    assert "<script>alert(1)</script>" in page.text
+    assert "{{7*7}}" in page.text
+
+
+def test_same_run_makes_the_same_bytes(facts: dict[str, dict[str, Any]], pages: dict[str, str]) -> None:
+    assert render(facts["full"]) == pages["full"]
+
+
+@pytest.mark.parametrize(
+    ("run", "present", "absent"),
+    [
+        (
+            "sparse",
+            ["skipped: the taxonomy has no skills", "skipped: not run", "Not published"],
+            ["MT-Bench by checkp"],
+        ),
+        ("held back", ["The gate held it back (min_mt_bench)", "failed"], []),
+        ("empty", ["was not compared"], ["MT-Bench by checkpoint", "Sample answers", "Training", "Gate", "Time"]),
+    ],
+)
+def test_what_is_missing_is_said_or_left_out(
+    pages: dict[str, str], run: str, present: list[str], absent: list[str]
+) -> None:
+    assert [text for text in present if text not in pages[run]] == []
+    assert [text for text in absent if text in pages[run]] == []
+
+
+def test_every_phase_name_and_mmlu_option_is_shown(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    score = {"max_score": "1.0", "model": "m", "model_score": 0.512, "base_model": "b", "base_model_score": 0.498}
+    (tmp_path / "scores/mmlu.json").write_text(json.dumps({**score, "summary": {}}))
+    page = render(report_facts(str(tmp_path), "run", []))
+    assert "<b>MMLU</b>" in page
+    assert "+0.014" in page
+
+
+def test_charts_follow_the_page_in_light_and_dark() -> None:
+    chart = str(bar_chart([("a/b", 1.0, 2.0)], 1)) + str(line_chart([(1, 2.0), (2, 1.0)], "step"))
+    assert "var(--base)" in chart
+    assert "var(--candidate)" in chart
+    assert "#0000" not in chart
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([("k/a", 1.0, 0.5)], ["k/a"]),
+        ([("k/a", None, 0.5), ("k/b", None, None)], ["k/a", "k/b", "–"]),
+        ([(f"k/leaf{i}", 1.0, 1.0 - i / 100) for i in range(60)], ["k/leaf59", "k/leaf20"]),
+        ([("k/$\\frac", 3)], ["k/$\\frac"]),
+        ([("k/潮", 3)], ["k/潮"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_bar_chart_labels(rows: list[tuple[Any, ...]], labels: list[str]) -> None:
+    chart = str(bar_chart(rows, 2))
+    assert [label for label in labels if f">{label}<" not in chart] == []
+
+
+def test_bar_chart_of_many_leaves_shows_those_that_changed_most() -> None:
+    chart = str(bar_chart([(f"k/leaf{i}", 1.0, 1.0 - i / 100) for i in range(60)], 2))
+    assert chart.count(">k/leaf") == 40
+    assert ">k/leaf19<" not in chart
+
+
+def test_bars_of_nothing_but_zeros_begin_beside_their_leaf() -> None:
+    chart = str(bar_chart([("k/a", 0.0, 0.0)], 3))
+    assert max(float(x) for x in re.findall(r' x="([\d.]+)"', chart)) < 60
+
+
+def test_one_step_alone_is_step_1() -> None:
+    chart = str(line_chart([(1, 3.07)], "step"))
+    assert ">1<" in chart and ">0.95" not in chart
+
+
+def test_page_of_many_leaves_stays_small(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    path = tmp_path / "scores/likelihood.json"
+    score = json.loads(path.read_text())
+    leaf = score["by_leaf"][0]
+    score["by_leaf"] = [{**leaf, "leaf": f"knowledge/science/leaf_{i}"} for i in range(500)]
+    path.write_text(json.dumps(score))
+    page = render(report_facts(str(tmp_path), "run", []))
+    assert len(page.encode()) < 400_000
+    assert "the 40 of 500 that changed most" in page

@@ -1,0 +1,321 @@
+"""The object store as users have it: resumed downloads, uploads that leave no half, errors that name the remedy."""
+
+import hashlib
+import os
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.relay import Relay
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import object_store_settings
+from utils.stages.object_store import (
+    download_object,
+    etag_check,
+    object_stat,
+    s3_client,
+    upload_archive,
+    upload_stream,
+)
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def key(request) -> str:
+    """A key of the test's own in the shared bucket."""
+    return f"{request.node.name}/data.tar.gz"
+
+
+@pytest.fixture
+def relay(s3_server) -> Iterator[Relay]:
+    relay = Relay(s3_server.endpoint)
+    yield relay
+    relay.close()
+
+
+@pytest.fixture(scope="session")
+def content() -> bytes:
+    return os.urandom(9 * MIB)
+
+
+def settings_of(s3_server, tmp_path: Path, **changes: str) -> dict:
+    return object_store_settings(str(s3_server.secret(tmp_path / "secret", **changes)))
+
+
+def download(settings: dict, key: str, path: Path, chunk: int = MIB) -> dict:
+    client = s3_client(settings, "")
+    return download_object(settings, client, object_stat(settings, client, key), str(path), chunk)
+
+
+# Checks of what was downloaded
+
+
+def test_the_sha256_object_beside_the_archive_is_what_counts(s3_server, tmp_path, key):
+    client, body = s3_server.client(), b"archive"
+    client.put_object(Bucket="ilab", Key=key, Body=body)
+    client.put_object(Bucket="ilab", Key=key + ".sha256", Body=f"{hashlib.sha256(body).hexdigest()}  data\n".encode())
+    got = download(settings_of(s3_server, tmp_path), key, tmp_path / "got")
+    assert got == {"key": key, "sha256": hashlib.sha256(body).hexdigest(), "size": 7, "check": "sha256"}
+    assert (tmp_path / "got").read_bytes() == body
+
+
+def test_the_metadata_sha256_is_read_when_there_is_no_such_object(s3_server, tmp_path, key):
+    digest = hashlib.sha256(b"archive").hexdigest()
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"archive", Metadata={"sha256": digest.upper()})
+    assert download(settings_of(s3_server, tmp_path), key, tmp_path / "got")["check"] == "sha256"
+
+
+def test_without_a_sha256_the_etag_is_checked(s3_server, tmp_path, key):
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"archive")
+    assert download(settings_of(s3_server, tmp_path), key, tmp_path / "got")["check"] == "etag"
+
+
+def test_content_with_another_sha256_is_refused_and_not_kept(s3_server, tmp_path, key):  # trap 12
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"torn", Metadata={"sha256": "0" * 64})
+    with pytest.raises(SystemExit, match="does not have the content it should have"):
+        download(settings_of(s3_server, tmp_path), key, tmp_path / "got")
+    assert [p.name for p in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_sha256_object_that_holds_something_else_is_an_error(s3_server, tmp_path, key):
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"x")
+    s3_server.client().put_object(Bucket="ilab", Key=key + ".sha256", Body=b"see attachment")
+    with pytest.raises(SystemExit, match="its sha256 can't be read"):
+        download(settings_of(s3_server, tmp_path), key, tmp_path / "got")
+
+
+def test_a_multipart_etag_is_no_md5_and_is_checked_by_the_parts(s3_server, tmp_path, key, content):
+    settings = settings_of(s3_server, tmp_path)
+    (tmp_path / "file").write_bytes(content)
+    client = s3_server.client()
+    upload = client.create_multipart_upload(Bucket="ilab", Key=key)["UploadId"]
+    parts = [
+        {
+            "PartNumber": n + 1,
+            "ETag": client.upload_part(
+                Bucket="ilab", Key=key, UploadId=upload, PartNumber=n + 1, Body=content[n * 5 * MIB : (n + 1) * 5 * MIB]
+            )["ETag"],
+        }
+        for n in range(2)
+    ]
+    client.complete_multipart_upload(Bucket="ilab", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+    stat = object_stat(settings, s3_client(settings, ""), key)
+    assert stat["etag"].endswith("-2")
+    assert etag_check(str(tmp_path / "file"), stat) == "etag"
+
+
+@pytest.mark.parametrize(
+    ("etag", "opaque", "size", "expected"),
+    [
+        (hashlib.md5(b"content").hexdigest(), False, 7, "etag"),
+        (hashlib.md5(b"another").hexdigest(), False, 7, ""),
+        (hashlib.md5(b"another").hexdigest(), True, 7, "size"),
+        ("0" * 32 + "-3", False, 7, "size"),
+        ("W-some-other-scheme", False, 7, "size"),
+        (hashlib.md5(b"content").hexdigest(), False, 8, ""),
+    ],
+)
+def test_an_etag_is_believed_only_where_it_says_something(tmp_path, etag, opaque, size, expected):
+    (tmp_path / "file").write_bytes(b"content")
+    assert etag_check(str(tmp_path / "file"), {"etag": etag, "opaque_etag": opaque, "size": size}) == expected
+
+
+# Breaks
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_was(s3_server, relay, tmp_path, key, content, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
+    relay.cut_after = 4 * MIB
+    download(settings_of(s3_server, tmp_path, endpoint=relay.endpoint), key, tmp_path / "got")
+    assert relay.cuts == 1
+    assert (tmp_path / "got").read_bytes() == content
+
+
+def test_a_download_that_broke_off_goes_on_in_the_next_run(
+    s3_server, relay, tmp_path, key, content, monkeypatch, capsys
+):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
+    settings = settings_of(s3_server, tmp_path, endpoint=relay.endpoint)
+    relay.cut_after, relay.stay_broken = 5 * MIB, True
+    with pytest.raises(SystemExit, match="broke off at [1-8] MiB(.|\n)*it goes on from there"):
+        download(settings, key, tmp_path / "got", chunk=MIB // 4)
+    (part,) = tmp_path.glob("got.*.part")
+    have = part.stat().st_size
+    assert have >= MIB and not (tmp_path / "got").exists()
+    assert part.read_bytes() == content[:have]
+
+    relay.broken, relay.passed = False, 0
+    download(settings, key, tmp_path / "got", chunk=MIB // 4)
+    assert relay.passed < len(content) - have + MIB
+    assert (tmp_path / "got").read_bytes() == content
+    assert "are here from an earlier try" in capsys.readouterr().out
+
+
+def test_a_torn_file_from_an_earlier_run_is_repaired(s3_server, tmp_path, key, content):  # trap 12
+    """An earlier system took a file that was there for the whole archive."""
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
+    settings = settings_of(s3_server, tmp_path)
+    (tmp_path / "got").write_bytes(content[: 2 * MIB])
+    download(settings, key, tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == content
+
+
+def test_an_object_that_changed_since_is_fetched_anew(s3_server, tmp_path, key, content):
+    client, settings = s3_server.client(), settings_of(s3_server, tmp_path)
+    client.put_object(Bucket="ilab", Key=key, Body=b"old" * MIB)
+    stat = object_stat(settings, s3_client(settings, ""), key)
+    client.put_object(Bucket="ilab", Key=key, Body=content)
+    got = download_object(settings, s3_client(settings, ""), stat, str(tmp_path / "got"))
+    assert (tmp_path / "got").read_bytes() == content and got["size"] == len(content)
+    assert list(tmp_path.glob("*.part")) == []
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"secret_key": "wrong"}, ["SignatureDoesNotMatch", "the secret key is wrong"]),
+        ({"access_key": "nobody"}, ["InvalidAccessKeyId", "doesn't know the access key"]),
+        ({"bucket": "no-such-bucket"}, ["NoSuchBucket", "there is no bucket 'no-such-bucket'"]),
+        ({}, ["NoSuchKey", "the bucket holds no object 'missing.tar.gz'"]),
+        ({"endpoint": "http://127.0.0.1:1"}, ["EndpointConnectionError", "check endpoint"]),
+    ],
+)
+def test_every_wrong_setting_is_told_by_its_name(s3_server, tmp_path, monkeypatch, changes, told):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    settings = settings_of(s3_server, tmp_path, **changes)
+    with pytest.raises(SystemExit) as error:
+        object_stat(settings, s3_client(settings, ""), "missing.tar.gz")
+    text = str(error.value)
+    assert all(part in text for part in told), text
+    assert len(text.splitlines()) == 3 and s3_server.secret_key not in text and "wrong" not in text.split("cause")[0]
+
+
+@pytest.mark.parametrize("value", ["maybe", "on", "enabled", "1"])
+def test_an_unknown_verify_tls_is_an_error_and_never_turns_verification_off(s3_server, tmp_path, value):  # trap 14
+    with pytest.raises(SystemExit, match="it must be true or false"):
+        settings_of(s3_server, tmp_path, verify_tls=value)
+
+
+@pytest.mark.parametrize(("value", "verify"), [("", True), ("true", True), ("True", True), ("false", False)])
+def test_verify_tls_is_strict_and_blank_means_on(s3_server, tmp_path, value, verify):  # trap 14
+    assert settings_of(s3_server, tmp_path, verify_tls=value)["verify_tls"] is verify
+
+
+def test_blank_endpoint_and_region_mean_amazon_s3(s3_server, tmp_path, monkeypatch):  # trap 14
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    client = s3_client(settings_of(s3_server, tmp_path, endpoint=" ", region="\n"), "")
+    assert client.meta.endpoint_url == "https://s3.amazonaws.com"
+
+
+def test_a_custom_endpoint_gets_no_checksums_it_may_refuse_and_path_style(s3_server, tmp_path):
+    config = s3_client(settings_of(s3_server, tmp_path), "").meta.config
+    assert config.request_checksum_calculation == "when_required"
+    assert config.response_checksum_validation == "when_required"
+    assert config.s3["addressing_style"] == "path"
+
+
+@pytest.fixture(scope="session")
+def tls_server(tmp_path_factory, s3_server) -> Iterator[tuple[str, Path]]:
+    """An HTTPS server with a certificate of an authority nobody knows; its address and that authority's file."""
+    from tests.fakes.tls import make_certificate
+
+    folder = tmp_path_factory.mktemp("tls")
+    ca, chain = make_certificate(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.send_header("ETag", '"abc"')
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}", ca
+    server.shutdown()
+    server.server_close()
+
+
+def test_tls_that_cannot_be_verified_is_refused_and_the_remedy_told(s3_server, tls_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    settings = settings_of(s3_server, tmp_path, endpoint=tls_server[0])
+    with pytest.raises(SystemExit, match="SSLError(.|\n)*TLS can't be verified(.|\n)*k8s_ca_configmap"):
+        object_stat(settings, s3_client(settings, ""), "data.tar.gz")
+
+
+def test_a_private_authority_is_trusted_when_its_certificate_is_given(s3_server, tls_server, tmp_path):
+    settings = settings_of(s3_server, tmp_path, endpoint=tls_server[0])
+    client = s3_client(settings, ca_bundle(str(tls_server[1])))
+    assert object_stat(settings, client, "data.tar.gz")["size"] == 5
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_verify_tls_false_talks_to_a_server_nobody_vouches_for(s3_server, tls_server, tmp_path):
+    settings = settings_of(s3_server, tmp_path, endpoint=tls_server[0], verify_tls="false")
+    assert object_stat(settings, s3_client(settings, ""), "data.tar.gz")["size"] == 5
+
+
+# Uploads
+
+
+def test_a_file_is_uploaded_with_its_sha256_beside_it(s3_server, tmp_path, key, capsys):
+    settings, body = settings_of(s3_server, tmp_path), os.urandom(40 * MIB)
+    (tmp_path / "data.tar.gz").write_bytes(body)
+    digest = hashlib.sha256(body).hexdigest()
+    got = upload_archive(settings, "", str(tmp_path / "data.tar.gz"), key)
+    assert got == {"key": key, "sha256": digest, "size": 40 * MIB}
+    side = s3_server.client().get_object(Bucket="ilab", Key=key + ".sha256")["Body"].read().decode()
+    assert side == f"{digest}  data.tar.gz\n"
+    assert download(settings, key, tmp_path / "got", 16 * MIB)["check"] == "sha256"
+    assert f"progress: 40/40 MiB to {key}" in capsys.readouterr().out
+
+
+def test_our_own_multipart_upload_has_an_etag_we_can_check(s3_server, tmp_path, key):
+    settings = settings_of(s3_server, tmp_path)
+    (tmp_path / "file").write_bytes(os.urandom(33 * MIB))
+    upload_archive(settings, "", str(tmp_path / "file"), key)
+    stat = object_stat(settings, s3_client(settings, ""), key)
+    assert etag_check(str(tmp_path / "file"), stat) == "etag"
+
+
+def test_an_upload_whose_source_fails_leaves_nothing_in_the_store(s3_server, tmp_path, key):
+    settings = settings_of(s3_server, tmp_path)
+
+    def produce(sink) -> None:
+        sink.write(b"x" * (33 * MIB))
+        raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        upload_stream(settings, s3_client(settings, ""), key, 40 * MIB, produce)
+    client = s3_server.client()
+    assert client.list_objects_v2(Bucket="ilab", Prefix=key)["KeyCount"] == 0
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="ilab", Prefix=key)
+
+
+def test_an_object_of_the_same_name_is_not_overwritten(s3_server, tmp_path, key):
+    settings = settings_of(s3_server, tmp_path)
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"first")
+    with pytest.raises(SystemExit, match="PreconditionFailed"):
+        upload_stream(settings, s3_client(settings, ""), key, 5, lambda sink: sink.write(b"second"))
+    assert s3_server.client().get_object(Bucket="ilab", Key=key)["Body"].read() == b"first"

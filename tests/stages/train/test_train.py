@@ -1,0 +1,239 @@
+"""The training component from its parameters to its marker, with the pods played by a small API server."""
+
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kubernetes.config import kube_config
+
+from components.train import train
+from tests.fakes.kubernetes_api import KubernetesApi, short_sleep
+
+OPTIONS: dict[str, Any] = {
+    "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2, "model": "",
+    "effective_batch_size": 3840, "learning_rate": 2e-5, "num_warmup_steps": 1000, "save_samples": 250000,
+    "max_batch_len": 5000, "max_seq_len": 4096, "seed": 42, "keep_checkpoints": 0, "cpu_offload": True,
+    "num_workers": 2, "gpu_per_worker": 4, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
+    "memory_per_worker": "250Gi", "tolerations": [], "node_selectors": {},
+    "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
+    "pending_timeout": "60m", "timeout": "72h", "force": False,
+}  # fmt: skip
+
+
+class Metrics(dict[str, float]):
+    """Stands for the dsl.Metrics that KFP hands in."""
+
+    def log_metric(self, name: str, value: float) -> None:
+        self[name] = value
+
+
+def save_model(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    header = json.dumps({"embed.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    (folder / "config.json").write_text("{}")
+
+
+def write_marker(data_dir: Path, stage: str, result: dict) -> None:
+    (data_dir / "done").mkdir(exist_ok=True)
+    (data_dir / "done" / f"{stage}.json").write_text(json.dumps({"inputs_hash": stage, "result": result}))
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    """A cluster whose training pods leave what instructlab.training leaves: a checkpoint an epoch, and metrics."""
+    server = KubernetesApi()
+    server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    answer = server.answer
+
+    def train_at_once(method: str, path: str, query: dict, body: Any) -> tuple:
+        if method == "POST" and path.endswith("pytorchjobs"):
+            command = body["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]["command"]
+            output = Path(next(a.partition("=")[2] for a in command if a.startswith("--output_dir=")))
+            lines = []
+            for epoch in (1, 2):
+                save_model(output / "hf_format" / f"samples_{100 * epoch}")
+                step = {"samples_seen": 100 * epoch, "avg_loss": 3 - epoch, "batch_size": 100}
+                lines.append(json.dumps({**step, "overall_throughput": 10.0}) + "\n")
+            (output / "training_params_and_metrics_global0.jsonl").write_text("".join(lines))
+        return answer(method, path, query, body)
+
+    server.answer = train_at_once  # type: ignore[method-assign]
+    server.job_states.append("Succeeded")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., dict]:
+    """Run a phase on a volume with the given numbers of rows; returns the marker's result."""
+    data_dir = tmp_path / "data"
+    save_model(data_dir / "model")
+
+    def run_phase(phase: int, knowledge: int = 100, skills: int = 100, **changes: Any) -> dict:
+        rows = {"knowledge": knowledge, "skills": skills}
+        counts = {kind: {"rows": n, "tokens": 50 * n, "longest": 60} for kind, n in rows.items()}
+        write_marker(data_dir, "data_processing", counts)
+        manifest = SimpleNamespace(path=str(tmp_path / f"manifest_{phase}.json"))
+        options = {**OPTIONS, "data_dir": str(data_dir), "phase": phase, **changes}
+        train.python_func(manifest=manifest, metrics=Metrics(), **options)
+        text = (data_dir / "done" / f"train_phase_{phase}.json").read_text()
+        return dict(json.loads(text)["result"])
+
+    return run_phase
+
+
+def command(tmp_path: Path, phase: int) -> list[str]:
+    manifest = json.loads((tmp_path / f"manifest_{phase}.json").read_text())
+    assert manifest["kind"] == "PyTorchJob"
+    return list(manifest["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]["command"])
+
+
+def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    first = run(1)
+    assert first == {
+        "phase": 1, "launcher": "pytorchjob", "skipped": False, "reason": "", "device": "cuda",
+        "checkpoints": ["phase_1/hf_format/samples_200"], "checkpoint": "phase_1/hf_format/samples_200",
+        "steps": 2, "samples": 200, "tokens": 10000, "tokens_per_second": 500.0, "loss": [[1, 2.0], [2, 1.0]],
+    }  # fmt: skip
+    out = capsys.readouterr().out
+    assert "1000 warm-up steps, 2 steps: the learning rate never reaches its peak" in out
+    assert "progress: 2/2 steps" in out
+    second = run(2)
+    assert second["checkpoints"] == ["phase_2/hf_format/samples_100", "phase_2/hf_format/samples_200"]
+    data = f"{tmp_path}/data"
+    assert f"--model_name_or_path={data}/phase_1/hf_format/samples_200" in command(tmp_path, 2)
+    assert f"--data_path={data}/processed/skills/data.jsonl" in command(tmp_path, 2)
+    assert "--effective_batch_size=100" in command(tmp_path, 2)  # no more than there are samples
+    assert sorted(api.objects["pytorchjobs"]) == ["train-phase-1-run-1", "train-phase-2-run-1"]
+
+
+def test_skills_only_taxonomy_trains_phase_2_from_the_base_model(
+    api: KubernetesApi, run: Callable, tmp_path: Path
+) -> None:  # trap 32
+    first = run(1, knowledge=0)
+    assert (first["skipped"], first["reason"]) == (True, "the taxonomy gave no knowledge samples")
+    assert (first["checkpoint"], first["checkpoints"], first["loss"]) == ("", [], [])
+    run(2, knowledge=0)
+    assert f"--model_name_or_path={tmp_path}/data/model" in command(tmp_path, 2)
+
+
+def test_knowledge_only_taxonomy_skips_phase_2(api: KubernetesApi, run: Callable) -> None:
+    run(1, skills=0)
+    assert run(2, skills=0)["skipped"]
+    assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
+
+
+def test_finished_phase_starts_no_job_and_other_parameters_need_force(api: KubernetesApi, run: Callable) -> None:
+    before = run(1)
+    api.objects["pytorchjobs"].clear()
+    assert run(1) == before
+    assert not api.objects["pytorchjobs"]
+    with pytest.raises(SystemExit, match="different now: learning_rate"):
+        run(1, learning_rate=1e-4)
+    run(1, learning_rate=1e-4, force=True)
+    assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
+
+
+def test_phase_starts_from_the_model_that_is_named(
+    api: KubernetesApi, run: Callable, tmp_path: Path
+) -> None:  # trap 11
+    for phase, folder in ((1, "mine"), (2, "other")):
+        save_model(tmp_path / "data" / folder)
+        run(phase, model=folder if phase == 1 else str(tmp_path / "data" / folder))
+        assert f"--model_name_or_path={tmp_path}/data/{folder}" in command(tmp_path, phase)
+
+
+def test_failed_phase_leaves_no_marker(api: KubernetesApi, run: Callable, tmp_path: Path) -> None:
+    api.job_states[0] = "Failed"
+    with pytest.raises(SystemExit, match="the PyTorchJob train-phase-1-run-1 failed"):
+        run(1)
+    assert not (tmp_path / "data" / "done" / "train_phase_1.json").exists()
+    assert api.requests.count("POST pytorchjobs") == 2, "tried once more, and no more as no epoch was gained"
+    assert api.objects["pytorchjobs"] == {}
+
+
+def save_state(phase: Path, epoch: int) -> None:
+    folder = phase / "full_state" / f"epoch_{epoch}"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "training_metadata.json", "w") as file:
+        file.writestr("x", "")
+
+
+def test_training_whose_pods_fail_goes_on_while_it_gains_epochs(
+    api: KubernetesApi, run: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    answer, phase = api.answer, tmp_path / "data" / "phase_1"
+    ends = iter([0, 1, None])  # the first try is killed in epoch 1, the second in epoch 2, the third ends well
+
+    def killed(method: str, path: str, query: dict, body: Any) -> tuple:
+        if method == "POST" and path.endswith("pytorchjobs"):
+            left = sorted(str(p.relative_to(phase)) for p in phase.glob("*/*_*"))
+            epoch = next(ends)
+            if epoch is not None:
+                assert left == ([] if epoch == 0 else ["full_state/epoch_0", "hf_format/samples_100"])
+                save_model(phase / "hf_format" / f"samples_{100 * (epoch + 1)}")
+                save_state(phase, epoch)
+                (phase / "hf_format" / "samples_999").mkdir()  # torn
+                api.job_states[0] = "Failed"
+                return api_answer(method, path, query, body)
+            shutil.rmtree(phase / "hf_format")
+            api.job_states[0] = "Succeeded"
+        return answer(method, path, query, body)
+
+    api_answer = partial(KubernetesApi.answer, api)
+    api.answer = killed  # type: ignore[method-assign]
+    assert run(1)["steps"] == 2
+    assert api.requests.count("POST pytorchjobs") == 3
+    out = capsys.readouterr().out
+    assert out.count("training is started again, from its last whole epoch") == 2
+    assert "the PyTorchJob train-phase-1-run-1 failed" in out
+
+
+@pytest.mark.parametrize("state", ["Running", "Succeeded"])
+def test_job_that_outlived_its_launcher_is_gone_on_with_and_its_folder_left_alone(
+    api: KubernetesApi, run: Callable, tmp_path: Path, state: str
+) -> None:  # traps 3, 25: a killed launcher's second try must not empty the folder that the pods write to
+    phase = tmp_path / "data" / "phase_1"
+    run(1)
+    (job,) = api.objects["pytorchjobs"].values()
+    (tmp_path / "data" / "done" / "train_phase_1.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in phase.rglob("*")}
+    api.requests.clear()
+    api.add("pods", "p", metadata={"labels": {"training.kubeflow.org/job-name": "train-phase-1-run-1"}}, status={})
+    api.job_states[0] = state
+
+    def ends(method: str, path: str, query: dict, body: Any) -> tuple:
+        if api.requests.count("GET pytorchjobs/train-phase-1-run-1") > 2:
+            api.job_states[0] = "Succeeded"
+        return KubernetesApi.answer(api, method, path, query, body)
+
+    api.answer = ends  # type: ignore[method-assign]
+    assert run(1)["checkpoint"] == "phase_1/hf_format/samples_200"
+    assert api.objects["pytorchjobs"]["train-phase-1-run-1"] is job
+    assert {path: path.stat().st_mtime_ns for path in before if path.exists()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"launcher": "trainjob"}, "use pytorchjob or process"),
+        ({"max_batch_len": 1000}, "train_max_batch_len is below train_max_seq_len"),
+        ({"timeout": "3 days"}, "'3 days' is not a valid duration"),
+    ],
+)
+def test_bad_parameters_are_refused_before_a_job_is_made(
+    api: KubernetesApi, run: Callable, changes: dict, message: str
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        run(1, **changes)
+    assert "pytorchjobs" not in api.objects

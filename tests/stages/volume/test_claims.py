@@ -1,0 +1,230 @@
+"""The run's volume claim: made once, bound before the run goes on, a directory on one machine."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.create_volume import create_volume
+from tests.fakes.kubernetes_api import KubernetesApi
+from utils.stages.volume.claims import create_claim, kube_namespace, wait_bound
+
+CLAIMS = "persistentvolumeclaims"
+
+
+@pytest.mark.parametrize("run_id", ["7f1c2d3e-0000-4000-8000-00000000000d", "ilab-sdg", "a-g-s-d"])
+def test_claim_is_named_after_the_whole_run_id(api: KubernetesApi, run_id: str) -> None:  # trap 26
+    name = create_volume.python_func(run_id=run_id, size="5Gi", storage_class="nfs", access_mode="ReadWriteMany")
+    assert name == f"ilab-{run_id}"
+    claim = api.objects[CLAIMS][name]
+    assert claim["metadata"]["labels"] == {"ilab-pipeline/run": run_id}
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "5Gi"}},
+        "storageClassName": "nfs",
+    }
+
+
+def test_claim_belongs_to_the_runs_workflow(api: KubernetesApi) -> None:
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "ilab-x", "uid": "1"}
+    api.add("pods", os.uname().nodename, metadata={"ownerReferences": [owner]}, status={})
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    claim = api.objects[CLAIMS]["ilab-r"]
+    assert claim["metadata"]["ownerReferences"] == [owner]
+    assert "storageClassName" not in claim["spec"]
+
+
+def test_claim_belongs_to_the_run_object_where_the_runner_names_one(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:  # trap 24: the claim must outlive the task's Job, and go with the run
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "1"}
+    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    assert api.objects[CLAIMS]["ilab-r"]["metadata"]["ownerReferences"] == [owner]
+
+
+def test_claim_of_this_run_is_used_again(api: KubernetesApi) -> None:
+    assert create_claim("r", "5Gi", "nfs", "ReadWriteMany") == create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+
+
+@pytest.mark.parametrize(
+    ("size", "storage_class", "mode"),
+    [("6Gi", "nfs", "ReadWriteMany"), ("5Gi", "other", "ReadWriteMany"), ("5Gi", "nfs", "ReadWriteOnce")],
+)
+def test_claim_of_another_size_or_class_is_refused(
+    api: KubernetesApi, size: str, storage_class: str, mode: str
+) -> None:  # trap 4
+    create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+    with pytest.raises(SystemExit, match=r"is not the one wanted\n.*it has 5Gi, class nfs.*\n.*delete pvc ilab-r"):
+        create_claim("r", size, storage_class, mode)
+
+
+@pytest.mark.parametrize("kept", ["1Ti", "1048576Mi"])
+def test_size_is_the_same_however_the_cluster_writes_it(api: KubernetesApi, kept: str) -> None:
+    create_claim("r", "1024Gi", "nfs", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["spec"]["resources"]["requests"]["storage"] = kept
+    assert create_claim("r", "1024Gi", "nfs", "ReadWriteMany") == "ilab-r"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "before"}]},
+    ],
+    ids=["it was deleted", "its run was deleted"],
+)
+def test_claim_that_is_being_deleted_is_waited_for_and_made_anew(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, metadata: dict
+) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "now"}
+    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["metadata"] |= metadata
+    threading.Timer(0.1, lambda: api.objects[CLAIMS].pop("ilab-r")).start()
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    claim = api.objects[CLAIMS]["ilab-r"]["metadata"]
+    assert claim["ownerReferences"] == [owner]
+    assert "deletionTimestamp" not in claim
+
+
+def test_claim_that_does_not_go_is_told(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(SystemExit, match=r"does not go\n.*pods that still mount it"):
+        create_claim("r", "5Gi", "", "ReadWriteMany")
+
+
+def test_claim_of_someone_else_is_refused(api: KubernetesApi) -> None:
+    create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["metadata"]["labels"] = {}
+    with pytest.raises(SystemExit, match="is not the one wanted"):
+        create_claim("r", "5Gi", "nfs", "ReadWriteMany")
+
+
+def test_refusal_of_the_api_is_told(api: KubernetesApi) -> None:
+    api.forbidden.add(CLAIMS)
+    with pytest.raises(SystemExit, match=r"could not be made in lab \(403\)"):
+        create_claim("r", "5Gi", "", "ReadWriteMany")
+
+
+def test_api_server_that_restarts_meanwhile_is_waited_for(api: KubernetesApi) -> None:
+    api.faults.extend([0, 0, 0, 0, 503, 403] * 2)  # the client itself tries a dropped connection four times
+    assert create_claim("r", "5Gi", "", "ReadWriteMany") == "ilab-r"
+
+
+def test_api_server_that_stays_away_fails_the_step(api: KubernetesApi) -> None:
+    api.faults.extend([0] * 500)
+    with pytest.raises(SystemExit, match="the Kubernetes API server stayed away"):
+        create_claim("r", "5Gi", "", "ReadWriteMany")
+
+
+def test_how_the_run_ended_before_no_longer_counts_once_it_goes_on(api: KubernetesApi) -> None:
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] = {"ilab-pipeline/outcome": "succeeded", "other": "stays"}
+    create_claim("r", "5Gi", "", "ReadWriteMany")
+    assert api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] == {"other": "stays"}
+
+
+# --- until it is bound
+
+
+def event(api: KubernetesApi, name: str, reason: str, message: str, claim: str = "u1") -> None:
+    involved = {"kind": "PersistentVolumeClaim", "name": "ilab-r", "uid": claim}
+    api.add(
+        "events",
+        name,
+        involvedObject=involved,
+        reason=reason,
+        message=message,
+        lastTimestamp=f"2026-01-01T00:00:0{name}Z",
+    )
+
+
+def pending(api: KubernetesApi, *phases: str, storage_class: str = "nfs") -> None:
+    """The run's claim, with these phases one after the other."""
+    api.claim_phases.extend(phases or ["Pending"])
+    spec = {"storageClassName": storage_class, "volumeName": "pvc-1"} if storage_class else {}
+    api.add(CLAIMS, "ilab-r", metadata={"uid": "u1"}, spec=spec)
+
+
+def test_claim_whose_class_binds_at_once_is_waited_for(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+    api.add("storageclasses", "nfs", provisioner="nfs.csi.k8s.io", volumeBindingMode="Immediate")
+    pending(api, "Pending", "Pending", "Bound")
+    event(api, "1", "ExternalProvisioning", "waiting for nfs.csi.k8s.io")
+    wait_bound(kube_namespace(), "ilab-r", 60)
+    printed = capsys.readouterr().out
+    assert printed.count("is not bound yet: waiting for nfs.csi.k8s.io") == 1
+    assert "volume claim ilab-r is bound to pvc-1" in printed
+
+
+def test_claim_that_is_not_provisioned_fails_with_the_provisioners_events(api: KubernetesApi) -> None:
+    api.add("storageclasses", "nfs", provisioner="nfs.csi.k8s.io")
+    pending(api)
+    event(api, "2", "ProvisioningFailed", "the server has no room for 100Gi")
+    event(api, "1", "ExternalProvisioning", "waiting for nfs.csi.k8s.io")
+    event(api, "3", "ProvisioningFailed", "of an earlier claim of this name", claim="u0")
+    with pytest.raises(SystemExit) as caught:
+        wait_bound(kube_namespace(), "ilab-r", 0.05)
+    assert "ilab-r in lab was not bound within" in str(caught.value)
+    assert "cause: waiting for nfs.csi.k8s.io; the server has no room for 100Gi\n" in str(caught.value)
+    assert "k8s_storage_class_name" in str(caught.value)
+    assert api.objects[CLAIMS] == {}, "an empty claim of a run that failed is no use"
+
+
+def test_claim_without_a_class_says_that_there_is_no_default(api: KubernetesApi) -> None:
+    pending(api, storage_class="")
+    with pytest.raises(SystemExit, match=r"cause: it has no storage class, and the cluster has no default one"):
+        wait_bound(kube_namespace(), "ilab-r", 0.05)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_claim_of_a_class_that_is_not_there_is_not_waited_for_long(api: KubernetesApi, readable: bool) -> None:
+    """Only a volume that was made by hand can be bound to it."""
+    if not readable:
+        api.forbidden.add("storageclasses")
+    pending(api)
+    event(api, "1", "ProvisioningFailed", 'storageclass.storage.k8s.io "nfs" not found')
+    with pytest.raises(SystemExit, match=r'was not bound within 0.05 s, .*\n  cause: .*"nfs" not found'):
+        wait_bound(kube_namespace(), "ilab-r", 900, 0.05)
+
+
+def test_claim_whose_class_waits_for_the_first_pod_is_not_waited_for(api: KubernetesApi, capsys: Any) -> None:
+    api.add("storageclasses", "nfs", provisioner="p", volumeBindingMode="WaitForFirstConsumer")
+    pending(api)
+    wait_bound(kube_namespace(), "ilab-r")
+    assert "is bound when the first pod mounts it" in capsys.readouterr().out
+
+
+def test_events_tell_what_a_class_that_may_not_be_read_does(api: KubernetesApi, capsys: Any) -> None:
+    api.forbidden.add("storageclasses")
+    pending(api)
+    event(api, "1", "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
+    wait_bound(kube_namespace(), "ilab-r")
+    assert "is bound when the first pod mounts it" in capsys.readouterr().out
+    event(api, "1", "ProvisioningFailed", "no room")
+    with pytest.raises(SystemExit, match="no room"):
+        wait_bound(kube_namespace(), "ilab-r", 0.05, 0)
+
+
+def test_run_goes_on_where_neither_class_nor_events_may_be_read(api: KubernetesApi, capsys: Any) -> None:
+    api.forbidden |= {"storageclasses", "events"}
+    pending(api)
+    wait_bound(kube_namespace(), "ilab-r", 60, 0.05)
+    assert "neither class nor events tell why: going on" in capsys.readouterr().out
+    assert "ilab-r" in api.objects[CLAIMS]
+
+
+def test_on_one_machine_the_claim_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path))
+    arguments = {"run_id": "r", "size": "5Gi", "storage_class": "", "access_mode": "ReadWriteMany"}
+    assert create_volume.python_func(**arguments) == create_volume.python_func(**arguments) == "ilab-r"
+    assert (tmp_path / "ilab-r").is_dir()
+    (tmp_path / "ilab-r" / "file").touch()
+    assert create_volume.python_func(**arguments) == "ilab-r"
+    assert (tmp_path / "ilab-r" / "file").exists()

@@ -1,0 +1,98 @@
+"""dist/standalone.py: one file, the same bytes each time, small enough for a ConfigMap."""
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from utils.standalone.package import LARGEST, build, modules
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("dist") / "standalone.py"
+    file.write_bytes(build(ROOT))
+    return file
+
+
+def run(packed: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the file with no site-packages but those of this interpreter, in a folder with nothing of the checkout."""
+    command = [sys.executable, str(packed), *args]
+    return subprocess.run(command, cwd=packed.parent, capture_output=True, text=True, env={"PATH": "/usr/bin", **env})
+
+
+def test_it_fits_into_a_config_map_and_is_reproducible(packed: Path) -> None:
+    assert packed.stat().st_size <= LARGEST
+    assert packed.read_bytes() == build(ROOT)
+
+
+def test_no_member_tells_when_or_where_it_was_made(packed: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(packed.read_bytes())) as archive:
+        members = archive.infolist()
+    assert {member.date_time for member in members} == {(1980, 1, 1, 0, 0, 0)}
+    assert [member.filename for member in members] == sorted(member.filename for member in members)
+
+
+def test_only_what_the_command_uses_is_in_it() -> None:
+    names = {str(file.relative_to(ROOT)) for file in modules(ROOT)}
+    assert {"utils/__init__.py", "utils/ir/walk.py", "utils/standalone/commands.py", "utils/cluster/watch.py"} <= names
+    assert not {
+        name for name in names if name.startswith(("utils/lint", "utils/demo", "utils/stages/report", "utils/cpu"))
+    }
+
+
+def test_help_asks_no_cluster(packed: Path) -> None:
+    """Trap 8: --help, show and --dry-run needed a kubeconfig."""
+    for args in (["--help"], ["run", "--help"], ["run", "train", "--help"], ["show", "--help"]):
+        done = run(packed, *args, KUBECONFIG="/nonexistent")
+        assert done.returncode == 0 and "Usage: standalone.py" in done.stdout, done.stderr
+
+
+# Imports nothing but the standard library and what the four packages bring along; then runs the file as a script does.
+_ONLY = """\
+import runpy, sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from packaging.requirements import Requirement
+
+wanted, allowed = ["click", "pyyaml", "kubernetes", "boto3"], set()
+while wanted:
+    name = wanted.pop().lower().replace("_", "-")
+    try:
+        needs = [] if name in allowed else [Requirement(text) for text in requires(name) or []]
+    except PackageNotFoundError:
+        continue
+    allowed.add(name)
+    wanted += [need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})]
+
+class Only:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        owners = {one.lower().replace("_", "-") for one in tops.get(top, [])}
+        if top not in sys.stdlib_module_names and owners and not owners & allowed:
+            raise ModuleNotFoundError(f"blocked: {name}", name=top)
+
+tops = packages_distributions()
+tops.pop("utils", None)  # ours, from the file
+sys.meta_path.insert(0, Only())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "printed"),
+    [
+        (["run", "--dry-run", "--sdg-object-store-secret=s", "--judge-serving-model-secret=j"], "kind: PyTorchJob"),
+        (["show", "--rbac", "--image=i", "--script-configmap=c", "--args=--force-pull"], "kind: RoleBinding"),
+    ],
+)
+def test_it_needs_no_more_packages_than_a_workbench_has(packed: Path, args: list[str], printed: str) -> None:
+    command = [sys.executable, "-c", _ONLY, str(packed), *args]
+    done = subprocess.run(command, cwd=packed.parent, capture_output=True, text=True, env={"PATH": "/usr/bin"})
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout
