@@ -100,7 +100,7 @@ def test_an_archive_is_replaced_only_by_force(s3_server: Any, tree: Path, key: s
     (tree / "model" / "model.safetensors").write_bytes(weights(b"other weights"))
     refused = upload(tree, env=env)
     assert refused.exit_code == 1
-    assert f"error: s3://ilab/{key} is there already" in refused.output
+    assert f"error: s3://ilab/{key} already exists" in refused.output
     assert stored(s3_server, key) == before
     assert upload(tree, "--force", env=env).exit_code == 0
     after = stored(s3_server, key)

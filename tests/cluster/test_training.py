@@ -147,7 +147,7 @@ def test_training_goes_on_after_a_killed_pod_and_a_killed_launcher(training: Tra
     launcher.wait()
 
     assert training.train().wait(2 * PATIENCE) == 0, training.log
-    assert "is there already" in training.log
+    assert "already exists" in training.log
     assert training.uid("pytorchjob", training.job) == second
     assert f"going on after {Path(states[0]).name.rpartition('_')[0]}_" in training.log
     assert training.log.count("training is started again") == 1

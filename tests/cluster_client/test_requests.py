@@ -249,7 +249,7 @@ class TestCreateOrAttach:
         api.put("jobs", "train", kind="Job", spec=job()["spec"])
         unmarked = {**job(), "metadata": {"name": "train"}}
         for wanted in (job(), unmarked):
-            with pytest.raises(ConflictError, match="not the one wanted"):
+            with pytest.raises(ConflictError, match="not the one this run needs"):
                 create_or_attach(cluster, wanted)
 
     def test_object_that_is_being_deleted_is_waited_for(self, api: ApiServer, cluster: Cluster, time: Time) -> None:

@@ -200,7 +200,7 @@ def send(settings: dict[str, Any], bundle: str, folders: dict[str, Path], total:
     key, client = settings["data_key"], s3_client(settings, bundle)
     if not replace and _exists(settings, client, key):
         raise IlabError(
-            f"s3://{settings['bucket']}/{key} is there already", "", "give another --key, or --force to replace it"
+            f"s3://{settings['bucket']}/{key} already exists", "", "give another --key, or --force to replace it"
         )
     pairs = [(str(folder), name) for name, folder in folders.items()]
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception it aborts the upload

@@ -32,7 +32,7 @@ class ForbiddenError(ClusterError):
 
 
 class ConflictError(ClusterError):
-    """409: an object of that name is there already and is not the one wanted."""
+    """409: an object of that name already exists and is not the one wanted."""
 
 
 class GoneError(ClusterError):

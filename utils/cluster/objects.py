@@ -164,7 +164,7 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
         return found, refused.retried
     differing = differences(manifest, found)
     raise ConflictError(
-        f"{KINDS[kind].resource} {name} is there already in {cluster.namespace} and is not the one wanted",
+        f"{KINDS[kind].resource} {name} already exists in {cluster.namespace} and is not the one this run needs",
         "\n".join([line for line in differing if HASH_LABEL not in line] or differing)
         or "it has no hash label: something else made it",
         f"look at it, then: kubectl -n {cluster.namespace} delete {KINDS[kind].resource} {name}; or use another run id",

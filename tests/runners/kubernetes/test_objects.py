@@ -55,7 +55,7 @@ def test_secrets_made_from_flags_belong_to_the_run_and_go_with_its_end(lab: Lab)
 def test_a_secret_with_other_values_is_not_taken_for_the_same(lab: Lab) -> None:
     lab.node.play("make", Act(values(Output=1)))
     lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
-    with pytest.raises(ConflictError, match="is not the one wanted") as refused:
+    with pytest.raises(ConflictError, match="is not the one this run needs") as refused:
         lab.run(two, make=secret)
     assert "data.api_token: another value" in refused.value.cause
     assert "hidden" not in str(refused.value.render())
@@ -66,7 +66,7 @@ def test_a_secret_that_was_in_the_way_is_left_alone(lab: Lab) -> None:
     part = frozenset({"make"})
     lab.run(alone, skip=part)
     lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
-    with pytest.raises(ConflictError, match="is not the one wanted"):
+    with pytest.raises(ConflictError, match="is not the one this run needs"):
         lab.run(alone, skip=part, make=secret)
     assert lab.left() == ["secrets/ilab-r1-teacher"]
 
@@ -76,7 +76,7 @@ def test_a_claim_that_is_there_is_used_when_it_fits_and_refused_with_the_differe
     claim = lab.node.objects["persistentvolumeclaims"]["c"]
     claim["spec"]["resources"]["requests"]["storage"] = "5Gi"
     result = lab.run(mounted, "r2")
-    assert "is not the one wanted" in result.error
+    assert "is not the one this run needs" in result.error
     assert "spec.resources.requests.storage: 5Gi, wanted 1Gi" in result.error
 
 

@@ -1,4 +1,4 @@
-"""Starts on a cluster of a run that is there already: what is repeated, what is kept, what is refused."""
+"""Starts on a cluster of a run that already exists: what is repeated, what is kept, what is refused."""
 
 import pytest
 

@@ -352,7 +352,7 @@ def test_same_job_that_runs_is_attached_to(api: KubernetesApi, capsys: pytest.Ca
     there(api, "Running")
     api.job_states.extend(["Running", "Running", "Succeeded"])
     launch()
-    assert "is there already (Running): attached to it" in capsys.readouterr().out
+    assert "already exists (Running): attaching to it" in capsys.readouterr().out
 
 
 def test_same_job_that_succeeded_is_used_again(api: KubernetesApi) -> None:  # trap 3
@@ -373,7 +373,7 @@ def test_same_job_that_failed_fails_the_step_with_its_logs_and_is_deleted(api: K
 @pytest.mark.parametrize("state", ["Running", "Succeeded", "Failed"])
 def test_other_job_of_that_name_is_refused_and_left_alone(api: KubernetesApi, state: str) -> None:  # trap 3
     there(api, state, image="other")
-    with pytest.raises(SystemExit, match=f"is there already in lab\n.*other inputs.*\n.*delete pytorchjob {NAME}"):
+    with pytest.raises(SystemExit, match=f"already exists in lab\n.*other inputs.*\n.*delete pytorchjob {NAME}"):
         launch()
     assert NAME in api.objects["pytorchjobs"]
 

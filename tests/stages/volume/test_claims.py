@@ -59,7 +59,7 @@ def test_claim_of_another_size_or_class_is_refused(
     api: KubernetesApi, size: str, storage_class: str, mode: str
 ) -> None:  # trap 4
     create_claim("r", "5Gi", "nfs", "ReadWriteMany")
-    with pytest.raises(SystemExit, match=r"is not the one wanted\n.*it has 5Gi, class nfs.*\n.*delete pvc ilab-r"):
+    with pytest.raises(SystemExit, match=r"not the one this run needs\n.*it has 5Gi, class nfs.*\n.*delete pvc ilab-r"):
         create_claim("r", size, storage_class, mode)
 
 
@@ -103,7 +103,7 @@ def test_claim_that_does_not_go_is_told(api: KubernetesApi, monkeypatch: pytest.
 def test_claim_of_someone_else_is_refused(api: KubernetesApi) -> None:
     create_claim("r", "5Gi", "nfs", "ReadWriteMany")
     api.objects[CLAIMS]["ilab-r"]["metadata"]["labels"] = {}
-    with pytest.raises(SystemExit, match="is not the one wanted"):
+    with pytest.raises(SystemExit, match="is not the one this run needs"):
         create_claim("r", "5Gi", "nfs", "ReadWriteMany")
 
 

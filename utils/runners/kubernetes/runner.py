@@ -102,7 +102,7 @@ class KubernetesRunner(Runner):
         differing = differences({**wanted, "metadata": {"labels": manifest["metadata"]["labels"]}}, found)
         if differing:
             raise ConflictError(
-                f"the volume claim {name} is there already in {self._cluster.namespace} and is not the one wanted",
+                f"volume claim {name} already exists in {self._cluster.namespace} and is not the one this run needs",
                 "\n".join(differing),
                 f"kubectl -n {self._cluster.namespace} delete pvc {name}, or name another one",
                 409,

@@ -254,7 +254,7 @@ def new_record(pipeline: Pipeline, arguments: Mapping[str, Any], run_id: str, sk
 
 
 def take_up(run: RunObject, wanted: RunRecord, resume: bool) -> bool:
-    """Make a run that is there already ready to go on; True when there is nothing left to do.
+    """Make a run that already exists ready to go on; True when there is nothing left to do.
 
     Raises:
         UsageError: it is another run, or what its finished tasks wrote is gone.
@@ -380,7 +380,7 @@ def make_extras(run: RunObject, make: Make | None) -> None:
     """Make the objects that come with the run; those of a process that was killed are found.
 
     Raises:
-        ConflictError: one is there already and is another one, for instance a Secret with other values.
+        ConflictError: one already exists and differs, for instance a Secret with other values.
     """
     manifests = [owned_extra(run, one) for one in make(run.owner)] if make else []
     extras = tuple((one["kind"], one["metadata"]["name"]) for one in manifests)

@@ -187,7 +187,7 @@ def job_is_there(name: str, pending: int, poll: float = 10.0) -> bool:
 
 
 def create_or_attach(jobs: tuple, manifest: dict) -> None:
-    """Create the job. One of its name that is there already is this job when its hash is the same.
+    """Create the job. One of its name that already exists is this job when its hash is the same.
 
     Raises:
         SystemExit: the API refuses the job, or the one there is another one.
@@ -209,11 +209,11 @@ def create_or_attach(jobs: tuple, manifest: dict) -> None:
     found = kube_call(api.get_namespaced_custom_object, *jobs, name)
     if found["metadata"].get("labels", {}).get(key) != manifest["metadata"]["labels"][key]:
         raise failure(
-            f"a PyTorchJob {name} is there already in {jobs[2]}",
-            "it was made with other inputs, or by someone else",
+            f"a PyTorchJob {name} already exists in {jobs[2]}",
+            "it was created with other inputs, or by someone else",
             f"look at it, then: kubectl -n {jobs[2]} delete pytorchjob {name}",
         )
-    print(f"PyTorchJob {name} is there already ({job_state(found) or 'pending'}): attached to it", flush=True)
+    print(f"PyTorchJob {name} already exists ({job_state(found) or 'pending'}): attaching to it", flush=True)
 
 
 def queue_news(namespace: str, found: dict) -> str:

@@ -77,7 +77,7 @@ def run_owners(namespace: str) -> list:
 
 
 def make_claim(namespace: str, manifest: dict) -> Any:
-    """Make a claim; returns the one of its name that is there already, None when it was made now.
+    """Make a claim; returns the one of its name that already exists, None when it was created now.
 
     One that goes, since it was deleted or since what it belongs to was, is waited for.
 
@@ -162,7 +162,7 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
 
 
 def use_again(namespace: str, found: Any, manifest: dict) -> None:
-    """Take a claim that is there already, if it is the one wanted; how the run ended before no longer counts.
+    """Take a claim that already exists, if it is the one wanted; how the run ended before no longer counts.
 
     Raises:
         SystemExit: it is another run's, or has another size, class or access mode.
@@ -176,11 +176,11 @@ def use_again(namespace: str, found: Any, manifest: dict) -> None:
     same = same and parse_quantity(there) == parse_quantity(wanted) and found.spec.access_modes == spec["accessModes"]
     if not same or spec.get("storageClassName") not in (None, found.spec.storage_class_name):
         raise failure(
-            f"a volume claim {name} is there already and is not the one wanted",
+            f"a volume claim {name} already exists and is not the one this run needs",
             f"it has {there}, class {found.spec.storage_class_name}, {found.spec.access_modes}",
             f"kubectl -n {namespace} delete pvc {name}, or keep size and class of the first try",
         )
-    print(f"volume claim {name} is there already", flush=True)
+    print(f"volume claim {name} already exists", flush=True)
     if "ilab-pipeline/outcome" in (found.metadata.annotations or {}):
         forget = {"metadata": {"annotations": {"ilab-pipeline/outcome": None}}}
         kube_call(client.CoreV1Api().patch_namespaced_persistent_volume_claim, name, namespace, forget)
