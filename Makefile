@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench compile standalone docs lock clean
+.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench compile standalone wheel docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -63,18 +63,23 @@ compile: setup ## Write pipeline.yaml
 standalone: setup ## Pack standalone.py into one file, dist/standalone.py
 	$(VENV)/bin/python -m utils.standalone.package
 
+wheel: setup ## Build wheel and sdist, in dist/
+	$(VENV)/bin/uv build -q --no-build-isolation --python $(VENV)/bin/python
+
 docs: setup ## Write the generated pages of docs/
 	$(VENV)/bin/ilab-pipeline docs
 
-lock: setup ## Pin requirements/*.in again
-	@for name in uv base dev stages images/notebook images/instructlab images/container images/flash-attn; do \
-	  $(VENV)/bin/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
-	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+lock: PIN := $(VENV)/bin/uv pip compile -q --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+lock: setup ## Pin the dependencies in pyproject.toml and requirements/*.in again
+	$(PIN) pyproject.toml -o requirements/base.txt
+	$(PIN) pyproject.toml requirements/dev.in -o requirements/dev.txt
+	@for name in uv stages images/notebook images/instructlab images/container images/flash-attn; do \
+	  $(PIN) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## Remove .venv (not the stages' environment, nor past runs)
 	rm -rf $(VENV)
 
-$(VENV)/ready: requirements/uv.txt requirements/dev.txt requirements/base.in pyproject.toml
+$(VENV)/ready: requirements/uv.txt requirements/dev.txt pyproject.toml ilab_pipeline/__init__.py
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --require-hashes -r requirements/dev.txt

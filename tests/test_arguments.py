@@ -9,9 +9,10 @@ import pytest
 
 from utils.arguments import check_ranges, load_arguments, typed
 from utils.cli.compile import our_pipeline
-from utils.cli.run import default_package, run
+from utils.cli.run import run
 from utils.cli.submit import pipeline_command
 from utils.errors import UsageError
+from utils.files import COMPILED
 from utils.ir.load import load
 from utils.ir.model import Parameter
 
@@ -182,7 +183,7 @@ def test_an_object_that_kubeflow_pipelines_cannot_mount_is_refused_before_anythi
 
 
 def test_the_same_name_is_right_where_our_own_jobs_mount_it() -> None:
-    pipeline = load(default_package())
+    pipeline = load(COMPILED)
     given = {"k8s_ca_configmap": "kube-root-ca.crt", "k8s_ca_key": "ca.crt"}
     check_ranges(pipeline.parameters, given, "kubernetes")
     with pytest.raises(UsageError, match="1 of the arguments"):

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from tests.cluster.cluster import Cluster
 from tests.docs.guides import commands
-from utils.cli.compile import root
+from utils.files import ROOT
 
 NONE: Mapping[str, str] = MappingProxyType({})
 # The namespace in the guide, where it is a word of its own.
@@ -86,12 +86,12 @@ class Guide:
 
 def follow(cluster: Cluster, folder: Path, namespace: str, page: str = "kubernetes.md") -> Guide:
     """Set up a checkout in `folder` with these settings: the namespace, and the cluster's storage class."""
-    for path in root().iterdir():
+    for path in ROOT.iterdir():
         if path.name not in ("manifests", ".git", "dist"):
             (folder / path.name).symlink_to(path)
-    shutil.copytree(root() / "manifests", folder / "manifests")
-    (root() / "dist").mkdir(exist_ok=True)
-    (folder / "dist").symlink_to(root() / "dist")
+    shutil.copytree(ROOT / "manifests", folder / "manifests")
+    (ROOT / "dist").mkdir(exist_ok=True)
+    (folder / "dist").symlink_to(ROOT / "dist")
     shutil.copy(cluster.kubeconfig, folder / "kubeconfig")
     change_settings(folder, {"namespace": namespace, "storage-class": cluster.storage_class})
     return Guide(cluster, folder, namespace, page)

@@ -13,7 +13,7 @@ import yaml
 from tests.cluster.cluster import Cluster
 from tests.cluster.driver_pods import ACCOUNT, SERVERS, Server, as_on_openshift, driver_pods
 from tests.cluster.errors import ClusterError
-from utils.cli.compile import root
+from utils.files import ROOT
 from utils.ir.load import load
 from utils.ir.model import Pipeline
 
@@ -32,7 +32,7 @@ def project(cluster: Cluster) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def ours() -> Pipeline:
     """The compiled file of the repository."""
-    return load(root() / "pipeline.yaml")
+    return load(ROOT / "pipeline.yaml")
 
 
 def refusal(cluster: Cluster, project: str, pod: Mapping[str, Any]) -> str:

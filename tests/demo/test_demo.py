@@ -12,10 +12,10 @@ import yaml
 
 from utils.arguments import load_arguments
 from utils.cli.demo import summarise
-from utils.cli.run import default_package
 from utils.demo.run import Demo, check_python, demo_arguments, remove_earlier, write_secret
 from utils.demo.taxonomy import EXAMPLES, make_document_repo, make_taxonomy
 from utils.errors import PrerequisiteError
+from utils.files import COMPILED
 from utils.ir.load import load
 from utils.stages.sdg.generation import pipeline_hash
 
@@ -61,7 +61,7 @@ def test_made_taxonomy_leads_to_its_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quick", [False, True])
 def test_demo_parameters_fit_the_pipeline(quick: bool) -> None:
     files, pairs = demo_arguments(quick)
-    arguments = load_arguments(load(default_package()).parameters, files, pairs)
+    arguments = load_arguments(load(COMPILED).parameters, files, pairs)
     assert arguments["train_launcher"] == "process"
     assert pipeline_hash(arguments["sdg_pipeline"])
     assert arguments["sdg_max_batch_len"] >= arguments["train_max_seq_len"] <= arguments["train_max_batch_len"]

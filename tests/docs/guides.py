@@ -2,9 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from utils.cli.compile import root
+from utils.files import ROOT
 
 GUIDES = ("kubernetes.md", "openshift.md", "disconnected.md", "images.md")
 _FENCE = re.compile(r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -28,7 +27,7 @@ class Block:
 
 def blocks(guide: str) -> list[Block]:
     """All fenced blocks of a guide in docs/, in order."""
-    page = (Path(root()) / "docs" / guide).read_text()
+    page = (ROOT / "docs" / guide).read_text()
     found = []
     for match in _FENCE.finditer(page):
         mark, _, what = (match["mark"] or "").partition(": ")

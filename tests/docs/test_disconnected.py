@@ -7,9 +7,9 @@ import pytest
 
 from tests.docs.guides import commands
 from utils import images
-from utils.cli.compile import root
 from utils.docs.image_list import BEGIN, END, image_uses, with_image_list
 from utils.errors import PipelineError
+from utils.files import ROOT
 
 SOURCE = '''"""Images."""
 # What the
@@ -46,7 +46,7 @@ def test_a_page_without_the_marks_is_refused() -> None:
 
 def test_the_list_of_images_as_a_file(tmp_path: Path) -> None:
     (command,) = commands("disconnected.md", "test_the_list_of_images_as_a_file")
-    (tmp_path / "docs").symlink_to(root() / "docs")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     subprocess.run(["bash", "-euc", command], cwd=tmp_path, check=True)
     expected = {value for name, value in vars(images).items() if name.isupper()}
     assert set((tmp_path / "images.txt").read_text().split()) == expected

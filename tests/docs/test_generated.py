@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from utils.cli.compile import root
 from utils.docs.command import parameter_groups, parameters_page
 from utils.errors import PipelineError
+from utils.files import ROOT
 from utils.ir.model import Parameter
 
 SOURCE = '''
@@ -49,5 +49,5 @@ def test_a_stale_pipeline_file_is_refused() -> None:
 def test_the_pages_in_the_repository_are_fresh() -> None:
     """When this fails: make docs. A process of its own, as click keeps what earlier tests made of a command's help."""
     command = [sys.executable, "-m", "utils.cli.main", "docs", "--check"]
-    done = subprocess.run(command, cwd=root(), capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

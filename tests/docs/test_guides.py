@@ -6,14 +6,14 @@ import re
 import pytest
 
 from tests.docs.guides import GUIDES, Block, blocks
-from utils.cli.compile import root
+from utils.files import ROOT
 
 COMMANDS = [block for guide in GUIDES for block in blocks(guide) if not block.kind]
 
 
 def test_every_fence_is_found() -> None:
     for guide in GUIDES:
-        assert (root() / "docs" / guide).read_text().count("```") == 2 * len(blocks(guide))
+        assert (ROOT / "docs" / guide).read_text().count("```") == 2 * len(blocks(guide))
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.text.splitlines()[0][:60])
@@ -22,18 +22,18 @@ def test_a_command_names_the_test_that_runs_it_or_why_none_does(block: Block) ->
     assert block.what
     if block.mark == "tested":
         file, _, test = block.what.partition("::")
-        functions = {node.name for node in ast.walk(ast.parse((root() / file).read_text())) if hasattr(node, "name")}
+        functions = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if hasattr(node, "name")}
         assert test in functions
 
 
 def test_links_of_the_guides_lead_somewhere() -> None:
     for guide in GUIDES:
-        page = (root() / "docs" / guide).read_text()
+        page = (ROOT / "docs" / guide).read_text()
         for target in [part.partition(")")[0] for part in page.split("](")[1:]]:
             if target.startswith("https://"):
                 continue
             path, _, anchor = target.partition("#")
-            file = (root() / "docs" / path) if path else root() / "docs" / guide
+            file = (ROOT / "docs" / path) if path else ROOT / "docs" / guide
             assert file.exists(), f"{guide}: {target}"
             headings = [
                 line.lstrip("# ").lower().replace(" ", "-").replace(",", "").replace("`", "").replace("'", "")
@@ -45,8 +45,8 @@ def test_links_of_the_guides_lead_somewhere() -> None:
 
 @pytest.mark.parametrize(("guide", "least"), [("kubernetes.md", 10), ("openshift.md", 5)])
 def test_messages_in_the_table_of_troubles_are_what_our_programs_say(guide: str, least: int) -> None:
-    table = (root() / "docs" / guide).read_text().partition("| message | cause | what to do |")[2]
+    table = (ROOT / "docs" / guide).read_text().partition("| message | cause | what to do |")[2]
     said = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
     assert len(said) > least
-    code = "\n".join(path.read_text() for room in ("utils", "components") for path in (root() / room).rglob("*.py"))
+    code = "\n".join(path.read_text() for room in ("utils", "components") for path in (ROOT / room).rglob("*.py"))
     assert [message for message in said if message not in code] == []

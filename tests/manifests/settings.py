@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from utils.cli.compile import root as checkout
+from utils.files import ROOT
 
 
 def root() -> Path:
-    return checkout() / "manifests"
+    return ROOT / "manifests"
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 from kfp import compiler, dsl, kubernetes
 
 from tests.cluster.driver_pods import ACCOUNT, MADE, RUN, SERVERS, as_on_openshift, driver_pods
-from utils.cli.compile import root
+from utils.files import ROOT
 from utils.ir.load import load
 from utils.ir.model import Pipeline
 
@@ -136,7 +136,7 @@ def faults(pod: Mapping[str, Any]) -> Iterator[str]:
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.version)
 def test_pods_of_our_file_have_no_fault_that_shows_without_a_cluster(server: Any) -> None:
     """Trap 46. tests/cluster/test_driver_pods.py asks a real API server."""
-    pods = dict(driver_pods(load(root() / "pipeline.yaml"), server))
+    pods = dict(driver_pods(load(ROOT / "pipeline.yaml"), server))
     assert len(pods) >= 10
     assert {path: found for path, pod in pods.items() if (found := list(faults(pod)))} == {}
 

@@ -1,7 +1,6 @@
 """`ilab-pipeline compile`: write pipeline.yaml, or show what a component of it carries."""
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,13 @@ import yaml
 
 from utils.cli.settings import image_option, option
 from utils.errors import PipelineError, UsageError
-
-
-def root() -> Path:
-    """The checkout: where pipeline.py and pipeline.yaml are."""
-    return Path(__file__).parents[2]
+from utils.files import COMPILED, ROOT, default_output
 
 
 def our_pipeline() -> Any:
-    """The pipeline function of pipeline.py.
-
-    Raises:
-        UsageError: there is no pipeline.py: this is not a checkout.
-    """
-    file = root() / "pipeline.py"
-    spec = importlib.util.spec_from_file_location("pipeline", file)
-    if spec is None or spec.loader is None or not file.exists():
-        raise UsageError(f"there is no {file}", "the DAG is compiled from the repository", "clone it and run there")
-    if str(root()) not in sys.path:
-        sys.path.insert(0, str(root()))
+    """The pipeline function of pipeline.py."""
+    spec = importlib.util.spec_from_file_location("pipeline", ROOT / "pipeline.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.ilab_pipeline
@@ -72,8 +59,7 @@ def names_of(package: Path) -> list[str]:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="ILAB_COMPILE_OUTPUT",
-    show_default="pipeline.yaml of the checkout",
-    default=lambda: root() / "pipeline.yaml",
+    show_default="pipeline.yaml, in the repository or else in the working directory",
     help="File to write.",
 )
 @option(
@@ -90,11 +76,12 @@ def names_of(package: Path) -> list[str]:
     help="Queue (LocalQueue of Kueue) that every task which asks for a GPU waits in; it is the default of "
     "k8s_queue then. Kubeflow Pipelines takes the labels of pods from the file alone.",
 )
-def compile(output: Path, source: str | None, images: tuple[str, ...], queue: str) -> None:
+def compile(output: Path | None, source: str | None, images: tuple[str, ...], queue: str) -> None:
     """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""
     if source:
-        click.echo(executor_source(output, source))
+        click.echo(executor_source(output or COMPILED, source))
         return
+    output = output or default_output()
     from components.compile import compile_pipeline
     from utils.queues import QUEUE
     from utils.stages.prerequisites.parameters import check_parameters

@@ -112,8 +112,9 @@ def demo(
 def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
     """Start the pipeline, or go on with it; returns the exit code."""
     from utils.arguments import load_arguments
-    from utils.cli.run import default_package, start_local, work
+    from utils.cli.run import start_local, work
     from utils.demo.run import demo_arguments
+    from utils.files import COMPILED
     from utils.ir.load import load
     from utils.runners.runs import RunFolder, Settings
 
@@ -123,7 +124,7 @@ def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
         folder = RunFolder(it.home, it.run_id)
         return work(folder, load(folder.package), view)
     files, pairs = demo_arguments(quick)
-    pipeline = load(default_package())
+    pipeline = load(COMPILED)
     arguments = load_arguments(pipeline.parameters, files, pairs)
     settings = Settings(python=it.python, secrets=str(it.secrets))
     return start_local(pipeline, arguments, settings, it.home, it.run_id, view)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from utils.cli.compile import root
 from utils.cli.settings import output_option
+from utils.files import COMPILED
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path), default=lambda: root() / "pipeline.yaml")
+@click.argument("file", type=click.Path(path_type=Path), default=COMPILED)
 @output_option
 def lint(file: Path, output: str) -> None:
     """Check that every supported backend understands FILE (default: our pipeline.yaml), and runs it as it reads.

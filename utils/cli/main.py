@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ilab_pipeline import __version__
 from utils.errors import IlabError
 
 # Name of a subcommand: where it is, and the line that --help shows for it.
@@ -66,7 +67,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="ilab-pipeline")
+@click.version_option(__version__)
 def main() -> None:
     """The InstructLab workflow as one Kubeflow pipeline: synthetic data, two training phases, scores, a better model.
 

@@ -27,15 +27,11 @@ from utils.cli.settings import (
 )
 from utils.cli.submit import kfp_options, submit_run
 from utils.errors import IlabError, UsageError
+from utils.files import COMPILED
 from utils.ir.load import load
 from utils.ir.model import Pipeline, RunResult, TaskState
 from utils.queues import in_queue, longest_wait
 from utils.runners.runs import Place, RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
-
-
-def default_package() -> Path:
-    """pipeline.yaml beside pipeline.py, in the checkout or where the package is installed."""
-    return Path(__file__).parents[2] / "pipeline.yaml"
 
 
 @click.command()
@@ -66,7 +62,7 @@ def default_package() -> Path:
 @option(
     "--package",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=default_package,
+    default=COMPILED,
     show_default="our pipeline.yaml",
     help="Compiled KFP v2 pipeline to run.",
 )
@@ -104,7 +100,7 @@ def run(
     _refuse_foreign_options(context, place)
     pipeline = with_chosen_images(load(package), images)
     arguments = load_arguments(pipeline.parameters, files, pairs)
-    if package.resolve() == default_package().resolve():
+    if package.resolve() == COMPILED.resolve():
         check_ranges(pipeline.parameters, arguments, place)
     if place != "local":
         pipeline = in_queue(pipeline, arguments)

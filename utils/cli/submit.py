@@ -150,9 +150,9 @@ def pipeline_command(pipeline: Any) -> click.Group:
         """Compile this pipeline to pipeline.yaml; with `run`, submit it to a Kubeflow Pipelines server."""
         if context.invoked_subcommand is None:
             from components.compile import compile_pipeline
-            from utils.cli.compile import root
+            from utils.files import default_output
 
-            compile_pipeline(pipeline, root() / "pipeline.yaml")
+            compile_pipeline(pipeline, default_output())
 
     @main.command()
     @option("-r", "--run", "run_name", envvar="ILAB_RUN_ID", help="Name of the run.")

@@ -18,6 +18,7 @@ from utils.demo.model_server import model_server
 from utils.demo.s3_server import start_s3_server
 from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
 from utils.errors import PrerequisiteError, TaskFailed
+from utils.files import ROOT, in_checkout
 from utils.runners.runs import RunFolder
 from utils.stages.archive import pack_archive
 from utils.stages.object_store import upload_archive
@@ -66,15 +67,21 @@ def check_python(python: str) -> None:
         raise PrerequisiteError(
             f"the interpreter for the stages, {python}, does not run",
             str(error),
-            "make demo sets one up; or give another with --python",
+            _remedy(),
         ) from None
     missing = json.loads(done.stdout)
     if missing:
         raise PrerequisiteError(
             f"the interpreter for the stages, {python}, lacks {', '.join(missing)}",
             "the stages need torch and the InstructLab libraries (requirements/stages.txt)",
-            "make demo sets up an interpreter that has them; or give another with --python",
+            _remedy(),
         )
+
+
+def _remedy() -> str:
+    if in_checkout():
+        return "make demo sets one up; or give another with --python"
+    return f"pip install --require-hashes -r {ROOT / 'requirements/stages.txt'}; or give another with --python"
 
 
 def base_model(demo: Demo) -> Path:

@@ -6,7 +6,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from utils.files import ROOT
+
+EXAMPLES = ROOT / "examples"
 
 # What the quick demo does without: one knowledge leaf, a freeform and a grounded skill are left.
 LEFT_OUT_QUICK = ("knowledge/geography", "compositional_skills/writing")

@@ -10,7 +10,8 @@ import click
 
 from utils.docs.flag_table import with_flag_tables
 from utils.docs.image_list import image_tasks, image_uses, with_image_list, with_task_table
-from utils.errors import PipelineError
+from utils.errors import PipelineError, UsageError
+from utils.files import ROOT, in_checkout
 from utils.ir.model import Parameter
 
 _TYPES = {
@@ -28,10 +29,10 @@ _WIDTH = 100
 @click.option("--check", is_flag=True, help="Write nothing; end with 1 when a page is not up to date.")
 def docs(check: bool) -> None:
     """Write the generated pages of docs/: the pipeline's parameters, the command's flags, the list of images."""
-    from utils.cli.compile import root
-
+    if not in_checkout():
+        raise UsageError("there are no pages to write here", "the pages belong to the repository", "run it there")
     stale = False
-    for path, make in pages(root()).items():
+    for path, make in pages(ROOT).items():
         text = make()
         if path.exists() and path.read_text() == text:
             continue

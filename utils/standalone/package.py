@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from utils.files import ROOT
+
 LARGEST = 900_000
 """Bytes; a ConfigMap holds 1 MiB in all."""
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
@@ -65,10 +67,9 @@ def _file_of(root: Path, module: str) -> Path | None:
 
 def main() -> None:
     """Write dist/standalone.py of this checkout."""
-    root = Path(__file__).parents[2]
-    target = root / "dist" / "standalone.py"
+    target = ROOT / "dist" / "standalone.py"
     target.parent.mkdir(exist_ok=True)
-    target.write_bytes(build(root))
+    target.write_bytes(build(ROOT))
     print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 
 

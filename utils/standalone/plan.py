@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from utils.arguments import load_arguments
 from utils.cli.board import leaf_ids
 from utils.errors import PrerequisiteError, UsageError
+from utils.files import read_text
 from utils.image_choice import with_images
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
@@ -55,10 +55,8 @@ class Plan:
 
 
 def our_pipeline() -> Pipeline:
-    """pipeline.yaml of the checkout, or of the zip application that this runs from."""
-    root = Path(__file__).parents[2]
-    # The loader knows how to read beside its modules, be they files or members of a zip.
-    return parse(__loader__.get_data(str(root / "pipeline.yaml")).decode(), "pipeline.yaml")  # type: ignore[name-defined]
+    """pipeline.yaml of the repository, or of the zip application that this runs from."""
+    return parse(read_text("pipeline.yaml"), "pipeline.yaml")
 
 
 def make_plan(given: Given, command: str = "") -> Plan:
