@@ -8,7 +8,7 @@ from rich.console import Console
 from utils.cli.board import Board, Count, Row, count
 from utils.cli.view import PlainView, render
 from utils.ir.model import Component, Dag, Event, Loop, Node, Pipeline, Source, TaskState
-from utils.runners.base import STOPPED
+from utils.ir.runner import STOPPED
 
 RUNNING, SUCCEEDED, FAILED = TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
 

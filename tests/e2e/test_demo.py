@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.stages import STAGES
 from utils.demo.run import Demo, servers
-from utils.runners.runs import RunFolder
+from utils.runners.run_folder import RunFolder
 from utils.stages.object_store import s3_client
 
 RUN_ID = "e2e-demo"

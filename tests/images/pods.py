@@ -11,7 +11,7 @@ from tests.images.environments import environment
 from utils.errors import TaskFailed
 from utils.ir.command import executor_input, read_outputs, resolve_command
 from utils.ir.model import Event, Outputs, RunIds, Task
-from utils.runners.base import Runner
+from utils.ir.runner import Runner
 from utils.runners.local.volumes import rewrite
 
 # As a restricted-v2 SCC gives it: no user of the image, no entry in its passwd, group 0.

@@ -14,8 +14,8 @@ from utils.errors import TaskFailed
 from utils.ir.command import executor_input, read_outputs, resolve_command
 from utils.ir.load import parse
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, RunResult, Task, TaskState
+from utils.ir.runner import Runner
 from utils.ir.walk import Walker
-from utils.runners.base import Runner
 
 IDS = RunIds(name="my-run", id="my-run-id", root="/pipeline-root", created="2026-01-02T03:04:05Z")
 

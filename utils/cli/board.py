@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from utils.ir.model import Component, Event, Pipeline, TaskState
-from utils.runners.base import STOPPED
+from utils.ir.runner import STOPPED
 
 Progress = tuple[float, float, str]
 

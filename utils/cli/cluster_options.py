@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from utils.cli.settings import add_options, option
+from utils.cli.options import add_options, option
 from utils.durations import parse_duration
 from utils.errors import UsageError
 

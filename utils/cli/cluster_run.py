@@ -13,7 +13,7 @@ from utils.cli.view import PlainView, SilentView, View
 from utils.ir.model import Artifact, Outputs, Pipeline, TaskState
 from utils.names import run_object_name
 from utils.runners.kubernetes.session import ClusterResult, ClusterSettings, Make, dry_run, run_on_cluster
-from utils.runners.runs import Place
+from utils.runners.run_folder import Place
 
 # What our pipeline's report and publication tasks are called, and the names of the report's metrics end in.
 _REPORT, _PUBLISH = "report", "publish"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import yaml
 
-from utils.cli.settings import image_option, option
+from utils.cli.options import image_option, option
 from utils.errors import PipelineError, UsageError
 from utils.files import COMPILED, ROOT, default_output
 

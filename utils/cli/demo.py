@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from utils.cli.settings import default_python, home_option, option, output_option
+from utils.cli.options import default_python, home_option, option, output_option
 from utils.durations import format_duration
 from utils.errors import UsageError
 
@@ -67,7 +67,7 @@ def demo(
         servers,
         upload_input,
     )
-    from utils.runners.runs import RunFolder, check_run_id, find_run, new_run_id
+    from utils.runners.run_folder import RunFolder, check_run_id, find_run, new_run_id
 
     def say(text: str) -> None:
         if output == "text":
@@ -116,7 +116,7 @@ def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
     from utils.demo.run import demo_arguments
     from utils.files import COMPILED
     from utils.ir.load import load
-    from utils.runners.runs import RunFolder, Settings
+    from utils.runners.run_folder import RunFolder, Settings
 
     # With --output json the one document on standard output is ours.
     view = "json" if output == "json" else "text"

@@ -10,14 +10,14 @@ from typing import Any
 import click
 
 from utils.cli.board import Board, Count, Row, count
-from utils.cli.settings import home_option, option, output_option
+from utils.cli.options import home_option, option, output_option
 from utils.durations import format_duration
 from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
 from utils.names import run_object_name
 from utils.runners.journal import History
 from utils.runners.output import MessageFilter
-from utils.runners.runs import Place, RunFolder, all_runs, find_run
+from utils.runners.run_folder import Place, RunFolder, all_runs, find_run
 
 _POLL_SECONDS = 0.2
 _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "interrupted": "yellow"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from utils.cli.settings import output_option
+from utils.cli.options import output_option
 from utils.files import COMPILED
 
 

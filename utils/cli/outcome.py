@@ -6,7 +6,7 @@ from utils.cli.board import Board
 from utils.errors import PrerequisiteError
 from utils.ir.model import RunResult, TaskState
 from utils.runners.output import findings_of, log_end
-from utils.runners.runs import RunFolder
+from utils.runners.run_folder import RunFolder
 
 # A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
 _CHECKING_TASK = "prerequisites"

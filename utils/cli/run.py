@@ -14,8 +14,7 @@ from click.core import ParameterSource
 from utils.arguments import check_ranges, load_arguments
 from utils.cli.board import Board
 from utils.cli.cluster_options import cluster_options, read_overlay
-from utils.cli.outcome import exit_code, tell_failures
-from utils.cli.settings import (
+from utils.cli.options import (
     default_home,
     default_python,
     given_settings,
@@ -25,13 +24,14 @@ from utils.cli.settings import (
     option,
     output_option,
 )
+from utils.cli.outcome import exit_code, tell_failures
 from utils.cli.submit import kfp_options, submit_run
 from utils.errors import IlabError, UsageError
 from utils.files import COMPILED
 from utils.ir.load import load
 from utils.ir.model import Pipeline, RunResult, TaskState
 from utils.queues import in_queue, longest_wait
-from utils.runners.runs import Place, RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
+from utils.runners.run_folder import Place, RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
 
 
 @click.command()

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from utils.cli.settings import add_options, image_option, option
+from utils.cli.options import add_options, image_option, option
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Pipeline
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from utils.cli.settings import option
+from utils.cli.options import option
 from utils.errors import IlabError, UsageError
 from utils.runners.output import parse_progress
 from utils.stages.archive import write_tar

@@ -19,7 +19,7 @@ from utils.demo.s3_server import start_s3_server
 from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
 from utils.errors import PrerequisiteError, TaskFailed
 from utils.files import ROOT, in_checkout
-from utils.runners.runs import RunFolder
+from utils.runners.run_folder import RunFolder
 from utils.stages.archive import pack_archive
 from utils.stages.object_store import upload_archive
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from utils.errors import IlabError, TaskFailed, UsageError
 from utils.ir.check import CREATE_CLAIM, check
@@ -25,12 +25,10 @@ from utils.ir.execute import (
 from utils.ir.expression import ExpressionError, evaluate
 from utils.ir.model import Artifact, Component, Event, Node, Outputs, Pipeline, RunIds, RunResult, Task, TaskState
 from utils.ir.placeholders import job_values, resolve_inputs
+from utils.ir.runner import Runner
 from utils.ir.schedule import dag_outputs, is_exit_task, obstacle, run_nodes, whole_result
 from utils.ir.sources import MISSING, NodeResult, Scope, find_artifacts, find_parameter
 from utils.ir.values import parameter_value, text
-
-if TYPE_CHECKING:
-    from utils.runners.base import Runner
 
 # Iterations of a loop without a limit of its own that are under way at once; what executes is limited by the runner.
 _ITERATIONS_AT_ONCE = 32
@@ -46,7 +44,7 @@ class Walker:
         self,
         pipeline: Pipeline,
         arguments: Mapping[str, Any],
-        runner: "Runner",
+        runner: Runner,
         run_ids: RunIds,
         on_event: Callable[[Event], None] = lambda event: None,
         finished: Mapping[str, Outputs] | None = None,

@@ -1,7 +1,7 @@
 """How the runner works, from the flags."""
 
 from utils.cli.cluster_options import read_overlay
-from utils.cli.settings import default_home
+from utils.cli.options import default_home
 from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.runners.kubernetes.session import ClusterSettings

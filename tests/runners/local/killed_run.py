@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.ir.load import load
 from utils.ir.model import Event
 from utils.runners.local.session import work_on
-from utils.runners.runs import RunFolder
+from utils.runners.run_folder import RunFolder
 
 
 def main(home: str, run_id: str, task: str, state: str, message: str = "") -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.runners.local.conftest import ROOT, Home, is_alive, wait_for
-from utils.runners.runs import Settings, create_run
+from utils.runners.run_folder import Settings, create_run
 
 ORDER = ["note", "note-2", "note-3", "finish"]
 BOUNDARIES = [(task, state, "") for task in ORDER for state in ("RUNNING", "SUCCEEDED")]

@@ -6,9 +6,9 @@ from typing import Any
 
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Component, Event, Outputs, Pipeline, RunIds, Task, TaskState
+from utils.ir.runner import Runner
 from utils.ir.walk import Walker
 from utils.names import claim_name
-from utils.runners.base import Runner
 from utils.runners.kubernetes.manifests import PodSettings, claim_manifest, job_manifest, task_command
 from utils.runners.kubernetes.run_object import RunRecord, run_manifest
 from utils.stages.train.phase import describe_training, training_manifest

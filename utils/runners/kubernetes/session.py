@@ -23,7 +23,7 @@ from utils.runners.kubernetes.manifests import PodSettings, fingerprint
 from utils.runners.kubernetes.run_object import RunObject, RunRecord, TakenOver, find_object, open_run, timestamp
 from utils.runners.kubernetes.runner import KubernetesRunner
 from utils.runners.kubernetes.tidy import tidy_up
-from utils.runners.runs import Place, RunFolder, check_run_id, create_run, new_run_id
+from utils.runners.run_folder import Place, RunFolder, check_run_id, create_run, new_run_id
 
 Manifest = dict[str, Any]
 Make = Callable[[Mapping[str, Any]], list[Manifest]]

@@ -16,15 +16,15 @@ from utils.cpu import PROGRAMS
 from utils.errors import TaskFailed
 from utils.ir.command import executor_input, read_outputs, resolve_command
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, Task, TaskState
+from utils.ir.runner import Runner
 from utils.names import CLAIMS_DIR, CPU_PROGRAMS
-from utils.runners.base import Runner
 from utils.runners.journal import Journal
 from utils.runners.local import keeper
 from utils.runners.local.interpreter import check_interpreter, python3_folder
 from utils.runners.local.process import Keeper, TaskProcess, exit_reason
 from utils.runners.local.volumes import SecretFiles, claim_folder, rewrite
 from utils.runners.output import Progress, failure_text
-from utils.runners.runs import RunFolder, Settings
+from utils.runners.run_folder import RunFolder, Settings
 
 # Volumes that live and die with the task.
 _SCRATCH = ("empty_dir", "ephemeral")

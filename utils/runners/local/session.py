@@ -8,7 +8,7 @@ from utils.ir.walk import Walker
 from utils.runners.interrupt import interruptible
 from utils.runners.journal import History, Journal
 from utils.runners.local.runner import LocalRunner
-from utils.runners.runs import RunFolder
+from utils.runners.run_folder import RunFolder
 
 
 def work_on(

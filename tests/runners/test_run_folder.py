@@ -8,7 +8,7 @@ import pytest
 from utils.errors import UsageError
 from utils.names import claim_name, run_object_name
 from utils.runners.journal import Journal
-from utils.runners.runs import (
+from utils.runners.run_folder import (
     RunFolder,
     Settings,
     all_runs,

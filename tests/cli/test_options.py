@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli.settings import default_home
+from utils.cli.options import default_home
 
 
 @pytest.fixture(autouse=True)
