@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench compile standalone wheel docs lock clean
+.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench compile standalone wheel release-check docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ INSTRUCTLAB := $(call IMAGE,instructlab)
 export ILAB_PYTHON := $(STAGES)/bin/python
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/ready ## Make .venv with the command `ilab-pipeline`, no torch
 
@@ -65,6 +65,9 @@ standalone: setup ## Pack standalone.py into one file, dist/standalone.py
 
 wheel: setup ## Build wheel and sdist, in dist/
 	$(VENV)/bin/uv build -q --no-build-isolation --python $(VENV)/bin/python
+
+release-check: setup ## Say what is missing for a release; publishes nothing
+	$(VENV)/bin/python -m tests.release
 
 docs: setup ## Write the generated pages of docs/
 	$(VENV)/bin/ilab-pipeline docs
