@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import kubernetes.config.kube_config
 import pytest
 
 from tests.fakes.kfp_server import KfpServer as FakeServer
@@ -10,7 +9,6 @@ from tests.fakes.kfp_server import Moment
 from utils.cli.submit import submit_run
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
-from utils.runners.kfp import KfpServer
 
 PACKAGE = """\
 components: {comp-prerequisites: {executorLabel: exec}, comp-train: {executorLabel: exec}}
@@ -50,29 +48,28 @@ Error: exit status 1
 """
 EXPECTED = "error: 1 prerequisite is not met\n  cause: teacher\n    - teacher: the teacher refuses the token (401)\n"
 
-
-@pytest.fixture(autouse=True)
-def no_cluster(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No kubeconfig but a test's own; polls follow each other at once."""
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", f"{tmp_path}/none")
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, lambda seconds: None))
+Start = Callable[..., FakeServer]
+Explain = Callable[..., str]
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., FakeServer]]:
+def start(kubeconfig: Callable[..., None]) -> Iterator[Start]:
+    """Starts a server whose run fails; with `cluster`, the user's kubeconfig leads to the cluster of it."""
     servers: list[FakeServer] = []
 
     def make(
         release: str = "2.16.1",
         tasks: dict[str, str] | None = None,
         drivers: tuple[str, ...] = (),
+        cluster: bool = False,
         **settings: object,
     ) -> FakeServer:
         server = FakeServer(release)
         servers.append(server)
         server.moments = [Moment("FAILED", tasks or {"prerequisites": "FAILED"}, drivers)]
         vars(server).update(settings)
+        if cluster:
+            kubeconfig(server.url)
         return server
 
     yield make
@@ -85,11 +82,15 @@ def package() -> Pipeline:
     return parse(PACKAGE)
 
 
-def explained(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str], code: int = 3) -> str:
-    """What a waiting run tells on stderr of its failure."""
-    capsys.readouterr()
-    assert submit_run(package, {}, host=server.url, namespace="lab", wait=True) == code
-    return capsys.readouterr().err
+@pytest.fixture
+def explain(package: Pipeline, capsys: pytest.CaptureFixture[str]) -> Explain:
+    """What a waiting run says of its failure on stderr."""
+
+    def explained(server: FakeServer, code: int = 3) -> str:
+        assert submit_run(package, {}, host=server.url, namespace="lab", wait=True) == code
+        return capsys.readouterr().err
+
+    return explained
 
 
 @pytest.mark.parametrize(
@@ -103,20 +104,11 @@ def explained(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixtu
     ],
 )
 def test_the_findings_of_prerequisites_are_printed(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-    release: str,
-    multi_user: bool,
-    cluster: bool,
-    source: str,
+    start: Start, explain: Explain, release: str, multi_user: bool, cluster: bool, source: str
 ) -> None:
     """By the server: the artifact, kept of failed tasks since KFP 2.16, or a multi-user server's log; else the pod."""
-    server = start(release, logs={"prerequisites": LOG}, multi_user=multi_user)
-    if cluster:
-        kubeconfig(server.url)
-    told = explained(server, package, capsys)
+    server = start(release, logs={"prerequisites": LOG}, multi_user=multi_user, cluster=cluster)
+    told = explain(server)
     assert TABLE.strip() in told
     assert EXPECTED in told
     assert f"read from: {source}" in told
@@ -124,18 +116,14 @@ def test_the_findings_of_prerequisites_are_printed(
     assert "exit status" not in told
 
 
-def test_an_object_store_out_of_reach_is_no_obstacle(
-    start: Callable[..., FakeServer], package: Pipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_object_store_out_of_reach_is_no_obstacle(start: Start, explain: Explain) -> None:
     server = start(logs={"prerequisites": LOG}, store_away=True, multi_user=True)
-    told = explained(server, package, capsys)
+    told = explain(server)
     assert EXPECTED in told
     assert "read from: log of the pod" in told
 
 
-def test_a_signed_url_gets_no_token(
-    start: Callable[..., FakeServer], package: Pipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_signed_url_gets_no_token(start: Start, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     server = start(logs={"prerequisites": LOG})
     assert submit_run(package, {}, host=server.url, namespace="lab", token="canary-31", wait=True) == 3
     (asked,) = [one for one in server.requests if one["path"].startswith("/store/")]
@@ -144,17 +132,12 @@ def test_a_signed_url_gets_no_token(
 
 
 def test_the_pods_log_comes_from_the_cluster_when_the_server_can_not_read_it(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
+    start: Start, explain: Explain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = start("2.5.0", logs={"prerequisites": LOG}, multi_user=True)
-    kubeconfig(server.url)
+    server = start("2.5.0", logs={"prerequisites": LOG}, multi_user=True, cluster=True)
     error = '{"error_message":"Failed to read logs for run: forbidden"}'
     monkeypatch.setattr(server, "_server_log", lambda run_id, pod: (200, error))
-    told = explained(server, package, capsys)
+    told = explain(server)
     assert EXPECTED in told
     assert TABLE.strip() in told
     assert "read from: log of the pod" in told
@@ -173,88 +156,58 @@ REFUSED = 'Pod "small-x7k2p-system-container-impl-1" is invalid: spec.volumes[1]
     ids=["pod that could not be made", "driver", "without the right to read pods"],
 )
 def test_what_kept_a_pod_from_running_is_in_the_workflow(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-    settings: dict[str, object],
+    start: Start, explain: Explain, settings: dict[str, object]
 ) -> None:
     message = f"task 'small-x7k2p.root.prerequisites.executor' errored: {REFUSED}"
-    server = start(messages={"prerequisites": message}, **settings)
-    kubeconfig(server.url)
-    told = explained(server, package, capsys)
+    server = start(messages={"prerequisites": message}, cluster=True, **settings)
+    told = explain(server)
     assert f"error: {REFUSED}" in told
     assert "read from: Workflow small-x7k2p, node root.prerequisites" in told
 
 
-def test_a_killed_pod_is_explained_by_the_workflow_and_its_last_lines(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-) -> None:
+def test_a_killed_pod_is_explained_by_the_workflow_and_its_last_lines(start: Start, explain: Explain) -> None:
     tasks = {"prerequisites": "SUCCEEDED", "train": "FAILED"}
     message = "OOMKilled (exit code 137)"
-    server = start("2.5.0", tasks, logs={"train": "epoch 1\nepoch 2\n"}, messages={"train": message})
-    kubeconfig(server.url)
-    told = explained(server, package, capsys, code=1)
+    server = start("2.5.0", tasks, logs={"train": "epoch 1\nepoch 2\n"}, messages={"train": message}, cluster=True)
+    told = explain(server, code=1)
     assert f"error: {message}\n    epoch 1\n    epoch 2\n" in told
 
 
-def test_an_exception_is_named(
-    start: Callable[..., FakeServer], package: Pipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_exception_is_named(start: Start, explain: Explain) -> None:
     trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nRuntimeError: CUDA out of memory\n'
     tasks = {"prerequisites": "SUCCEEDED", "train": "FAILED"}
-    told = explained(start("2.5.0", tasks, logs={"train": trace}, multi_user=True), package, capsys, code=1)
+    told = explain(start("2.5.0", tasks, logs={"train": trace}, multi_user=True), code=1)
     assert "error: RuntimeError: CUDA out of memory\n" in told
 
 
 @pytest.mark.parametrize("cluster", [True, False])
 def test_what_nobody_may_read_is_told_with_the_command_for_who_may(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-    cluster: bool,
+    start: Start, explain: Explain, cluster: bool
 ) -> None:
-    server = start(denied={"pods", "pods/log", "workflows"})
-    if cluster:
-        kubeconfig(server.url)
-    told = explained(server, package, capsys)
+    server = start(denied={"pods", "pods/log", "workflows"}, cluster=cluster)
+    told = explain(server)
     assert "neither its log nor its Workflow can be read from here" in told
     assert f"next: oc logs --selector pipeline/runid={server.runs[0].id} --container main" in told
     assert ("no right to list pods in the namespace lab" in told) is cluster
 
 
 def test_the_namespace_that_was_looked_into_is_told(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
+    start: Start, explain: Explain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server named by --host may belong to another project than the kubeconfig's."""
-    server = start("2.5.0")
-    kubeconfig(server.url)
+    server = start("2.5.0", cluster=True)
     answer = server.answer
-    elsewhere = {"items": []}
+    elsewhere: dict[str, list[object]] = {"items": []}
     monkeypatch.setattr(
         server,
         "answer",
         lambda method, path, body: (200, elsewhere) if "workflows" in path else answer(method, path, body),
     )
-    told = explained(server, package, capsys)
+    told = explain(server)
     assert "no Workflow of the run in the namespace lab; --namespace names another" in told
 
 
-def test_a_run_that_came_to_no_task_is_explained_as_well(
-    start: Callable[..., FakeServer],
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
-) -> None:
-    server = start()
+def test_a_run_that_came_to_no_task_is_explained_as_well(start: Start, explain: Explain) -> None:
+    server = start(cluster=True)
     server.moments = [Moment("FAILED")]
-    kubeconfig(server.url)
-    assert "root failed" in explained(server, package, capsys, code=1)
+    assert "root failed" in explain(server, code=1)

@@ -1,50 +1,22 @@
 """Where a pipeline server is, and where people see its runs: found in the cluster of the user."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import kubernetes.config.kube_config
 import pytest
 
 from tests.fakes.kfp_server import KfpServer as FakeServer
 from utils.cli.submit import submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
-from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.runners.kfp import Server, find_server
 from utils.runners.kfp.discovery import find_ui
 
 TOKEN = "canary-77ab"
-PACKAGE = """\
-components: {}
-deploymentSpec: {executors: {}}
-pipelineInfo: {name: small}
-root: {dag: {tasks: {}}}
-schemaVersion: 2.1.0
-"""
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    fake = FakeServer()
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture
-def package() -> Pipeline:
-    return parse(PACKAGE)
-
-
-@pytest.fixture(autouse=True)
-def no_cluster(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No kubeconfig but a test's own."""
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", f"{tmp_path}/none")
 
 
 def test_a_cluster_that_refuses_has_no_server(
-    server: FakeServer, kubeconfig: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, kubeconfig: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kubeconfig(server.url)
     monkeypatch.setattr(server, "answer", lambda method, path, body: (403, {"message": "no"}))
@@ -53,7 +25,7 @@ def test_a_cluster_that_refuses_has_no_server(
 
 
 def test_the_clusters_token_is_never_sent_to_a_host_that_the_user_names(
-    server: FakeServer, package: Pipeline, kubeconfig: Callable[[str], None]
+    server: FakeServer, package: Pipeline, kubeconfig: Callable[..., None]
 ) -> None:
     """Trap 28."""
     kubeconfig("https://cluster.example", TOKEN)
@@ -67,7 +39,7 @@ def application(name: str, **addresses: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha1"])
 def test_the_server_of_the_current_project_is_found_with_the_users_token(
-    server: FakeServer, package: Pipeline, kubeconfig: Callable[[str], None], version: str
+    server: FakeServer, package: Pipeline, kubeconfig: Callable[..., None], version: str
 ) -> None:
     kubeconfig(server.url, TOKEN)
     server.pipeline_servers = {version: {"items": [application("dspa", externalUrl=server.url, url="https://inner")]}}
@@ -90,7 +62,7 @@ def test_the_server_of_the_current_project_is_found_with_the_users_token(
     ],
 )
 def test_a_project_without_exactly_one_server_is_explained(
-    server: FakeServer, kubeconfig: Callable[[str], None], items: list[Any], error: type[IlabError], message: str
+    server: FakeServer, kubeconfig: Callable[..., None], items: list[Any], error: type[IlabError], message: str
 ) -> None:
     kubeconfig(server.url, TOKEN)
     server.pipeline_servers = {"v1": {"items": items}}
@@ -119,7 +91,7 @@ FOUND = Server("https://ds-pipeline-dspa-lab.apps.example.com", namespace="lab",
     ],
 )
 def test_the_dashboard_is_found_by_the_link_in_the_console(
-    server: FakeServer, kubeconfig: Callable[[str], None], links: dict[str, str], ui: str
+    server: FakeServer, kubeconfig: Callable[..., None], links: dict[str, str], ui: str
 ) -> None:
     server.console_links = links
     kubeconfig(server.url)
@@ -127,9 +99,7 @@ def test_the_dashboard_is_found_by_the_link_in_the_console(
     assert find_ui(Server(FOUND.host, namespace="lab")) == ui
 
 
-def test_without_the_right_to_read_the_link_there_is_none(
-    server: FakeServer, kubeconfig: Callable[[str], None]
-) -> None:
+def test_without_the_right_to_read_the_link_there_is_none(server: FakeServer, kubeconfig: Callable[..., None]) -> None:
     server.console_links, server.denied = {"rhodslink": DASHBOARD}, {"consolelinks"}
     kubeconfig(server.url)
     assert find_ui(FOUND) == ""
@@ -155,7 +125,7 @@ def test_without_a_link_the_place_in_the_dashboard_is_told(
     server: FakeServer,
     package: Pipeline,
     capsys: pytest.CaptureFixture[str],
-    kubeconfig: Callable[[str], None],
+    kubeconfig: Callable[..., None],
 ) -> None:
     kubeconfig(server.url)
     address = {"metadata": {"name": "dspa"}, "status": {"components": {"apiServer": {"externalUrl": server.url}}}}

@@ -1,79 +1,24 @@
 """Submitting to a Kubeflow Pipelines server, over HTTP: the server of `tests.fakes.kfp_server`."""
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes.config.kube_config
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from tests.fakes.kfp_server import KfpServer as FakeServer
-from tests.fakes.kfp_server import Moment
+from tests.runners.kfp.small_pipeline import PACKAGE
 from utils.cli.compile import our_pipeline
 from utils.cli.run import run
 from utils.cli.submit import pipeline_command, submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
-from utils.ir.load import load
+from utils.ir.load import parse
 from utils.ir.model import Pipeline
-from utils.runners.kfp import KfpServer, Server, ServerAway
 from utils.runners.kfp.connection import Refused
 
 TOKEN = "canary-77ab"
-TASKS = ("prerequisites", "train")
-PACKAGE = """\
-components:
-  comp-prerequisites: {executorLabel: exec}
-  comp-train: {executorLabel: exec}
-  comp-exit-handler-1:
-    dag:
-      tasks:
-        prerequisites: {componentRef: {name: comp-prerequisites}, taskInfo: {name: prerequisites}}
-        train: {componentRef: {name: comp-train}, taskInfo: {name: train}, dependentTasks: [prerequisites]}
-deploymentSpec: {executors: {exec: {container: {image: python}}}}
-pipelineInfo: {name: small}
-root:
-  dag:
-    tasks:
-      exit-handler-1: {componentRef: {name: comp-exit-handler-1}, taskInfo: {name: exit-handler-1}}
-  inputDefinitions:
-    parameters:
-      seed: {parameterType: NUMBER_INTEGER, defaultValue: 42.0, isOptional: true}
-schemaVersion: 2.1.0
-sdkVersion: kfp-2.17.0
----
-platforms: {kubernetes: {deploymentSpec: {executors: {}}}}
-"""
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    fake = FakeServer()
-    fake.group = "exit-handler-1"
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Pipeline:
-    file = tmp_path / "small.yaml"
-    file.write_text(PACKAGE)
-    return load(file)
-
-
-@pytest.fixture(autouse=True)
-def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No kubeconfig but a test's own; polls follow each other at once."""
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, lambda seconds: None))
-
-
-def states(*pairs: str) -> dict[str, str]:
-    """States of the tasks of the small pipeline."""
-    return dict(zip(TASKS, pairs, strict=False))
 
 
 def test_a_run_is_created_from_a_version_that_holds_the_file_as_it_is(
@@ -115,7 +60,7 @@ def test_a_version_is_used_again_when_the_file_is_the_same(
         submit_run(package, {}, host=server.url)
     assert len(server.pipelines) == len(server.versions) == 1
     assert "(there already)" in capsys.readouterr().out
-    other = load_text(PACKAGE.replace("image: python", "image: another"))
+    other = parse(PACKAGE.replace("image: python", "image: another"))
     submit_run(other, {}, host=server.url)
     assert len(server.pipelines) == 1
     first, second = server.versions
@@ -123,12 +68,6 @@ def test_a_version_is_used_again_when_the_file_is_the_same(
     assert second["display_name"].startswith("small-")
     used = [run.request["pipeline_version_reference"]["pipeline_version_id"] for run in server.runs]
     assert used == ["version-0", "version-0", "version-1"]
-
-
-def load_text(text: str) -> Pipeline:
-    from utils.ir.load import parse
-
-    return parse(text)
 
 
 def test_what_somebody_else_uploads_at_the_same_time_is_used(
@@ -155,7 +94,7 @@ def test_what_somebody_else_uploads_at_the_same_time_is_used(
 def test_the_apis_form_of_a_file_is_uploaded_as_two_documents(server: FakeServer) -> None:
     spec, platform = yaml.safe_load_all(PACKAGE)
     text = json.dumps({"display_name": "v", "pipeline_spec": {"pipeline_spec": spec, "platform_spec": platform}})
-    submit_run(load_text(text), {}, host=server.url)
+    submit_run(parse(text), {}, host=server.url)
     assert server.versions[0]["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
 
 
@@ -190,143 +129,6 @@ def test_the_namespace_is_sent_to_multi_user_servers_alone(
         assert made.get("namespace") == ("lab" if multi_user else None)
     listed = [one["path"] for one in server.requests if one["path"].startswith("/apis/v2beta1/pipelines?")]
     assert ["namespace=lab" in path for path in listed] == [multi_user]
-
-
-@pytest.mark.parametrize(
-    ("moments", "code", "printed"),
-    [
-        ([Moment("PENDING"), Moment("RUNNING"), Moment("SUCCEEDED")], 0, "succeeded run"),
-        ([Moment("RUNNING"), 503, 502, 429, Moment("SUCCEEDED")], 0, "succeeded run"),
-        ([Moment("FAILED", states("SUCCEEDED", "FAILED"))], 1, "failed    train"),
-        ([Moment("FAILED", states("FAILED"))], 3, "failed    prerequisites"),
-        ([Moment("FAILED", states("SKIPPED"), drivers=("prerequisites",))], 3, "failed    prerequisites"),
-        ([Moment("FAILED")], 1, "failed    run"),
-        ([Moment("SKIPPED")], 1, "skipped   run"),
-    ],
-)
-def test_waiting_ends_with_the_outcome_as_exit_code(
-    server: FakeServer,
-    package: Pipeline,
-    capsys: pytest.CaptureFixture[str],
-    moments: list[Any],
-    code: int,
-    printed: str,
-) -> None:
-    server.moments = moments
-    assert submit_run(package, {}, host=server.url, wait=True) == code
-    assert server.runs[0].asked == len(moments)
-    assert printed in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("sign", ["seen", "history", "Workflow"])
-def test_a_stopped_run_is_told_from_a_failed_one(
-    server: FakeServer,
-    package: Pipeline,
-    kubeconfig: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    sign: str,
-) -> None:
-    """The server says FAILED of both. CANCELING before is seen, or in its history, or neither if it was quick."""
-    server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING"))]
-    if sign == "Workflow":
-        kubeconfig(server.url)
-    answer = server.answer
-
-    def stop_after_first(method: str, path: str, body: Any) -> tuple[int, Any]:
-        given = answer(method, path, body)
-        if method == "GET" and "/runs/" in path and not server.runs[0].stopped:
-            run = server.runs[0]
-            assert answer("POST", f"/apis/v2beta1/runs/{run.id}:terminate", {}) == (200, {})
-            if sign == "seen":
-                run.history.clear()
-                run.history.append("RUNNING")
-            else:
-                run.answer()
-            if sign == "Workflow":
-                run.history.remove("CANCELING")
-        return given
-
-    monkeypatch.setattr(server, "answer", stop_after_first)
-    assert submit_run(package, {}, host=server.url, wait=True) == 130
-    got = capsys.readouterr()
-    assert "failed    train" in got.out
-    assert "the run was stopped" in got.err
-    assert "train failed" not in got.err
-
-
-def test_a_run_that_was_retried_after_a_stop_has_failed(server: FakeServer, package: Pipeline) -> None:
-    server.moments = [Moment("CANCELING"), Moment("RUNNING"), Moment("FAILED", states("SUCCEEDED", "FAILED"))]
-    assert submit_run(package, {}, host=server.url, wait=True) == 1
-
-
-def test_a_stop_that_came_too_late_is_a_success(server: FakeServer, package: Pipeline) -> None:
-    server.moments = [Moment("CANCELING"), Moment("SUCCEEDED")]
-    assert submit_run(package, {}, host=server.url, wait=True) == 0
-
-
-def test_the_machinery_is_not_shown(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither drivers and executors nor groups nor the Workflow itself."""
-    server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING")), Moment("SUCCEEDED", states("SUCCEEDED"))]
-    submit_run(package, {}, host=server.url, wait=True)
-    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[3:]]
-    assert sorted(lines[:3]) == ["running   run", "running   train", "succeeded prerequisites"]
-    assert lines[3:] == ["succeeded run"]
-
-
-def test_interrupted_waiting_leaves_the_run_alone(
-    server: FakeServer, package: Pipeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt(seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, interrupt))
-    server.moments = [Moment("RUNNING")]
-    assert submit_run(package, {}, host=server.url, wait=True) == 130
-    assert "the run goes on" in capsys.readouterr().err
-    assert not [one for one in server.requests if one["path"].endswith(":terminate")]
-
-
-def test_json_is_one_document(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    server.moments = [Moment("FAILED", states("SUCCEEDED", "FAILED"))]
-    server.logs = {"train": "error: out of memory\n  cause: the card is small\n  next: use a larger one\n"}
-    assert submit_run(package, {}, run_id="r", host=server.url, namespace="lab", wait=True, output="json") == 1
-    got = json.loads(capsys.readouterr().out)
-    assert got == {
-        "run_id": server.runs[0].id,
-        "name": "r",
-        "experiment": "ilab",
-        "pipeline_version": server.versions[0]["display_name"],
-        "url": f"{server.url}/#/runs/details/{server.runs[0].id}",
-        "state": "FAILED",
-        "stopped": False,
-        "exit_code": 1,
-        "failed": {
-            "train": {
-                "text": "out of memory\n  cause: the card is small\n  next: use a larger one",
-                "findings": "",
-                "source": "artifact executor-logs",
-            }
-        },
-    }
-
-
-def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(
-    server: FakeServer, package: Pipeline
-) -> None:
-    server.moments = [Moment("RUNNING"), 401]
-    with pytest.raises(IlabError) as caught:
-        submit_run(package, {}, host=server.url, wait=True)
-    assert "refuses the token (401)" in caught.value.what
-    assert "it goes on" in caught.value.remedy
-
-
-def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer, package: Pipeline) -> None:
-    server.moments = [503]
-    submit_run(package, {}, host=server.url)
-    with pytest.raises(ServerAway):
-        list(KfpServer(Server(server.url)).follow(server.runs[0].id))
-    assert server.runs[0].asked == 41
 
 
 def test_no_server_at_the_address(server: FakeServer, package: Pipeline) -> None:
@@ -370,7 +172,7 @@ def test_a_file_that_the_server_cannot_compile_is_not_tried_again() -> None:
     old = FakeServer("2.5.0")
     try:
         with pytest.raises(Refused) as caught:
-            submit_run(load_text(PACKAGE.replace("name: small", "name: small, taskFinalStatus: x")), {}, host=old.url)
+            submit_run(parse(PACKAGE.replace("name: small", "name: small, taskFinalStatus: x")), {}, host=old.url)
     finally:
         old.stop()
     assert "can't compile the pipeline (500)" in caught.value.what
@@ -380,7 +182,7 @@ def test_a_file_that_the_server_cannot_compile_is_not_tried_again() -> None:
 def test_what_the_upload_of_a_version_hides_is_said_by_the_creation_of_the_run(server: FakeServer) -> None:
     """A bad file is "Failed to create a pipeline version" (500) there."""
     with pytest.raises(IlabError) as caught:
-        submit_run(load_text(PACKAGE.replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")), {}, host=server.url)
+        submit_run(parse(PACKAGE.replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")), {}, host=server.url)
     assert caught.value.cause == "KFP only supports schema version 2.1.0"
 
 

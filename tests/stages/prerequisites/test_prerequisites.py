@@ -1,30 +1,19 @@
 """The first stage against real servers on loopback: every finding at once, no secret in any of them."""
 
-import datetime
-import ipaddress
-import json
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.config import kube_config
 
 from components.prerequisites import prerequisites
-from tests.fakes.answers import Answer, Server
+from tests.fakes.answers import Server
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.s3 import S3
+from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TEXT, TOKEN, secret
 from utils.stages.prerequisites import checks
-from utils.stages.prerequisites.queues import check_queue
-
-TOKEN = "canary-5e1f0c"
-# A try waits six times as long for its answer; the server under test is on loopback.
-RETRY_SECONDS = 0.05
 
 GOOD: dict[str, Any] = {
     "secret_names": "our-store,our-teacher,our-judge,our-git,our-ca",
@@ -81,26 +70,6 @@ GOOD: dict[str, Any] = {
     "k8s_queue_timeout": "24h",
     "labelled_queue": "",
 }
-
-CHAT: Answer = (200, {"choices": [{"message": {"content": "Blue"}, "finish_reason": "stop"}]})
-TEXT: Answer = (200, {"choices": [{"text": " Blue", "finish_reason": "stop"}]})
-BUSY: Answer = (503, "loading model")
-SLOW: Answer = (0, CHAT[1])
-
-
-def secret(folder: Path, **values: str) -> str:
-    folder.mkdir(parents=True)
-    for key, value in values.items():
-        (folder / key).write_text(value + "\n")
-    return str(folder)
-
-
-def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -> list[dict]:
-    folder = secret(tmp_path / "judge", endpoint=url, model_name="prometheus", api_token=token)
-    return checks.check_model_server("judge", "chat/completions", folder, ca, RETRY_SECONDS)
-
-
-# --- the whole stage
 
 
 @pytest.fixture
@@ -236,78 +205,6 @@ def test_secret_that_does_not_exist_is_mounted_with_what_kubernetes_keeps_beside
     assert checks.check_teacher(str(tmp_path), "", RETRY_SECONDS, True)[0]["level"] == "warning"
 
 
-def test_without_archive_the_teacher_must_be_there(tmp_path: Path) -> None:
-    assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0]["level"] == "warning"
-    with pytest.raises(SystemExit, match="lacks: endpoint"):
-        checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, False)
-
-
-# --- teacher and judge
-
-
-@pytest.mark.parametrize(
-    ("answers", "tries", "problem"),
-    [
-        ([BUSY, BUSY, CHAT], 3, ""),
-        ([SLOW, CHAT], 2, ""),
-        ([(429, "slow down"), CHAT], 2, ""),
-        ([BUSY], 3, "answered 503: loading model"),
-        ([SLOW], 3, "gave no answer in 0.3 s"),
-        ([(401, "who?")], 1, "refuses the token (401)"),
-        ([(403, "no")], 1, "refuses the token (403)"),
-        ([(404, "no such model")], 1, "no such model, or no chat/completions (404: no such model)"),
-        ([(400, "n must be 1")], 1, "answered 400: n must be 1"),
-        ([(200, "<html>welcome</html>")], 1, "answers, but no completion: <html>welcome</html>"),
-        ([(200, {"choices": []})], 1, "answers, but no completion"),
-        ([(200, ["nonsense"])], 1, "answers, but no completion"),
-        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})], 1, "answered with no text"),
-        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]})], 1, ""),
-        ([(307, "http://elsewhere.example/")], 1, "answered 307"),
-    ],
-)
-def test_a_model_server_gets_three_tries_where_another_try_can_help(
-    tmp_path: Path, serve: Callable[..., Server], answers: list[Answer], tries: int, problem: str
-) -> None:
-    """Trap 27: three tries are three, and a cold model has time."""
-    server = serve(*answers)
-    findings = judge_findings(tmp_path, server.url)
-    assert len(server.requests) == tries
-    assert bool(findings) == bool(problem)
-    if problem:
-        assert problem in findings[0]["problem"]
-        assert findings[0]["remedy"]
-
-
-def test_a_refused_connection_is_tried_three_times(tmp_path: Path, serve: Callable[..., Server], capsys: Any) -> None:
-    """Trap 27: connection errors are retried too."""
-    server = serve(CHAT)
-    server.http.server_close()
-    (finding,) = judge_findings(tmp_path, server.url)
-    assert "can't be reached (ConnectionError)" in finding["problem"]
-    assert capsys.readouterr().out.count("of 3: judge") == 3
-
-
-@pytest.mark.parametrize("before", [0, 193])
-def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_finding(
-    tmp_path: Path, serve: Callable[..., Server], before: int
-) -> None:
-    (finding,) = judge_findings(tmp_path, serve((400, "x" * before + TOKEN)).url)
-    assert TOKEN[:6] not in json.dumps(finding)
-
-
-def test_no_token_but_the_secrets_own_is_sent_and_never_to_another_host(
-    tmp_path: Path, serve: Callable[..., Server]
-) -> None:
-    """Trap 28: the pod's own token goes nowhere, and a redirect takes none along."""
-    other = serve(CHAT)
-    server = serve((307, other.url + "/v1/chat/completions"))
-    judge_findings(tmp_path, server.url)
-    assert not other.requests
-    open_server = serve(CHAT)
-    assert judge_findings(tmp_path / "open", open_server.url, token="") == []
-    assert "authorization" not in open_server.requests[0]["headers"]
-
-
 def test_a_certificate_file_that_cannot_be_used_is_one_finding_among_the_others(
     run_stage: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -332,80 +229,6 @@ def test_an_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_there
     with pytest.raises(SystemExit) as error:
         run_stage(secret_names="our-store,our-teacher,our-judge,our-git,kube-root-ca.crt")
     assert ("k8s_ca_configmap is 'kube-root-ca.crt'" in str(error.value)) is told
-
-
-@pytest.mark.parametrize(
-    ("groups", "queues", "forbidden", "level", "problem"),
-    [
-        ({}, [], False, "error", "the cluster has no queues (kueue.x-k8s.io)"),
-        ({"kueue.x-k8s.io": "v1beta1"}, ["others"], False, "error", "there is no LocalQueue 'gpus' in lab"),
-        ({"kueue.x-k8s.io": "v1beta1"}, [], True, "warning", "can't be seen (403 Forbidden)"),
-        ({"kueue.x-k8s.io": "v1beta2"}, ["gpus"], False, "", ""),
-    ],
-)
-def test_a_queue_that_is_not_there_is_found_before_a_day_is_waited_for_it(
-    groups: dict[str, str], queues: list[str], forbidden: bool, level: str, problem: str,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    api = KubernetesApi()
-    api.write_kubeconfig(tmp_path / "kubeconfig")
-    api.groups |= groups
-    api.forbidden |= {"localqueues"} if forbidden else set()
-    for name in queues:
-        api.add("localqueues", name)
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
-    try:
-        found = check_queue("gpus", "")
-        assert check_queue("", "") == []
-        assert [(one.get("level", "error"), problem in one["problem"]) for one in found] == [(level, True)] * bool(
-            level
-        )
-        monkeypatch.setenv("KFP_POD_NAME", "ilab-1")
-        (warning,) = check_queue("gpus", "")[len(found) :]
-        assert warning["level"] == "warning" and "carry no label of a queue" in warning["problem"]
-        assert "ilab-pipeline compile --queue gpus" in warning["remedy"]
-        assert check_queue("gpus", "gpus") == found
-    finally:
-        api.stop()
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
-    """A server's TLS context with a certificate of its own, and the file of that certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "judge")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "ca.crt", folder / "key.pem")
-    return context, str(folder / "ca.crt")
-
-
-def test_tls_that_cannot_be_verified_is_explained_and_the_ca_file_remedies_it(
-    tmp_path: Path, serve: Callable[..., Server], tls: tuple[ssl.SSLContext, str]
-) -> None:
-    server = serve(CHAT, context=tls[0])
-    (finding,) = judge_findings(tmp_path / "a", server.url)
-    assert "TLS can't be verified" in finding["problem"]
-    assert "k8s_ca_configmap" in finding["remedy"]
-    assert not server.requests
-    assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []
 
 
 @pytest.mark.parametrize("count", [1, 3, 60])

@@ -1,6 +1,5 @@
 """The rights that volumes, training and clean-up need are asked for before anything is made."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,9 @@ USEFUL = {
 TRAINING = ("pytorchjobs", "pods/log")
 
 
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
-    server = KubernetesApi()
-    server.write_kubeconfig(tmp_path / "kubeconfig")
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+@pytest.fixture(autouse=True)
+def in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
-    yield server
-    server.stop()
 
 
 def words(rights: dict[str, list[str]]) -> list[str]:

@@ -2,19 +2,17 @@
 
 import json
 import shutil
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes.config import kube_config
 
 from components.train import train
-from tests.fakes.kubernetes_api import KubernetesApi, short_sleep
+from tests.fakes.kubernetes_api import KubernetesApi
 
 OPTIONS: dict[str, Any] = {
     "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2, "model": "",
@@ -47,13 +45,9 @@ def write_marker(data_dir: Path, stage: str, result: dict) -> None:
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
-    """A cluster whose training pods leave what instructlab.training leaves: a checkpoint an epoch, and metrics."""
-    server = KubernetesApi()
-    server.write_kubeconfig(tmp_path / "kubeconfig")
-    monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    answer = server.answer
+def api(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> KubernetesApi:
+    """A cluster whose training pods leave what instructlab.training leaves: one checkpoint per epoch, and metrics."""
+    answer = api.answer
 
     def train_at_once(method: str, path: str, query: dict, body: Any) -> tuple:
         if method == "POST" and path.endswith("pytorchjobs"):
@@ -67,10 +61,9 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
             (output / "training_params_and_metrics_global0.jsonl").write_text("".join(lines))
         return answer(method, path, query, body)
 
-    server.answer = train_at_once  # type: ignore[method-assign]
-    server.job_states.append("Succeeded")
-    yield server
-    server.stop()
+    monkeypatch.setattr(api, "answer", train_at_once)
+    api.job_states.append("Succeeded")
+    return api
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""Teacher and judge are asked for an answer: retries, tokens, TLS, and what a finding says."""
+
+import json
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.answers import Answer, Server
+from tests.fakes.tls import make_certificate
+from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TOKEN, secret
+from utils.stages.prerequisites import checks
+
+BUSY: Answer = (503, "loading model")
+SLOW: Answer = (0, CHAT[1])
+
+
+def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -> list[dict]:
+    folder = secret(tmp_path / "judge", endpoint=url, model_name="prometheus", api_token=token)
+    return checks.check_model_server("judge", "chat/completions", folder, ca, RETRY_SECONDS)
+
+
+def test_without_archive_the_teacher_must_be_there(tmp_path: Path) -> None:
+    assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0]["level"] == "warning"
+    with pytest.raises(SystemExit, match="lacks: endpoint"):
+        checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, False)
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries", "problem"),
+    [
+        ([BUSY, BUSY, CHAT], 3, ""),
+        ([SLOW, CHAT], 2, ""),
+        ([(429, "slow down"), CHAT], 2, ""),
+        ([BUSY], 3, "answered 503: loading model"),
+        ([SLOW], 3, "gave no answer in 0.3 s"),
+        ([(401, "who?")], 1, "refuses the token (401)"),
+        ([(403, "no")], 1, "refuses the token (403)"),
+        ([(404, "no such model")], 1, "no such model, or no chat/completions (404: no such model)"),
+        ([(400, "n must be 1")], 1, "answered 400: n must be 1"),
+        ([(200, "<html>welcome</html>")], 1, "answers, but no completion: <html>welcome</html>"),
+        ([(200, {"choices": []})], 1, "answers, but no completion"),
+        ([(200, ["nonsense"])], 1, "answers, but no completion"),
+        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})], 1, "answered with no text"),
+        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]})], 1, ""),
+        ([(307, "http://elsewhere.example/")], 1, "answered 307"),
+    ],
+)
+def test_a_model_server_gets_three_tries_where_another_try_can_help(
+    tmp_path: Path, serve: Callable[..., Server], answers: list[Answer], tries: int, problem: str
+) -> None:
+    """Trap 27: three tries are three, and a cold model has time."""
+    server = serve(*answers)
+    findings = judge_findings(tmp_path, server.url)
+    assert len(server.requests) == tries
+    assert bool(findings) == bool(problem)
+    if problem:
+        assert problem in findings[0]["problem"]
+        assert findings[0]["remedy"]
+
+
+def test_a_refused_connection_is_tried_three_times(tmp_path: Path, serve: Callable[..., Server], capsys: Any) -> None:
+    """Trap 27: connection errors are retried too."""
+    server = serve(CHAT)
+    server.http.server_close()
+    (finding,) = judge_findings(tmp_path, server.url)
+    assert "can't be reached (ConnectionError)" in finding["problem"]
+    assert capsys.readouterr().out.count("of 3: judge") == 3
+
+
+@pytest.mark.parametrize("before", [0, 193])
+def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_finding(
+    tmp_path: Path, serve: Callable[..., Server], before: int
+) -> None:
+    (finding,) = judge_findings(tmp_path, serve((400, "x" * before + TOKEN)).url)
+    assert TOKEN[:6] not in json.dumps(finding)
+
+
+def test_no_token_but_the_secrets_own_is_sent_and_never_to_another_host(
+    tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    """Trap 28: the pod's own token goes nowhere, and a redirect takes none along."""
+    other = serve(CHAT)
+    server = serve((307, other.url + "/v1/chat/completions"))
+    judge_findings(tmp_path, server.url)
+    assert not other.requests
+    open_server = serve(CHAT)
+    assert judge_findings(tmp_path / "open", open_server.url, token="") == []
+    assert "authorization" not in open_server.requests[0]["headers"]
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS context, and the file of the certificate authority that nobody else knows."""
+    authority, chain = make_certificate(tmp_path_factory.mktemp("tls"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    return context, str(authority)
+
+
+def test_tls_that_cannot_be_verified_is_explained_and_the_ca_file_remedies_it(
+    tmp_path: Path, serve: Callable[..., Server], tls: tuple[ssl.SSLContext, str]
+) -> None:
+    server = serve(CHAT, context=tls[0])
+    (finding,) = judge_findings(tmp_path / "a", server.url)
+    assert "TLS can't be verified" in finding["problem"]
+    assert "k8s_ca_configmap" in finding["remedy"]
+    assert not server.requests
+    assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []
