@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from utils import images
 from utils.cli.main import main
 from utils.errors import UsageError
+from utils.files import ROOT
 from utils.image_choice import IMAGES, replaced, with_images
 from utils.ir.load import parse
 
-ROOT = Path(__file__).parents[1]
 OURS = (ROOT / "pipeline.yaml").read_text()
 DIGEST = "@sha256:" + 64 * "a"
 MINE = "registry.example:5000/team/ilab" + DIGEST

@@ -22,7 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from utils.files import ROOT
+
 TASKS = 10
 ROUNDS = 3
 

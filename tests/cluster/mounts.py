@@ -17,6 +17,7 @@ from typing import Any
 from tests.cluster.settings import CACHE
 from tests.images.environments import environment
 from utils import images
+from utils.files import ROOT
 
 MOUNTS_LABEL = "ilab-pipeline.test/mounts"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -179,7 +180,7 @@ def _stages() -> Path:
     """The environment that `make stages` makes, see the Makefile."""
     if given := os.environ.get("ILAB_PYTHON"):
         return Path(given).parents[1]
-    lock = Path(__file__).parents[2] / "requirements/stages.txt"
+    lock = ROOT / "requirements/stages.txt"
     return CACHE / f"stages-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
 
 

@@ -35,10 +35,10 @@ from tests.cluster.settings import (
     STATE,
 )
 from tests.cluster.supervisor import PRIVATE
+from utils.files import ROOT
 
 PROCESS = STATE / "node.json"
 CGROUPS = Path("/sys/fs/cgroup")
-REPOSITORY = Path(__file__).parents[2]
 
 
 def start_node() -> None:
@@ -54,7 +54,7 @@ def start_node() -> None:
     with (LOGS / "supervisor.log").open("ab") as log:
         outer = subprocess.Popen(
             ["unshare", *namespaces, sys.executable, "-m", "tests.cluster.supervisor"],
-            cwd=REPOSITORY,
+            cwd=ROOT,
             env={**os.environ, "PATH": os.environ["PATH"] + SBIN},
             stdin=subprocess.DEVNULL,
             stdout=log,

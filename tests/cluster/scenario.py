@@ -20,10 +20,10 @@ from utils.cluster.pod_overlay import merge_overlay
 from utils.cpu import PROGRAMS
 from utils.demo.run import ARCHIVE, Demo, servers
 from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
+from utils.files import ROOT
 from utils.stages.archive import pack_archive
 from utils.stages.object_store import s3_client, upload_archive
 
-ROOT = Path(__file__).parents[2]
 # One leaf of knowledge and one skill are left.
 LEFT_OUT = (*LEFT_OUT_QUICK, "compositional_skills/linguistics")
 STORE, TEACHER, JUDGE = "sdg-object-store-credentials", "teacher-secret", "judge-secret"

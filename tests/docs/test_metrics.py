@@ -3,11 +3,11 @@
 import ast
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from utils.files import ROOT
+
 COMPONENTS = {file.stem: ast.parse(file.read_text()) for file in sorted((ROOT / "components").glob("*.py"))}
 
 

@@ -2,11 +2,10 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 from utils.cpu import PROGRAMS
+from utils.files import ROOT
 
-ROOT = Path(__file__).parents[2]
 # Stages that leave a marker on the volume, in a whole run.
 STAGES = [
     "data_import",

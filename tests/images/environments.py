@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 from utils import images
+from utils.files import ROOT
 
-REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "images"
+REQUIREMENTS = ROOT / "requirements" / "images"
 # Image to the files in `requirements/images` that are named after it.
 NAMES = {images.NOTEBOOK: "notebook", images.INSTRUCTLAB: "instructlab"}
 

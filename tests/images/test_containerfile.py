@@ -9,8 +9,8 @@ from tests.images.environments import packages_of
 from tests.images.imports import sources, third_party
 from tests.images.test_imports import COMPONENTS, PROGRAMS
 from utils import images
+from utils.files import ROOT
 
-ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements" / "images"
 
 

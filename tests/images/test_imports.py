@@ -1,7 +1,6 @@
 """Trap 49: every package that a task's code can reach is in the image that the task runs in."""
 
 import importlib
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -11,6 +10,7 @@ from kfp import dsl
 from tests.images.environments import NAMES, REQUIREMENTS, packages_of
 from tests.images.imports import programs, sources, third_party
 from utils import images
+from utils.files import ROOT
 
 # Programs beside Python that both images bring: the notebook for its git extension, RHEL AI for `ilab taxonomy`.
 PROGRAMS = {"git"}
@@ -18,7 +18,7 @@ PROGRAMS = {"git"}
 
 def component_objects() -> dict[str, Any]:
     found = {}
-    for path in sorted((Path(__file__).parents[2] / "components").glob("*.py")):
+    for path in sorted((ROOT / "components").glob("*.py")):
         module = importlib.import_module(f"components.{path.stem}")
         for name, value in vars(module).items():
             if isinstance(value, dsl.python_component.PythonComponent):

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from utils.files import ROOT
 from utils.standalone.package import LARGEST, build, modules
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 from tests.standalone.conftest import Read
 from tests.standalone.test_secrets import JUDGE, JUDGE_FLAGS, PEM, STORE, STORE_FLAGS, Namespace
 from utils.errors import PrerequisiteError, UsageError
+from utils.files import ROOT
 from utils.standalone.commands import main
 from utils.standalone.plan import make_plan, resolve
 
-ROOT = Path(__file__).parents[2]
 BY_SECRET = ["--judge-serving-model-secret", "judge", "--sdg-object-store-secret", "store"]
 GUIDE = [
     *("run", "--namespace", "lab", *BY_SECRET, "--storage-class", "nfs-csi", "--nproc-per-node", "1", "--force-pull"),

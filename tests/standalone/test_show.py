@@ -1,11 +1,10 @@
 """`show`: a Job that the first generation's users would know."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from click.testing import CliRunner
 
+from utils.files import ROOT
 from utils.standalone.commands import main
 from utils.standalone.show import GRACE_SECONDS, secrets_of
 
@@ -124,6 +123,6 @@ def test_a_run_that_has_ended_is_not_started_again_and_a_killed_pod_is() -> None
 
 def test_a_pod_that_walks_has_the_time_that_its_end_takes() -> None:
     (job,) = shown("--args", "--force-pull")
-    workbench = yaml.safe_load((Path(__file__).parents[2] / "manifests/workbench/pod.yaml").read_text())
+    workbench = yaml.safe_load((ROOT / "manifests/workbench/pod.yaml").read_text())
     for pod in (job["spec"]["template"]["spec"], workbench["spec"]):
         assert pod["terminationGracePeriodSeconds"] == GRACE_SECONDS

@@ -1,7 +1,6 @@
 """`ilab-pipeline run --on kubernetes`, and the commands for past runs, on runs of a cluster."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ from tests.fakes.node import Act, values
 from tests.ir.memory_runner import component, text_of
 from tests.runners.kubernetes.conftest import Lab
 from utils.cli.main import main
+from utils.files import ROOT
 from utils.ir.load import load
 from utils.runners.kubernetes.session import ClusterSettings, dry_run
-
-ROOT = Path(__file__).parents[3]
 
 
 @component

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from utils.cli.main import main
+from utils.files import ROOT
 from utils.runners.local.keeper import processes_of
 
-ROOT = Path(__file__).parents[3]
 DEADLINE = 20.0
 
 

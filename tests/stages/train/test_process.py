@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from utils.cpu import PROGRAMS, main_ds
+from utils.files import ROOT
 from utils.stages.train.process import copy_cpu_main_ds, launch_process
 
-ROOT = Path(__file__).parents[3]
 # Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
 TORCHRUN = """
 import os, signal, subprocess, sys
