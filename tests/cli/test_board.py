@@ -7,8 +7,8 @@ from rich.console import Console
 
 from utils.cli.board import Board, Count, Row, count
 from utils.cli.view import PlainView, render
-from utils.ir.model import Component, Dag, Event, Loop, Node, Pipeline, Source, TaskState
-from utils.ir.runner import STOPPED
+from utils.ir.model import STOPPED, Component, Dag, Event, Loop, Node, Pipeline, Source, TaskState
+from utils.ir.status import after
 
 RUNNING, SUCCEEDED, FAILED = TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
 
@@ -44,28 +44,31 @@ def test_tasks_of_a_loop_join_behind_their_neighbours() -> None:
     assert [row.label for row in rows] == ["first", "inner", "print [0]", "print [1]", "last"]
 
 
+def row_after(*events: Event) -> Row:
+    row = Row("a", label="a")
+    for one in events:
+        row = after(row, one)
+    return row
+
+
 def test_the_time_left_follows_the_pace_since_the_first_progress() -> None:
-    row = Row("a", "a")
-    row.update(event("a", RUNNING, 0))
-    row.update(event("a", RUNNING, 100, 2))
-    assert row.seconds_left(1100) is None
-    row.update(event("a", RUNNING, 104, 4))
+    begun = (event("a", RUNNING, 0), event("a", RUNNING, 100, 2))
+    assert row_after(*begun).seconds_left(1100) is None
+    row = row_after(*begun, event("a", RUNNING, 104, 4))
     assert row.seconds_left(1104) == pytest.approx(12)
     assert row.seconds_left(1106) == pytest.approx(10)
 
 
 def test_another_kind_of_progress_starts_a_new_pace() -> None:
-    row = Row("a", "a")
-    row.update(event("a", RUNNING, 100, 2))
-    row.update(event("a", RUNNING, 104, 4))
-    row.update(Event(1105, "a", RUNNING, progress=(1, 3, "epochs")))
+    rows = (event("a", RUNNING, 100, 2), event("a", RUNNING, 104, 4))
+    row = row_after(*rows, Event(1105, "a", RUNNING, progress=(1, 3, "epochs")))
     assert row.seconds_left(1105) is None
 
 
 def test_a_retry_keeps_the_time_of_the_first_start() -> None:
-    row = Row("a", "a")
-    for state, at in ((RUNNING, 1), (TaskState.RETRYING, 5), (RUNNING, 8), (SUCCEEDED, 11)):
-        row.update(event("a", state, at))
+    row = row_after(
+        *(event("a", state, at) for state, at in ((RUNNING, 1), (TaskState.RETRYING, 5), (RUNNING, 8), (SUCCEEDED, 11)))
+    )
     assert row.seconds(1099) == 10
 
 
@@ -130,7 +133,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
 
 
 def test_a_table_higher_than_the_terminal_shows_what_is_at_work() -> None:
-    board = Board({f"t{n}": Row(f"t{n}", f"t{n}") for n in range(100)})
+    board = Board({f"t{n}": Row(f"t{n}", label=f"t{n}") for n in range(100)})
     board.update(event("t50", RUNNING, 100))
     lines = table(board, 80, 20).splitlines()
     assert len(lines) <= 18

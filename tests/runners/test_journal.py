@@ -72,3 +72,27 @@ def test_a_resumed_run_has_not_ended_until_it_ends_again(tmp_path: Path) -> None
     assert read_history(path).state is TaskState.FAILED
     write(path)
     assert (read_history(path).state, read_history(path).error) == (None, "")
+
+
+def test_journal_of_a_run_that_was_killed_and_resumed_is_read(tmp_path: Path) -> None:
+    """The lines are those of a run before `utils.ir.status` was there."""
+    path = tmp_path / "journal.jsonl"
+    path.write_text(
+        '{"kind":"run","time":10.0,"pid":7,"private_dir":"/tmp/ilab-x"}\n'
+        '{"kind":"task","time":10.1,"task":"a","state":"RUNNING"}\n'
+        '{"kind":"process","time":10.2,"task":"a","pid":8,"claims":["ilab-r1"]}\n'
+        '{"kind":"task","time":11.0,"task":"a","state":"SUCCEEDED","outputs":{"parameters":{"n":1},"artifacts":{}}}\n'
+        '{"kind":"task","time":11.1,"task":"b","state":"RUNNING"}\n'
+        '{"kind":"process","time":11.2,"task":"b","pid":9,"claims":[]}\n'
+        '{"kind":"run","time":50.0,"pid":10}\n'
+        '{"kind":"task","time":50.1,"task":"a","state":"SUCCEEDED","message":"finished earlier"}\n'
+        '{"kind":"task","time":50.2,"task":"b","state":"RUNNING"}\n'
+        '{"kind":"process","time":50.3,"task":"b","pid":11,"claims":[]}\n'
+    )
+    history = read_history(path)
+    assert history.finished == {"a": Outputs({"n": 1})}
+    a, b = history.tasks["a"], history.tasks["b"]
+    assert (a.started, a.ended, a.attempts, a.claims) == (10.1, 11.0, 1, ("ilab-r1",))
+    assert (b.state, b.started, b.attempts) == (TaskState.RUNNING, 50.2, 2)
+    stopped = history.interrupted().tasks["b"]
+    assert (stopped.state, stopped.ended) == (TaskState.CANCELED, 50.3)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.runners.output import MessageFilter, Output, Progress, failure_text, parse_progress
+from utils.ir.model import Progress
+from utils.runners.output import MessageFilter, Output, failure_text, parse_progress
 
 
 def copied(tmp_path: Path, chunks: list[bytes], secrets: tuple[str, ...] = ()) -> tuple[bytes, list[tuple]]:

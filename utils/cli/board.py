@@ -2,62 +2,18 @@
 
 import re
 import threading
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
-from utils.ir.model import Component, Event, Pipeline, TaskState
-from utils.ir.runner import STOPPED
-
-Progress = tuple[float, float, str]
-
-EARLIER = "finished earlier"
-"""What the walker says of a task that an earlier process finished."""
-
-_ENDED = {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED}
+from utils.ir.model import ENDED, Component, Event, Pipeline, TaskState
+from utils.ir.status import TaskStatus, after
 
 
-@dataclass
-class Row:
-    """One task. Times in seconds since the epoch, 0 when it did not start or end yet."""
+@dataclass(frozen=True)
+class Row(TaskStatus):
+    """A task as a display shows it, under its label."""
 
-    id: str
-    label: str
-    state: TaskState = TaskState.PENDING
-    started: float = 0.0
-    ended: float = 0.0
-    message: str = ""
-    progress: Progress | None = None
-    reused: bool = False
-    """Finished before this run was resumed."""
-    _first: tuple[float, float] = (0.0, 0.0)
-    _last: tuple[float, float] = (0.0, 0.0)
-
-    def update(self, event: Event) -> None:
-        if event.state is TaskState.PENDING and self.state in _ENDED:
-            self.started = self.ended = 0.0
-            self.message, self.reused = "", False
-        if event.state is TaskState.RUNNING and self.state is not TaskState.RUNNING:
-            self.progress = None
-            self.message = ""
-            self.started = self.started or event.time
-            self.ended = 0.0
-        if event.state in _ENDED and not self.ended:
-            self.ended = event.time
-        # It did not fail of itself.
-        stopped = event.state is TaskState.FAILED and event.message == STOPPED
-        self.state = TaskState.CANCELED if stopped else event.state
-        self.message = event.message or self.message
-        if event.state is TaskState.SUCCEEDED and event.message == EARLIER:
-            self.reused = True
-        if event.progress:
-            self._take(event.progress, event.time)
-
-    def _take(self, progress: Progress, at: float) -> None:
-        started_over = self.progress is None or self.progress[1:] != progress[1:] or progress[0] < self.progress[0]
-        self.progress = progress
-        self._last = (at, progress[0])
-        if started_over:
-            self._first = self._last
+    label: str = ""
 
     def seconds(self, now: float) -> float:
         """How long it has run, or ran."""
@@ -65,9 +21,9 @@ class Row:
 
     def seconds_left(self, now: float) -> float | None:
         """The time left at the pace since the first progress line of this kind; None before there is a pace."""
-        if self.progress is None:
+        if self.progress is None or self.pace is None:
             return None
-        (began, at_first), (last, done) = self._first, self._last
+        (began, at_first), (last, done) = self.pace.first, self.pace.last
         if done <= at_first or last <= began:
             return None
         return max(0.0, (self.progress[1] - done) * (last - began) / (done - at_first) - (now - last))
@@ -84,28 +40,35 @@ class Board:
     @classmethod
     def of(cls, pipeline: Pipeline) -> "Board":
         """A row for each task known before the run; those inside a loop join when they start."""
-        return cls({task_id: Row(task_id, label) for task_id, label in _leaves(pipeline, pipeline.root, "")})
+        return cls({task_id: Row(task_id, label=label) for task_id, label in _leaves(pipeline, pipeline.root, "")})
 
     def update(self, event: Event) -> list[Row]:
-        """Take over an event; the rows that it is about. A group of tasks is skipped as a whole, in one event."""
+        """Take over an event; the rows that it is about."""
         with self._lock:
-            if event.task_id in self._hidden:
-                return []
-            inside = [row for row in self.rows.values() if row.id.startswith(event.task_id + "/")]
-            rows = [self.rows[event.task_id]] if event.task_id in self.rows else inside
-            if not rows or event.state is not TaskState.SKIPPED and rows is inside:
-                rows = [self._insert(event.task_id)]
-            for row in rows:
-                row.update(event)
+            rows = [after(row, event) for row in self._rows(event.task_id, event.state)]
+            self.rows |= {row.id: row for row in rows}
             return rows
 
-    def take_over(self, earlier: "Board") -> None:
-        """Put the tasks that succeeded earlier in their rows."""
-        for row in earlier.snapshot():
-            if row.state is TaskState.SUCCEEDED:
-                self.update(Event(row.started, row.id, TaskState.RUNNING))
-                for mine in self.update(Event(row.ended, row.id, TaskState.SUCCEEDED)):
-                    mine.reused = True
+    def put(self, task: TaskStatus) -> None:
+        """Take over what is known of a task, such as from a journal."""
+        with self._lock:
+            for row in self._rows(task.id, task.state):
+                self.rows[row.id] = Row(**{**vars(task), "id": row.id, "label": row.label})
+
+    def take_over(self, tasks: Iterable[TaskStatus]) -> None:
+        """Take over the tasks that succeeded before this run was resumed."""
+        for task in tasks:
+            if task.state is TaskState.SUCCEEDED:
+                self.put(replace(task, reused=True))
+
+    def _rows(self, task_id: str, state: TaskState) -> list[Row]:
+        """The rows of a task, made where there is none. A group of tasks is skipped as a whole, in one event."""
+        if task_id in self._hidden:
+            return []
+        if task_id in self.rows:
+            return [self.rows[task_id]]
+        inside = [row for row in self.rows.values() if row.id.startswith(task_id + "/")]
+        return inside if inside and state is TaskState.SKIPPED else [self._insert(task_id)]
 
     def leave_out(self, task_ids: Collection[str]) -> None:
         """Show no rows for these tasks."""
@@ -119,7 +82,7 @@ class Board:
 
     def _insert(self, task_id: str) -> Row:
         """A row behind the last one that shares the most of its id."""
-        row = Row(task_id, _label(task_id))
+        row = Row(task_id, label=_label(task_id))
         parents = [task_id.rsplit("/", n)[0] + "/" for n in range(1, task_id.count("/") + 1)]
         ids = list(self.rows)
         last = next((i for p in parents for i in range(len(ids) - 1, -1, -1) if ids[i].startswith(p)), len(ids) - 1)
@@ -144,7 +107,7 @@ class Count:
 def count(rows: list[Row]) -> Count:
     """Count the tasks of a run by how far they are."""
     skipped = sum(row.state is TaskState.SKIPPED for row in rows)
-    return Count(sum(row.state in _ENDED for row in rows) - skipped, skipped, len(rows))
+    return Count(sum(row.state in ENDED for row in rows) - skipped, skipped, len(rows))
 
 
 def leaf_ids(pipeline: Pipeline) -> list[str]:

@@ -13,11 +13,12 @@ from utils.cli.board import Board, Count, Row, count
 from utils.cli.options import home_option, option, output_option
 from utils.durations import format_duration
 from utils.errors import UsageError
-from utils.ir.model import Event, TaskState
+from utils.ir.model import TaskState
 from utils.names import run_object_name
 from utils.runners.journal import History
 from utils.runners.output import MessageFilter
 from utils.runners.run_folder import Place, RunFolder, all_runs, find_run
+from utils.runners.timestamps import timestamp
 
 _POLL_SECONDS = 0.2
 _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "interrupted": "yellow"}
@@ -36,15 +37,8 @@ def run_board(folder: RunFolder, history: History) -> Board:
     from utils.ir.load import load
 
     board = Board.of(load(folder.package))
-    running = folder.is_running()
-    for record in history.tasks.values():
-        state = record.state
-        if state in (TaskState.RUNNING, TaskState.RETRYING) and not running:
-            state = TaskState.CANCELED
-        if record.started:
-            board.update(Event(record.started, record.id, TaskState.RUNNING))
-        if state is not TaskState.RUNNING:
-            board.update(Event(record.ended or record.started, record.id, state, record.message))
+    for task in (history if folder.is_running() else history.interrupted()).tasks.values():
+        board.put(task)
     return board
 
 
@@ -69,12 +63,12 @@ def status(run_id: str | None, home: Path, output: str) -> None:
 def _summary(folder: RunFolder) -> dict[str, Any]:
     history = folder.history()
     state = run_state(folder, history)
-    ended = history.ended or (time.time() if state == "running" else _last_time(history))
+    ended = history.ended or (time.time() if state == "running" else history.last)
     tasks = count(run_board(folder, history).snapshot())
     return {
         "run_id": folder.run_id,
         "state": state,
-        "started": _utc(history.started),
+        "started": timestamp(history.started),
         "seconds": round(max(0.0, ended - history.started), 1) if history.started else 0.0,
         "tasks_ended": tasks.ended,
         "tasks_skipped": tasks.skipped,
@@ -83,14 +77,6 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         "folder": str(folder.path),
         "place": f"kubernetes, {folder.place}" if folder.place else "this machine",
     }
-
-
-def _last_time(history: History) -> float:
-    return max((max(task.started, task.ended) for task in history.tasks.values()), default=history.started)
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else ""
 
 
 def _print_runs(runs: list[dict[str, Any]]) -> None:
@@ -144,7 +130,7 @@ def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:
     return {
         "id": row.id,
         "state": row.state.value,
-        "started": _utc(row.started),
+        "started": timestamp(row.started),
         "seconds": round(row.seconds(time.time()), 3),
         "attempts": record.attempts if record else 0,
         "message": row.message,

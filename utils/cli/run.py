@@ -249,12 +249,11 @@ def start_local(
 
 def work(folder: RunFolder, pipeline: Pipeline, output: str) -> int:
     """Work on a run until its end, shown on the terminal. Returns the exit code."""
-    from utils.cli.history import run_board
     from utils.cli.view import LiveView, PlainView, SilentView
     from utils.runners.local.session import work_on
 
     board = Board.of(pipeline)
-    board.take_over(run_board(folder, folder.history()))
+    board.take_over(folder.history().tasks.values())
     kind = SilentView if output == "json" else LiveView if sys.stdout.isatty() else PlainView
     with kind(board, folder.run_id) as view:
         result = work_on(folder, pipeline, view.on_event, view.on_interrupt)

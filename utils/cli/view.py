@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from utils.cli.board import EARLIER, Board, Progress, Row, count
+from utils.cli.board import Board, Row, count
 from utils.durations import format_duration
-from utils.ir.model import Event, TaskState
+from utils.ir.model import EARLIER, Event, Progress, TaskState
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -243,7 +243,7 @@ def _detail(row: Row, now: float, rest: int) -> "Text":
 
     message = _reason(row)
     if row.reused:
-        return Text("finished earlier", style="bright_black")
+        return Text(EARLIER, style="bright_black")
     if row.state is TaskState.SUCCEEDED:
         return Text("")
     if row.state is TaskState.CANCELED:

@@ -18,6 +18,17 @@ class TaskState(StrEnum):
     RETRYING = "RETRYING"
 
 
+ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED})
+
+Progress = tuple[float, float, str]
+"""(done, total, what is counted)."""
+
+EARLIER = "finished earlier"
+"""The message of a task that is not repeated, as an earlier walk finished it."""
+STOPPED = "stopped"
+"""The message of a failure that is not a task's own: it was stopped because another one failed."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One artifact: `type` is the schema title, such as "system.Model"; `uri` is where its content lies."""
@@ -104,13 +115,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a task. `time` is in seconds since the epoch, `progress` (done, total, what)."""
+    """Something that happened to a task. `time` is in seconds since the epoch."""
 
     time: float
     task_id: str
     state: TaskState
     message: str = ""
-    progress: tuple[float, float, str] | None = None
+    progress: Progress | None = None
     outputs: Outputs | None = None
 
 

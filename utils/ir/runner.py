@@ -5,9 +5,6 @@ from collections.abc import Callable, Sequence
 
 from utils.ir.model import Event, Outputs, Pipeline, Task
 
-STOPPED = "stopped"
-"""The message of a task that was stopped because another one failed."""
-
 
 class Runner(ABC):
     """A place where tasks run. The walker calls `execute` from several threads at once."""

@@ -23,7 +23,19 @@ from utils.ir.execute import (
     with_retries,
 )
 from utils.ir.expression import ExpressionError, evaluate
-from utils.ir.model import Artifact, Component, Event, Node, Outputs, Pipeline, RunIds, RunResult, Task, TaskState
+from utils.ir.model import (
+    EARLIER,
+    Artifact,
+    Component,
+    Event,
+    Node,
+    Outputs,
+    Pipeline,
+    RunIds,
+    RunResult,
+    Task,
+    TaskState,
+)
 from utils.ir.placeholders import job_values, resolve_inputs
 from utils.ir.runner import Runner
 from utils.ir.schedule import dag_outputs, is_exit_task, obstacle, run_nodes, whole_result
@@ -293,7 +305,7 @@ class Walker:
             return NodeResult(TaskState.SUCCEEDED, outputs)
         if child.reuse and task_id in self._finished:
             outputs = self._finished[task_id]
-            self._emit(task_id, TaskState.SUCCEEDED, "finished earlier", outputs)
+            self._emit(task_id, TaskState.SUCCEEDED, EARLIER, outputs)
             return NodeResult(TaskState.SUCCEEDED, outputs)
         assert component.container is not None
         job = job_values(self._ids, task_id, node.name)

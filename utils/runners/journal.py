@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from utils.errors import IlabError
 from utils.ir.model import Artifact, Event, Outputs, TaskState
+from utils.ir.status import TaskStatus, after
 
 
 class Journal:
@@ -60,35 +61,38 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class TaskRecord:
-    """What the journal tells of a task. Times in seconds since the epoch, 0 when unknown."""
-
-    id: str
-    state: TaskState
-    started: float = 0.0
-    ended: float = 0.0
-    attempts: int = 0
-    message: str = ""
-    claims: tuple[str, ...] = ()
-    """Volume claims that it mounted."""
-
-
-@dataclass(frozen=True)
 class History:
-    """A run as its journal tells it.
+    """A run as its journal tells it. Times in seconds since the epoch, 0 when unknown.
 
-    `state` is None when the run did not come to an end (it goes on, or was killed). `finished` holds the outputs of
-    tasks that succeeded; they are not repeated. `claims` are those made by the runner itself.
+    Attributes:
+        state: None when the run did not come to an end: it still runs, or was killed.
+        last: time of the last record.
+        private_dirs: folders with secrets that its processes made.
+        claims: those made by the runner itself.
     """
 
-    tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
-    finished: Mapping[str, Outputs] = field(default_factory=dict)
+    tasks: Mapping[str, TaskStatus] = field(default_factory=dict)
     state: TaskState | None = None
     error: str = ""
     started: float = 0.0
     ended: float = 0.0
+    last: float = 0.0
     private_dirs: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> dict[str, Outputs]:
+        """Outputs of the tasks that are not repeated."""
+        return {task.id: task.outputs for task in self.tasks.values() if task.outputs is not None}
+
+    def interrupted(self) -> "History":
+        """This history when no process works on the run: tasks that ran were stopped with it, at its last record."""
+        stopped = {
+            task.id: replace(task, state=TaskState.CANCELED, ended=self.last)
+            for task in self.tasks.values()
+            if task.state in (TaskState.RUNNING, TaskState.RETRYING)
+        }
+        return replace(self, tasks={**self.tasks, **stopped})
 
 
 def read_history(path: Path) -> History:
@@ -111,7 +115,7 @@ def read_history(path: Path) -> History:
                 f"{path}, line {number} is no record of a journal", str(error), "start a new run, and clean this one"
             ) from error
         if record:
-            history = _apply(history, record)
+            history = replace(_apply(history, record), last=record["time"])
     return history
 
 
@@ -120,7 +124,7 @@ def _apply(history: History, record: dict[str, Any]) -> History:
     if kind == "run":
         private = (record["private_dir"],) if "private_dir" in record else ()
         return replace(
-            history,
+            history.interrupted(),
             state=None,
             error="",
             ended=0.0,
@@ -135,29 +139,19 @@ def _apply(history: History, record: dict[str, Any]) -> History:
 
 
 def _apply_task(history: History, record: dict[str, Any]) -> History:
-    task_id, at = record["task"], record["time"]
-    task = history.tasks.get(task_id, TaskRecord(task_id, TaskState.PENDING))
+    task_id = record["task"]
+    task = history.tasks.get(task_id, TaskStatus(task_id))
     if record["kind"] == "process":
         task = replace(task, attempts=task.attempts + 1, claims=tuple(record["claims"]))
-        return replace(history, tasks={**history.tasks, task_id: task})
-    state = TaskState(record["state"])
-    finished = dict(history.finished)
-    if state is TaskState.SUCCEEDED and task_id in finished:
-        return history  # taken over by a resumed run
-    if state is TaskState.RUNNING:
-        finished.pop(task_id, None)
-        if task.state is not TaskState.RETRYING:
-            task = replace(task, started=at)
-        task = replace(task, ended=0.0)
     else:
-        task = replace(task, ended=at)
-    task = replace(task, state=state, message=record.get("message", ""))
-    if state is TaskState.SUCCEEDED and "outputs" in record:
-        finished[task_id] = _outputs(record["outputs"])
-    return replace(history, tasks={**history.tasks, task_id: task}, finished=finished)
+        outputs = outputs_from(record["outputs"]) if "outputs" in record else None
+        state, message = TaskState(record["state"]), record.get("message", "")
+        task = after(task, Event(record["time"], task_id, state, message, outputs=outputs))
+    return replace(history, tasks={**history.tasks, task_id: task})
 
 
-def _outputs(values: dict[str, Any]) -> Outputs:
+def outputs_from(values: Mapping[str, Any]) -> Outputs:
+    """Outputs from their form in JSON, as `asdict` made it."""
     artifacts = {name: [Artifact(**item) for item in items] for name, items in values["artifacts"].items()}
     return Outputs(parameters=values["parameters"], artifacts=artifacts)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-Progress = tuple[float, float, str]
+from utils.ir.model import Progress
 
 _PROGRESS = re.compile(r"^progress: (\d+(?:\.\d+)?)/(\d+(?:\.\d+)?) ?(.*)$")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")

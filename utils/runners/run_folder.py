@@ -23,6 +23,7 @@ from typing import Any
 from utils.errors import UsageError
 from utils.names import claim_name
 from utils.runners.journal import History, read_history
+from utils.runners.timestamps import timestamp
 
 _RUN_ID = re.compile(r"^[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?$")
 _LONGEST_PREFIX = 30
@@ -206,7 +207,7 @@ def create_run(
     try:
         (made.path / "logs").mkdir()
         made.package.write_text(package)
-        made.store(run_id, arguments, settings, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        made.store(run_id, arguments, settings, timestamp(time.time()))
         made.path.rename(folder.path)
     except OSError as error:
         shutil.rmtree(made.path)

@@ -19,14 +19,12 @@ from utils.cluster import (
 )
 from utils.errors import IlabError, TaskFailed
 from utils.ir.command import message_outputs, value_outputs
-from utils.ir.model import Event, Outputs, Task, TaskState
-from utils.ir.runner import STOPPED
+from utils.ir.model import STOPPED, Event, Outputs, Progress, Task, TaskState
 from utils.names import RUN_LABEL, TASK_LABEL
 from utils.runners.kubernetes.manifests import CONTAINER, runs_executor, task_root, task_slug
 from utils.runners.kubernetes.observed import Observed, job_end, owned_by
 from utils.runners.kubernetes.pod_log import PodLog
 from utils.runners.kubernetes.refused import PodRefused, Refusals, remedy
-from utils.runners.output import Progress
 
 _LOOK_SECONDS = 1.0
 _EVENTS_SECONDS = 5.0

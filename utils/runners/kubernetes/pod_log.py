@@ -8,7 +8,8 @@ from pathlib import Path
 
 from utils.cluster import Cluster, follow_log
 from utils.errors import IlabError
-from utils.runners.output import MessageFilter, Progress, failure_text, parse_progress
+from utils.ir.model import Progress
+from utils.runners.output import MessageFilter, failure_text, parse_progress
 
 _LONGEST_MESSAGE = 300
 _REPORT_SECONDS = 0.2

@@ -18,13 +18,15 @@ from typing import Any
 
 from utils.cluster import Cluster, ClusterError, ConflictError, create, get, patch
 from utils.errors import IlabError, UsageError
-from utils.ir.model import Artifact, Event, Outputs, TaskState
+from utils.ir.model import Event, Outputs, TaskState
+from utils.ir.status import TaskStatus, after
 from utils.names import OBJECT_LABEL, RUN_LABEL, run_object_name
+from utils.runners.journal import outputs_from
 from utils.runners.kubernetes.manifests import task_slug
+from utils.runners.timestamps import seconds_since_epoch, timestamp
 
 _LONGEST_MESSAGE = 2000
 _HOLDER = "holder.json"
-_ENDED = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,6 @@ class RunRecord:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class TaskEntry:
-    """A task as the run's object has it; times UTC, RFC 3339, "" when it did not start or end."""
-
-    id: str
-    state: TaskState
-    started: str = ""
-    ended: str = ""
-    message: str = ""
-    claims: tuple[str, ...] = ()
-    outputs: Outputs | None = None
-
-
 class TakenOver(IlabError):
     """Another process works on the run now, and on all that this one would delete."""
 
@@ -72,7 +61,7 @@ class RunObject:
     cluster: Cluster
     uid: str
     record: RunRecord
-    tasks: dict[str, TaskEntry] = field(default_factory=dict)
+    tasks: dict[str, TaskStatus] = field(default_factory=dict)
     _holder: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -87,13 +76,12 @@ class RunObject:
 
     @property
     def finished(self) -> dict[str, Outputs]:
-        """Outputs of the tasks that succeeded."""
-        tasks = self.tasks.values()
-        return {one.id: one.outputs or Outputs() for one in tasks if one.state is TaskState.SUCCEEDED}
+        """Outputs of the tasks that are not repeated."""
+        return {task.id: task.outputs for task in self.tasks.values() if task.outputs is not None}
 
     def claims(self) -> list[str]:
         """Claims that finished tasks mounted."""
-        return sorted({name for one in self.tasks.values() if one.state is TaskState.SUCCEEDED for name in one.claims})
+        return sorted({name for task_id in self.finished for name in self.tasks[task_id].claims})
 
     def mounted_claims(self) -> list[str]:
         """Claims that any task of the run has mounted."""
@@ -131,23 +119,26 @@ class RunObject:
     def mounted(self, task_id: str, claims: list[str]) -> None:
         """Note which claims a task mounts; written with its next change of state."""
         with self._lock:
-            entry = self.tasks.get(task_id, TaskEntry(task_id, TaskState.PENDING))
-            self.tasks[task_id] = replace(entry, claims=tuple(claims))
+            self.tasks[task_id] = replace(self._task(task_id), claims=tuple(claims))
 
     def on_event(self, event: Event) -> None:
-        """Write a task's change of state; messages and progress within a state are not worth a request."""
+        """Write a task's change of state; waits, and what happens within a state, are not worth a request."""
+        if event.state is TaskState.PENDING:
+            return
         with self._lock:
-            before = self.tasks.get(event.task_id, TaskEntry(event.task_id, TaskState.PENDING))
-            after = _after(before, event)
-            self.tasks[event.task_id] = after
-        if after.state is not before.state:
-            self._write({f"task.{task_slug(event.task_id)}.json": _dump(asdict(after))})
+            before = self._task(event.task_id)
+            self.tasks[event.task_id] = now = after(before, event)
+        if now.state is not before.state:
+            self._write({_key(now.id): _dump(_content(now))})
+
+    def _task(self, task_id: str) -> TaskStatus:
+        return self.tasks.get(task_id, TaskStatus(task_id))
 
     def forget(self, task_ids: list[str]) -> None:
         """Drop what is known of tasks that run again from the start."""
         for task_id in task_ids:
             self.tasks.pop(task_id, None)
-        self._write({f"task.{task_slug(task_id)}.json": None for task_id in task_ids})
+        self._write({_key(task_id): None for task_id in task_ids})
 
     def _write(self, data: Mapping[str, str | None]) -> None:
         if not data:
@@ -213,32 +204,37 @@ def _read(cluster: Cluster, run_id: str, found: Mapping[str, Any]) -> RunObject:
     values = json.loads(data["run.json"])
     values |= {"state": TaskState(values["state"]), "skip": tuple(values["skip"])}
     values["extras"] = tuple((kind, name) for kind, name in values["extras"])
-    entries = [_entry(json.loads(text)) for key, text in data.items() if key.startswith("task.")]
-    return RunObject(cluster, found["metadata"]["uid"], RunRecord(**values), {one.id: one for one in entries})
+    tasks = [_read_task(json.loads(text)) for key, text in data.items() if key.startswith("task.")]
+    return RunObject(cluster, found["metadata"]["uid"], RunRecord(**values), {one.id: one for one in tasks})
 
 
-def _entry(values: dict[str, Any]) -> TaskEntry:
-    outputs = values.pop("outputs")
-    if outputs is not None:
-        artifacts = {name: [Artifact(**one) for one in many] for name, many in outputs["artifacts"].items()}
-        values["outputs"] = Outputs(outputs["parameters"], artifacts)
-    return TaskEntry(**{**values, "state": TaskState(values["state"]), "claims": tuple(values["claims"])})
+def _key(task_id: str) -> str:
+    return f"task.{task_slug(task_id)}.json"
 
 
-def _after(before: TaskEntry, event: Event) -> TaskEntry:
-    if event.state is TaskState.PENDING or event.state is before.state:
-        return before  # also: taken over by a process that was started again
-    message = event.message[:_LONGEST_MESSAGE]
-    if event.state is TaskState.RUNNING:
-        started = before.started if before.state is TaskState.RETRYING else timestamp(event.time)
-        return replace(before, state=event.state, started=started, ended="", message=message, outputs=None)
-    ended = timestamp(event.time) if event.state in _ENDED else ""
-    return replace(before, state=event.state, ended=ended, message=message, outputs=event.outputs)
+def _content(task: TaskStatus) -> dict[str, Any]:
+    """A task as the object holds it."""
+    return {
+        "id": task.id,
+        "state": task.state,
+        "started": timestamp(task.started),
+        "ended": timestamp(task.ended),
+        "message": task.message[:_LONGEST_MESSAGE],
+        "claims": task.claims,
+        "outputs": task.outputs and asdict(task.outputs),
+    }
 
 
-def timestamp(seconds: float) -> str:
-    """Seconds since the epoch as UTC, RFC 3339."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+def _read_task(content: Mapping[str, Any]) -> TaskStatus:
+    return TaskStatus(
+        content["id"],
+        TaskState(content["state"]),
+        started=seconds_since_epoch(content["started"]),
+        ended=seconds_since_epoch(content["ended"]),
+        message=content["message"],
+        claims=tuple(content["claims"]),
+        outputs=outputs_from(content["outputs"]) if content["outputs"] else None,
+    )
 
 
 def _dump(values: Any) -> str:

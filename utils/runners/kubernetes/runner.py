@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from utils.cluster import Cluster, ConflictError, create_or_attach, delete, differences, get, list_objects, wait_gone
 from utils.errors import PipelineError, TaskFailed
-from utils.ir.model import Component, Event, Outputs, Pipeline, RunIds, Task
-from utils.ir.runner import STOPPED, Runner
+from utils.ir.model import STOPPED, Component, Event, Outputs, Pipeline, RunIds, Task
+from utils.ir.runner import Runner
 from utils.runners.kubernetes.follow import Following, ResultLost, Stopped
 from utils.runners.kubernetes.manifests import (
     ATTEMPT_LABEL,

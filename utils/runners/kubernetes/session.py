@@ -12,7 +12,7 @@ from typing import Any
 from utils.cluster import Cluster, ForbiddenError, connect, create_or_attach, delete, get
 from utils.errors import IlabError, UsageError
 from utils.ir.check import check
-from utils.ir.model import Event, Outputs, Pipeline, RunIds, RunResult, TaskState
+from utils.ir.model import EARLIER, Event, Outputs, Pipeline, RunIds, RunResult, TaskState
 from utils.ir.schedule import is_exit_task
 from utils.ir.walk import Walker
 from utils.names import HASH_LABEL, RUN_LABEL, run_object_name
@@ -20,10 +20,11 @@ from utils.runners.interrupt import interruptible
 from utils.runners.journal import Journal
 from utils.runners.kubernetes.dry_run import planned_manifests
 from utils.runners.kubernetes.manifests import PodSettings, fingerprint
-from utils.runners.kubernetes.run_object import RunObject, RunRecord, TakenOver, find_object, open_run, timestamp
+from utils.runners.kubernetes.run_object import RunObject, RunRecord, TakenOver, find_object, open_run
 from utils.runners.kubernetes.runner import KubernetesRunner
 from utils.runners.kubernetes.tidy import tidy_up
 from utils.runners.run_folder import Place, RunFolder, check_run_id, create_run, new_run_id
+from utils.runners.timestamps import timestamp
 
 Manifest = dict[str, Any]
 Make = Callable[[Mapping[str, Any]], list[Manifest]]
@@ -369,7 +370,7 @@ def _folder(pipeline: Pipeline, run: RunObject, settings: ClusterSettings, clust
 def _told_again(run: RunObject, folder: RunFolder, on_event: Callable[[Event], None]) -> ClusterResult:
     """A run that has ended, told as if it had ended now."""
     for entry in sorted(run.tasks.values(), key=lambda one: one.ended):
-        message = "finished earlier" if entry.state is TaskState.SUCCEEDED else entry.message
+        message = EARLIER if entry.state is TaskState.SUCCEEDED else entry.message
         on_event(Event(time.time(), entry.id, entry.state, message, outputs=entry.outputs))
     return ClusterResult(
         run.record.state, run.record.error, Outputs(), folder, True, run.finished, *_lost_and_kept(run)

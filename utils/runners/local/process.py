@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from utils.errors import TaskFailed
+from utils.ir.model import Progress
 from utils.runners.local import keeper
-from utils.runners.output import Output, Progress
+from utils.runners.output import Output
 
 
 class TaskProcess:

@@ -15,7 +15,7 @@ from typing import Self
 from utils.cpu import PROGRAMS
 from utils.errors import TaskFailed
 from utils.ir.command import executor_input, read_outputs, resolve_command
-from utils.ir.model import Event, Outputs, Pipeline, RunIds, Task, TaskState
+from utils.ir.model import Event, Outputs, Pipeline, Progress, RunIds, Task, TaskState
 from utils.ir.runner import Runner
 from utils.names import CLAIMS_DIR, CPU_PROGRAMS
 from utils.runners.journal import Journal
@@ -23,7 +23,7 @@ from utils.runners.local import keeper
 from utils.runners.local.interpreter import check_interpreter, python3_folder
 from utils.runners.local.process import Keeper, TaskProcess, exit_reason
 from utils.runners.local.volumes import SecretFiles, claim_folder, rewrite
-from utils.runners.output import Progress, failure_text
+from utils.runners.output import failure_text
 from utils.runners.run_folder import RunFolder, Settings
 
 # Volumes that live and die with the task.
