@@ -1,12 +1,13 @@
 """The overlay that a cluster's pods get."""
 
 import copy
+from typing import Any
 
 import pytest
 
 from utils.cluster.pod_overlay import merge_overlay
 
-POD = {
+POD: dict[str, Any] = {
     "metadata": {"labels": {"app": "ilab"}},
     "spec": {
         "containers": [

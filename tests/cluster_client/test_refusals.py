@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -34,7 +36,7 @@ from utils.cluster import (
     ],
 )
 def test_missing_right_is_told_with_verb_resource_namespace_and_role(
-    api: ApiServer, cluster: Cluster, verb: str, resource: str, call
+    api: ApiServer, cluster: Cluster, verb: str, resource: str, call: Callable[[Cluster], object]
 ) -> None:
     api.faults.append(Fault(verb, status=403, message=f'User "walker" cannot {verb} resource'))
     with pytest.raises(ForbiddenError) as caught:
@@ -83,7 +85,7 @@ def test_refusal_by_admission_is_not_taken_for_a_missing_right(api: ApiServer, c
 
 @pytest.mark.parametrize("make", [create, create_or_attach])
 def test_field_that_the_server_does_not_know_is_refused_and_the_overlay_named(
-    api: ApiServer, cluster: Cluster, make
+    api: ApiServer, cluster: Cluster, make: Callable[[Cluster, dict[str, Any]], object]
 ) -> None:
     fields = ("spec.template.spec.tolerationz", "spec.template.spec.containers[0].resource")
     unknown = ", ".join(f'unknown field "{field}"' for field in fields)

@@ -30,7 +30,8 @@ from utils.names import HASH_LABEL
 
 def test_objects_are_made_read_listed_changed_and_deleted(api: ApiServer, cluster: Cluster) -> None:
     create(cluster, job())
-    assert get(cluster, "Job", "train")["spec"] == job()["spec"]
+    found = get(cluster, "Job", "train")
+    assert found and found["spec"] == job()["spec"]
     assert [o["metadata"]["name"] for o in list_objects(cluster, "Job", f"{HASH_LABEL}=h1")] == ["train"]
     assert list_objects(cluster, "Job", f"{HASH_LABEL}=other") == []
     changed = patch(cluster, "Job", "train", {"spec": {"suspend": True, "template": None}})
@@ -254,7 +255,12 @@ class TestCreateOrAttach:
 
     def test_object_that_is_being_deleted_is_waited_for(self, api: ApiServer, cluster: Cluster, time: Time) -> None:
         api.put("jobs", "train", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
-        time.at_sleep = lambda: len(time.pauses) == 3 and api.remove("jobs", "train")
+
+        def deleted() -> None:
+            if len(time.pauses) == 3:
+                api.remove("jobs", "train")
+
+        time.at_sleep = deleted
         assert create_or_attach(cluster, job())[1]
 
     def test_object_that_never_goes_is_an_error(self, api: ApiServer, cluster: Cluster, time: Time) -> None:

@@ -60,7 +60,7 @@ class ApiServer:
         oldest: watches from an older version get 410.
     """
 
-    kinds = ("pods", "jobs", "configmaps", "secrets", "events")
+    kinds: tuple[str, ...] = ("pods", "jobs", "configmaps", "secrets", "events")
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Object]] = {kind: {} for kind in self.kinds}
@@ -238,10 +238,10 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
                 return None
             if verb == "watch" and resource in api.objects:
                 return self.stream((json.dumps(change) for change in api.watched(request)), fault)
-            status, answer = api.answer(request)
-            if resource == "pods/log" and status == 200:
+            code, answer = api.answer(request)
+            if resource == "pods/log" and code == 200:
                 return self.stream(api.log_lines(request), fault)
-            return self.send(status, json.dumps(answer), {})
+            return self.send(code, json.dumps(answer), {})
 
         def send(self, status: int, text: str, headers: dict[str, str]) -> None:
             self.send_response(status)
@@ -282,7 +282,7 @@ class Time:
     def __init__(self) -> None:
         self.now = 1000.0
         self.pauses: list[float] = []
-        self.at_sleep: Callable[[], None] = lambda: None
+        self.at_sleep: Callable[[], object] = lambda: None
 
     def clock(self) -> float:
         return self.now

@@ -33,18 +33,20 @@ def names(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_members_under_the_known_folders_are_unpacked_and_the_rest_is_named(tmp_path, capsys):  # trap 16
+def test_members_under_the_known_folders_are_unpacked_and_the_rest_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # trap 16
     target = unpack(tmp_path, targz({**MODEL, **TAXONOMY, "README.md": b"x", "notes/a": b"x"}))
     assert names(target) == {*MODEL, *TAXONOMY}
     assert "left out of the archive: README.md, notes" in capsys.readouterr().out
 
 
-def test_names_that_start_with_a_dot_are_taken(tmp_path):
+def test_names_that_start_with_a_dot_are_taken(tmp_path: Path) -> None:
     target = unpack(tmp_path, targz({f"./{name}": content for name, content in MODEL.items()}))
     assert names(target) == set(MODEL)
 
 
-def test_a_git_checkout_inside_the_taxonomy_is_kept(tmp_path):
+def test_a_git_checkout_inside_the_taxonomy_is_kept(tmp_path: Path) -> None:
     target = unpack(tmp_path, targz({**TAXONOMY, "taxonomy/.git/HEAD": b"ref: refs/heads/main\n"}))
     assert (target / "taxonomy/.git/HEAD").read_text() == "ref: refs/heads/main\n"
 
@@ -63,20 +65,24 @@ def test_a_git_checkout_inside_the_taxonomy_is_kept(tmp_path):
         (member("model/hard", tarfile.LNKTYPE, "/etc/passwd"), "model/hard"),
     ],
 )
-def test_archive_members_that_reach_outside_refuse_the_whole_archive(tmp_path, bad, told):  # trap 16
+def test_archive_members_that_reach_outside_refuse_the_whole_archive(
+    tmp_path: Path, bad: tarfile.TarInfo, told: str
+) -> None:  # trap 16
     with pytest.raises(SystemExit) as error:
         unpack(tmp_path, targz(MODEL, (bad,)))
     assert told in str(error.value) and "Traceback" not in str(error.value)
     assert not (tmp_path / "tree").exists() and not (tmp_path / "evil").exists()
 
 
-def test_more_members_than_allowed_refuse_the_archive(tmp_path):  # trap 16
+def test_more_members_than_allowed_refuse_the_archive(tmp_path: Path) -> None:  # trap 16
     with pytest.raises(SystemExit, match="more than 3 are not unpacked"):
         unpack(tmp_path, targz(MODEL), max_members=3)
     assert not (tmp_path / "tree").exists()
 
 
-def test_content_larger_than_the_disk_refuses_the_archive_before_it_fills_it(tmp_path, monkeypatch):  # trap 16
+def test_content_larger_than_the_disk_refuses_the_archive_before_it_fills_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # trap 16
     bomb = targz({**MODEL, "model/big": b"\0" * (8 << 20)})
     assert len(bomb) < 100_000
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 20, 3 << 20, 7 << 20))
@@ -86,7 +92,7 @@ def test_content_larger_than_the_disk_refuses_the_archive_before_it_fills_it(tmp
 
 
 @pytest.mark.parametrize("keep", [0, 1, 20, 400, -1, -9])
-def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path, keep):
+def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path: Path, keep: int) -> None:
     whole = targz({**MODEL, "model/more": bytes(range(256)) * 40})
     with pytest.raises(SystemExit) as error:
         unpack(tmp_path, whole[:keep])
@@ -94,7 +100,7 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path, keep):
     assert not (tmp_path / "tree").exists()
 
 
-def test_an_archive_cut_between_two_members_is_refused(tmp_path):
+def test_an_archive_cut_between_two_members_is_refused(tmp_path: Path) -> None:
     """The tar inside ends early, its gzip shell is cut with it: a plain reader takes that for the end."""
     packer = gzip.decompress(targz(MODEL))
     cut = gzip.compress(packer[: 512 * 4])[:-8]
@@ -102,7 +108,7 @@ def test_an_archive_cut_between_two_members_is_refused(tmp_path):
         unpack(tmp_path, cut)
 
 
-def test_a_damaged_archive_is_refused_by_its_checksum(tmp_path):
+def test_a_damaged_archive_is_refused_by_its_checksum(tmp_path: Path) -> None:
     whole = bytearray(targz(MODEL))
     whole[-6] ^= 1
     with pytest.raises(SystemExit, match="CRC check failed"):
@@ -115,13 +121,13 @@ def test_a_damaged_archive_is_refused_by_its_checksum(tmp_path):
     [b"<html>not found</html>", b"PK\x03\x04zip", gzip.compress(b"no tar in here")],
     ids=["html", "zip", "gzip of text"],
 )
-def test_a_file_that_is_no_gzip_tar_is_refused(tmp_path, content):
+def test_a_file_that_is_no_gzip_tar_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(SystemExit) as error:
         unpack(tmp_path, content)
     assert "can't be unpacked" in str(error.value) and "next: pack it again" in str(error.value)
 
 
-def test_a_packed_archive_unpacks_to_what_was_packed(tmp_path):
+def test_a_packed_archive_unpacks_to_what_was_packed(tmp_path: Path) -> None:
     source = write_files(tmp_path / "source", {**MODEL, **TAXONOMY})
     packed = tmp_path / "packed.tar.gz"
     pack_archive(str(source / "model"), str(source / "taxonomy"), "", str(packed))
@@ -129,7 +135,7 @@ def test_a_packed_archive_unpacks_to_what_was_packed(tmp_path):
     assert list(tmp_path.glob("*.part")) == []
 
 
-def test_links_are_packed_as_what_they_point_to(tmp_path):
+def test_links_are_packed_as_what_they_point_to(tmp_path: Path) -> None:
     """A model in a hub's cache is a folder of links to blobs elsewhere."""
     source = write_files(tmp_path / "source", {**TAXONOMY, "blobs/abc": b"weights"})
     (source / "model").mkdir()
@@ -139,7 +145,7 @@ def test_links_are_packed_as_what_they_point_to(tmp_path):
     assert (unpack(tmp_path, packed.read_bytes()) / "model/model.safetensors").read_bytes() == b"weights"
 
 
-def test_too_little_space_is_told_with_both_numbers(tmp_path, monkeypatch):
+def test_too_little_space_is_told_with_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 30, 8 << 30, 2 << 30))
     require_space(str(tmp_path), 2 << 30, "the archive")
     with pytest.raises(SystemExit, match="3.0 GiB are needed in .*, 2.0 GiB are free"):

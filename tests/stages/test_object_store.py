@@ -8,10 +8,13 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.fakes.relay import Relay
+from tests.fakes.s3 import S3
+from tests.fakes.tls import make_certificate
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import object_store_settings
 from utils.stages.object_store import (
@@ -27,13 +30,13 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def key(request) -> str:
+def key(request: pytest.FixtureRequest) -> str:
     """A key of the test's own in the shared bucket."""
     return f"{request.node.name}/data.tar.gz"
 
 
 @pytest.fixture
-def relay(s3_server) -> Iterator[Relay]:
+def relay(s3_server: S3) -> Iterator[Relay]:
     relay = Relay(s3_server.endpoint)
     yield relay
     relay.close()
@@ -44,7 +47,7 @@ def content() -> bytes:
     return os.urandom(9 * MIB)
 
 
-def settings_of(s3_server, tmp_path: Path, **changes: str) -> dict:
+def settings_of(s3_server: S3, tmp_path: Path, **changes: str) -> dict:
     return object_store_settings(str(s3_server.secret(tmp_path / "secret", **changes)))
 
 
@@ -56,7 +59,7 @@ def download(settings: dict, key: str, path: Path, chunk: int = MIB) -> dict:
 # Checks of what was downloaded
 
 
-def test_the_sha256_object_beside_the_archive_is_what_counts(s3_server, tmp_path, key):
+def test_the_sha256_object_beside_the_archive_is_what_counts(s3_server: S3, tmp_path: Path, key: str) -> None:
     client, body = s3_server.client(), b"archive"
     client.put_object(Bucket="ilab", Key=key, Body=body)
     client.put_object(Bucket="ilab", Key=key + ".sha256", Body=f"{hashlib.sha256(body).hexdigest()}  data\n".encode())
@@ -65,32 +68,36 @@ def test_the_sha256_object_beside_the_archive_is_what_counts(s3_server, tmp_path
     assert (tmp_path / "got").read_bytes() == body
 
 
-def test_the_metadata_sha256_is_read_when_there_is_no_such_object(s3_server, tmp_path, key):
+def test_the_metadata_sha256_is_read_when_there_is_no_such_object(s3_server: S3, tmp_path: Path, key: str) -> None:
     digest = hashlib.sha256(b"archive").hexdigest()
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"archive", Metadata={"sha256": digest.upper()})
     assert download(settings_of(s3_server, tmp_path), key, tmp_path / "got")["check"] == "sha256"
 
 
-def test_without_a_sha256_the_etag_is_checked(s3_server, tmp_path, key):
+def test_without_a_sha256_the_etag_is_checked(s3_server: S3, tmp_path: Path, key: str) -> None:
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"archive")
     assert download(settings_of(s3_server, tmp_path), key, tmp_path / "got")["check"] == "etag"
 
 
-def test_content_with_another_sha256_is_refused_and_not_kept(s3_server, tmp_path, key):  # trap 12
+def test_content_with_another_sha256_is_refused_and_not_kept(
+    s3_server: S3, tmp_path: Path, key: str
+) -> None:  # trap 12
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"torn", Metadata={"sha256": "0" * 64})
     with pytest.raises(SystemExit, match="does not have the content it should have"):
         download(settings_of(s3_server, tmp_path), key, tmp_path / "got")
     assert [p.name for p in tmp_path.iterdir()] == ["secret"]
 
 
-def test_a_sha256_object_that_holds_something_else_is_an_error(s3_server, tmp_path, key):
+def test_a_sha256_object_that_holds_something_else_is_an_error(s3_server: S3, tmp_path: Path, key: str) -> None:
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"x")
     s3_server.client().put_object(Bucket="ilab", Key=key + ".sha256", Body=b"see attachment")
     with pytest.raises(SystemExit, match="its sha256 can't be read"):
         download(settings_of(s3_server, tmp_path), key, tmp_path / "got")
 
 
-def test_a_multipart_etag_is_no_md5_and_is_checked_by_the_parts(s3_server, tmp_path, key, content):
+def test_a_multipart_etag_is_no_md5_and_is_checked_by_the_parts(
+    s3_server: S3, tmp_path: Path, key: str, content: bytes
+) -> None:
     settings = settings_of(s3_server, tmp_path)
     (tmp_path / "file").write_bytes(content)
     client = s3_server.client()
@@ -121,7 +128,9 @@ def test_a_multipart_etag_is_no_md5_and_is_checked_by_the_parts(s3_server, tmp_p
         (hashlib.md5(b"content").hexdigest(), False, 8, ""),
     ],
 )
-def test_an_etag_is_believed_only_where_it_says_something(tmp_path, etag, opaque, size, expected):
+def test_an_etag_is_believed_only_where_it_says_something(
+    tmp_path: Path, etag: str, opaque: bool, size: int, expected: str
+) -> None:
     (tmp_path / "file").write_bytes(b"content")
     assert etag_check(str(tmp_path / "file"), {"etag": etag, "opaque_etag": opaque, "size": size}) == expected
 
@@ -129,7 +138,9 @@ def test_an_etag_is_believed_only_where_it_says_something(tmp_path, etag, opaque
 # Breaks
 
 
-def test_a_connection_that_breaks_is_taken_up_where_it_was(s3_server, relay, tmp_path, key, content, monkeypatch):
+def test_a_connection_that_breaks_is_taken_up_where_it_was(
+    s3_server: S3, relay: Relay, tmp_path: Path, key: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
     relay.cut_after = 4 * MIB
@@ -139,8 +150,14 @@ def test_a_connection_that_breaks_is_taken_up_where_it_was(s3_server, relay, tmp
 
 
 def test_a_download_that_broke_off_goes_on_in_the_next_run(
-    s3_server, relay, tmp_path, key, content, monkeypatch, capsys
-):
+    s3_server: S3,
+    relay: Relay,
+    tmp_path: Path,
+    key: str,
+    content: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
     settings = settings_of(s3_server, tmp_path, endpoint=relay.endpoint)
@@ -159,7 +176,9 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
     assert "are here from an earlier try" in capsys.readouterr().out
 
 
-def test_a_torn_file_from_an_earlier_run_is_repaired(s3_server, tmp_path, key, content):  # trap 12
+def test_a_torn_file_from_an_earlier_run_is_repaired(
+    s3_server: S3, tmp_path: Path, key: str, content: bytes
+) -> None:  # trap 12
     """An earlier system took a file that was there for the whole archive."""
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
     settings = settings_of(s3_server, tmp_path)
@@ -168,7 +187,7 @@ def test_a_torn_file_from_an_earlier_run_is_repaired(s3_server, tmp_path, key, c
     assert (tmp_path / "got").read_bytes() == content
 
 
-def test_an_object_that_changed_since_is_fetched_anew(s3_server, tmp_path, key, content):
+def test_an_object_that_changed_since_is_fetched_anew(s3_server: S3, tmp_path: Path, key: str, content: bytes) -> None:
     client, settings = s3_server.client(), settings_of(s3_server, tmp_path)
     client.put_object(Bucket="ilab", Key=key, Body=b"old" * MIB)
     stat = object_stat(settings, s3_client(settings, ""), key)
@@ -191,7 +210,9 @@ def test_an_object_that_changed_since_is_fetched_anew(s3_server, tmp_path, key, 
         ({"endpoint": "http://127.0.0.1:1"}, ["EndpointConnectionError", "check endpoint"]),
     ],
 )
-def test_every_wrong_setting_is_told_by_its_name(s3_server, tmp_path, monkeypatch, changes, told):
+def test_every_wrong_setting_is_told_by_its_name(
+    s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], told: str
+) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     settings = settings_of(s3_server, tmp_path, **changes)
     with pytest.raises(SystemExit) as error:
@@ -202,24 +223,30 @@ def test_every_wrong_setting_is_told_by_its_name(s3_server, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("value", ["maybe", "on", "enabled", "1"])
-def test_an_unknown_verify_tls_is_an_error_and_never_turns_verification_off(s3_server, tmp_path, value):  # trap 14
+def test_an_unknown_verify_tls_is_an_error_and_never_turns_verification_off(
+    s3_server: S3, tmp_path: Path, value: str
+) -> None:  # trap 14
     with pytest.raises(SystemExit, match="it must be true or false"):
         settings_of(s3_server, tmp_path, verify_tls=value)
 
 
 @pytest.mark.parametrize(("value", "verify"), [("", True), ("true", True), ("True", True), ("false", False)])
-def test_verify_tls_is_strict_and_blank_means_on(s3_server, tmp_path, value, verify):  # trap 14
+def test_verify_tls_is_strict_and_blank_means_on(
+    s3_server: S3, tmp_path: Path, value: str, verify: bool
+) -> None:  # trap 14
     assert settings_of(s3_server, tmp_path, verify_tls=value)["verify_tls"] is verify
 
 
-def test_blank_endpoint_and_region_mean_amazon_s3(s3_server, tmp_path, monkeypatch):  # trap 14
+def test_blank_endpoint_and_region_mean_amazon_s3(
+    s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # trap 14
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     client = s3_client(settings_of(s3_server, tmp_path, endpoint=" ", region="\n"), "")
     assert client.meta.endpoint_url == "https://s3.amazonaws.com"
 
 
-def test_a_custom_endpoint_gets_no_checksums_it_may_refuse_and_path_style(s3_server, tmp_path):
+def test_a_custom_endpoint_gets_no_checksums_it_may_refuse_and_path_style(s3_server: S3, tmp_path: Path) -> None:
     config = s3_client(settings_of(s3_server, tmp_path), "").meta.config
     assert config.request_checksum_calculation == "when_required"
     assert config.response_checksum_validation == "when_required"
@@ -227,10 +254,8 @@ def test_a_custom_endpoint_gets_no_checksums_it_may_refuse_and_path_style(s3_ser
 
 
 @pytest.fixture(scope="session")
-def tls_server(tmp_path_factory, s3_server) -> Iterator[tuple[str, Path]]:
+def tls_server(tmp_path_factory: pytest.TempPathFactory, s3_server: S3) -> Iterator[tuple[str, Path]]:
     """An HTTPS server with a certificate of an authority nobody knows; its address and that authority's file."""
-    from tests.fakes.tls import make_certificate
-
     folder = tmp_path_factory.mktemp("tls")
     ca, chain = make_certificate(folder)
 
@@ -257,21 +282,27 @@ def tls_server(tmp_path_factory, s3_server) -> Iterator[tuple[str, Path]]:
     server.server_close()
 
 
-def test_tls_that_cannot_be_verified_is_refused_and_the_remedy_told(s3_server, tls_server, tmp_path, monkeypatch):
+def test_tls_that_cannot_be_verified_is_refused_and_the_remedy_told(
+    s3_server: S3, tls_server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     settings = settings_of(s3_server, tmp_path, endpoint=tls_server[0])
     with pytest.raises(SystemExit, match="SSLError(.|\n)*TLS can't be verified(.|\n)*k8s_ca_configmap"):
         object_stat(settings, s3_client(settings, ""), "data.tar.gz")
 
 
-def test_a_private_authority_is_trusted_when_its_certificate_is_given(s3_server, tls_server, tmp_path):
+def test_a_private_authority_is_trusted_when_its_certificate_is_given(
+    s3_server: S3, tls_server: tuple[str, Path], tmp_path: Path
+) -> None:
     settings = settings_of(s3_server, tmp_path, endpoint=tls_server[0])
     client = s3_client(settings, ca_bundle(str(tls_server[1])))
     assert object_stat(settings, client, "data.tar.gz")["size"] == 5
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_verify_tls_false_talks_to_a_server_nobody_vouches_for(s3_server, tls_server, tmp_path):
+def test_verify_tls_false_talks_to_a_server_nobody_vouches_for(
+    s3_server: S3, tls_server: tuple[str, Path], tmp_path: Path
+) -> None:
     settings = settings_of(s3_server, tmp_path, endpoint=tls_server[0], verify_tls="false")
     assert object_stat(settings, s3_client(settings, ""), "data.tar.gz")["size"] == 5
 
@@ -279,7 +310,9 @@ def test_verify_tls_false_talks_to_a_server_nobody_vouches_for(s3_server, tls_se
 # Uploads
 
 
-def test_a_file_is_uploaded_with_its_sha256_beside_it(s3_server, tmp_path, key, capsys):
+def test_a_file_is_uploaded_with_its_sha256_beside_it(
+    s3_server: S3, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings, body = settings_of(s3_server, tmp_path), os.urandom(40 * MIB)
     (tmp_path / "data.tar.gz").write_bytes(body)
     digest = hashlib.sha256(body).hexdigest()
@@ -291,7 +324,7 @@ def test_a_file_is_uploaded_with_its_sha256_beside_it(s3_server, tmp_path, key, 
     assert f"progress: 40/40 MiB to {key}" in capsys.readouterr().out
 
 
-def test_our_own_multipart_upload_has_an_etag_we_can_check(s3_server, tmp_path, key):
+def test_our_own_multipart_upload_has_an_etag_we_can_check(s3_server: S3, tmp_path: Path, key: str) -> None:
     settings = settings_of(s3_server, tmp_path)
     (tmp_path / "file").write_bytes(os.urandom(33 * MIB))
     upload_archive(settings, "", str(tmp_path / "file"), key)
@@ -299,10 +332,10 @@ def test_our_own_multipart_upload_has_an_etag_we_can_check(s3_server, tmp_path, 
     assert etag_check(str(tmp_path / "file"), stat) == "etag"
 
 
-def test_an_upload_whose_source_fails_leaves_nothing_in_the_store(s3_server, tmp_path, key):
+def test_an_upload_whose_source_fails_leaves_nothing_in_the_store(s3_server: S3, tmp_path: Path, key: str) -> None:
     settings = settings_of(s3_server, tmp_path)
 
-    def produce(sink) -> None:
+    def produce(sink: IO[bytes]) -> None:
         sink.write(b"x" * (33 * MIB))
         raise OSError("disk gone")
 
@@ -313,7 +346,7 @@ def test_an_upload_whose_source_fails_leaves_nothing_in_the_store(s3_server, tmp
     assert "Uploads" not in client.list_multipart_uploads(Bucket="ilab", Prefix=key)
 
 
-def test_an_object_of_the_same_name_is_not_overwritten(s3_server, tmp_path, key):
+def test_an_object_of_the_same_name_is_not_overwritten(s3_server: S3, tmp_path: Path, key: str) -> None:
     settings = settings_of(s3_server, tmp_path)
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"first")
     with pytest.raises(SystemExit, match="PreconditionFailed"):

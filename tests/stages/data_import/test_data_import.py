@@ -19,6 +19,7 @@ from kfp import dsl
 
 from components.data_import import data_import
 from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
+from tests.fakes.s3 import S3
 from tests.fakes.tls import make_certificate
 from utils.stages.data_import.git import clone_taxonomy
 
@@ -28,7 +29,7 @@ PLACES = {name.replace("data/", "sdg/", 1) for name in {**MODEL, **TAXONOMY, **D
 class Import:
     """One run of the stage: its volume, its Secrets, and the archive in the store."""
 
-    def __init__(self, s3_server: Any, folder: Path, key: str) -> None:
+    def __init__(self, s3_server: S3, folder: Path, key: str) -> None:
         self.s3, self.key = s3_server, key
         self.data = folder / "data"
         self.data.mkdir()
@@ -72,11 +73,11 @@ class Import:
 
 
 @pytest.fixture
-def stage(s3_server, tmp_path, request) -> Import:
+def stage(s3_server: S3, tmp_path: Path, request: pytest.FixtureRequest) -> Import:
     return Import(s3_server, tmp_path, f"{request.node.name}/data.tar.gz")
 
 
-def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_volume(stage):  # trap 15
+def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_volume(stage: Import) -> None:  # trap 15
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
     marker = stage.run()
     assert stage.files() == PLACES
@@ -86,7 +87,9 @@ def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_vol
     assert stage.metrics.metadata == {"imported_archive_bytes": result["size"], "imported_samples_given": 1.0}
 
 
-def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(stage, capsys):  # trap 12
+def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(
+    stage: Import, capsys: pytest.CaptureFixture[str]
+) -> None:  # trap 12
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
     stage.run()
     (stage.data / "model" / "tokenizer.json").write_text("mark")
@@ -104,7 +107,7 @@ def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or
     assert not (stage.data / "sdg").exists(), "data that the new archive does not have must not stay"
 
 
-def test_a_forced_import_that_fails_does_not_pass_for_finished(stage):
+def test_a_forced_import_that_fails_does_not_pass_for_finished(stage: Import) -> None:
     stage.upload(targz({**MODEL, **TAXONOMY}))
     stage.run()
     stage.upload(b"not a gzip")
@@ -116,7 +119,7 @@ def test_a_forced_import_that_fails_does_not_pass_for_finished(stage):
 # Bad archives
 
 
-def test_every_missing_piece_is_named(stage):
+def test_every_missing_piece_is_named(stage: Import) -> None:
     stage.upload(targz({"taxonomy/README.md": b"x", "data/other.jsonl": b""}))
     text = stage.fails()
     for piece in (
@@ -152,13 +155,17 @@ def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
         (targz({**MODEL, **TAXONOMY}, (special("model/null", tarfile.CHRTYPE),)), "it is a device"),
     ],
 )
-def test_a_bad_archive_is_refused_with_one_message_and_nothing_half_written(stage, content, told):
+def test_a_bad_archive_is_refused_with_one_message_and_nothing_half_written(
+    stage: Import, content: bytes, told: str
+) -> None:
     stage.upload(content)
     assert told in stage.fails()
     assert list(stage.data.iterdir()) == []
 
 
-def test_an_archive_too_large_for_the_disk_is_refused_before_its_download(stage, monkeypatch):
+def test_an_archive_too_large_for_the_disk_is_refused_before_its_download(
+    stage: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage.upload(targz({**MODEL, **TAXONOMY, "model/big": os.urandom(1 << 20)}))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 20, 0, 1 << 20))
@@ -167,7 +174,9 @@ def test_an_archive_too_large_for_the_disk_is_refused_before_its_download(stage,
     assert stage.files() == set()
 
 
-def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(stage, monkeypatch):  # trap 22
+def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(
+    stage: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:  # trap 22
     stage.upload(targz({**MODEL, **TAXONOMY}))
     stage.run()
     usage = namedtuple("usage", "total used free")
@@ -188,7 +197,9 @@ def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(s
         ({"access_key": "", "bucket": ""}, "lacks: bucket; access_key"),
     ],
 )
-def test_a_wrong_object_store_secret_is_told_by_the_key_to_correct(stage, tmp_path, changes, told):
+def test_a_wrong_object_store_secret_is_told_by_the_key_to_correct(
+    stage: Import, tmp_path: Path, changes: dict[str, str], told: str
+) -> None:
     stage.upload(targz({**MODEL, **TAXONOMY}))
     stage.s3.secret(tmp_path / "object-store", **{"data_key": stage.key, **changes})
     assert told in stage.fails()
@@ -197,7 +208,9 @@ def test_a_wrong_object_store_secret_is_told_by_the_key_to_correct(stage, tmp_pa
 # Model and taxonomy from elsewhere
 
 
-def test_with_a_local_model_and_taxonomy_no_archive_and_no_object_store_is_needed(stage, tmp_path):
+def test_with_a_local_model_and_taxonomy_no_archive_and_no_object_store_is_needed(
+    stage: Import, tmp_path: Path
+) -> None:
     source = write_files(tmp_path / "source", {**MODEL, **TAXONOMY})
     marker = stage.run(
         base_model=str(source / "model"), taxonomy_url=str(source / "taxonomy"), object_store_secret_dir="/nowhere"
@@ -207,7 +220,7 @@ def test_with_a_local_model_and_taxonomy_no_archive_and_no_object_store_is_neede
     assert marker["result"]["data_generated_elsewhere"] is False
 
 
-def test_a_base_model_from_a_prefix_replaces_the_archive_s(stage, s3_server):
+def test_a_base_model_from_a_prefix_replaces_the_archive_s(stage: Import, s3_server: S3) -> None:
     client = s3_server.client()
     for name, content in {**MODEL, "model/sub/extra.json": b"1"}.items():
         client.put_object(Bucket="ilab", Key=f"models/base/{name.removeprefix('model/')}", Body=content)
@@ -229,7 +242,7 @@ def test_a_base_model_from_a_prefix_replaces_the_archive_s(stage, s3_server):
         ("/no/such/folder", "s3://bucket/prefix"),
     ],
 )
-def test_a_base_model_that_cannot_be_had_is_told(stage, base_model, told):
+def test_a_base_model_that_cannot_be_had_is_told(stage: Import, base_model: str, told: str) -> None:
     stage.upload(targz({**MODEL, **TAXONOMY}))
     assert told in stage.fails(base_model=base_model)
 
@@ -277,7 +290,7 @@ class GitHandler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def git_server(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A taxonomy repository over https with a password; its URL, and the file of its certificate authority."""
     folder = tmp_path_factory.mktemp("git")
     ca, chain = make_certificate(folder)
@@ -297,8 +310,8 @@ def git_server(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 
 
 def test_a_skills_only_taxonomy_comes_over_https_with_the_secret_s_password_and_a_private_ca(
-    stage, git_server, tmp_path, capfd
-):
+    stage: Import, git_server: tuple[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     secret = write_files(tmp_path / "repo-secret", {"username": b"me", "password": b"TOKEN-CANARY"})
     source = write_files(tmp_path / "source", MODEL)
     marker = stage.run(
@@ -316,7 +329,9 @@ def test_a_skills_only_taxonomy_comes_over_https_with_the_secret_s_password_and_
     assert b"TOKEN-CANARY" not in everything
 
 
-def test_a_wrong_password_and_an_unknown_authority_end_with_git_s_words_and_no_prompt(git_server, tmp_path):
+def test_a_wrong_password_and_an_unknown_authority_end_with_git_s_words_and_no_prompt(
+    git_server: tuple[str, Path], tmp_path: Path
+) -> None:
     secret = write_files(tmp_path / "secret", {"username": b"me", "password": b"WRONG-CANARY"})
     url, ca = git_server
     with pytest.raises(SystemExit) as error:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,11 @@ def commit(repo: Path, text: str) -> str:
     return git(repo, "rev-parse", "HEAD")
 
 
+Repo = tuple[Path, dict[str, str]]
+
+
 @pytest.fixture(scope="module")
-def repo(tmp_path_factory):
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """A repository with a default branch, a branch with a quote in its name, a tag and a pull request."""
     repo = tmp_path_factory.mktemp("repo")
     git(repo, "init", "-b", "main")
@@ -64,8 +68,8 @@ def repo(tmp_path_factory):
     ],
 )
 def test_branch_tag_pull_request_and_commit_are_checked_out_and_the_commit_is_recorded(
-    tmp_path, repo, choice, expected
-):
+    tmp_path: Path, repo: Repo, choice: dict[str, Any], expected: str
+) -> None:
     folder, commits = repo
     if "commit" in choice:
         choice = {"commit": commits[choice["commit"]][:12]}
@@ -75,7 +79,7 @@ def test_branch_tag_pull_request_and_commit_are_checked_out_and_the_commit_is_re
     assert (target / "knowledge/qna.yaml").read_text() == expected
 
 
-def test_a_plain_folder_is_copied(tmp_path):
+def test_a_plain_folder_is_copied(tmp_path: Path) -> None:
     source = tmp_path / "plain"
     (source / "knowledge").mkdir(parents=True)
     assert clone_taxonomy(str(source), "", 0, "", "", "", str(tmp_path / "taxonomy")) == ""
@@ -83,7 +87,9 @@ def test_a_plain_folder_is_copied(tmp_path):
 
 
 @pytest.mark.parametrize("choice", [{"branch": "nowhere"}, {"pr": 8}, {"commit": "0123456789"}])
-def test_what_the_repository_does_not_have_ends_with_git_s_own_words(tmp_path, repo, choice):
+def test_what_the_repository_does_not_have_ends_with_git_s_own_words(
+    tmp_path: Path, repo: Repo, choice: dict[str, Any]
+) -> None:
     with pytest.raises(SystemExit) as error:
         clone_taxonomy(**{"url": str(repo[0]), **NO_CHOICE, **choice}, secret_dir="", ca="", target=str(tmp_path / "t"))
     what, cause, remedy = str(error.value).splitlines()
@@ -99,7 +105,7 @@ def test_what_the_repository_does_not_have_ends_with_git_s_own_words(tmp_path, r
         {"branch": "main", "pr": 3, "commit": "abcdef0"},
     ],
 )
-def test_branch_pull_request_and_commit_are_mutually_exclusive(choice):
+def test_branch_pull_request_and_commit_are_mutually_exclusive(choice: dict[str, Any]) -> None:
     with pytest.raises(SystemExit, match="only one of them can be"):
         check_taxonomy_source("https://example.com/taxonomy.git", **{**NO_CHOICE, **choice})
 
@@ -116,7 +122,7 @@ def test_branch_pull_request_and_commit_are_mutually_exclusive(choice):
         "",
     ],
 )
-def test_https_ssh_and_absolute_paths_are_accepted(url):
+def test_https_ssh_and_absolute_paths_are_accepted(url: str) -> None:
     check_taxonomy_source(url, "", 0, "")
 
 
@@ -136,18 +142,18 @@ def test_https_ssh_and_absolute_paths_are_accepted(url):
         ("", {"branch": "main"}),
     ],
 )
-def test_other_addresses_and_options_in_disguise_are_refused(url, choice):
+def test_other_addresses_and_options_in_disguise_are_refused(url: str, choice: dict[str, Any]) -> None:
     with pytest.raises(SystemExit, match="the taxonomy repository can't be used"):
         check_taxonomy_source(url, **{**NO_CHOICE, **choice})
 
 
-def test_a_token_in_the_url_is_refused_and_not_repeated():
+def test_a_token_in_the_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(SystemExit) as error:
         check_taxonomy_source("https://me:hunter2@example.com/t.git", "", 0, "")
     assert "hunter2" not in str(error.value) and "sdg_repo_secret" in str(error.value)
 
 
-def test_a_branch_name_never_runs_code(tmp_path, repo):  # trap 17
+def test_a_branch_name_never_runs_code(tmp_path: Path, repo: Repo) -> None:  # trap 17
     mark = tmp_path / "mark"
     for name in (f"$(touch {mark})", f"'; touch {mark}; '", f"`touch {mark}`"):
         with pytest.raises(SystemExit):
@@ -172,18 +178,22 @@ def secret(folder: Path, **values: str) -> str:
         ("git@example.com:t.git", {"known_hosts": "h"}, "ssh-privatekey"),
     ],
 )
-def test_a_secret_lacking_one_key_is_refused_at_once_by_the_key_s_name(tmp_path, url, values, lacks):
+def test_a_secret_lacking_one_key_is_refused_at_once_by_the_key_s_name(
+    tmp_path: Path, url: str, values: dict[str, str], lacks: str
+) -> None:
     with pytest.raises(SystemExit, match=f"lacks: {lacks}"):
         git_credentials(url, secret(tmp_path / "secret", **values), str(tmp_path))
 
 
-def test_an_optional_secret_that_does_not_exist_means_no_credentials(tmp_path):
+def test_an_optional_secret_that_does_not_exist_means_no_credentials(tmp_path: Path) -> None:
     """Kubernetes mounts an empty folder for it, with its own ..data inside."""
     options, environment = git_credentials("https://example.com/t.git", secret(tmp_path / "empty"), str(tmp_path))
     assert options == [] and environment["GIT_TERMINAL_PROMPT"] == "0"
 
 
-def test_ssh_urls_work_with_the_secret_s_key_and_known_hosts_and_leave_no_key_behind(tmp_path, repo, monkeypatch):
+def test_ssh_urls_work_with_the_secret_s_key_and_known_hosts_and_leave_no_key_behind(
+    tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The program `ssh` is a stand-in that notes how it was called and serves the repository from this disk."""
     bin_dir, log = tmp_path / "bin", tmp_path / "ssh.log"
     bin_dir.mkdir()
@@ -206,7 +216,7 @@ def test_ssh_urls_work_with_the_secret_s_key_and_known_hosts_and_leave_no_key_be
     assert not key.exists() and not key.parent.exists()
 
 
-def test_the_ssh_key_is_removed_after_a_failure_too(tmp_path, monkeypatch):
+def test_the_ssh_key_is_removed_after_a_failure_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)
     (tmp_path / "tmp").mkdir()
@@ -217,13 +227,13 @@ def test_the_ssh_key_is_removed_after_a_failure_too(tmp_path, monkeypatch):
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_git_that_is_not_installed_is_named(tmp_path, monkeypatch):
+def test_git_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="git is not installed"):
         clone_taxonomy("https://example.com/t.git", "", 0, "", "", "", str(tmp_path / "t"))
 
 
-def test_the_key_copied_for_ssh_is_readable_by_its_owner_alone(tmp_path):
+def test_the_key_copied_for_ssh_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     folder = secret(tmp_path / "secret", ssh_privatekey="k", known_hosts="h")
     git_credentials("git@example.com:t.git", folder, str(tmp_path))
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600

@@ -1,5 +1,6 @@
 """Which pieces a run needs, and that nothing from outside chooses where files are written."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from utils.stages.data_import.tree import fetch_model, missing_pieces, torn_weig
 WHOLE = {**MODEL, **TAXONOMY, **DATA}
 
 
-def test_a_whole_tree_lacks_nothing(tmp_path):
+def test_a_whole_tree_lacks_nothing(tmp_path: Path) -> None:
     assert missing_pieces(str(write_files(tmp_path / "[a]", WHOLE)), ["model", "taxonomy", "data"]) == []
 
 
@@ -29,12 +30,12 @@ def test_a_whole_tree_lacks_nothing(tmp_path):
         ("data/knowledge_train_msgs_1.jsonl", "data/knowledge_train_*.jsonl"),
     ],
 )
-def test_each_piece_that_is_missing_is_named(tmp_path, gone, missing):
+def test_each_piece_that_is_missing_is_named(tmp_path: Path, gone: str, missing: list[str]) -> None:
     files = {name: content for name, content in WHOLE.items() if not name.startswith(gone)}
     assert missing_pieces(str(write_files(tmp_path, files)), ["model", "taxonomy", "data"]) == [missing]
 
 
-def test_foundational_skills_stand_for_compositional_skills(tmp_path):
+def test_foundational_skills_stand_for_compositional_skills(tmp_path: Path) -> None:
     write_files(tmp_path, {**DATA, "taxonomy/knowledge/a": b"", "taxonomy/foundational_skills/a": b""})
     assert missing_pieces(str(tmp_path), ["taxonomy", "data"]) == []
 
@@ -48,7 +49,7 @@ def test_foundational_skills_stand_for_compositional_skills(tmp_path):
         ("knowledge/a/attribution.txt", ["taxonomy/knowledge/**/qna.yaml or "]),
     ],
 )
-def test_a_taxonomy_that_data_are_generated_from_has_a_leaf(tmp_path, leaf, missing):
+def test_a_taxonomy_that_data_are_generated_from_has_a_leaf(tmp_path: Path, leaf: str, missing: list[str]) -> None:
     folders = {"taxonomy/knowledge/.keep": b"", "taxonomy/compositional_skills/.keep": b""}
     write_files(tmp_path, {**folders, f"taxonomy/{leaf}": b""})
     found = missing_pieces(str(tmp_path), ["taxonomy"])
@@ -68,7 +69,7 @@ def test_a_taxonomy_that_data_are_generated_from_has_a_leaf(tmp_path, leaf, miss
         (b"\x02" + bytes(7) + b"[]", ["not a whole safetensors file"]),
     ],
 )
-def test_weights_that_are_torn_are_found_before_a_gpu_is_used(tmp_path, content, told):
+def test_weights_that_are_torn_are_found_before_a_gpu_is_used(tmp_path: Path, content: bytes, told: str) -> None:
     write_files(tmp_path, {"model/model-1.safetensors": content})
     found = torn_weights(str(tmp_path))
     assert len(found) == len(told) and all(
@@ -76,7 +77,7 @@ def test_weights_that_are_torn_are_found_before_a_gpu_is_used(tmp_path, content,
     )
 
 
-def test_a_long_listing_is_read_to_its_end(tmp_path):
+def test_a_long_listing_is_read_to_its_end(tmp_path: Path) -> None:
     pages = {
         "": {"Contents": [{"Key": "models/a", "Size": 1}], "NextContinuationToken": "more"},
         "more": {"Contents": [{"Key": "models/../evil", "Size": 1}]},
@@ -87,7 +88,7 @@ def test_a_long_listing_is_read_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["models/../../evil", "models//etc/evil"])
-def test_a_key_that_leads_out_of_the_model_folder_is_refused(tmp_path, key):
+def test_a_key_that_leads_out_of_the_model_folder_is_refused(tmp_path: Path, key: str) -> None:
     """Amazon S3 takes such keys; the S3 server of the tests does not, so the listing is given here."""
     listing = {"Contents": [{"Key": key, "Size": 1}]}
     client = SimpleNamespace(list_objects_v2=lambda **arguments: listing)

@@ -33,7 +33,7 @@ def data_dir(tmp_path: Path) -> Path:
         raft = {**facts, "dataset": "document_knowledge_qa_raft_p0.4"}
         documents = f"Document:\nAnother text.\n\n\nDocument:\n{DOCUMENT}\n\n"
         knowledge.append(row(f"k{i}", f"{DOCUMENT}\n\n{question}", answer, True, **facts))
-        retrieval.append(row(f"r{i}", f"{documents}\n\n{question}", answer, **raft))
+        retrieval.append(row(f"r{i}", f"{documents}\n\n{question}", answer, False, **raft))
         retrieval.append(row(f"u{i}", f"{DOCUMENT}\n\n{question}", answer, True, **facts))
     knowledge.append(row("sum", f"{DOCUMENT}\n\nSummarise the text.", "Tides.", True, dataset="document_summary"))
     for i in range(5):

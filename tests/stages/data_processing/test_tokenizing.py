@@ -28,7 +28,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Callab
         for name in ("instructlab", "instructlab.training"):
             monkeypatch.setitem(sys.modules, name, ModuleType(name))
         config = SimpleNamespace(DataProcessArgs=lambda **given: SimpleNamespace(**given))
-        monkeypatch.setitem(sys.modules, "instructlab.training.config", config)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, "instructlab.training.config", config)
         process = SimpleNamespace(main=main)
         monkeypatch.setattr(sys.modules["instructlab.training"], "data_process", process, raising=False)
 

@@ -78,8 +78,10 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
     api = KubernetesApi()
     api.write_kubeconfig(tmp_path / "kubeconfig")
-    default = {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
-    default["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    default: dict[str, Any] = {
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
     api.add("storageclasses", "nfs", metadata=default, provisioner="nfs.csi.k8s.io")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
 

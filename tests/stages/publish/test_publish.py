@@ -18,6 +18,7 @@ from kfp import dsl
 
 from components.publish import publish
 from tests.archives import write_files
+from tests.fakes.s3 import S3
 
 CANDIDATE = "phase_2/hf_format/samples_20"
 SCORES = {
@@ -33,7 +34,7 @@ NAME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\."
 
 
 @pytest.fixture
-def volume(tmp_path) -> Path:
+def volume(tmp_path: Path) -> Path:
     """A volume after the evaluation, with a candidate among other checkpoints."""
     files = {f"scores/{name}.json": json.dumps(content).encode() for name, content in SCORES.items()}
     files |= {f"{CANDIDATE}/config.json": b"{}", f"{CANDIDATE}/model.safetensors": os.urandom(100_000)}
@@ -42,7 +43,7 @@ def volume(tmp_path) -> Path:
     return write_files(tmp_path / "volume", {**files, "done/final_eval.json": json.dumps(marker).encode()})
 
 
-def run(s3_server: Any, volume: Path, data_key: str, **arguments: Any) -> tuple[str, dict]:
+def run(s3_server: S3, volume: Path, data_key: str, **arguments: Any) -> tuple[str, dict]:
     """Run the stage; returns its key and its marker."""
     defaults = {
         "data_dir": str(volume),
@@ -60,11 +61,13 @@ def run(s3_server: Any, volume: Path, data_key: str, **arguments: Any) -> tuple[
     return key, json.loads((volume / "done" / "publish.json").read_text())
 
 
-def get(s3_server: Any, key: str) -> bytes:
+def get(s3_server: S3, key: str) -> bytes:
     return s3_server.client().get_object(Bucket=s3_server.bucket, Key=key)["Body"].read()
 
 
-def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_slashes(s3_server, volume):  # trap 15
+def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_slashes(
+    s3_server: S3, volume: Path
+) -> None:  # trap 15
     key, marker = run(s3_server, volume, "publish-1/b/data.tar.gz", require_improvement=True)
     folder, _, name = key.rpartition("/")
     assert folder == "publish-1/b" and name.endswith(".data.tar.gz")
@@ -88,14 +91,14 @@ def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_
     assert s3_server.secret_key.encode() not in b"".join(files.values())
 
 
-def test_weights_are_stored_and_not_compressed_again(s3_server, volume):  # trap 15
+def test_weights_are_stored_and_not_compressed_again(s3_server: S3, volume: Path) -> None:  # trap 15
     """Zeros would shrink to nothing: the archive is as large as they are, so no time went into compressing."""
     (volume / CANDIDATE / "model.safetensors").write_bytes(bytes(1 << 20))
     key, marker = run(s3_server, volume, "publish-2/data.tar.gz")
     assert 1 << 20 < marker["result"]["size"] < 1.1 * (1 << 20)
 
 
-def test_a_name_that_ends_in_tar_gives_a_plain_tar(s3_server, volume):
+def test_a_name_that_ends_in_tar_gives_a_plain_tar(s3_server: S3, volume: Path) -> None:
     key, _ = run(s3_server, volume, "publish-3/data.tar.gz", name="publish-3/models/mine.tar")
     assert key.startswith("publish-3/models/") and key.endswith(".mine.tar")
     with tarfile.open(fileobj=io.BytesIO(get(s3_server, key)), mode="r:") as tar:
@@ -109,7 +112,9 @@ def test_a_name_that_ends_in_tar_gives_a_plain_tar(s3_server, volume):
         ({"max_error_rate": 0.05, "min_mt_bench": 9.9}, ["min_mt_bench", "max_error_rate"]),
     ],
 )
-def test_a_candidate_below_the_gate_is_not_published_and_the_run_goes_on(s3_server, volume, limits, failed, capsys):
+def test_a_candidate_below_the_gate_is_not_published_and_the_run_goes_on(
+    s3_server: S3, volume: Path, limits: dict[str, float], failed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     key, marker = run(s3_server, volume, "publish-4/data.tar.gz", **limits)
     assert key == "" and marker["result"]["published"] is False
     assert [c["name"] for c in marker["result"]["gate"]["checks"] if not c["passed"]] == failed
@@ -117,19 +122,19 @@ def test_a_candidate_below_the_gate_is_not_published_and_the_run_goes_on(s3_serv
     assert "NOT PASSED" in capsys.readouterr().out
 
 
-def test_started_again_it_publishes_no_second_archive(s3_server, volume):
+def test_started_again_it_publishes_no_second_archive(s3_server: S3, volume: Path) -> None:
     first, _ = run(s3_server, volume, "publish-5/data.tar.gz")
     assert run(s3_server, volume, "publish-5/data.tar.gz")[0] == first
     assert s3_server.client().list_objects_v2(Bucket="ilab", Prefix="publish-5/")["KeyCount"] == 2
 
 
-def test_missing_results_fail_the_stage(s3_server, volume):  # trap 15
+def test_missing_results_fail_the_stage(s3_server: S3, volume: Path) -> None:  # trap 15
     (volume / "scores/likelihood.json").unlink()
     with pytest.raises(SystemExit, match="missing: scores/likelihood.json"):
         run(s3_server, volume, "publish-6/data.tar.gz")
 
 
-def test_an_upload_that_is_stopped_leaves_no_half_in_the_store(s3_server, volume):
+def test_an_upload_that_is_stopped_leaves_no_half_in_the_store(s3_server: S3, volume: Path) -> None:
     """A task is stopped by SIGTERM; the process is stopped in the middle of the archive."""
     (volume / CANDIDATE / "model-00001.safetensors").write_bytes(bytes(33 << 20))
     code = (

@@ -181,6 +181,6 @@ def test_leaf_label(leaf: Any, label: str) -> None:
     assert leaf_label(leaf) == label
 
 
-def test_multiple_choice_tasks_go_by_the_name_of_their_leaf():
+def test_multiple_choice_tasks_go_by_the_name_of_their_leaf() -> None:
     score = {"summary": {"new": [{"task": "knowledge_arts_tidehorn", "new_score": 1.0}]}}
     assert leaf_rows(score, ["knowledge/arts/tidehorn"]) == [("knowledge/arts/tidehorn", None, 1.0)]

@@ -26,7 +26,7 @@ def add_pod(api: KubernetesApi, role: str, phase: str, **status: object) -> None
 def launch(
     pending: float = 30, timeout: float = 30, tick: Callable = lambda: None, queued: float = 30, **changes: object
 ) -> None:
-    made = manifest(**changes)  # type: ignore[arg-type]
+    made = manifest(None, **changes)
     error = launch_pytorchjob(made, pending, timeout, tick, poll=0.01, queued=queued)  # type: ignore[arg-type]
     if error:
         raise error
@@ -37,6 +37,6 @@ def drop(api: KubernetesApi) -> None:
 
 
 def there(api: KubernetesApi, state: str, **changes: object) -> None:
-    found = manifest(**changes)
+    found = manifest(None, **changes)
     found["status"] = {"conditions": [{"type": state, "status": "True"}]} if state else {}
     api.objects["pytorchjobs"] = {NAME: found}

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,11 @@ def test_only_the_newest_whole_full_state_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "full_state" / "epoch_11").is_dir()
 
 
+Room = Callable[[float], None]
+
+
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch):
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
     def has(free: float) -> None:
         usage = shutil.disk_usage("/")._replace(free=int(free))
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -160,7 +164,7 @@ def room(monkeypatch: pytest.MonkeyPatch):
 MODEL_FLOAT32 = 4 * 64 * 64
 
 
-def test_training_that_does_not_fit_the_disk_is_refused_with_numbers(tmp_path: Path, room) -> None:  # trap 22
+def test_training_that_does_not_fit_the_disk_is_refused_with_numbers(tmp_path: Path, room: Room) -> None:  # trap 22
     save_model(tmp_path / "model", shape=(64, 64))
     room(1.9 * MODEL_FLOAT32)
     with pytest.raises(
@@ -187,7 +191,7 @@ def test_training_that_does_not_fit_the_disk_is_refused_with_numbers(tmp_path: P
     ],
 )
 def test_room_decides_how_many_checkpoints_are_kept_and_whether_training_can_be_resumed(
-    tmp_path: Path, room, changes: dict, models: float, kept: int, full_state: bool
+    tmp_path: Path, room: Room, changes: dict, models: float, kept: int, full_state: bool
 ) -> None:
     save_model(tmp_path / "model", shape=(64, 64))
     room(models * MODEL_FLOAT32)
@@ -202,7 +206,7 @@ def save_taxonomy(data_dir: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "models"), [("knowledge", 3), ("compositional_skills", 2)])
 def test_a_volume_too_small_for_both_phases_is_refused_before_the_first(
-    tmp_path: Path, room, capsys: pytest.CaptureFixture, kind: str, models: int
+    tmp_path: Path, room: Room, capsys: pytest.CaptureFixture, kind: str, models: int
 ) -> None:  # trap 22
     """Phase 1, of a taxonomy with knowledge, leaves a checkpoint; phase 2 needs two."""
     save_model(tmp_path / "model", shape=(64, 64))
@@ -223,7 +227,7 @@ def default_of(parameter: str) -> Any:
     return spec["root"]["inputDefinitions"]["parameters"][parameter]["defaultValue"]
 
 
-def test_defaults_fit_each_other_for_a_7b_model(tmp_path: Path, room) -> None:  # trap 22
+def test_defaults_fit_each_other_for_a_7b_model(tmp_path: Path, room: Room) -> None:  # trap 22
     """granite-7b has 6.74e9 parameters; a file system takes up to 6 % of a volume."""
     shape, size = (6_740_000_000,), int(default_of("k8s_storage_size").removesuffix("Gi")) << 30
     save_model(tmp_path / "model")
