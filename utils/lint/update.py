@@ -6,6 +6,7 @@ The wheels carry their protos as serialized descriptors inside Python source, wh
 import ast
 import json
 import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -36,7 +37,7 @@ def main() -> None:
 
 def _published_source(package: str, version: str, module: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        pip = ["pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
         subprocess.run([*pip, f"{package}=={version}"], check=True)
         (archive,) = Path(folder).iterdir()
         if archive.suffix == ".whl":
