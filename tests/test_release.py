@@ -40,3 +40,11 @@ def test_hooks_before_a_commit_run_what_make_lint_runs() -> None:
     assert repository["repo"] == "local"
     assert [hook["entry"] for hook in repository["hooks"]] == commands
     assert not any(hook["pass_filenames"] for hook in repository["hooks"])
+
+
+def test_every_path_that_contributing_names_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = {*re.findall(r"`([\w.-]+/[\w./-]*|\w+\.(?:py|md))`", text), *re.findall(r"\]\(([^)#:]+)", text)}
+    assert {"utils/files.py", "tests/stages/", "CHANGELOG.md"} <= named
+    paths = {name for name in named if "NAME" not in name and not name.startswith("http")}
+    assert [name for name in sorted(paths) if not (ROOT / name).exists()] == []
