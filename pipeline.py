@@ -20,7 +20,7 @@ from components.stage import named
 from components.train import train
 from utils.images import INSTRUCTLAB
 from utils.names import API_LABEL
-from utils.stages.writable import writable_folders
+from utils.stages.writable import HOME_FOLDERS, MODEL_FOLDERS
 
 # Where a task's container sees the run's volume, the Secrets and the certificate. A runner may put them elsewhere:
 # components get every path as a parameter.
@@ -426,11 +426,12 @@ def ilab_pipeline(
             reported: CHECK_HOURS,
             exit_task: CHECK_HOURS,
         }
+        models = (generated, processed, phase_1, phase_2, scored, compared)
         for task, most in hours.items():
             # Never cached: each has an effect on the volume, the cluster or the object store.
             task.set_caching_options(False)
             kubernetes.set_timeout(task, most * 3600)
-            for name, folder in writable_folders().items():
+            for name, folder in (MODEL_FOLDERS if task in models else HOME_FOLDERS).items():
                 task.set_env_variable(name, folder)
         for task in (exit_task, checked, volume, phase_1, phase_2, reported):
             # On plain Kubernetes only the pods with this label get the service account's token.

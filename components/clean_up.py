@@ -2,8 +2,6 @@
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.messages import failure
-from utils.stages.volume.ending import end_run
 
 
 @stage(image=NOTEBOOK)
@@ -17,6 +15,6 @@ def clean_up(run_id: str, keep_volume: str) -> None:
         keep_volume: never, always, or on_failure: keep the volume of a run that did not get to its end, or whose
             candidate the gate held back.
     """
-    end_run(run_id, keep_volume)
-    if keep_volume not in ("never", "on_failure", "always"):
-        raise failure(f"k8s_keep_volume is {keep_volume!r}", "it is unknown", "use never, on_failure or always")
+    from utils.stages.volume.ending import end_run_and_check
+
+    end_run_and_check(run_id, keep_volume)

@@ -3,32 +3,39 @@
 The Argo Workflow of a run holds each task's container once in its spec and about 4.7 times in its status, and the
 server stops reporting the states of tasks when the Workflow has grown over 1 MiB. So the stages' code travels once:
 data import, the first task that mounts the run's volume, carries the code of all stages that do, and puts it to
-`code/<hash>/` there; those stages read it from the volume. A task that runs without the volume carries what it needs.
-`stage_source` gives a component's code back.
+`code/<digest>/` there; those stages import from it. A task that runs without the volume carries what it needs.
 """
 
 import ast
 import base64
-import bz2
-import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kfp import compiler
 
-from components.loading import CODE, HASH
-from components.stage import slim_source
+from components import loading
+from utils.packing import bundle, slim_files, tree_digest
 from utils.queues import label_tasks
 
-_CARRIER = "comp-data-import"
-"""The component that brings the code of all stages to the volume."""
+CARRIER = "data-import"
+"""The task that brings the code of all stages to the volume."""
 _VOLUME = "data_dir"
 """Components with this parameter run on the volume."""
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
+_SHELL = ["sh", "-ec"]
+_EXECUTOR = "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "
+# What KFP starts a component with that installs nothing, shorter. -B: beside the stages' code on the volume no bytecode
+# is left.
+_START = """\
+file=$(mktemp -d)/ephemeral_component.py
+printf "%s" "$0" > "$file"
+_KFP_RUNTIME=true python3 -B -m kfp.dsl.executor_main --component_module_path "$file" "$@"
+"""
+_WIDTH = 118
 _LINE = 80  # characters; mappings with no more take one line
 
 
@@ -51,44 +58,40 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") 
     for component in spec["components"].values():
         for argument in component.get("inputDefinitions", {}).get("parameters", {}).values():
             argument.pop("description", None)  # those of the pipeline's own parameters are shown, these are not
-    pack_code(spec)
+    add_code(spec)
     style: dict[str, Any] = {"default_flow_style": None, "width": 10**9, "sort_keys": True, "allow_unicode": True}
     path.write_text(yaml.dump_all([spec, *platform], Dumper=_Dumper, **style))
 
 
-def pack_code(spec: dict[str, Any]) -> None:
-    """Move the code of each executor out of its source (in place): to the carrier, else compressed to its environment.
+def add_code(spec: dict[str, Any]) -> None:
+    """Add to each executor the stages' code, or where it finds that, and shorten its function (in place).
 
     Raises:
-        ValueError: two functions of the stages have one name, or KFP writes sources in another form.
+        ValueError: a component imports what is not there, or KFP writes sources in another form.
     """
     executors = spec["deploymentSpec"]["executors"]
-    functions = {label: _functions(executor["container"]) for label, executor in executors.items()}
-    texts: dict[str, str] = {}
-    for name, text in (pair for found in functions.values() for pair in found.items()):
-        if texts.setdefault(name, text) != text:
-            raise ValueError(f"two functions are called {name}: one name, one function")
+    functions = {label: _Function(executor["container"]) for label, executor in executors.items()}
     on_volume = _labels_on_volume(spec)
-    shared = _code({name: text for label in on_volume for name, text in functions[label].items()})
-    digest = hashlib.sha256(shared.encode()).hexdigest()
-    carrier = spec["components"].get(_CARRIER, {}).get("executorLabel")
+    shared = slim_files(sorted({name for label in on_volume for name in functions[label].imports()}))
+    carrier = f"exec-{CARRIER}"
     for label, executor in executors.items():
         container, variables = executor["container"], {}
         if label in on_volume:
-            variables[HASH] = digest
+            variables[loading.DIGEST] = tree_digest(shared)
         if label not in on_volume or label == carrier:
-            code = shared if label in on_volume else _code(functions[label])
-            variables[CODE] = base64.b64encode(bz2.compress(code.encode())).decode()
+            files = shared if label in on_volume else slim_files(functions[label].imports())
+            if files:
+                variables[loading.CODE] = base64.b64encode(bundle(files)).decode()
         container.setdefault("env", []).extend({"name": name, "value": value} for name, value in variables.items())
+        load = loading.carried if loading.CODE in variables else loading.on_volume if label in on_volume else None
         start, options, script, _ = container["command"]
-        names = ["carried", "to_volume"] if label == carrier else ["from_volume" if label in on_volume else "carried"]
-        loader = "".join(_loader(name) for name in names)
-        container["command"] = [start, options, re.sub(" +", " ", script), loader]
+        plain = [start, options] == _SHELL and _EXECUTOR in script
+        container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
 
 
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
-    """Labels of the executors that read their code from the volume; none where nothing brings it there."""
-    if _CARRIER not in spec["components"]:
+    """Labels of the executors that import their code from the volume; none where nothing brings it there."""
+    if f"comp-{CARRIER}" not in spec["components"]:
         return set()
     return {
         component["executorLabel"]
@@ -97,45 +100,56 @@ def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _functions(container: Mapping[str, Any]) -> dict[str, str]:
-    """The text of each function of a lightweight component's source by name; helpers come short from `stage`."""
-    source, own = container["command"][_SOURCE], container["args"][-1]
-    lines, found = source.splitlines(keepends=True), {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef):
-            text = "".join(lines[node.lineno - 1 : node.end_lineno])
-            found[node.name] = slim_source(text) if node.name == own else text
-        elif not isinstance(node, ast.Import | ast.ImportFrom):
-            raise ValueError(f"a component's source has a {type(node).__name__} at its top: KFP has changed")
-    return found
+class _Function:
+    """The function of a lightweight component."""
+
+    def __init__(self, container: Mapping[str, Any]) -> None:
+        source, own = container["command"][_SOURCE], container["args"][-1]
+        found = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == own]
+        if len(found) != 1:
+            raise ValueError(f"the source of the component {own} has no function of that name: KFP has changed")
+        self._node = found[0]
+
+    def imports(self) -> list[str]:
+        """Full names of what it imports from our own modules."""
+        nodes = [node for node in ast.walk(self._node) if isinstance(node, ast.ImportFrom) and node.module]
+        return [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
+
+    def text(self, load: Callable[..., Any] | None) -> str:
+        """A module with the function, without its docstring; its body begins with that of load."""
+        body = self._node.body[ast.get_docstring(self._node) is not None :]
+        self._node.body = [*(loading_body(load) if load else []), *body]
+        return "from kfp import dsl\n" + "".join(map(_wrapped, ast.unparse(self._node).splitlines()))
 
 
-def _code(functions: Mapping[str, str]) -> str:
-    return "from kfp import dsl\nfrom typing import *\n" + "".join(functions[name] for name in sorted(functions))
+def loading_body(load: Callable[..., Any]) -> list[ast.stmt]:
+    """The statements of a function of components.loading, without its docstring."""
+    tree = ast.parse(Path(loading.__file__).read_text())
+    (node,) = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == load.__name__]
+    return node.body[1:]
 
 
-def _loader(name: str) -> str:
-    """The text of a module of `components.loading` without what explains it; to import it would be to run it."""
-    _, _, code = (Path(__file__).parent / "loading" / f"{name}.py").read_text().partition('"""\n')
-    # Every task carries it, six times in the Workflow of a finished run: one line of imports.
-    code = re.sub(r"\nimport (?=\w+$)", ", ", slim_source(code), flags=re.MULTILINE)
-    return re.sub("  # .*", "", code)
+def _wrapped(line: str) -> str:
+    """A line of code; long lists of names in brackets go on in the next one."""
+    lines = [""]
+    for part in [line] if "'" in line or '"' in line else re.split("(?<=,) ", line):
+        if lines[-1] and len(lines[-1]) + len(part) > _WIDTH:
+            lines.append("")
+        lines[-1] += " " * (len(lines) > 1 or bool(lines[-1])) + part
+    return "\n".join(lines) + "\n"
 
 
-def stage_source(spec: Mapping[str, Any], component: str) -> str:
-    """The Python source that a component of a compiled pipeline runs; "" when it carries none.
+def bundles(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(component, bundle in base64) of each component of a compiled pipeline that carries code.
 
     Args:
         spec: the pipeline's first document.
-        component: its key, such as `comp-sdg`.
     """
-
-    def variables(key: str) -> dict[str, str]:
-        executor = spec["deploymentSpec"]["executors"][spec["components"][key]["executorLabel"]]
-        return {one["name"]: one.get("value", "") for one in executor["container"].get("env", [])}
-
-    code = variables(_CARRIER if HASH in variables(component) else component).get(CODE)
-    return bz2.decompress(base64.b64decode(code)).decode() if code else ""
+    for key, component in spec["components"].items():
+        executor = spec["deploymentSpec"]["executors"].get(component.get("executorLabel", ""), {})
+        for variable in executor.get("container", {}).get("env", []):
+            if variable["name"] == loading.CODE:
+                yield key, variable["value"]
 
 
 class _Dumper(yaml.CSafeDumper):

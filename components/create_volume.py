@@ -2,7 +2,6 @@
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.volume.claims import create_claim
 
 
 @stage(image=NOTEBOOK)
@@ -18,4 +17,6 @@ def create_volume(run_id: str, size: str, storage_class: str, access_mode: str) 
     Returns:
         The claim's name.
     """
+    from utils.stages.volume.claims import create_claim
+
     return create_claim(run_id, size, storage_class, access_mode)

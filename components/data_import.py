@@ -4,14 +4,6 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.authorities import ca_bundle
-from utils.stages.credentials import object_store_settings
-from utils.stages.data_import.chat_template import choose_chat_template
-from utils.stages.data_import.git import check_taxonomy_source, clone_taxonomy, head_commit
-from utils.stages.data_import.tree import assemble_tree, check_base_model, download_archive, fetch_model, import_folder
-from utils.stages.marker import change_result, finished_result, inputs_hash, write_marker
-from utils.stages.object_store import object_stat, s3_client
-from utils.stages.train.training import require_training_room
 
 
 @stage(image=NOTEBOOK)
@@ -56,46 +48,22 @@ def data_import(
         force: Import again although this volume holds an import of something else.
         metrics: Size of the archive in bytes, and whether it brought generated data (1 or 0).
     """
-    import os
-    import shutil
-    import time
+    from utils.stages.code import put_on_volume
+    from utils.stages.data_import.stage import DataImport, import_data
 
-    started = time.time()
-    check_base_model(base_model)
-    check_taxonomy_source(taxonomy_url, taxonomy_branch, taxonomy_pr, taxonomy_commit)
-    from_archive = [part for part, given in (("model", base_model), ("taxonomy", taxonomy_url)) if not given]
-    ca, settings, client, archive = ca_bundle(ca_file), {}, None, {}
-    if from_archive or base_model.startswith("s3://"):
-        settings = object_store_settings(object_store_secret_dir)
-        client = s3_client(settings, ca)
-    if from_archive:
-        archive = object_stat(settings, client, settings["data_key"])
-    inputs = {
-        "archive": archive,
-        "base_model": base_model,
-        "taxonomy": [taxonomy_url, taxonomy_branch, taxonomy_pr, taxonomy_commit],
-    }
-    result = finished_result(data_dir, "data_import", inputs, force)
-    if result is None:
-        work = import_folder(data_dir, inputs_hash(inputs))
-        result = {"archive": "", "sha256": "", "size": 0, "check": "", "model_source": base_model or "archive"}
-        if archive:
-            result |= download_archive(settings, client, archive, os.path.join(work, "archive"))
-        if base_model:
-            fetch_model(base_model, settings, client, os.path.join(work, "model"))
-        if taxonomy_url:
-            choice = (taxonomy_url, taxonomy_branch, taxonomy_pr, taxonomy_commit)
-            clone_taxonomy(*choice, taxonomy_secret_dir, ca, os.path.join(work, "taxonomy"))
-        outputs = assemble_tree(work, from_archive, data_dir)
-        result["taxonomy_commit"] = head_commit(os.path.join(data_dir, "taxonomy"))
-        result["data_generated_elsewhere"] = "sdg" in outputs
-        shutil.rmtree(work)
-        write_marker(data_dir, "data_import", inputs, outputs, result, started)
-    # Not among the inputs: synthetic data does not depend on it.
-    template = choose_chat_template(data_dir, chat_template)
-    if result.get("chat_template") != template:
-        change_result(data_dir, "data_import", {"chat_template": template})
-    print(f"chat template: {template['name']} ({template['why']})\n{template['example']}", flush=True)
-    require_training_room(data_dir)
-    metrics.log_metric("imported_archive_bytes", result["size"])
-    metrics.log_metric("imported_samples_given", float(result["data_generated_elsewhere"]))
+    put_on_volume(data_dir)
+    given = DataImport(
+        data_dir,
+        object_store_secret_dir,
+        ca_file,
+        base_model,
+        taxonomy_url,
+        taxonomy_branch,
+        taxonomy_pr,
+        taxonomy_commit,
+        taxonomy_secret_dir,
+        chat_template,
+        force,
+    )
+    for metric, value in import_data(given).items():
+        metrics.log_metric(metric, value)

@@ -4,9 +4,6 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import INSTRUCTLAB
-from utils.stages.chat_template_files import chat_template_choice
-from utils.stages.data_processing import process_samples
-from utils.stages.marker import finished_result, read_marker, write_marker
 
 
 @stage(image=INSTRUCTLAB)
@@ -33,27 +30,8 @@ def data_processing(
         force: do it again although the inputs have changed.
         metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set.
     """
-    import time
+    from utils.stages.data_processing import Processing, process
 
-    started = time.time()
-    sdg = read_marker(data_dir, "sdg")
-    inputs = {
-        "held_out_fraction": held_out_fraction,
-        "max_len": min(max_seq_len, max_batch_len),
-        "seed": seed,
-        "upstream": sdg.get("inputs_hash", ""),
-    }
-    template = chat_template_choice(data_dir)
-    if template["name"] != "tokenizer":
-        inputs["chat_template"] = [template["name"], template["sha256"]]
-    result = finished_result(data_dir, "data_processing", inputs, force)
-    if result is None:
-        files = [sdg["result"]["knowledge_file"], sdg["result"]["skills_file"]]
-        result = process_samples(data_dir, files, held_out_fraction, seed, inputs["max_len"])
-        write_marker(data_dir, "data_processing", inputs, ["processed"], result, started)
-    for kind in ("knowledge", "skills"):
-        metrics.log_metric(f"{kind}_samples", result[kind]["rows"])
-        metrics.log_metric(f"{kind}_tokens", result[kind]["tokens"])
-        metrics.log_metric(f"{kind}_longest_sample_tokens", result[kind]["longest"])
-        metrics.log_metric(f"{kind}_dropped_samples", result[kind]["dropped"])
-        metrics.log_metric(f"{kind}_held_out_questions", result[kind]["held_out"])
+    given = Processing(data_dir, held_out_fraction, max_seq_len, max_batch_len, seed, force)
+    for metric, value in process(given).items():
+        metrics.log_metric(metric, value)

@@ -4,22 +4,6 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.authorities import ca_bundle, certificates_of
-from utils.stages.data_import.tree import check_base_model
-from utils.stages.prerequisites.checks import (
-    check_backends,
-    check_model_server,
-    check_object_store,
-    check_rights,
-    check_taxonomy_repo,
-    check_teacher,
-    findings_table,
-    outcome_of_checks,
-    run_checks,
-)
-from utils.stages.prerequisites.parameters import check_object_names, check_parameters, object_names
-from utils.stages.prerequisites.queues import check_queue
-from utils.stages.prerequisites.storage import check_storage
 
 
 @stage(image=NOTEBOOK)
@@ -100,40 +84,69 @@ def prerequisites(
         retry_seconds: Pause before the second try of a model server; a try waits six times as long for its answer.
         findings: The table of findings.
     """
-    import os
+    from utils.stages.prerequisites.stage import Prerequisites, check_run
 
-    given = dict(locals())
-    names = secret_names.split(",")
-    mounted = dict(zip(object_names(), names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
-    ca = ca_bundle(ca_file, strict=False)
-    archive = not base_model or not taxonomy_url
-    source = (taxonomy_url, taxonomy_branch, taxonomy_pr, taxonomy_commit, taxonomy_secret_dir, ca)
-    checks = {
-        "parameters": lambda: [
-            *check_parameters(given),
-            *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
-        ],
-        "certificate authorities": lambda: certificates_of(ca_file) and [],
-        "queue": lambda: check_queue(k8s_queue, labelled_queue),
-        "base model": lambda: check_base_model(base_model),
-        "taxonomy": lambda: check_taxonomy_repo(*source),
-        "object store": lambda: check_object_store(object_store_secret_dir, ca, base_model, taxonomy_url),
-        "teacher": lambda: check_teacher(teacher_secret_dir, ca, retry_seconds, archive),
-        "judge": lambda: check_model_server("judge", "chat/completions", judge_secret_dir, ca, retry_seconds),
-        "storage": lambda: check_storage(k8s_storage_class_name),
-        "rights": lambda: check_rights(train_launcher),
-        "training and serving": lambda: check_backends(train_launcher, eval_engine, sdg_pipeline),
-    }
-    found = run_checks(checks)
-    folders = [object_store_secret_dir, teacher_secret_dir, judge_secret_dir, taxonomy_secret_dir]
-    folders.append(os.path.dirname(ca_file))
-    for finding in found:
-        for name, folder in zip(names, folders, strict=True):
-            finding["problem"] = finding["problem"].replace(f"mounted at {folder}", f"{name} mounted at {folder}")
-    table = findings_table(list(checks), found)
-    print(table, flush=True)
-    with open(findings.path, "w") as file:
-        file.write(table)
-    error = outcome_of_checks(found)
-    if error:
-        raise error
+    check_run(
+        Prerequisites(
+            object_store_secret_dir,
+            teacher_secret_dir,
+            judge_secret_dir,
+            taxonomy_secret_dir,
+            secret_names,
+            ca_file,
+            base_model,
+            taxonomy_url,
+            taxonomy_branch,
+            taxonomy_pr,
+            taxonomy_commit,
+            sdg_pipeline,
+            sdg_scale_factor,
+            sdg_sample_size,
+            sdg_batch_size,
+            sdg_num_workers,
+            sdg_max_batch_len,
+            sdg_held_out_fraction,
+            train_launcher,
+            train_num_workers,
+            train_gpu_per_worker,
+            train_gpu_identifier,
+            train_cpu_per_worker,
+            train_memory_per_worker,
+            train_tolerations,
+            train_node_selectors,
+            train_num_epochs_phase_1,
+            train_num_epochs_phase_2,
+            train_effective_batch_size_phase_1,
+            train_effective_batch_size_phase_2,
+            train_learning_rate_phase_1,
+            train_learning_rate_phase_2,
+            train_num_warmup_steps_phase_1,
+            train_num_warmup_steps_phase_2,
+            train_save_samples,
+            train_max_batch_len,
+            train_max_seq_len,
+            train_seed,
+            train_keep_checkpoints,
+            train_pending_timeout,
+            train_timeout,
+            mt_bench_max_workers,
+            mt_bench_max_questions,
+            mt_bench_max_error_rate,
+            final_eval_max_workers,
+            final_eval_few_shots,
+            final_eval_batch_size,
+            final_eval_max_questions,
+            gate_min_mt_bench,
+            gate_max_error_rate,
+            eval_engine,
+            eval_gpu_identifier,
+            k8s_storage_class_name,
+            k8s_storage_size,
+            k8s_keep_volume,
+            k8s_queue,
+            k8s_queue_timeout,
+            labelled_queue,
+            retry_seconds,
+        ),
+        findings.path,
+    )

@@ -4,12 +4,6 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.archive import tree_size, write_tar
-from utils.stages.authorities import ca_bundle
-from utils.stages.credentials import object_store_settings
-from utils.stages.marker import finished_result, read_marker, write_marker
-from utils.stages.object_store import s3_client, upload_stream
-from utils.stages.publish import archive_key, gate_checks, provenance, read_scores
 
 
 @stage(image=NOTEBOOK)
@@ -44,45 +38,20 @@ def publish(
         force: Publish again although this volume's candidate was published under other conditions.
         metrics: 1 when published, else 0, and the bytes of the archive.
     """
-    import os
-    import signal
-    import sys
-    import time
+    from utils.stages.publish import Publication, publish_candidate
 
-    started = time.time()
-    settings = object_store_settings(object_store_secret_dir)
-    inputs = {
-        "upstream": read_marker(data_dir, "final_eval").get("inputs_hash", ""),
-        "store": [settings["endpoint"], settings["bucket"], name or settings["data_key"]],
-        "gate": [min_mt_bench, max_error_rate, require_improvement],
-    }
-    result = finished_result(data_dir, "publish", inputs, force)
-    if result is None:
-        scores = read_scores(data_dir)
-        checks = gate_checks(scores, min_mt_bench, max_error_rate, require_improvement)
-        for check in checks:
-            verdict = "passed" if check["passed"] else "NOT PASSED"
-            print(f"gate {check['name']}: {check['value']}, limit {check['limit']}: {verdict}", flush=True)
-        passed = all(check["passed"] for check in checks)
-        result = {"published": passed, "key": "", "sha256": "", "size": 0, "gate": {"passed": passed, "checks": checks}}
-        if passed:
-            candidate = scores["mt_bench"]["candidate"]
-            folders = [(os.path.join(data_dir, candidate), "model"), (os.path.join(data_dir, "scores"), "scores")]
-            files = {"provenance.json": provenance(data_dir, run_id, candidate, checks)}
-            key = archive_key(name, settings["data_key"], started)
-            client = s3_client(settings, ca_bundle(ca_file))
-            # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
-            before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-            try:
-                result |= upload_stream(
-                    settings, client, key, tree_size(folders), lambda sink: write_tar(sink, folders, files, key)
-                )
-            finally:
-                signal.signal(signal.SIGTERM, before)
-            print(f"published s3://{settings['bucket']}/{key}", flush=True)
-        else:
-            print("nothing is published; the candidate stays on the run's volume", flush=True)
-        write_marker(data_dir, "publish", inputs, [], result, started)
-    metrics.log_metric("published", float(result["published"]))
-    metrics.log_metric("published_archive_bytes", result["size"])
-    return result["key"]
+    given = Publication(
+        data_dir,
+        run_id,
+        object_store_secret_dir,
+        ca_file,
+        name,
+        min_mt_bench,
+        max_error_rate,
+        require_improvement,
+        force,
+    )
+    key, measured = publish_candidate(given)
+    for metric, value in measured.items():
+        metrics.log_metric(metric, value)
+    return key

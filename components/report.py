@@ -4,13 +4,6 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.authorities import ca_bundle
-from utils.stages.credentials import object_store_settings
-from utils.stages.object_store import s3_call, s3_client
-from utils.stages.publish import archive_key
-from utils.stages.report.facts import report_facts
-from utils.stages.report.page import render
-from utils.stages.volume.ending import mark_outcome
 
 
 @stage(image=NOTEBOOK)
@@ -44,34 +37,10 @@ def report(
         data: Everything the page shows, as JSON.
         metrics: Scores of base and candidate, and their change.
     """
-    import json
-    import time
-    from pathlib import Path
+    from utils.stages.report.stage import Reporting, make_report
 
-    facts = report_facts(data_dir, run_id, notes)
-    Path(data_dir, "report").mkdir(exist_ok=True)
-    parts = (
-        ("html", "text/html", page, render(facts)),
-        ("json", "application/json", data, json.dumps(facts, indent=1)),
-    )
-    for kind, _, artifact, text in parts:
-        for path in (artifact.path, f"{data_dir}/report/report.{kind}"):
-            Path(path).write_text(text, "utf-8", "replace")
-    for measure in facts["comparisons"]:
-        for which in ("base", "candidate", "change"):
-            if measure[which] is not None:
-                metrics.log_metric(f"{measure['key']}_{which}", measure[which])
-    print(f"{facts['headline']}. {facts['fate']}.", flush=True)
-    place = ""
-    published = facts["done"].get("publish", {}).get("result", {})
-    if Path(object_store_secret_dir, "bucket").exists():
-        settings = object_store_settings(object_store_secret_dir)
-        client = s3_client(settings, ca_bundle(ca_file))
-        key = (published.get("key") or archive_key(name, settings["data_key"], time.time())) + ".report."
-        for kind, media_type, _, text in parts:
-            body = text.encode("utf-8", "replace")
-            s3_call(settings, client, "put_object", Key=key + kind, Body=body, ContentType=media_type)
-        place = f"s3://{settings['bucket']}/{key}html"
-        print(f"the report is {place}", flush=True)
-    mark_outcome(run_id, "succeeded" if published.get("published") else facts["fate"])
+    given = Reporting(data_dir, run_id, notes, object_store_secret_dir, ca_file, name)
+    place, measured = make_report(given, page.path, data.path)
+    for metric, value in measured.items():
+        metrics.log_metric(metric, value)
     return place

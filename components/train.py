@@ -4,7 +4,6 @@ from kfp import dsl
 
 from components.stage import stage
 from utils.images import NOTEBOOK
-from utils.stages.train.phase import train_phase
 
 
 @stage(image=NOTEBOOK)
@@ -79,10 +78,38 @@ def train(
         manifest: the PyTorchJob, or the command of this machine.
         metrics: steps, first and last loss, samples, tokens/s.
     """
-    result = train_phase(dict(locals()))
-    kind = "knowledge" if phase == 1 else "skills"
-    for name in ("steps", "samples", "tokens_per_second"):
-        metrics.log_metric(f"{kind}_train_{name}", result[name])
-    if result["loss"]:
-        metrics.log_metric(f"{kind}_train_first_loss", result["loss"][0][1])
-        metrics.log_metric(f"{kind}_train_last_loss", result["loss"][-1][1])
+    from utils.stages.train.phase import Phase, train_phase
+
+    given = Phase(
+        data_dir,
+        run_id,
+        phase,
+        launcher,
+        image,
+        model,
+        num_epochs,
+        effective_batch_size,
+        learning_rate,
+        num_warmup_steps,
+        save_samples,
+        max_batch_len,
+        max_seq_len,
+        seed,
+        keep_checkpoints,
+        cpu_offload,
+        num_workers,
+        gpu_per_worker,
+        gpu_identifier,
+        cpu_per_worker,
+        memory_per_worker,
+        tolerations,
+        node_selectors,
+        volume_claim,
+        queue,
+        queue_timeout,
+        pending_timeout,
+        timeout,
+        force,
+    )
+    for metric, value in train_phase(given, manifest.path).items():
+        metrics.log_metric(metric, value)

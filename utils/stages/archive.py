@@ -1,5 +1,13 @@
 """The archive: packed by the user, unpacked on the volume without trusting what is in it."""
 
+import gzip
+import io
+import os
+import shutil
+import tarfile
+import time
+import zlib
+from contextlib import nullcontext
 from typing import Any
 
 from utils.messages import failure, progress
@@ -7,8 +15,6 @@ from utils.messages import failure, progress
 
 def require_space(folder: str, need: int, what: str) -> None:
     """End the stage when the disk of `folder` has less than `need` bytes free."""
-    import shutil
-
     free = shutil.disk_usage(folder).free
     if free < need:
         raise failure(
@@ -28,12 +34,6 @@ def unpack_archive(archive: str, target: str, wanted: list, max_members: int = 5
     Args:
         wanted: names of top folders, e.g. ["model", "taxonomy", "data"]; the rest is named and left out.
     """
-    import gzip
-    import os
-    import shutil
-    import tarfile
-    import zlib
-
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
     try:
@@ -56,11 +56,6 @@ def extract_members(archive: str, target: str, wanted: list, max_members: int) -
         tarfile.TarError: a member is refused, or the tar is broken.
         EOFError, zlib.error, OSError: the gzip is truncated or damaged, or the disk fails.
     """
-    import gzip
-    import os
-    import shutil
-    import tarfile
-
     room = shutil.disk_usage(target).free
     size = os.path.getsize(archive)
     ignored: set[str] = set()
@@ -114,8 +109,6 @@ def pack_archive(model_dir: str, taxonomy_dir: str, data_dir: str, target: str) 
     Args:
         data_dir: folder of generated data, "" for none.
     """
-    import os
-
     with open(target + ".part", "wb") as file:
         write_tar(file, [(model_dir, "model"), (taxonomy_dir, "taxonomy"), (data_dir, "data")], {}, target)
     os.replace(target + ".part", target)
@@ -130,12 +123,6 @@ def write_tar(sink: Any, folders: list, files: dict, name: str) -> None:
         folders: pairs of a folder (or "") and its name in the archive.
         files: name in the archive to content (str).
     """
-    import gzip
-    import io
-    import tarfile
-    import time
-    from contextlib import nullcontext
-
     packed = nullcontext(sink) if name.endswith(".tar") else gzip.GzipFile("", "wb", 0, sink)
     with packed as out, tarfile.open(fileobj=out, mode="w|", bufsize=1 << 20, dereference=True) as tar:
         for folder, arcname in folders:
@@ -149,7 +136,5 @@ def write_tar(sink: Any, folders: list, files: dict, name: str) -> None:
 
 def tree_size(folders: list) -> int:
     """Bytes of all files in the folders of `write_tar`."""
-    import os
-
     walks = (walk for folder, _ in folders for walk in os.walk(folder))
     return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in walks for name in names)

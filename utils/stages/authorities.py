@@ -1,5 +1,9 @@
 """Certificate authorities that a task trusts: the public ones, the user's own, and what its pod has anyway."""
 
+import os
+import re
+import ssl
+import tempfile
 from typing import Any
 
 from utils.messages import failure
@@ -18,10 +22,6 @@ def ca_bundle(ca_file: str, strict: bool = True) -> str:
     Raises:
         SystemExit: ca_file holds something else than certificates, or the ConfigMap has other keys.
     """
-    import os
-    import ssl
-    import tempfile
-
     import certifi
 
     try:
@@ -45,8 +45,6 @@ def ca_bundle(ca_file: str, strict: bool = True) -> str:
 
 def trust_everywhere(ca: str) -> None:
     """Let libraries that open connections by themselves (hubs, git) trust the bundle as well; "" changes nothing."""
-    import os
-
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
     os.environ.update(dict.fromkeys(names, ca) if ca else {})
 
@@ -57,8 +55,6 @@ def certificates_of(ca_file: str) -> list:
     Raises:
         SystemExit: it holds something else, or the ConfigMap has other keys.
     """
-    import os
-
     folder, key = os.path.split(ca_file)
     if not ca_file or not os.path.isfile(ca_file):
         keys = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
@@ -92,8 +88,6 @@ def own_authorities(account: str = "/var/run/secrets/kubernetes.io/serviceaccoun
     Args:
         account: folder of the service account's token.
     """
-    import os
-
     named = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
     places = [os.environ.get(name, "") for name in named] + os.environ.get("SSL_CERT_DIR", "").split(":")
     places += [os.path.join(account, name) for name in ("service-ca.crt", "ca.crt")]
@@ -116,9 +110,6 @@ def own_authorities(account: str = "/var/run/secrets/kubernetes.io/serviceaccoun
 
 def pem_blocks(text: str) -> list:
     """(certificate as DER, "") for each PEM certificate of a text, (b"", what is wrong) for one that is broken."""
-    import re
-    import ssl
-
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     context: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     found = []

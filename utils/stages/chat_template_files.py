@@ -1,5 +1,8 @@
 """The chosen chat template (chat_template.py) where it is used: its files on the volume."""
 
+import importlib
+import os
+
 from utils.stages.data_import.chat_template import render_example, write_template
 from utils.stages.marker import read_marker
 
@@ -16,8 +19,6 @@ def chat_template_file(data_dir: str, name: str) -> str:
     Args:
         name: template.py (as the library takes it) or template.jinja (as servers do).
     """
-    import os
-
     if chat_template_choice(data_dir)["name"] == "tokenizer":
         return ""
     return os.path.join(data_dir, "chat_template", name)
@@ -32,8 +33,6 @@ def prepare_chat_template(data_dir: str) -> str:
     Raises:
         SystemExit: the template can't be used.
     """
-    import importlib
-
     path, choice = chat_template_file(data_dir, "template.py"), chat_template_choice(data_dir)
     if path and not choice["sha256"]:
         module = importlib.import_module(f"instructlab.training.chat_templates.{choice['name']}")

@@ -1,5 +1,7 @@
 """Where the programs are that take the place of CUDA ones on a machine without a GPU."""
 
+import os
+
 from utils.messages import failure
 
 
@@ -9,8 +11,6 @@ def cpu_program(name: str) -> str:
     Raises:
         SystemExit: this machine has none.
     """
-    import os
-
     folder = os.environ.get("ILAB_CPU_PROGRAMS", "")
     path = os.path.join(folder, name)
     if not folder or not os.path.exists(path):

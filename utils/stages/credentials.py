@@ -1,5 +1,7 @@
 """Credentials come as files: a Secret mounted as a folder, a file a key. Both earlier generations' key names do."""
 
+import os
+
 from utils.messages import failure
 
 
@@ -14,7 +16,6 @@ def read_secret(secret_dir: str, aliases: dict, required: list) -> dict:
     Raises:
         SystemExit: a required key is missing; the message names all of them, never a value.
     """
-    import os
 
     def value(keys: list) -> str:
         for key in keys:
@@ -37,8 +38,6 @@ def read_secret(secret_dir: str, aliases: dict, required: list) -> dict:
 
 def secret_keys(secret_dir: str) -> set:
     """Keys of a mounted Secret, none where it does not exist: Kubernetes mounts an optional one with ..data in it."""
-    import os
-
     listed = os.listdir(secret_dir) if os.path.isdir(secret_dir) else []
     return {name for name in listed if not name.startswith("..")}
 

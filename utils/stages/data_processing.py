@@ -5,10 +5,21 @@ and in the skills file twice, with its document or with several ("Document:\\nâ€
 until a leaf has 30 rows; copies keep their id; `node_datasets_<date>/<leaf>[_p07|_p10].jsonl` holds each leaf's rows.
 """
 
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from utils.messages import failure
-from utils.stages.chat_template_files import prepare_chat_template
+from utils.stages.chat_template_files import chat_template_choice, prepare_chat_template
+from utils.stages.marker import finished_result, read_marker, write_marker
 
 
 def read_samples(path: str) -> Iterator[dict]:
@@ -20,9 +31,6 @@ def read_samples(path: str) -> Iterator[dict]:
         question is "" when the row is not one question with one answer, or when it asks for something else than an
         answer (rows that summarise a document).
     """
-    import json
-    import re
-
     with open(path) as file:
         for line in filter(str.strip, file):
             row = json.loads(line)
@@ -65,11 +73,6 @@ def question_key(question: str) -> str:
 
 def leaves_by_id(data_dir: str, files: list) -> dict:
     """Sample id to leaf file name (`knowledge_a_b`), from the node datasets written beside the training files."""
-    import glob
-    import json
-    import os
-    import re
-
     leaves = {}
     for file in filter(None, files):
         folder = re.sub(r"(knowledge|skills)_train_msgs(.*)\.jsonl$", r"node_datasets\2", os.path.join(data_dir, file))
@@ -83,8 +86,6 @@ def leaves_by_id(data_dir: str, files: list) -> dict:
 
 def leaf_paths(taxonomy: str) -> dict:
     """Leaf file name (`knowledge_a_b`) to the leaf's path in the taxonomy (`knowledge/a/b`)."""
-    import os
-
     paths = [os.path.relpath(d, taxonomy) for d, _, files in os.walk(taxonomy) if "qna.yaml" in files]
     return {path.replace("/", "_"): path for path in paths}
 
@@ -98,8 +99,6 @@ def find_questions(data_dir: str, files: list) -> dict:
     Args:
         files: the knowledge and the skills file relative to data_dir, "" for none.
     """
-    import os
-
     ids, paths = leaves_by_id(data_dir, files), leaf_paths(os.path.join(data_dir, "taxonomy"))
     found: dict = {}
     generated = set()
@@ -130,8 +129,6 @@ def choose_held_out(questions: dict, fraction: float, seed: int) -> dict:
         questions: as find_questions gives them.
         fraction: 0 to 0.5; 0 sets nothing aside.
     """
-    import hashlib
-
     leaves: dict = {}
     for key in sorted(questions, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest()):
         leaves.setdefault(questions[key]["leaf"], []).append(key)
@@ -149,8 +146,6 @@ def write_training_rows(source: str, target: str, held_out: dict) -> int:
     Returns:
         the rows that were left out because a turn has no text.
     """
-    import json
-
     broken = 0
     with open(target, "w") as file:
         for sample in read_samples(source):
@@ -177,9 +172,6 @@ def tokenize_rows(source: str, folder: str, model: str, template: str, max_len: 
     Raises:
         SystemExit: the library refuses the rows or the tokenizer, no row is left, or none has a token to learn.
     """
-    import json
-    import os
-
     with open(source) as file:
         given = sum(1 for _ in file)
     lengths, learnt = [], 0
@@ -230,8 +222,6 @@ def without_deepspeed() -> None:
     transformers imports it where it is installed, and with Triton 3.2 DeepSpeed 0.16.3 can't be imported without a GPU
     ("0 active drivers", https://github.com/deepspeedai/DeepSpeed/issues/7028). Data need neither.
     """
-    import sys
-
     sys.modules.setdefault("deepspeed", None)  # type: ignore[arg-type]
 
 
@@ -241,10 +231,6 @@ def try_tokenizing(data_dir: str) -> None:
     Raises:
         SystemExit: the model's tokenizer or the chat template will not do.
     """
-    import json
-    import os
-    import tempfile
-
     texts = {"system": "You answer in one sentence.", "user": "What colour is a clear sky by day?"}
     texts |= {"assistant": "A clear sky is blue by day, and that is because air scatters blue light the most."}
     messages = [{"role": role, "content": text} for role, text in texts.items()]
@@ -267,10 +253,6 @@ def process_samples(data_dir: str, files: list, fraction: float, seed: int, max_
     Returns:
         for knowledge and skills: rows, tokens, longest, dropped (rows), held_out (questions).
     """
-    import json
-    import os
-    import shutil
-
     held_out = choose_held_out(find_questions(data_dir, files), fraction, seed)
     template = prepare_chat_template(data_dir)
     target = os.path.join(data_dir, "processed")
@@ -295,3 +277,42 @@ def process_samples(data_dir: str, files: list, fraction: float, seed: int, max_
     shutil.rmtree(target, ignore_errors=True)
     os.replace(part, target)
     return result
+
+
+@dataclass(frozen=True)
+class Processing:
+    """What the stage is given: the parameters of the component `data_processing`."""
+
+    data_dir: str
+    held_out_fraction: float
+    max_seq_len: int
+    max_batch_len: int
+    seed: int
+    force: bool
+
+
+def process(given: Processing) -> dict[str, float]:
+    """Turn both data sets into token ids, unless that is done; returns the stage's metrics."""
+    started, measured = time.time(), dict[str, float]()
+    sdg = read_marker(given.data_dir, "sdg")
+    inputs = {
+        "held_out_fraction": given.held_out_fraction,
+        "max_len": min(given.max_seq_len, given.max_batch_len),
+        "seed": given.seed,
+        "upstream": sdg.get("inputs_hash", ""),
+    }
+    template = chat_template_choice(given.data_dir)
+    if template["name"] != "tokenizer":
+        inputs["chat_template"] = [template["name"], template["sha256"]]
+    result = finished_result(given.data_dir, "data_processing", inputs, given.force)
+    if result is None:
+        files = [sdg["result"]["knowledge_file"], sdg["result"]["skills_file"]]
+        result = process_samples(given.data_dir, files, given.held_out_fraction, given.seed, inputs["max_len"])
+        write_marker(given.data_dir, "data_processing", inputs, ["processed"], result, started)
+    for kind in ("knowledge", "skills"):
+        measured[f"{kind}_samples"] = result[kind]["rows"]
+        measured[f"{kind}_tokens"] = result[kind]["tokens"]
+        measured[f"{kind}_longest_sample_tokens"] = result[kind]["longest"]
+        measured[f"{kind}_dropped_samples"] = result[kind]["dropped"]
+        measured[f"{kind}_held_out_questions"] = result[kind]["held_out"]
+    return measured

@@ -3,14 +3,17 @@
 All markers lie in one folder because some stages share a folder (`scores/`) and others write several.
 """
 
+import hashlib
+import importlib.metadata as metadata
+import json
+import os
+import time
+
 from utils.messages import failure
 
 
 def read_marker(data_dir: str, stage: str) -> dict:
     """The marker of a finished stage, `{}` when the stage has not finished."""
-    import json
-    import os
-
     path = os.path.join(data_dir, "done", f"{stage}.json")
     if not os.path.exists(path):
         return {}
@@ -29,8 +32,6 @@ def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dic
     Raises:
         SystemExit: the stage finished with other inputs, and `force` is off.
     """
-    import os
-
     marker = read_marker(data_dir, stage)
     if not marker:
         return None
@@ -50,17 +51,11 @@ def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dic
 
 def inputs_hash(inputs: dict) -> str:
     """A short hash of a stage's inputs, the same for the same values in any order."""
-    import hashlib
-    import json
-
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def change_result(data_dir: str, stage: str, changes: dict) -> None:
     """Change entries of a finished stage's result; its inputs, and with them what was built on it, stay valid."""
-    import json
-    import os
-
     marker = read_marker(data_dir, stage)
     marker["result"].update(changes)
     path = os.path.join(data_dir, "done", f"{stage}.json")
@@ -77,10 +72,6 @@ def write_marker(data_dir: str, stage: str, inputs: dict, outputs: list, result:
         result: what later stages and the report need (JSON).
         started: `time.time()` at the stage's start.
     """
-    import importlib.metadata as metadata
-    import json
-    import os
-    import time
 
     def size(path: str) -> int:
         if os.path.isfile(path):

@@ -1,5 +1,14 @@
 """The object store: a boto3 client that works with S3 and its imitations, downloads that resume, uploads in parts."""
 
+import base64
+import glob
+import hashlib
+import os
+import re
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, Callable
 
 from utils.messages import failure, progress
@@ -13,8 +22,6 @@ def s3_client(settings: dict, ca: str) -> Any:
             is where messages say that they are from, when that is not a Secret, and `trust` how to add a CA.
         ca: PEM bundle from `ca_bundle`, "" for the public roots.
     """
-    import os
-
     import boto3
     from botocore.config import Config
 
@@ -95,8 +102,6 @@ def object_stat(settings: dict, client: Any, key: str) -> dict:
     The sha256 comes from the object `<key>.sha256` (as sha256sum writes it), else from the user metadata `sha256`.
     An ETag is opaque, it says nothing about the content, where the object is encrypted with SSE-KMS or SSE-C.
     """
-    import re
-
     from botocore.exceptions import ClientError
 
     if not key:
@@ -143,10 +148,6 @@ def download_object(settings: dict, client: Any, stat: dict, path: str, chunk: i
         SystemExit: the store refused or broke off for good (what has arrived is kept), or the content is wrong (it is
             removed).
     """
-    import glob
-    import os
-    import re
-
     for _ in range(3):
         part = f"{path}.{re.sub(r'[^0-9A-Za-z]', '', stat['etag'])}.part"
         for old in glob.glob(glob.escape(path) + ".*.part"):
@@ -176,10 +177,6 @@ def download_object(settings: dict, client: Any, stat: dict, path: str, chunk: i
 
 def fetch_ranges(settings: dict, client: Any, stat: dict, part: str, chunk: int) -> bool:
     """Append to the file `part` what is missing of the object; False when the object is another one by now."""
-    import os
-    import time
-    from concurrent.futures import ThreadPoolExecutor
-
     from botocore.exceptions import BotoCoreError, ClientError
     from urllib3.exceptions import HTTPError
 
@@ -226,8 +223,6 @@ def fetch_ranges(settings: dict, client: Any, stat: dict, part: str, chunk: int)
 
 def file_digest(path: str, name: str) -> str:
     """Hex digest of a file by the hash of that name."""
-    import hashlib
-
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
 
@@ -238,10 +233,6 @@ def etag_check(path: str, stat: dict) -> str:
     The ETag of an object uploaded at once is its MD5; of one uploaded in N parts `MD5(MD5s of the parts)-N`, where the
     size of a part is not told, so usual sizes are tried (Amazon S3 user guide, "Checking object integrity").
     """
-    import hashlib
-    import os
-    import re
-
     if os.path.getsize(path) != stat["size"]:
         return ""
     digest, _, count = stat["etag"].partition("-")
@@ -274,8 +265,6 @@ def upload_stream(settings: dict, client: Any, key: str, total: int, produce: Ca
     Returns:
         {"key", "sha256", "size"}.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     # In a thread, so that a signal can't come between the store's answer and the knowledge of what to abort.
     creating = ThreadPoolExecutor(1).submit(s3_call, settings, client, "create_multipart_upload", Key=key)
     try:
@@ -311,11 +300,6 @@ def upload_parts(settings: dict, client: Any, upload: dict, total: int, produce:
     Returns:
         The parts, each {"ETag", "PartNumber", "size"}, and the hex sha256 of all bytes.
     """
-    import base64
-    import hashlib
-    from concurrent.futures import Future, ThreadPoolExecutor
-    from types import SimpleNamespace
-
     part_size = 32 << 20
     sha256 = hashlib.sha256()
     buffer = bytearray()
@@ -354,9 +338,6 @@ def upload_parts(settings: dict, client: Any, upload: dict, total: int, produce:
 
 def upload_archive(settings: dict, ca: str, path: str, key: str) -> dict:
     """Upload a file with its sha256 beside it: {"key", "sha256", "size"}; see `upload_stream`."""
-    import os
-    import shutil
-
     with open(path, "rb") as file:
         return upload_stream(
             settings, s3_client(settings, ca), key, os.path.getsize(path), lambda sink: shutil.copyfileobj(file, sink)

@@ -1,6 +1,18 @@
 """What is published and whether: the gate over the scores, the archive's name and its content."""
 
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
 from utils.messages import failure
+from utils.stages.archive import tree_size, write_tar
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import object_store_settings
+from utils.stages.marker import finished_result, read_marker, write_marker
+from utils.stages.object_store import s3_client, upload_stream
 
 
 def read_scores(data_dir: str) -> dict:
@@ -9,9 +21,6 @@ def read_scores(data_dir: str) -> dict:
     Raises:
         SystemExit: files are missing, or no candidate was chosen.
     """
-    import json
-    import os
-
     scores, missing = {}, []
     for name in ("mt_bench", "mt_bench_branch", "mmlu_branch", "likelihood"):
         path = os.path.join(data_dir, "scores", f"{name}.json")
@@ -85,18 +94,12 @@ def archive_key(name: str, data_key: str, now: float) -> str:
         name: key to build on; "" for data_key, the imported archive's.
         now: seconds since the epoch.
     """
-    import time
-
     folder, slash, last = (name or data_key).rpartition("/")
     return f"{folder}{slash}{time.strftime('%Y-%m-%d_%H-%M-%S', time.gmtime(now))}.{last or 'model.tar.gz'}"
 
 
 def provenance(data_dir: str, run_id: str, candidate: str, gate: list) -> str:
     """JSON of where a candidate comes from: of every stage its inputs, their hash, versions, times and results."""
-    import json
-    import os
-    import time
-
     stages = {}
     done = os.path.join(data_dir, "done")
     for file_name in sorted(os.listdir(done)) if os.path.isdir(done) else []:
@@ -108,3 +111,66 @@ def provenance(data_dir: str, run_id: str, candidate: str, gate: list) -> str:
     return json.dumps(
         {"run_id": run_id, "published": made, "candidate": candidate, "gate": gate, "stages": stages}, indent=1
     )
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the stage is given: the parameters of the component `publish`."""
+
+    data_dir: str
+    run_id: str
+    object_store_secret_dir: str
+    ca_file: str
+    name: str
+    min_mt_bench: float
+    max_error_rate: float
+    require_improvement: bool
+    force: bool
+
+
+def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
+    """Publish the candidate if the gate lets it pass, unless that is done.
+
+    Returns:
+        the archive's key, "" when the gate held the candidate back; and the stage's metrics.
+    """
+    started, measured = time.time(), dict[str, float]()
+    settings = object_store_settings(given.object_store_secret_dir)
+    inputs = {
+        "upstream": read_marker(given.data_dir, "final_eval").get("inputs_hash", ""),
+        "store": [settings["endpoint"], settings["bucket"], given.name or settings["data_key"]],
+        "gate": [given.min_mt_bench, given.max_error_rate, given.require_improvement],
+    }
+    result = finished_result(given.data_dir, "publish", inputs, given.force)
+    if result is None:
+        scores = read_scores(given.data_dir)
+        checks = gate_checks(scores, given.min_mt_bench, given.max_error_rate, given.require_improvement)
+        for check in checks:
+            verdict = "passed" if check["passed"] else "NOT PASSED"
+            print(f"gate {check['name']}: {check['value']}, limit {check['limit']}: {verdict}", flush=True)
+        passed = all(check["passed"] for check in checks)
+        result = {"published": passed, "key": "", "sha256": "", "size": 0, "gate": {"passed": passed, "checks": checks}}
+        if passed:
+            candidate = scores["mt_bench"]["candidate"]
+            folders = [
+                (os.path.join(given.data_dir, candidate), "model"),
+                (os.path.join(given.data_dir, "scores"), "scores"),
+            ]
+            files = {"provenance.json": provenance(given.data_dir, given.run_id, candidate, checks)}
+            key = archive_key(given.name, settings["data_key"], started)
+            client = s3_client(settings, ca_bundle(given.ca_file))
+            # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
+            before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            try:
+                result |= upload_stream(
+                    settings, client, key, tree_size(folders), lambda sink: write_tar(sink, folders, files, key)
+                )
+            finally:
+                signal.signal(signal.SIGTERM, before)
+            print(f"published s3://{settings['bucket']}/{key}", flush=True)
+        else:
+            print("nothing is published; the candidate stays on the run's volume", flush=True)
+        write_marker(given.data_dir, "publish", inputs, [], result, started)
+    measured["published"] = float(result["published"])
+    measured["published_archive_bytes"] = result["size"]
+    return result["key"], measured

@@ -9,6 +9,12 @@ The choice is a dict, in data import's marker under `chat_template`:
 Unless it is the tokenizer's own, chat_template/template.py and template.jinja hold it (see chat_template_files.py).
 """
 
+import ast
+import datetime
+import hashlib
+import json
+import os
+import signal
 from typing import Any
 
 from utils.messages import failure
@@ -29,9 +35,6 @@ def choose_chat_template(data_dir: str, wanted: str) -> dict:
     Raises:
         SystemExit: there is no such template, or no conversation can be written in it.
     """
-    import hashlib
-    import os
-
     model = os.path.join(data_dir, "model")
     if wanted in library_templates():
         return {"name": wanted, "why": "train_chat_template names it", "sha256": "", "example": ""}
@@ -73,9 +76,6 @@ def read_json(folder: str, name: str) -> dict:
     Raises:
         SystemExit: it holds something else.
     """
-    import json
-    import os
-
     path, found = os.path.join(folder, name), None
     if not os.path.exists(path):
         return {}
@@ -99,8 +99,6 @@ def own_chat_template(model: str) -> dict:
     Raises:
         SystemExit: there are several, and no default.
     """
-    import os
-
     config = {**read_json(model, "special_tokens_map.json"), **read_json(model, "tokenizer_config.json")}
     texts = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
     found, path = config.get("chat_template"), os.path.join(model, "chat_template.jinja")
@@ -125,8 +123,6 @@ def read_text(path: str) -> str:
     Raises:
         SystemExit: it is larger than any template (1 MiB), or no text.
     """
-    import os
-
     problem = "it is larger than 1 MiB" if os.path.getsize(path) > 1 << 20 else ""
     if not problem:
         try:
@@ -146,9 +142,6 @@ def read_template_file(data_dir: str, wanted: str) -> dict:
     Raises:
         SystemExit: there is no such file on the volume, or it has another form.
     """
-    import ast
-    import os
-
     path = os.path.realpath(os.path.join(data_dir, wanted))
     remedy = f"give one of {', '.join(library_templates())}, or a Python file of this form on the run's volume"
     inside = os.path.isabs(wanted) or path.startswith(os.path.realpath(data_dir) + os.sep)
@@ -188,8 +181,6 @@ def joined_text(node: Any) -> str:
     Raises:
         ValueError: it is something else.
     """
-    import ast
-
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return joined_text(node.left) + joined_text(node.right)
     value = ast.literal_eval(node)
@@ -200,8 +191,6 @@ def joined_text(node: Any) -> str:
 
 def token_of(node: Any) -> list:
     """[text, whether it is added to the tokenizer] of `TokenInfo("…", add_to_tokenizer=True)` or of a plain text."""
-    import ast
-
     if not isinstance(node, ast.Call):
         return [joined_text(node), True]
     given = {name: ast.literal_eval(v) for name, v in zip(("token", "add_to_tokenizer"), node.args, strict=False)}
@@ -217,9 +206,6 @@ def template_environment() -> Any:
     An immutable sandbox with raise_exception, strftime_now, tojson, loop controls and generation blocks. The filter
     `attr` is left out: it led out of the sandbox before Jinja 3.1.6.
     """
-    import datetime
-    import json
-
     import jinja2
     from jinja2.ext import Extension
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -257,8 +243,6 @@ def render_example(template: str, variables: dict, where: str, seconds: float = 
     Raises:
         SystemExit: the template fails, never ends, or leaves out what was said.
     """
-    import signal
-
     import jinja2
 
     def too_late(*_: object) -> None:
@@ -300,8 +284,6 @@ def write_template(data_dir: str, found: dict) -> None:
     Args:
         found: template, and tokens by role.
     """
-    import os
-
     folder = os.path.join(data_dir, "chat_template")
     tokens = "".join(
         f"    {role}=TokenInfo({text!r}, {add is True}),\n" for role, (text, add) in found["tokens"].items()

@@ -1,5 +1,12 @@
 """The taxonomy from a git repository: credentials stay in the Secret's mounted files, what runs gets argv."""
 
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+
 from utils.messages import failure
 from utils.stages.credentials import secret_keys
 
@@ -9,8 +16,6 @@ def check_taxonomy_source(url: str, branch: str, pr: int, commit: str) -> None:
 
     Allowed are https://, ssh://, git@host:path, and for local runs an absolute path (with or without file://).
     """
-    import re
-
     problem = ""
     chosen = [n for n, v in (("sdg_repo_branch", branch), ("sdg_repo_pr", pr), ("sdg_repo_commit", commit)) if v]
     if not url and chosen:
@@ -43,10 +48,6 @@ def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
         secret_dir: folder of the Secret: username and password for https; ssh-privatekey and known_hosts for ssh.
         ca: PEM bundle from `ca_bundle`, "" for the public roots.
     """
-    import os
-    import shutil
-    import tempfile
-
     shutil.rmtree(target, ignore_errors=True)
     path = url.removeprefix("file://")
     if os.path.isdir(path) and not any(os.path.exists(os.path.join(path, name)) for name in (".git", "HEAD")):
@@ -79,9 +80,6 @@ def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple
     A password is read from its file by git's credential helper, for the url's own host only. An ssh key is copied into
     the folder `keys` since ssh refuses files that others can read; the caller removes that folder.
     """
-    import os
-    import re
-    import shlex
 
     def private(path: str, flags: int) -> int:
         return os.open(path, flags, 0o600)
@@ -119,10 +117,6 @@ def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple
 
 def head_commit(folder: str) -> str:
     """The commit a checkout stands at, "" when the folder is no checkout with a commit or git is not there to ask."""
-    import os
-    import shutil
-    import subprocess
-
     git_dir = os.path.join(folder, ".git")
     if not os.path.exists(git_dir) or not shutil.which("git"):
         return ""
@@ -133,9 +127,6 @@ def head_commit(folder: str) -> str:
 
 def run_git(arguments: list, environment: dict) -> str:
     """Run git and return what it printed; a failure ends the stage with git's last lines."""
-    import os
-    import subprocess
-
     try:
         done = subprocess.run(
             ["git", *arguments],

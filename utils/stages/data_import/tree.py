@@ -1,5 +1,9 @@
 """What data import leaves on the volume: base model, taxonomy and, when it was generated elsewhere, data."""
 
+import glob
+import json
+import os
+import shutil
 from typing import Any
 
 from utils.messages import failure
@@ -26,9 +30,6 @@ def require_tree(root: str, parts: list) -> None:
 
 def missing_pieces(root: str, parts: list) -> list:
     """The pieces of the required tree that are not there, alternatives joined by "or"."""
-    import glob
-    import os
-
     kinds = ("skills", "knowledge")
     need = {
         "model": [["config.json"], ["tokenizer.json"], ["tokenizer_config.json"], ["*.safetensors"]],
@@ -51,10 +52,6 @@ def torn_weights(root: str) -> list:
     A safetensors file is the header's length (8 bytes, little endian), the header (JSON: name to data_offsets, counted
     from the header's end), the data (https://github.com/huggingface/safetensors, "Format").
     """
-    import glob
-    import json
-    import os
-
     torn = []
     for path in sorted(glob.glob(os.path.join(glob.escape(root), "model", "*.safetensors"))):
         size = os.path.getsize(path)
@@ -80,9 +77,6 @@ def fetch_model(base_model: str, settings: dict, client: Any, target: str) -> No
         settings: the object store's; its endpoint and keys are used, the bucket is the address's own.
         client: of `s3_client`, None for a local folder.
     """
-    import os
-    import shutil
-
     if not base_model.startswith("s3://"):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(base_model.removeprefix("file://"), target)
@@ -109,8 +103,6 @@ def fetch_model(base_model: str, settings: dict, client: Any, target: str) -> No
 
 def check_base_model(base_model: str) -> None:
     """End the stage when `base_model` is set to something no model can be had from."""
-    import os
-
     path = base_model.removeprefix("file://")
     if base_model.startswith("s3://") or not base_model or (path.startswith("/") and os.path.isdir(path)):
         return
@@ -123,10 +115,6 @@ def check_base_model(base_model: str) -> None:
 
 def import_folder(data_dir: str, name: str) -> str:
     """The folder that holds what is not yet whole, `import-<name>.part`; those of other inputs are removed."""
-    import glob
-    import os
-    import shutil
-
     work = os.path.join(data_dir, f"import-{name}.part")
     for other in glob.glob(os.path.join(glob.escape(data_dir), "import-*.part")):
         if other != work:
@@ -141,9 +129,6 @@ def download_archive(settings: dict, client: Any, archive: dict, path: str) -> d
     Room for it and for its content must be there first; weights and JSON together shrink to no less than half in
     gzip as far as we have seen, the real sizes are checked while unpacking.
     """
-    import glob
-    import os
-
     have = sum(os.path.getsize(part) for part in glob.glob(glob.escape(path) + "*"))
     require_space(os.path.dirname(path), 3 * archive["size"] - have, "the archive and its content")
     got = download_object(settings, client, archive, path)
@@ -162,9 +147,6 @@ def assemble_tree(work: str, from_archive: list, data_dir: str) -> list:
     Returns:
         The folders put in place: model, taxonomy, and sdg when data came along.
     """
-    import os
-    import shutil
-
     tree = os.path.join(work, "tree")
     os.makedirs(tree, exist_ok=True)
     try:

@@ -1,5 +1,9 @@
 """The taxonomy's own questions to candidate and base: MT-Bench-branch (judged) and MMLU-branch (multiple choice)."""
 
+import functools
+import glob
+import os
+import shutil
 from typing import Any
 
 from utils.messages import failure
@@ -22,8 +26,6 @@ def mt_bench_branch(taxonomy_dir: str, models: dict, work_dir: str, bench: dict,
         work_dir: keeps what is finished for a restart.
         max_questions: spread over the leaves; 0 = all.
     """
-    import os
-
     tree = os.path.join(work_dir, "questions")
     questions = branch_questions(taxonomy_dir, tree, max_questions)
     if not questions:
@@ -71,10 +73,6 @@ def branch_questions(taxonomy_dir: str, target: str, max_questions: int) -> int:
     Each question once: instructlab-eval tells questions apart by their text. It leaves out knowledge, docs and
     scripts, and so does this. The taxonomy may be a git checkout or a plain tree.
     """
-    import glob
-    import os
-    import shutil
-
     import yaml
 
     shutil.rmtree(target, ignore_errors=True)
@@ -114,9 +112,6 @@ def mmlu(models: dict, work_dir: str, tasks: list, tasks_dir: str, few_shots: in
         few_shots: examples before each question.
         batch_size: `auto` or a positive integer.
     """
-    import functools
-    import os
-
     import instructlab.eval.mmlu as library
     import torch
     from lm_eval.tasks import TaskManager
@@ -165,8 +160,6 @@ def mmlu_branch(tasks_dir: str, models: dict, work_dir: str, few_shots: int, bat
     Args:
         tasks_dir: SDG's node_datasets folder, "" when there is none.
     """
-    import os
-
     copied = os.path.join(work_dir, "tasks")
     questions = task_copies(tasks_dir, copied, few_shots) if tasks_dir else 0
     if not questions:
@@ -180,10 +173,6 @@ def task_copies(tasks_dir: str, target: str, few_shots: int) -> int:
     A task file holds its data's path as it was when SDG wrote it; the copy's is absolute and right here. A task
     without questions is left out; one with too few to give examples is asked without.
     """
-    import glob
-    import os
-    import shutil
-
     import yaml
 
     shutil.rmtree(target, ignore_errors=True)

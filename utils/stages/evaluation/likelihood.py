@@ -1,5 +1,8 @@
 """Likelihood on held-out questions: how well a model foresees the reference answers. No judge, no sampling."""
 
+import json
+import os
+
 from utils.messages import progress
 from utils.stages.evaluation.mt_bench import kept
 from utils.stages.evaluation.scores import skipped
@@ -14,9 +17,6 @@ def likelihood(held_out: str, models: dict, work_dir: str, template: str = "") -
         work_dir: keeps what is finished for a restart.
         template: Jinja file of the chat template, "" for the tokenizer's own.
     """
-    import json
-    import os
-
     rows = []
     if os.path.exists(held_out):
         with open(held_out, encoding="utf-8") as file:

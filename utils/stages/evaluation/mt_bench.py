@@ -1,6 +1,12 @@
 """MT-Bench with instructlab-eval: answers, judgments and the choice of the candidate."""
 
+import glob
+import itertools
+import json
+import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from utils.messages import failure, progress
@@ -34,8 +40,6 @@ def overlapped(items: list, generate: Callable, judge: Callable) -> list:
 
     The accelerator answers, the judge is a remote server: neither waits for the other. The first error ends it.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     results: list = []
     running: list = []
     with ThreadPoolExecutor(1) as thread:
@@ -48,8 +52,6 @@ def overlapped(items: list, generate: Callable, judge: Callable) -> list:
 
 def progress_counter(total: int, what: str) -> Callable:
     """A function that prints the next progress line each time it is called, from any thread."""
-    import itertools
-
     numbers = itertools.count(1)
     return lambda: progress(min(next(numbers), total), total, what)
 
@@ -60,9 +62,6 @@ def kept(path: str, compute: Callable, good: Callable = bool) -> Any:
     Args:
         good: tells of a value whether it may be kept; another one is returned without being written.
     """
-    import json
-    import os
-
     if os.path.exists(path):
         with open(path) as file:
             return json.load(file)
@@ -74,9 +73,6 @@ def kept(path: str, compute: Callable, good: Callable = bool) -> Any:
 
 def write_json(path: str, value: Any) -> None:
     """Write path whole or not at all; its folder is made."""
-    import json
-    import os
-
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".part", "w") as file:
         json.dump(value, file, indent=1)
@@ -85,8 +81,6 @@ def write_json(path: str, value: Any) -> None:
 
 def library_environment() -> None:
     """Set what libraries read when they are imported: call it before them."""
-    import os
-
     os.environ["TQDM_DISABLE"] = "1"  # bars of two threads in one log; progress lines tell the same
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads made busy cores several times slower
 
@@ -120,8 +114,6 @@ def scored_checkpoints(
         checkpoints: relative to data_dir.
         rate: error rate above which a score is not kept for a restart.
     """
-    import os
-
     from instructlab.eval.mt_bench import MTBenchEvaluator
 
     os.environ["INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS"] = str(questions)
@@ -152,8 +144,6 @@ def check_judge(judge: dict, ca: str) -> None:
     Raises:
         SystemExit: no try was answered.
     """
-    import time
-
     import httpx
 
     seen: dict = {}
@@ -188,8 +178,6 @@ def write_answers(evaluator: Any, kind: str, questions: int, bench: dict, model_
     Raises:
         SystemExit: the server failed, or refused every question.
     """
-    import os
-
     from instructlab.eval.exceptions import ModelServingAPIError
 
     answer_file = os.path.join(evaluator.output_dir, kind, "model_answer", f"{evaluator.model_name}.jsonl")
@@ -228,10 +216,6 @@ def judge_answers(evaluator: Any, bench: dict) -> dict:
     Raises:
         SystemExit: the judge can't be reached.
     """
-    import glob
-    import json
-    import os
-
     from instructlab.eval.exceptions import InvalidEvaluationResult, ModelServingAPIError
 
     judge = bench["judge"]

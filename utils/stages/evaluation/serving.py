@@ -1,5 +1,17 @@
 """A model of this run as an OpenAI-compatible server on loopback, for as long as its answers are needed."""
 
+import contextlib
+import ctypes
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,8 +37,6 @@ def serve(
     Raises:
         SystemExit: the server ended, or was not ready in time; the message has its last output.
     """
-    import contextlib
-    import os
 
     @contextlib.contextmanager
     def serving() -> Iterator[str]:
@@ -49,14 +59,6 @@ def serve(
 
 def server_process(command: list, log_path: str, port: int, timeout: float) -> Any:
     """A context manager around one server process: started, watched until ready, always stopped."""
-    import contextlib
-    import ctypes
-    import os
-    import signal
-    import subprocess
-    import sys
-    import threading
-
     # The kernel ends the server with this process, even on SIGKILL (Linux: prctl PR_SET_PDEATHSIG).
     prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
 
@@ -98,9 +100,6 @@ def server_process(command: list, log_path: str, port: int, timeout: float) -> A
 
 def wait_ready(process: Any, port: int, log_path: str, timeout: float) -> None:
     """Return when `/health` answers 200; a server that ends while it loads fails at once."""
-    import http.client
-    import time
-
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -139,11 +138,6 @@ def last_lines(path: str) -> str:
 
 def stop_group(process: Any) -> None:
     """End a process that leads its own group, and its children (vLLM's workers hold GPU memory)."""
-    import contextlib
-    import os
-    import signal
-    import subprocess
-
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -155,8 +149,6 @@ def stop_group(process: Any) -> None:
 
 def free_port() -> int:
     """A TCP port that is free on loopback."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -164,10 +156,6 @@ def free_port() -> int:
 
 def vllm_command(model_dir: str, name: str, port: int, template: str) -> list:
     """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow."""
-    import json
-    import os
-    import sys
-
     with open(os.path.join(model_dir, "config.json")) as file:
         heads = json.load(file)["num_attention_heads"]
     gpus = [n for n in range(1, visible_gpus("vllm") + 1) if heads % n == 0]
@@ -181,8 +169,6 @@ def vllm_command(model_dir: str, name: str, port: int, template: str) -> list:
 
 def llama_cpp_command(model: str, name: str, port: int, slots: int, converted: str = "", template: str = "") -> list:
     """argv of llama.cpp's server; a model in Hugging Face layout is first converted to the file `converted`."""
-    import sys
-
     return [sys.executable, cpu_program("llama_cpp.py"), model, name, str(port), str(slots), converted, template]
 
 
@@ -200,8 +186,6 @@ def eval_workers(max_workers: str, gpus: int) -> int:
 
     `auto` is instructlab-eval's rule, 10 per GPU but not more than CPU cores; without a GPU, 2 per core, at most 8.
     """
-    import os
-
     if max_workers == "auto":
         cores = len(os.sched_getaffinity(0))
         return max(1, min(10 * gpus, cores)) if gpus else min(2 * cores, 8)
@@ -227,9 +211,6 @@ def model_client(options: dict, seen: dict, count: Callable, ca: str = "", secre
     Raises:
         SystemExit: from a request, when the server answers 401, 403 or 404: trying again would not help.
     """
-    import json
-    import ssl
-
     import httpx
 
     class Client(httpx.Client):

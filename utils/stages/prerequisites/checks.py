@@ -4,6 +4,12 @@ A finding is {"check", "level", "problem", "remedy"}: level is "error" (the run 
 "warning". A check without findings passed.
 """
 
+import importlib.util
+import os
+import shutil
+import tempfile
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from utils.messages import failure
@@ -20,8 +26,6 @@ def run_checks(checks: dict) -> list:
     Args:
         checks: name of a check to a function that returns findings, or raises `failure(…)` for one.
     """
-    import traceback
-    from concurrent.futures import ThreadPoolExecutor
 
     def run(name: str) -> list:
         try:
@@ -101,10 +105,6 @@ def check_object_store(secret_dir: str, ca: str, base_model: str, taxonomy_url: 
 
 def check_taxonomy_repo(url: str, branch: str, pr: int, commit: str, secret_dir: str, ca: str) -> list:
     """The taxonomy's repository answers and has the branch or pull request."""
-    import os
-    import shutil
-    import tempfile
-
     check_taxonomy_source(url, branch, pr, commit)
     plain = url.removeprefix("file://")
     if not url or (os.path.isdir(plain) and not os.path.exists(os.path.join(plain, ".git"))):
@@ -124,9 +124,6 @@ def check_taxonomy_repo(url: str, branch: str, pr: int, commit: str, secret_dir:
 
 def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
     """What trains and what serves is there: the training operator in a cluster, the libraries on one machine."""
-    import importlib.util
-    import os
-
     found = training_operator() if launcher == "pytorchjob" else []
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         # The stages' own image has the libraries, this one need not.
@@ -148,8 +145,6 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list:
 
 def check_rights(launcher: str) -> list:
     """The account of the run may do what later tasks do; on one machine there is nothing to ask."""
-    import os
-
     return missing_rights(launcher) if os.environ.get("KUBERNETES_SERVICE_HOST") else []
 
 

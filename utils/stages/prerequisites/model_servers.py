@@ -1,6 +1,9 @@
 """Whether teacher and judge answer as the run will ask them."""
 
+import ipaddress
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from utils.stages.credentials import model_server
 
@@ -15,8 +18,6 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
         retry_seconds: pause before the second try, twice that before the third; a try waits six times as long for its
             answer.
     """
-    import time
-
     server = model_server(secret_dir, role)
     for attempt in range(3):
         problem, remedy, again = ask_model(server, role, path, ca, retry_seconds * 6)
@@ -32,8 +33,6 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
 
 def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tuple:
     """Ask once for a completion: what is wrong ("" when it answered), the remedy, and whether to try again."""
-    from urllib.parse import urlsplit
-
     import requests
 
     where = f"{role} {server['model_name']!r} at {urlsplit(server['endpoint']).hostname}"
@@ -91,9 +90,6 @@ def behind_proxy(endpoint: str) -> bool:
     """Whether something may stand before the server that ends long requests: a Route is found by its name, so not when
     the endpoint is an IP address or this machine.
     """
-    import ipaddress
-    from urllib.parse import urlsplit
-
     host = urlsplit(endpoint).hostname or ""
     try:
         ipaddress.ip_address(host)
@@ -108,9 +104,6 @@ def long_answer(server: dict, role: str, path: str, ca: str, seconds: float) -> 
     Args:
         seconds: longest wait for it.
     """
-    import time
-    from urllib.parse import urlsplit
-
     import requests
 
     tokens = 2048  # of SDG's pipelines and of MT-Bench's judgements

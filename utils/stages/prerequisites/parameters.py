@@ -1,5 +1,7 @@
 """What values the pipeline's parameters may have: all that would else fail a run after hours."""
 
+import re
+
 
 def parameter_ranges() -> list:
     """(lowest, highest, names of numbers) each."""
@@ -60,8 +62,6 @@ def plausible_amounts() -> list:
 
 def quantity_value(text: str) -> float:
     """A Kubernetes quantity as bytes or CPUs."""
-    import re
-
     powers = {unit: power for power, unit in enumerate("KMGTPE", 1)}
     number, unit = re.match(r"([\d.]+)(.*)", text).groups()  # type: ignore[union-attr] # the patterns have matched
     if len(unit) > 1 and unit[0] in "eE":
@@ -73,8 +73,6 @@ def quantity_value(text: str) -> float:
 
 def probable_value(name: str, text: str) -> str:
     """What was probably meant by a quantity or duration that can't be, "" when that is anyone's guess."""
-    import re
-
     match = re.fullmatch(r"(\d{1,5}(?:\.\d+)?)\s*([A-Za-z]?)[iI]?[bB]?", text.strip())
     if not match or not float(match[1]):
         return ""
@@ -94,8 +92,6 @@ def check_parameters(given: dict) -> list:
     Args:
         given: values by the pipeline's parameter names; those that are not there are not checked.
     """
-    import re
-
     found = []
 
     def expect(right: bool, name: str, expected: str, remedy: str = "") -> None:
@@ -156,8 +152,6 @@ def check_object_names(given: dict, on_kfp: bool) -> list:
     Args:
         given: values by the pipeline's parameter names; those that are not there are not checked.
     """
-    import re
-
     label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
     found = []
     for name in (name for name in object_names() if name in given):

@@ -1,5 +1,7 @@
 """Whether the queue (Kueue) that GPUs are asked of is there, and whether evaluation's pods wait in it as well."""
 
+import os
+
 from utils.stages.prerequisites.rights import account_name, grant_command
 from utils.stages.volume.claims import kube_call, kube_namespace
 
@@ -12,8 +14,6 @@ def check_queue(queue: str, labelled: str) -> list:
         labelled: the queue that the labels of the pipeline's file name. Kubeflow Pipelines takes labels from the file
             alone, so the parameter reaches training, whose pods the run makes itself, and not evaluation.
     """
-    import os
-
     if not queue or not os.environ.get("KUBERNETES_SERVICE_HOST"):
         return []
     found = queue_findings(queue)

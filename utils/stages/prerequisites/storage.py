@@ -1,5 +1,7 @@
 """Whether the cluster's storage can give the run its volume, as far as its StorageClasses tell."""
 
+import os
+
 from utils.stages.prerequisites.rights import account_name, grant_command
 from utils.stages.volume.claims import kube_call, kube_namespace
 
@@ -40,8 +42,6 @@ def check_storage(storage_class: str) -> list:
     Args:
         storage_class: "" for the cluster's default class.
     """
-    import os
-
     from kubernetes import client
 
     if os.environ.get("ILAB_CLAIMS_DIR") or not os.environ.get("KUBERNETES_SERVICE_HOST"):

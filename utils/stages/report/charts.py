@@ -1,5 +1,7 @@
 """Charts as inline SVG that takes fonts and colours from the page. Drawn by matplotlib, the same bytes each time."""
 
+import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +14,6 @@ def svg(draw: Callable, height: int) -> Any:
     Matplotlib escapes all text in it. The colours that draw uses become CSS variables of the page, so that a chart is
     light or dark with it: #000001 muted, #000002 rule, #000003 base, #000004 candidate.
     """
-    import io
-    import re
-
     import matplotlib
     from markupsafe import Markup
     from matplotlib.figure import Figure

@@ -1,5 +1,7 @@
 """What the volume knows about a run, and what that says about the candidate: plain data, no page yet."""
 
+import json
+from pathlib import Path
 from typing import Iterable
 
 from utils.stages.report.text import listed
@@ -12,9 +14,6 @@ def report_facts(data_dir: str, run_id: str, notes: list) -> dict:
         run_id, notes, comparisons (see there), headline and fate (see verdict), versions, and as they lie on the
         volume, by name: done (markers of the finished stages, in the order they finished) and scores.
     """
-    import json
-    from pathlib import Path
-
     found: dict = {}
     for folder in ("done", "scores"):
         files = sorted(Path(data_dir, folder).glob("*.json"))

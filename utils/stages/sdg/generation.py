@@ -4,6 +4,15 @@ Inside a leaf the library keeps checkpoints of its own. Everything is made in `s
 whole; a `sdg.part` of other inputs is thrown away.
 """
 
+import functools
+import glob
+import importlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
 from typing import Any
 
 from utils.messages import failure, progress
@@ -26,8 +35,6 @@ def generate_samples(
     Returns:
         the stage's result.
     """
-    import os
-
     part, suffix = sdg_part(data_dir, inputs)
     total = len(leaves) + sum("/knowledge/" in leaf for leaf in leaves)
     samples, questions, done = {}, 0, 0
@@ -75,9 +82,6 @@ def require_samples(samples: dict, server: dict, seen: dict) -> None:
 
 def put_in_place(part: str, target: str) -> None:
     """Rename the finished folder, without what only an interrupted stage would need."""
-    import os
-    import shutil
-
     for scratch in ("checkpoints", "generated.new", "preprocessed", "run.json"):
         path = os.path.join(part, scratch)
         if os.path.isdir(path):
@@ -94,9 +98,6 @@ def pipeline_hash(pipeline: str) -> str:
     Raises:
         SystemExit: it is neither a known name nor a folder that holds a pipeline.
     """
-    import glob
-    import os
-
     if not os.path.isabs(pipeline):
         if pipeline in ("simple", "full", "llama"):
             return ""
@@ -119,11 +120,6 @@ def pipeline_hash(pipeline: str) -> str:
 
 def sdg_part(data_dir: str, inputs: dict) -> Any:
     """The folder a run works in, `sdg.part`, and the date in its files' names; kept while the inputs are the same."""
-    import json
-    import os
-    import shutil
-    import time
-
     part = os.path.join(data_dir, "sdg.part")
     note = os.path.join(part, "run.json")
     run = {"inputs": inputs_hash(inputs), "suffix": time.strftime("%Y-%m-%dT%H_%M_%S", time.gmtime())}
@@ -146,11 +142,6 @@ def seed_records(data_dir: str, qna: str, folder: str) -> str:
     Raises:
         SystemExit: its documents can't be had.
     """
-    import glob
-    import os
-    import shutil
-    import sys
-
     from instructlab.schema.taxonomy import TaxonomyReadingException
     from instructlab.sdg.generate_data import preprocess_taxonomy
 
@@ -176,10 +167,6 @@ def seed_records(data_dir: str, qna: str, folder: str) -> str:
 
 def leaf_samples(part: str, name: str, seeds: str, pipeline: str, options: dict, num_workers: int) -> int:
     """Generate the leaf's samples into `generated/<name>.jsonl`, unless they are there; returns their number."""
-    import functools
-    import importlib
-    import os
-
     from instructlab.sdg.pipeline import PipelineContext
 
     generate_data: Any = importlib.import_module("instructlab.sdg.generate_data")  # a function has its name, too
@@ -211,9 +198,6 @@ def leaf_questions(
 
     A pipeline folder with a mmlu_bench.yaml gives the questions' form, else the library does.
     """
-    import json
-    import os
-
     from datasets import Dataset
     from instructlab.sdg.eval_data import generate_eval_task_data, mmlubench_pipe_init
     from instructlab.sdg.pipeline import Pipeline, PipelineContext
@@ -244,8 +228,6 @@ def correct_questions(data: str) -> None:
     The library (0.8.3) numbers the letters that occur: with no answer B in the file, C becomes 1, and the evaluation
     takes B for right.
     """
-    import json
-
     with open(data) as file:
         rows = [json.loads(line) for line in file if line.strip()]
     rows = [row for row in rows if len({choice.strip().lower() for choice in row["choices"]}) == len(row["choices"])]
@@ -259,8 +241,6 @@ def correct_questions(data: str) -> None:
 
 def mix_samples(part: str, suffix: str, pipeline: str, prompt: str) -> None:
     """Turn generated samples into recipes and the two training files; a kind without samples gets no file."""
-    import os
-
     from instructlab.sdg.generate_data import mix_datasets, postprocess_taxonomy
 
     postprocess_taxonomy(
@@ -279,9 +259,6 @@ def mix_samples(part: str, suffix: str, pipeline: str, prompt: str) -> None:
 
 def system_prompt(model_dir: str) -> str:
     """The system message of every training sample: Granite's own for a Granite model, else a neutral one."""
-    import json
-    import os
-
     with open(os.path.join(model_dir, "config.json")) as file:
         kind = json.load(file).get("model_type", "")
     if kind.startswith("granite"):
@@ -296,9 +273,6 @@ def run_files(data_dir: str, suffix: str) -> dict:
 
     The task files name their data by an absolute path, which is corrected to where the data are now.
     """
-    import glob
-    import os
-
     import yaml
 
     def existing(*names: str) -> str:
@@ -323,10 +297,6 @@ def run_files(data_dir: str, suffix: str) -> dict:
 
 def imported_samples(data_dir: str) -> dict:
     """The stage's result when the archive brought data: the files of one run, the newest where there are several."""
-    import glob
-    import os
-    import re
-
     folder = os.path.join(data_dir, "sdg")
     names = [os.path.basename(path) for path in glob.glob(os.path.join(glob.escape(folder), "*_train_*.jsonl"))]
     found = [re.fullmatch(r"(?:knowledge|skills)_train_(?:msgs_)?(.+)\.jsonl", name) for name in names]
@@ -360,8 +330,6 @@ def imported_samples(data_dir: str) -> dict:
 
 def count_lines(path: str) -> int:
     """Lines of a file that hold something; 0 when it is no file."""
-    import os
-
     if not os.path.isfile(path):
         return 0
     with open(path) as file:

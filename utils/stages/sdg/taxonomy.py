@@ -1,5 +1,10 @@
 """What the SDG stage needs to know before it asks the teacher: a valid taxonomy, and the library's data folders."""
 
+import logging
+import os
+import re
+import sys
+
 from utils.messages import failure
 
 
@@ -9,8 +14,6 @@ def check_taxonomy(taxonomy: str) -> list:
     Raises:
         SystemExit: there is none, or some are not valid; the message lists every error with file and line.
     """
-    import os
-
     kinds = ("knowledge", "compositional_skills")
     leaves = sorted(
         os.path.join(folder, "qna.yaml")
@@ -36,9 +39,6 @@ def check_taxonomy(taxonomy: str) -> list:
 
 def leaf_errors(qna: str) -> list:
     """Errors of one qna.yaml, each as `file:line: message`; empty when it is valid."""
-    import logging
-    import re
-
     import yaml
     from instructlab.schema.taxonomy import TaxonomyMessageFormat, TaxonomyParser, TaxonomyReadingException
 
@@ -75,8 +75,6 @@ def leaf_errors(qna: str) -> list:
 
 def yaml_line(node: object, path: str) -> int:
     """Line (from 1) of `.seed_examples[2].question` in a composed YAML document, or of the nearest part there is."""
-    import re
-
     import yaml
 
     current: yaml.Node = node  # type: ignore[assignment]
@@ -102,9 +100,6 @@ def sdg_environment(scratch: str, sample_size: float, ca: str) -> None:
         sample_size: fraction of the precomputed skills data that is mixed in, 0 or more.
         ca: a CA bundle for git, "" for the public roots.
     """
-    import os
-    import sys
-
     import yaml
 
     home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")

@@ -1,5 +1,8 @@
 """The teacher as instructlab-sdg sees it: a client that remembers the last answers, and failures put in words."""
 
+import contextlib
+import json
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +20,6 @@ def teacher_client(server: dict, ca: str, model_dir: str, seen: dict, timeout: f
         seen: gets `answers`, the last raw answers (text), and `tokens`, their sum so far.
         timeout: seconds that one request may take.
     """
-    import json
-    import ssl
-
     import httpx
     import openai
     from transformers import AutoTokenizer
@@ -54,8 +54,6 @@ def teacher_client(server: dict, ca: str, model_dir: str, seen: dict, timeout: f
 
 def teacher_errors(server: dict, seen: dict, leaf: str) -> Any:
     """A context manager in which the library's errors about the teacher become failures that say what to do."""
-    import contextlib
-
     import openai
     from instructlab.sdg.pipeline import PipelineBlockError
 

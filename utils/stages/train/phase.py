@@ -1,5 +1,13 @@
 """One training phase from its parameters to its marker; which launcher runs it is decided here."""
 
+import importlib.util
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Any
+
 from utils.messages import failure, progress
 from utils.stages.chat_template_files import chat_template_file
 from utils.stages.marker import finished_result, read_marker, write_marker
@@ -17,6 +25,41 @@ from utils.stages.train.training import (
 )
 
 
+@dataclass(frozen=True)
+class Phase:
+    """What the stage is given: the parameters of the component `train`."""
+
+    data_dir: str
+    run_id: str
+    phase: int
+    launcher: str
+    image: str
+    model: str
+    num_epochs: int
+    effective_batch_size: int
+    learning_rate: float
+    num_warmup_steps: int
+    save_samples: int
+    max_batch_len: int
+    max_seq_len: int
+    seed: int
+    keep_checkpoints: int
+    cpu_offload: bool
+    num_workers: int
+    gpu_per_worker: int
+    gpu_identifier: str
+    cpu_per_worker: str
+    memory_per_worker: str
+    tolerations: list[Any]
+    node_selectors: dict[str, Any]
+    volume_claim: str
+    queue: str
+    queue_timeout: str
+    pending_timeout: str
+    timeout: str
+    force: bool
+
+
 def describe_training(options: dict, data: dict, base: dict, gpus: int) -> dict:
     """The training (utils/stages/train/training.py) that the component's parameters ask for.
 
@@ -26,9 +69,6 @@ def describe_training(options: dict, data: dict, base: dict, gpus: int) -> dict:
         base: result of phase 1, {} in phase 1. Phase 2 starts from its last checkpoint by number.
         gpus: GPUs of each node.
     """
-    import importlib.util
-    import os
-
     phase, data_dir, pods = options["phase"], options["data_dir"], options["launcher"] == "pytorchjob"
     kind = "knowledge" if phase == 1 else "skills"
     return {
@@ -77,10 +117,6 @@ def launch_training(training: dict, options: dict, pending: int, timeout: int) -
     Returns:
         None when it succeeded, the failure to raise when its pods failed.
     """
-    import json
-    import os
-    import time
-
     steps = training["epochs"] * -(-training["rows"] // training["batch"])
     if training["warmup_steps"] >= steps:
         print(f"{training['warmup_steps']} warm-up steps, {steps} steps: the learning rate never reaches its peak")
@@ -100,7 +136,7 @@ def launch_training(training: dict, options: dict, pending: int, timeout: int) -
     arguments, pods = torchrun_arguments(training), options["launcher"] == "pytorchjob"
     overlay = json.loads(os.environ.get("ILAB_POD_OVERLAY", "{}"))
     made = training_manifest(training, options, overlay) if pods else {"command": ["torchrun", *arguments]}
-    with open(options["manifest"].path, "w") as file:
+    with open(options["manifest"], "w") as file:
         json.dump(made, file, indent=1)
     error = None
     if pods:
@@ -118,8 +154,6 @@ def run_training(training: dict, options: dict) -> None:
     Training pods that failed (killed, evicted, a lost node) are started again, without end while each try gains a
     whole epoch, else once; all within the phase's timeouts, those of its queue and its pods' start included.
     """
-    import time
-
     output, pods = training["output"], options["launcher"] == "pytorchjob"
     pending, timeout = seconds_of(options["pending_timeout"]), seconds_of(options["timeout"])
     end, gained = time.monotonic() + seconds_of(options["queue_timeout"]) + pending + timeout, None
@@ -139,7 +173,7 @@ def run_training(training: dict, options: dict) -> None:
         gained = newest
 
 
-def train_phase(options: dict) -> dict:
+def finished_phase(options: dict) -> dict:
     """Train a phase unless it is finished or has no data, and leave its marker.
 
     Args:
@@ -149,9 +183,6 @@ def train_phase(options: dict) -> dict:
         the marker's result: phase, skipped, reason, checkpoint (the last by number), checkpoints (folders under
         data_dir), launcher, device, steps, samples, tokens, tokens_per_second, loss ([[step, loss], …]).
     """
-    import shutil
-    import time
-
     started = time.time()
     phase, data_dir, launcher = options["phase"], options["data_dir"], options["launcher"]
     if launcher not in ("pytorchjob", "process"):
@@ -183,3 +214,18 @@ def train_phase(options: dict) -> dict:
         write_marker(data_dir, stage, inputs, result["checkpoints"], result, started)
     shutil.rmtree(f"{data_dir}/{output}/full_state", ignore_errors=True)
     return result
+
+
+def train_phase(given: Phase, manifest: str) -> dict[str, float]:
+    """Train a phase unless it is finished or has no data; returns the stage's metrics.
+
+    Args:
+        manifest: path for the PyTorchJob, or the command of this machine (JSON).
+    """
+    result = finished_phase({**vars(given), "manifest": manifest})
+    kind = "knowledge" if given.phase == 1 else "skills"
+    measured = {f"{kind}_train_{name}": result[name] for name in ("steps", "samples", "tokens_per_second")}
+    if result["loss"]:
+        measured[f"{kind}_train_first_loss"] = result["loss"][0][1]
+        measured[f"{kind}_train_last_loss"] = result["loss"][-1][1]
+    return measured

@@ -1,5 +1,15 @@
 """Train on this machine: a real torchrun of instructlab.training, on its GPUs if it has any, else on CPU."""
 
+import collections
+import ctypes
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +19,6 @@ from utils.stages.cpu_program import cpu_program
 
 def local_gpus() -> int:
     """GPUs that torch can use here; torch is imported only when the machine has a device file for one."""
-    import glob
-
     if not glob.glob("/dev/nvidia[0-9]*"):
         return 0
     import torch
@@ -20,9 +28,6 @@ def local_gpus() -> int:
 
 def copy_cpu_main_ds(output: str) -> None:
     """Put the program that trains without CUDA into the phase's folder, where torchrun finds it, in pods too."""
-    import os
-    import shutil
-
     shutil.copyfile(cpu_program("main_ds.py"), os.path.join(output, "cpu_main_ds.py"))
 
 
@@ -32,11 +37,6 @@ def stop_earlier(output: str) -> None:
     Raises:
         SystemExit: it could not be ended.
     """
-    import glob
-    import os
-    import signal
-    import time
-
     wanted, deadline = f"--output_dir={output}".encode(), time.monotonic() + 60
     left = True
     while left:
@@ -56,8 +56,6 @@ def stop_earlier(output: str) -> None:
 
 def training_failure(output: str, code: int, log: str) -> SystemExit:
     """The error of a torchrun that ended with this exit code and these last lines."""
-    import shutil
-
     cause, remedy = log, "correct that and run again: it goes on after the last whole epoch"
     free = shutil.disk_usage(output).free
     full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
@@ -68,10 +66,6 @@ def training_failure(output: str, code: int, log: str) -> SystemExit:
 
 def end_process(process: Any) -> None:
     """End a subprocess.Popen that leads its session, if it still runs: gently, after 40 s with all it has started."""
-    import os
-    import signal
-    import subprocess
-
     if process.poll() is None:
         process.terminate()
         try:
@@ -91,13 +85,6 @@ def launch_process(training: dict, arguments: list, timeout: int, tick: Callable
     Raises:
         SystemExit: training failed, filled the disk, or took longer than timeout; the last lines of its log are told.
     """
-    import collections
-    import ctypes
-    import os
-    import signal
-    import subprocess
-    import sys
-    import threading
 
     def follow_parent() -> None:
         if sys.platform == "linux":

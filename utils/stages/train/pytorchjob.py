@@ -5,19 +5,20 @@ A job is a dict:
     cpu, memory (Kubernetes quantities), tolerations, node_selectors, pending, timeout (seconds), queue (of Kueue; "").
 """
 
+import hashlib
+import signal
+import time
 from collections.abc import Callable
 
 from utils.cluster.pod_overlay import merge_overlay
 from utils.messages import failure
 from utils.stages.marker import inputs_hash
 from utils.stages.volume.claims import kube_call, kube_namespace, pod_owners
-from utils.stages.writable import writable_folders
+from utils.stages.writable import MODEL_FOLDERS
 
 
 def job_name(run_id: str, phase: int) -> str:
     """train-phase-N-<run id>, shortened by a hash where pods' and services' names would get too long (63)."""
-    import hashlib
-
     digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
     return f"train-phase-{phase}-" + (run_id if len(run_id) <= 38 else f"{run_id[:29]}-{digest}")
 
@@ -32,12 +33,11 @@ def training_pod(job: dict, arguments: list) -> dict:
     if job["gpus"]:
         amounts[job["gpu_identifier"]] = str(job["gpus"])
     mounts = {"data": job["data_dir"], "shm": "/dev/shm"}
-    variables = writable_folders()
     container = {
         "name": "pytorch",
         "image": job["image"],
         "command": ["torchrun", *arguments],
-        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "env": [{"name": name, "value": value} for name, value in MODEL_FOLDERS.items()],
         "resources": {"requests": amounts, "limits": amounts},
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts.items()],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -162,8 +162,6 @@ def job_is_there(name: str, pending: int, poll: float = 10.0) -> bool:
     Raises:
         SystemExit: it can't be read, or is still being deleted after `pending` seconds.
     """
-    import time
-
     from kubernetes import client
 
     namespace, deadline = kube_namespace(), time.monotonic() + pending
@@ -280,8 +278,6 @@ def follow_job(jobs: tuple, name: str, limits: dict, tick: Callable, poll: float
     Raises:
         SystemExit: the job was deleted, or was in one of these phases for too long.
     """
-    import time
-
     import urllib3
     from kubernetes import client
 
@@ -336,8 +332,6 @@ def launch_pytorchjob(
         poll: seconds between looks.
         queued: seconds that it may wait in a queue, which are counted apart from these.
     """
-    import signal
-
     from kubernetes import client
 
     def end(*_: object) -> None:

@@ -11,6 +11,13 @@ known once the phase is started, from the room on the disk (`plan_room`):
     kept: checkpoints to keep; full_state: bool, save after each epoch what is needed to go on from there.
 """
 
+import glob
+import json
+import math
+import os
+import shutil
+import zipfile
+
 from utils.durations import parse_duration
 from utils.messages import failure
 
@@ -69,9 +76,6 @@ def tensors_of(path: str) -> dict:
     Raises:
         ValueError: the file is torn.
     """
-    import json
-    import os
-
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length < 1 << 30 else b""
@@ -85,9 +89,6 @@ def tensors_of(path: str) -> dict:
 
 def model_tensors(folder: str) -> dict:
     """Headers of all weights of a model folder together, {} when a file is missing or torn."""
-    import json
-    import os
-
     tensors: dict = {}
     try:
         index = os.path.join(folder, "model.safetensors.index.json")
@@ -104,9 +105,6 @@ def model_tensors(folder: str) -> dict:
 
 def checkpoints_of(output: str) -> list:
     """Names (samples_N) of the whole checkpoints of a phase, by number, the newest last. Torn ones don't count."""
-    import glob
-    import os
-
     folders = glob.glob(os.path.join(output, "hf_format", "samples_*"))
     numbers = sorted(int(f.rpartition("_")[2]) for f in folders if f.rpartition("_")[2].isdigit() and model_tensors(f))
     return [f"samples_{number}" for number in numbers]
@@ -117,10 +115,6 @@ def whole_states(output: str) -> list:
 
     The library writes training_metadata.json (a zip file) last; a state without it, or with a torn one, doesn't count.
     """
-    import glob
-    import os
-    import zipfile
-
     last = glob.glob(os.path.join(output, "full_state", "epoch_*", "training_metadata.json"))
     states = [os.path.dirname(path) for path in last if zipfile.is_zipfile(path)]
     return sorted(states, key=lambda state: int(state.rpartition("_")[2]))
@@ -128,9 +122,6 @@ def whole_states(output: str) -> list:
 
 def prune_phase(output: str, keep: int) -> None:
     """Delete what is no longer needed: checkpoints but the newest `keep` (0: none), full states but the newest."""
-    import os
-    import shutil
-
     old = [os.path.join(output, "hf_format", name) for name in checkpoints_of(output)[: -keep or None] if keep]
     for folder in [*old, *whole_states(output)[:-1]]:
         shutil.rmtree(folder)
@@ -138,9 +129,6 @@ def prune_phase(output: str, keep: int) -> None:
 
 def training_record(output: str) -> dict:
     """The training that a phase's folder was last made ready for, {} when there is none."""
-    import json
-    import os
-
     path = os.path.join(output, "training.json")
     if not os.path.exists(path):
         return {}
@@ -160,11 +148,6 @@ def start_phase(training: dict) -> dict:
     Raises:
         SystemExit: the disk has no room for the checkpoints.
     """
-    import glob
-    import json
-    import os
-    import shutil
-
     output, before = training["output"], training_record(training["output"])
     states = whole_states(output)
     if {**before, **training} == before and states:
@@ -190,8 +173,6 @@ def checkpoint_size(model: str) -> int:
     Raises:
         SystemExit: the model is not whole.
     """
-    import math
-
     size = 4 * sum(math.prod(tensor["shape"]) for tensor in model_tensors(model).values())
     if not size:
         raise failure(
@@ -204,9 +185,6 @@ def checkpoint_size(model: str) -> int:
 
 def disk_room(folder: str, outputs: list) -> int:
     """Bytes that are free on the disk of a folder, and those that outputs (folders on it) take."""
-    import os
-    import shutil
-
     taken = [os.path.getsize(os.path.join(d, f)) for o in outputs for d, _, files in os.walk(o) for f in files]
     return shutil.disk_usage(folder).free + sum(taken)
 
@@ -227,9 +205,6 @@ def require_training_room(data_dir: str) -> None:
     Phase 1, for which there must be knowledge, leaves a checkpoint; then phase 2 keeps at least one while it writes
     the next.
     """
-    import glob
-    import os
-
     one = checkpoint_size(os.path.join(data_dir, "model"))
     room = disk_room(data_dir, [os.path.join(data_dir, f"phase_{phase}") for phase in (1, 2)])
     knowledge = glob.glob(
@@ -270,10 +245,6 @@ def plan_room(training: dict) -> dict:
 
 def training_steps(output: str) -> list:
     """The optimizer steps so far, a dict each; of steps that were repeated after a restart the last one counts."""
-    import glob
-    import json
-    import os
-
     steps = {}
     for path in glob.glob(os.path.join(output, "training_params_and_metrics_global0.jsonl")):
         with open(path) as file:
@@ -295,9 +266,6 @@ def phase_result(training: dict, tokens: int) -> dict:
         SystemExit: the last epoch left no whole checkpoint, a checkpoint's tensors have wrong names, or the loss is
             no number.
     """
-    import math
-    import os
-
     output = training["output"]
     names, steps = checkpoints_of(output), training_steps(output)
     losses = [step["loss"] for step in steps]

@@ -1,5 +1,8 @@
 """The run's volume claim, made when the run starts. On one machine it is a directory."""
 
+import json
+import os
+import time
 from typing import Any, Callable
 
 from utils.messages import failure
@@ -8,8 +11,6 @@ from utils.names import claim_name
 
 def kube_namespace() -> str:
     """Connect the kubernetes client and return the namespace: the pod's own, or that of the kubeconfig's context."""
-    import os
-
     from kubernetes import config
 
     own = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -31,8 +32,6 @@ def kube_call(call: Callable, *arguments: Any, **options: Any) -> Any:
         client.ApiException: it refused.
         SystemExit: it stayed away.
     """
-    import time
-
     import urllib3
     from kubernetes import client
 
@@ -55,8 +54,6 @@ def kube_call(call: Callable, *arguments: Any, **options: Any) -> Any:
 
 def pod_owners(namespace: str) -> list:
     """ownerReferences of the pod this runs in (its Workflow or Job), [] when the pod may not be read or is not one."""
-    import os
-
     from kubernetes import client
 
     try:
@@ -70,9 +67,6 @@ def pod_owners(namespace: str) -> list:
 
 def run_owners(namespace: str) -> list:
     """ownerReferences of what belongs to the run: the objects in ILAB_RUN_OWNER (JSON), else this pod's owners."""
-    import json
-    import os
-
     return json.loads(os.environ.get("ILAB_RUN_OWNER", "[]")) or pod_owners(namespace)
 
 
@@ -84,8 +78,6 @@ def make_claim(namespace: str, manifest: dict) -> Any:
     Raises:
         SystemExit: the API refuses it, or the one that goes is still there after five minutes.
     """
-    import time
-
     from kubernetes import client
 
     api, name = client.CoreV1Api(), manifest["metadata"]["name"]
@@ -134,8 +126,6 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
         SystemExit: a claim of this name is another run's, or has another size, class or access mode; or it can't be
             made or bound.
     """
-    import os
-
     name = claim_name(run_id)
     local = os.environ.get("ILAB_CLAIMS_DIR")
     if local:
@@ -200,8 +190,6 @@ def wait_bound(namespace: str, name: str, seconds: float = 900, unknown_seconds:
     Raises:
         SystemExit: it was not bound in time. The claim, on which nothing is, has been deleted.
     """
-    import time
-
     from kubernetes import client
 
     core, started, told, modes = client.CoreV1Api(), time.monotonic(), "", {}

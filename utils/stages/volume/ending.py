@@ -3,6 +3,9 @@
 A claim without a note is that of a run that did not get to its end: a task failed, or it was stopped.
 """
 
+import os
+import shutil
+import time
 from typing import Any, Callable
 
 from utils.messages import failure
@@ -16,8 +19,6 @@ def mark_outcome(run_id: str, outcome: str) -> None:
     Args:
         outcome: `succeeded`, or in words why the run counts as failed.
     """
-    import os
-
     name = claim_name(run_id)
     local = os.environ.get("ILAB_CLAIMS_DIR")
     if local:
@@ -62,9 +63,6 @@ def in_words(outcome: str) -> str:
 
 def end_run_here(run_id: str, keep_volume: str) -> None:
     """Delete or keep the directory that is the run's claim on one machine."""
-    import os
-    import shutil
-
     folder = os.path.join(os.environ["ILAB_CLAIMS_DIR"], claim_name(run_id))
     outcome = ""
     if os.path.exists(os.path.join(folder, "outcome")):
@@ -91,8 +89,6 @@ def end_run(run_id: str, keep_volume: str) -> None:
     Raises:
         SystemExit: something could not be read or deleted; the rest was deleted.
     """
-    import os
-
     if os.environ.get("ILAB_CLAIMS_DIR"):
         end_run_here(run_id, keep_volume)
         return
@@ -205,8 +201,6 @@ def wait_gone(namespace: str, name: str) -> str:
     Returns:
         "" when the claim has gone within a minute, else what it waits for.
     """
-    import time
-
     from kubernetes import client
 
     core = client.CoreV1Api()
@@ -247,3 +241,14 @@ def delete_finished_pods(namespace: str, claim: str) -> tuple:
         if error.status != 404:
             return left, f"the account may not list and delete pods: {error.status} {error.reason}"
     return left, ""
+
+
+def end_run_and_check(run_id: str, keep_volume: str) -> None:
+    """`end_run`, for any keep_volume: an unknown one keeps the claim and fails afterwards.
+
+    Raises:
+        SystemExit: keep_volume is unknown; or as end_run.
+    """
+    end_run(run_id, keep_volume)
+    if keep_volume not in ("never", "on_failure", "always"):
+        raise failure(f"k8s_keep_volume is {keep_volume!r}", "it is unknown", "use never, on_failure or always")

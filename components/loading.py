@@ -1,0 +1,35 @@
+"""How a component's function finds the stages' code in its pod.
+
+The compiler puts the body of one of these functions before the component's own, as it stands here. Every task carries
+it, and each byte counts some five times in a run's Workflow.
+"""
+
+CODE = "ILAB_CODE"
+"""Environment variable with the bundle: a tar, compressed by bzip2, in base64."""
+DIGEST = "ILAB_CODE_SHA256"
+"""Environment variable with the digest of the bundle's files (utils.packing.tree_digest)."""
+
+
+def carried() -> None:
+    """The code came with the task."""
+    import base64, io, os, sys, tarfile, tempfile  # noqa: E401, I001
+
+    sys.path.insert(0, tempfile.mkdtemp())
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(os.environ["ILAB_CODE"]))) as bundle:
+        bundle.extractall(sys.path[0])
+
+
+def on_volume(data_dir: str) -> None:
+    """The code lies on the run's volume, where data import has put it; it is imported once its digest is right."""
+    import hashlib, os, pathlib, sys  # noqa: E401, I001
+
+    digest = os.environ["ILAB_CODE_SHA256"]
+    code = pathlib.Path(data_dir, "code", digest[:12])
+    text = b"".join(file.name.encode() + file.read_bytes() for file in sorted(code.rglob("*.*")))
+    if hashlib.sha256(text).hexdigest() != digest:
+        sys.exit(
+            f"error: {code} is {'changed' if text else 'missing'}\n"
+            "  cause: another version of the pipeline filled this volume\n"
+            "  next: run data-import of this version on it; finished work stays"
+        )
+    sys.path.insert(0, str(code))

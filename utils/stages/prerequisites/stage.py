@@ -1,0 +1,145 @@
+"""Stage 1: all that can be checked before a GPU is used."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from utils.stages.authorities import ca_bundle, certificates_of
+from utils.stages.data_import.tree import check_base_model
+from utils.stages.prerequisites.checks import (
+    check_backends,
+    check_model_server,
+    check_object_store,
+    check_rights,
+    check_taxonomy_repo,
+    check_teacher,
+    findings_table,
+    outcome_of_checks,
+    run_checks,
+)
+from utils.stages.prerequisites.parameters import check_object_names, check_parameters, object_names
+from utils.stages.prerequisites.queues import check_queue
+from utils.stages.prerequisites.storage import check_storage
+
+
+@dataclass(frozen=True)
+class Prerequisites:
+    """What the stage is given: the parameters of the component `prerequisites`."""
+
+    object_store_secret_dir: str
+    teacher_secret_dir: str
+    judge_secret_dir: str
+    taxonomy_secret_dir: str
+    secret_names: str
+    ca_file: str
+    base_model: str
+    taxonomy_url: str
+    taxonomy_branch: str
+    taxonomy_pr: int
+    taxonomy_commit: str
+    sdg_pipeline: str
+    sdg_scale_factor: int
+    sdg_sample_size: float
+    sdg_batch_size: int
+    sdg_num_workers: int
+    sdg_max_batch_len: int
+    sdg_held_out_fraction: float
+    train_launcher: str
+    train_num_workers: int
+    train_gpu_per_worker: int
+    train_gpu_identifier: str
+    train_cpu_per_worker: str
+    train_memory_per_worker: str
+    train_tolerations: list[Any]
+    train_node_selectors: dict[str, Any]
+    train_num_epochs_phase_1: int
+    train_num_epochs_phase_2: int
+    train_effective_batch_size_phase_1: int
+    train_effective_batch_size_phase_2: int
+    train_learning_rate_phase_1: float
+    train_learning_rate_phase_2: float
+    train_num_warmup_steps_phase_1: int
+    train_num_warmup_steps_phase_2: int
+    train_save_samples: int
+    train_max_batch_len: int
+    train_max_seq_len: int
+    train_seed: int
+    train_keep_checkpoints: int
+    train_pending_timeout: str
+    train_timeout: str
+    mt_bench_max_workers: str
+    mt_bench_max_questions: int
+    mt_bench_max_error_rate: float
+    final_eval_max_workers: str
+    final_eval_few_shots: int
+    final_eval_batch_size: str
+    final_eval_max_questions: int
+    gate_min_mt_bench: float
+    gate_max_error_rate: float
+    eval_engine: str
+    eval_gpu_identifier: str
+    k8s_storage_class_name: str
+    k8s_storage_size: str
+    k8s_keep_volume: str
+    k8s_queue: str
+    k8s_queue_timeout: str
+    labelled_queue: str
+    retry_seconds: float
+
+
+def check_run(given: Prerequisites, table_path: str) -> None:
+    """Run all checks, side by side, and write the table of findings.
+
+    Raises:
+        SystemExit: a finding is an error.
+    """
+    names = given.secret_names.split(",")
+    mounted = dict(zip(object_names(), names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
+    ca = ca_bundle(given.ca_file, strict=False)
+    archive = not given.base_model or not given.taxonomy_url
+    source = (
+        given.taxonomy_url,
+        given.taxonomy_branch,
+        given.taxonomy_pr,
+        given.taxonomy_commit,
+        given.taxonomy_secret_dir,
+        ca,
+    )
+    checks = {
+        "parameters": lambda: [
+            *check_parameters(vars(given)),
+            *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
+        ],
+        "certificate authorities": lambda: certificates_of(given.ca_file) and [],
+        "queue": lambda: check_queue(given.k8s_queue, given.labelled_queue),
+        "base model": lambda: check_base_model(given.base_model),
+        "taxonomy": lambda: check_taxonomy_repo(*source),
+        "object store": lambda: check_object_store(
+            given.object_store_secret_dir, ca, given.base_model, given.taxonomy_url
+        ),
+        "teacher": lambda: check_teacher(given.teacher_secret_dir, ca, given.retry_seconds, archive),
+        "judge": lambda: check_model_server(
+            "judge", "chat/completions", given.judge_secret_dir, ca, given.retry_seconds
+        ),
+        "storage": lambda: check_storage(given.k8s_storage_class_name),
+        "rights": lambda: check_rights(given.train_launcher),
+        "training and serving": lambda: check_backends(given.train_launcher, given.eval_engine, given.sdg_pipeline),
+    }
+    found = run_checks(checks)
+    folders = [
+        given.object_store_secret_dir,
+        given.teacher_secret_dir,
+        given.judge_secret_dir,
+        given.taxonomy_secret_dir,
+    ]
+    folders.append(os.path.dirname(given.ca_file))
+    for finding in found:
+        for name, folder in zip(names, folders, strict=True):
+            finding["problem"] = finding["problem"].replace(f"mounted at {folder}", f"{name} mounted at {folder}")
+    table = findings_table(list(checks), found)
+    print(table, flush=True)
+    with open(table_path, "w") as file:
+        file.write(table)
+    error = outcome_of_checks(found)
+    if error:
+        raise error

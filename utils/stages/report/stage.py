@@ -1,0 +1,74 @@
+"""The last stage: the proof, as a page and as JSON, on the volume, as artifacts and in the object store."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import object_store_settings
+from utils.stages.object_store import s3_call, s3_client
+from utils.stages.publish import archive_key
+from utils.stages.report.facts import report_facts
+from utils.stages.report.page import render
+from utils.stages.volume.ending import mark_outcome
+
+MEDIA_TYPES = {"html": "text/html", "json": "application/json"}
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What the stage is given: the parameters of the component `report`."""
+
+    data_dir: str
+    run_id: str
+    notes: list[str]
+    object_store_secret_dir: str
+    ca_file: str
+    name: str
+
+
+def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, float]]:
+    """Write page and JSON, and note on the volume claim whether the candidate was published.
+
+    Args:
+        page: where the page goes besides the volume, a path.
+        data: where the JSON goes.
+
+    Returns:
+        where the page is in the object store, or ""; and the stage's metrics.
+    """
+    facts = report_facts(given.data_dir, given.run_id, given.notes)
+    Path(given.data_dir, "report").mkdir(exist_ok=True)
+    parts = {"html": render(facts), "json": json.dumps(facts, indent=1)}
+    for (kind, text), artifact in zip(parts.items(), (page, data), strict=True):
+        for path in (artifact, f"{given.data_dir}/report/report.{kind}"):
+            Path(path).write_text(text, "utf-8", "replace")
+    measured = {
+        f"{measure['key']}_{which}": measure[which]
+        for measure in facts["comparisons"]
+        for which in ("base", "candidate", "change")
+        if measure[which] is not None
+    }
+    print(f"{facts['headline']}. {facts['fate']}.", flush=True)
+    published = facts["done"].get("publish", {}).get("result", {})
+    place = upload_report(given, published.get("key", ""), parts)
+    mark_outcome(given.run_id, "succeeded" if published.get("published") else facts["fate"])
+    return place, measured
+
+
+def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> str:
+    """Put the parts beside the archive; returns where the page is, "" without the object store's Secret."""
+    if not Path(given.object_store_secret_dir, "bucket").exists():
+        return ""
+    settings: dict[str, Any] = object_store_settings(given.object_store_secret_dir)
+    client = s3_client(settings, ca_bundle(given.ca_file))
+    key = (archive or archive_key(given.name, settings["data_key"], time.time())) + ".report."
+    for kind, text in parts.items():
+        body = text.encode("utf-8", "replace")
+        s3_call(settings, client, "put_object", Key=key + kind, Body=body, ContentType=MEDIA_TYPES[kind])
+    place = f"s3://{settings['bucket']}/{key}html"
+    print(f"the report is {place}", flush=True)
+    return place
