@@ -6,6 +6,7 @@ names files and lines of the repository.
 """
 
 import ast
+import base64
 import bz2
 import hashlib
 import io
@@ -55,6 +56,13 @@ def bundle(files: Mapping[str, bytes]) -> bytes:
             member.size = len(files[name])
             archive.addfile(member, io.BytesIO(files[name]))
     return bz2.compress(content.getvalue())
+
+
+def unpacked(carried: str) -> dict[str, bytes]:
+    """The files of a bundle in base64, by path."""
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(carried))) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive}
+        return {name: file.read() for name, file in files.items() if file}
 
 
 def slim_files(entries: Iterable[str]) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from types import FunctionType
 
-from components.stage import helpers_of
+from utils.packing import slim_files
 
 # What a name in an import is called as a distribution, where they differ. The longest match counts.
 DISTRIBUTIONS = {
@@ -22,14 +22,19 @@ DISTRIBUTIONS = {
 
 
 def sources(func: FunctionType) -> list[str]:
-    """The source of a component's function and of every helper that it carries."""
-    return [textwrap.dedent(inspect.getsource(one)) for one in (func, *helpers_of(func))]
+    """The source of a component's function and of every file that it carries, as far as it is reached."""
+    source = textwrap.dedent(inspect.getsource(func))
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
+    names = [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
+    return [source, *(text.decode() for path, text in slim_files(names).items() if path.endswith(".py"))]
 
 
 def third_party(source: str) -> set[str]:
     """Distributions that `source` imports, also those of modules that it imports by a literal name or starts (-m)."""
     found = set()
     for module in modules(source):
+        if module.partition(".")[0] == "utils":
+            continue
         if module.partition(".")[0] not in sys.stdlib_module_names:
             parts = module.split(".")
             names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]

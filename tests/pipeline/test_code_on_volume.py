@@ -1,6 +1,6 @@
 """The stages' code travels with data import and lies on the volume for later tasks: what each finds there."""
 
-import json
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +11,9 @@ import yaml
 
 from components.compile import compile_pipeline
 from utils.cli.compile import our_pipeline
+from utils.packing import ROOT
+
+LOADED = "import utils.messages, sys; print(utils.messages.__file__)"
 
 
 @pytest.fixture(scope="module")
@@ -22,27 +25,27 @@ def executors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 class Volume:
-    """A run's volume, and the tasks' sources as KFP's executor starts them."""
+    """A run's volume, and the tasks' functions up to where they call their stage."""
 
     def __init__(self, folder: Path, executors: dict[str, Any]) -> None:
         self.folder = folder
         self.executors = executors
 
-    def load(self, task: str, ask: str) -> subprocess.CompletedProcess[str]:
-        """Load the code of a task and print a Python expression that uses it."""
+    def run(self, task: str, ask: str = "1") -> subprocess.CompletedProcess[str]:
+        """Run a task's function to its imports, data import's to where the code lies on the volume; then `ask`."""
         container = self.executors[f"exec-{task}"]["container"]
-        # A folder of its own, as mktemp makes it in the container.
-        source = self.folder.parent / task / "ephemeral_component.py"
-        source.parent.mkdir(exist_ok=True)
-        source.write_text(f"{container['command'][-1]}\nprint({ask})\n")
-        message = {"inputs": {"parameterValues": {"data_dir": str(self.folder)}}}
+        (function,) = [one for one in ast.parse(container["command"][-1]).body if isinstance(one, ast.FunctionDef)]
+        end = max(n for n, one in enumerate(function.body) if isinstance(one, ast.ImportFrom)) + 1
+        puts = [n for n, one in enumerate(function.body) if ast.unparse(one).startswith("put_on_volume(")]
+        lines = [f"data_dir = {str(self.folder)!r}", *map(ast.unparse, function.body[: max([end, *puts]) + bool(puts)])]
         variables = {one["name"]: one["value"] for one in container["env"]}
-        command = [sys.executable, str(source), "--executor_input", json.dumps(message)]
-        return subprocess.run(command, env=variables, capture_output=True, text=True)
+        command = [sys.executable, "-B", "-c", "\n".join([*lines, ask])]
+        # Outside of the checkout: whatever is imported came with the task or from the volume.
+        return subprocess.run(command, env=variables, cwd=self.folder.parent, capture_output=True, text=True)
 
     @property
     def code(self) -> Path:
-        (found,) = self.folder.glob("code/*/stage_code.py")
+        (found,) = self.folder.glob("code/*")
         return found
 
 
@@ -52,46 +55,102 @@ def volume(tmp_path: Path, executors: dict[str, Any]) -> Volume:
     return Volume(tmp_path / "volume", executors)
 
 
-def test_data_import_puts_the_code_there_and_later_tasks_use_it(volume: Volume) -> None:
-    assert volume.load("data-import", "data_import.__name__").stdout == "data_import\n"
-    assert list(volume.code.parent.iterdir()) == [volume.code], "nothing unfinished stays"
-    for task, name in [("sdg", "sdg"), ("train-skills", "train"), ("report", "report"), ("publish", "archive_key")]:
-        done = volume.load(task, f"{name}.__code__.co_filename")
-        assert done.stdout == f"{volume.code}\n", done.stderr
+ON_VOLUME = ["sdg", "data-processing", "train-knowledge", "train-skills", "mt-bench", "final-eval", "publish", "report"]
 
 
-def test_data_import_again_changes_no_file_that_is_right(volume: Volume) -> None:
-    volume.load("data-import", "1")
-    before = volume.code.stat()
-    assert volume.load("data-import", "1").returncode == 0
-    after = volume.code.stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+def test_data_import_unpacks_the_code_and_later_tasks_import_it_from_the_volume(volume: Volume) -> None:
+    done = volume.run("data-import")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in volume.code.parent.iterdir()] == [volume.code.name], "nothing unfinished stays"
+    for task in ON_VOLUME:
+        done = volume.run(task, LOADED)
+        assert done.stdout == f"{volume.code}/utils/messages.py\n", done.stderr
+    assert not list(volume.code.rglob("__pycache__"))
 
 
-def test_data_import_again_mends_what_was_changed(volume: Volume) -> None:
-    volume.load("data-import", "1")
-    volume.code.write_text("torn")
-    volume.load("data-import", "1")
-    assert volume.load("mt-bench", "mt_bench.__name__").returncode == 0
+def test_repeated_data_import_changes_no_file_that_is_right(volume: Volume) -> None:
+    volume.run("data-import")
+    files = [path for path in volume.code.rglob("*") if path.is_file()]
+    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
+    assert volume.run("data-import").returncode == 0
+    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files] == before
+
+
+def change(volume: Volume) -> None:
+    with (volume.code / "utils/stages/marker.py").open("a") as file:
+        file.write("\nprint('foreign')\n")
+
+
+def add(volume: Volume) -> None:
+    (volume.code / "utils/foreign.py").write_text("print('foreign')\n")
+
+
+def remove(volume: Volume) -> None:
+    (volume.code / "utils/messages.py").unlink()
+
+
+def rename(volume: Volume) -> None:
+    (volume.code / "utils/messages.py").rename(volume.code / "utils/messages_.py")
+
+
+def add_bytecode(volume: Volume) -> None:
+    (volume.code / "utils/__pycache__").mkdir()
+    (volume.code / "utils/__pycache__/messages.cpython-311.pyc").write_bytes(b"foreign")
+
+
+@pytest.mark.parametrize("tamper", [change, add, remove, rename, add_bytecode])
+def test_code_that_was_changed_is_not_imported_and_data_import_restores_it(volume: Volume, tamper: Any) -> None:
+    volume.run("data-import")
+    tamper(volume)
+    done = volume.run("sdg", "print('ran')")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {volume.code} is changed\n  cause: ")
+    volume.run("data-import")
+    assert volume.run("sdg", "print('ran')").stdout == "ran\n"
 
 
 def test_a_volume_without_code_says_what_to_run(volume: Volume) -> None:
-    done = volume.load("sdg", "1")
+    done = volume.run("sdg")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {volume.folder}/code/") and "is missing" in done.stderr
     assert "next: run data-import of this version on it; finished work stays" in done.stderr
 
 
-def test_code_that_was_changed_does_not_run(volume: Volume) -> None:
-    volume.load("data-import", "1")
-    with volume.code.open("a") as file:
-        file.write("\nprint('foreign')\n")
-    done = volume.load("sdg", "1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "is changed" in done.stderr
-
-
-def test_tasks_without_the_volume_have_what_they_need(volume: Volume) -> None:
-    for task, name in [("prerequisites", "run_checks"), ("create-volume", "create_claim"), ("clean-up", "clean_up")]:
-        assert volume.load(task, f"{name}.__name__").stdout == f"{name}\n"
+@pytest.mark.parametrize("task", ["prerequisites", "create-volume", "clean-up"])
+def test_tasks_without_the_volume_carry_what_they_need(volume: Volume, task: str) -> None:
+    done = volume.run(task, LOADED)
+    assert done.returncode == 0 and done.stdout.endswith("/utils/messages.py\n"), done.stderr
     assert list(volume.folder.iterdir()) == []
+
+
+def test_a_traceback_names_files_and_lines_of_the_repository(volume: Volume) -> None:
+    volume.run("data-import")
+    ask = "import traceback; from utils.stages.marker import read_marker\ntry: read_marker(1, 2)\n"
+    done = volume.run("publish", ask + "except TypeError as error: print(traceback.extract_tb(error.__traceback__)[1])")
+    source = (ROOT / "utils/stages/marker.py").read_text().splitlines()
+    line = next(number for number, text in enumerate(source, 1) if "os.path.join(data_dir" in text)
+    assert f"{volume.code}/utils/stages/marker.py, line {line} in read_marker" in done.stdout, done.stderr
+
+
+def test_components_hand_parameters_to_their_stage_in_the_order_of_its_fields() -> None:
+    """They do so by position, for the size of the file: a name at another's place would be another value."""
+    checked = 0
+    for file in sorted((ROOT / "components").glob("*.py")):
+        tree = ast.parse(file.read_text())
+        imported = {
+            alias.name: str(node.module)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+            name = ast.unparse(call.func)
+            if name[0].isupper() and imported.get(name, "").startswith("utils.stages"):
+                source = (ROOT / f"{imported[name].replace('.', '/')}.py").read_text()
+                (definition,) = [
+                    node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name
+                ]
+                fields = [ast.unparse(one.target) for one in definition.body if isinstance(one, ast.AnnAssign)]
+                assert [ast.unparse(argument) for argument in call.args] == fields, file.name
+                checked += 1
+    assert checked >= 9

@@ -21,29 +21,49 @@ def our_pipeline() -> Any:
     return module.ilab_pipeline
 
 
-def executor_source(package: Path, component: str) -> str:
-    """The Python source that the executor of a component runs, unpacked.
+def carried_part(package: Path, name: str) -> str:
+    """A part of what a compiled pipeline carries.
+
+    Args:
+        name: a component, for its function; `COMPONENT/code`, for the bundle that it carries, in base64; or the path of
+            a file in a bundle, such as utils/stages/publish.py.
 
     Raises:
-        UsageError: the package has no such component.
-        PipelineError: the package is no compiled pipeline.
+        UsageError: the package has no such part.
     """
-    from components.compile import stage_source
-    from utils.ir.load import load
+    from components.compile import bundles
+    from utils.packing import unpacked
 
-    if component.removeprefix("comp-") not in names_of(package):
-        raise UsageError(
-            f"{package} has no component {component!r}",
-            f"it has {', '.join(names_of(package))}",
-            "ilab-pipeline compile --source COMPONENT",
-        )
-    key = "comp-" + component.removeprefix("comp-")
-    container = load(package).components[key].container
-    if container is None or not container.command:
-        raise PipelineError(f"the component {component} carries no Python source", "it is no lightweight component")
     with package.open() as file:
         spec = next(yaml.load_all(file, yaml.CSafeLoader))
-    return stage_source(spec, key) or str(container.command[-1])
+    parts = {component: executor_source(package, component) for component in names_of(package)}
+    for key, bundle in bundles(spec):
+        component = key.removeprefix("comp-")
+        # The same file may be in several bundles, here more of it and there less: the largest is shown.
+        files = {path: content.decode() for path, content in unpacked(bundle).items()}
+        parts |= {path: text for path, text in files.items() if len(text) > len(parts.get(path, ""))}
+        parts[f"{component}/code"] = bundle
+    if name not in parts:
+        raise UsageError(
+            f"{package} has no part {name!r}",
+            f"it has {', '.join(parts)}",
+            "ilab-pipeline compile --source PART",
+        )
+    return parts[name]
+
+
+def executor_source(package: Path, component: str) -> str:
+    """The Python source that the executor of a component runs.
+
+    Raises:
+        PipelineError: it is not a lightweight component.
+    """
+    from utils.ir.load import load
+
+    container = load(package).components[f"comp-{component}"].container
+    if container is None or not container.command:
+        raise PipelineError(f"the component {component} carries no Python source", "it is not a lightweight component")
+    return str(container.command[-1])
 
 
 def names_of(package: Path) -> list[str]:
@@ -64,9 +84,10 @@ def names_of(package: Path) -> list[str]:
 )
 @option(
     "--source",
-    metavar="COMPONENT",
+    metavar="PART",
     envvar="ILAB_COMPILE_SOURCE",
-    help="Write nothing; print the Python source that this component of the compiled file runs.",
+    help="Write nothing; print a part of the compiled file: the function of a component (train-skills), a file that "
+    "pods carry (utils/stages/publish.py), or a component's bundle of them (data-import/code | base64 -d | tar tj).",
 )
 @image_option
 @option(
@@ -79,7 +100,7 @@ def names_of(package: Path) -> list[str]:
 def compile(output: Path | None, source: str | None, images: tuple[str, ...], queue: str) -> None:
     """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""
     if source:
-        click.echo(executor_source(output or COMPILED, source))
+        click.echo(carried_part(output or COMPILED, source))
         return
     output = output or default_output()
     from components.compile import compile_pipeline
