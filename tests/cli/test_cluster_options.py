@@ -18,7 +18,7 @@ def test_keys_of_an_overlay_without_a_value_change_nothing(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("spec", "wrong"),
-    [("containers: {name: main}", "containers is a list"), ("nodeSelector: [a]", "nodeSelector is no")],
+    [("containers: {name: main}", "containers must be a list"), ("nodeSelector: [a]", "nodeSelector must not be")],
 )
 def test_an_overlay_that_can_not_be_merged_is_refused(tmp_path: Path, spec: str, wrong: str) -> None:
     file = tmp_path / "overlay.yaml"
@@ -38,6 +38,5 @@ def test_a_mistyped_field_of_an_overlay_is_warned_of(tmp_path: Path, capsys: pyt
     file.write_text("spec: {nodeSelektor: {a: b}, nodeSelector: {a: b}, tolerations: []}")
     read_overlay(file)
     assert (
-        capsys.readouterr().err
-        == f"warning: --pod-overlay {file}: spec.nodeSelektor is no field of a pod that we know\n"
+        capsys.readouterr().err == f"warning: --pod-overlay {file}: spec.nodeSelektor is not a known field of a pod\n"
     )

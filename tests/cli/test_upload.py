@@ -138,7 +138,7 @@ def test_files_that_cannot_be_packed_are_all_named(s3_server: Any, tree: Path) -
     done = upload(tree, "--dry-run", env=environment(s3_server))
     assert done.exit_code == 1
     assert "error: 3 files can't be packed" in done.output
-    for told in ("broken: a link to nothing", "pipe: no regular file", "up: the link leads back to a folder above it"):
+    for told in ("broken: a broken link", "pipe: not a regular file", "up: the link points to a folder above it"):
         assert told in done.output
 
 

@@ -35,7 +35,7 @@ def test_volume_goes_when_the_candidate_was_published(lab: Lab, runs: dict[str, 
     run = runs["published"]
     assert run.wait() == 0, run.output[-4000:]
     assert "the run succeeded; its volume claim ilab-published is deleted" in run.task_log("clean-up")
-    assert "its volume stays" not in run.output
+    assert "its volume is kept" not in run.output
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
 
 
@@ -46,7 +46,7 @@ def test_volume_stays_when_the_gate_held_the_candidate_back(lab: Lab, runs: dict
     assert found["annotations"][OUTCOME_ANNOTATION] == "The gate held it back (min_mt_bench): nothing was published"
     assert "deletionTimestamp" not in found
     command = f"kubectl -n {lab.namespace} delete pvc ilab-held-back"
-    assert f"its volume stays: remove it with {command}" in run.output
+    assert f"its volume is kept; remove it: {command}" in run.output
     assert f"remove it: {command}" in run.task_log("clean-up")
     lab.cluster.kubectl(*command.split()[1:])
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
@@ -57,7 +57,7 @@ def test_volume_stays_after_a_failure_and_goes_when_the_resumed_run_succeeds(lab
     run = runs["mended"]
     assert run.wait() == 1, run.output[-4000:]
     assert "the run did not get to its end" in run.task_log("clean-up")
-    assert "its volume stays" in run.output
+    assert "its volume is kept" in run.output
     if not lab.cluster.owned:
         pytest.skip("a volume's files are out of reach on a cluster that is not ours")
     (run.claim / "mended").touch()

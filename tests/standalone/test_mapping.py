@@ -95,7 +95,7 @@ def test_all_that_is_wrong_is_said_at_once(read: Read) -> None:
 
 def test_a_branch_or_a_pull_request_of_a_repository_not_both(read: Read) -> None:
     args = ("--taxonomy-repo-url", "https://x.org/t", "--taxonomy-repo-branch", "a", "--taxonomy-repo-pr", "1")
-    assert "give one of them" in pipeline_arguments(read(*args), WHOLE)[1][0]
+    assert "give only one of them" in pipeline_arguments(read(*args), WHOLE)[1][0]
 
 
 @pytest.mark.parametrize("flag", ["--taxonomy-repo-url", "--taxonomy-repo-branch", "--judge-serving-model-endpoint"])
@@ -177,7 +177,7 @@ def test_the_model_to_train_is_a_folder_of_the_volume_in_both_phases(
 @pytest.mark.parametrize("path", ["/elsewhere/model", "../x", "/data/../etc"])
 def test_the_model_to_train_lies_on_the_volume(path: str, read: Read) -> None:
     given = read("--training-phase", "1", "--model-to-train", path)
-    assert "a folder of the run's volume" in pipeline_arguments(given, part_of("train", "1", None, False))[1][0]
+    assert "a folder on the run's volume" in pipeline_arguments(given, part_of("train", "1", None, False))[1][0]
 
 
 @pytest.mark.parametrize("count", ["0", "1", "8"])

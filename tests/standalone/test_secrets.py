@@ -74,10 +74,10 @@ def test_all_that_is_missing_is_named_at_once(read: Read) -> None:
     findings = credentials_of(given, ["object-store", "judge", "teacher"])[1]
     assert findings == [
         "object-store: --sdg-object-store-access-key, --sdg-object-store-secret-key, --sdg-object-store-data-key; "
-        "or all of it by --sdg-object-store-secret",
-        "judge: --judge-serving-model-endpoint, --judge-serving-model-api-key; or all of it by "
+        "or all values by --sdg-object-store-secret",
+        "judge: --judge-serving-model-endpoint, --judge-serving-model-api-key; or all values by "
         "--judge-serving-model-secret",
-        "teacher: --sdg-serving-model-endpoint, --sdg-serving-model-name, --sdg-serving-model-api-key; or all of it "
+        "teacher: --sdg-serving-model-endpoint, --sdg-serving-model-name, --sdg-serving-model-api-key; or all values "
         "by --sdg-serving-model-secret",
     ]
 
@@ -86,7 +86,7 @@ def test_all_that_is_missing_is_named_at_once(read: Read) -> None:
 def test_an_endpoint_is_an_address(address: str, read: Read) -> None:
     findings = credentials_of(read(*JUDGE_FLAGS, "--judge-serving-model-endpoint", address), ["judge"])[1]
     assert findings == [
-        "judge: --judge-serving-model-endpoint is no address that starts with http:// or https://",
+        "judge: --judge-serving-model-endpoint is not an address that starts with http:// or https://",
     ]
 
 
@@ -136,7 +136,7 @@ def test_what_secrets_lack_is_named_at_once_and_never_a_value(read: Read, namesp
     findings = read_credentials(credentials_of(given, ["object-store", "judge", "teacher"])[0], namespace)[2]
     assert findings == [
         "object-store: the Secret s lacks access_key",
-        "object-store: endpoint of the Secret s is no address that starts with http:// or https://",
+        "object-store: endpoint of the Secret s is not an address that starts with http:// or https://",
         "judge: there is no Secret j",
         "teacher: the Secret t lacks model or model_name or JUDGE_NAME",
     ]
@@ -146,7 +146,7 @@ def test_a_wrong_key_is_named_as_the_secret_has_it(read: Read, namespace: Namesp
     namespace.secret("j", endpoint="ftp://j", model_name="m")
     given = read("--judge-serving-model-secret", "j")
     findings = read_credentials(credentials_of(given, ["judge"])[0], namespace)[2]
-    assert findings == ["judge: endpoint of the Secret j is no address that starts with http:// or https://"]
+    assert findings == ["judge: endpoint of the Secret j is not an address that starts with http:// or https://"]
 
 
 def resolved(given: Any, namespace: Namespace, needs: tuple[str, ...] = ("judge", "teacher")) -> Any:
@@ -226,7 +226,7 @@ def test_an_authority_that_is_not_there_is_named(both: Namespace, read: Read) ->
         "teacher: there is no ConfigMap two with its certificate authority",
     ]
     assert resolved(read(*BY_SECRET, "--judge-serving-model-ca-cert", "three"), both)[2][0] == (
-        "judge: ca-bundle.crt of the ConfigMap three is no PEM certificate"
+        "judge: ca-bundle.crt of the ConfigMap three is not a PEM certificate"
     )
 
 

@@ -61,7 +61,7 @@ def test_credentials_do_not_stand_in_a_job(args: tuple[str, ...]) -> None:
     flag = f"--judge-serving-model-api-key{args[0]}"
     done = CliRunner().invoke(main, [*NEEDED, "--args", flag, *args[1:]])
     assert done.exit_code == 2 and "hunter2" not in done.output
-    assert "--judge-serving-model-api-key would stand in the Job" in done.output
+    assert "--judge-serving-model-api-key would be readable in the Job" in done.output
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_credentials_do_not_stand_in_a_job(args: tuple[str, ...]) -> None:
 def test_credentials_in_an_address_do_not_stand_in_a_job(args: list[str]) -> None:
     done = CliRunner().invoke(main, [*NEEDED, *(f"--args={arg}" for arg in args)])
     assert done.exit_code == 2 and "hunter2" not in done.output
-    assert "an address with a user, token or password in it would stand in the Job" in done.output
+    assert "an address with a user, token or password in it would be readable in the Job" in done.output
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a display knows of a run: a row for each task, kept up to date by the walker's events."""
+"""The state of a run for a display: one row per task, updated by the walker's events."""
 
 import re
 import threading
@@ -39,18 +39,18 @@ class Board:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> "Board":
-        """A row for each task known before the run; those inside a loop join when they start."""
+        """One row per task known before the run; tasks inside a loop are added when they start."""
         return cls({task_id: Row(task_id, label=label) for task_id, label in _leaves(pipeline, pipeline.root, "")})
 
     def update(self, event: Event) -> list[Row]:
-        """Take over an event; the rows that it is about."""
+        """Apply an event; returns the rows that it concerns."""
         with self._lock:
             rows = [after(row, event) for row in self._rows(event.task_id, event.state)]
             self.rows |= {row.id: row for row in rows}
             return rows
 
     def put(self, task: TaskStatus) -> None:
-        """Take over what is known of a task, such as from a journal."""
+        """Set the known state of a task, such as from a journal."""
         with self._lock:
             for row in self._rows(task.id, task.state):
                 self.rows[row.id] = Row(**{**vars(task), "id": row.id, "label": row.label})
@@ -62,7 +62,7 @@ class Board:
                 self.put(replace(task, reused=True))
 
     def _rows(self, task_id: str, state: TaskState) -> list[Row]:
-        """The rows of a task, made where there is none. A group of tasks is skipped as a whole, in one event."""
+        """The rows of a task, created if there is none. A group of tasks is skipped as a whole, in one event."""
         if task_id in self._hidden:
             return []
         if task_id in self.rows:
@@ -71,7 +71,7 @@ class Board:
         return inside if inside and state is TaskState.SKIPPED else [self._insert(task_id)]
 
     def leave_out(self, task_ids: Collection[str]) -> None:
-        """Show no rows for these tasks."""
+        """Hide the rows of these tasks."""
         with self._lock:
             self.rows = {task_id: row for task_id, row in self.rows.items() if task_id not in task_ids}
             self._hidden = frozenset(task_ids)
@@ -81,7 +81,7 @@ class Board:
             return list(self.rows.values())
 
     def _insert(self, task_id: str) -> Row:
-        """A row behind the last one that shares the most of its id."""
+        """Insert a row after the last one that shares the longest part of its id."""
         row = Row(task_id, label=_label(task_id))
         parents = [task_id.rsplit("/", n)[0] + "/" for n in range(1, task_id.count("/") + 1)]
         ids = list(self.rows)
@@ -94,7 +94,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Count:
-    """How many tasks there are, and of these how many have ended and how many were skipped: no task is both."""
+    """Number of tasks in total, ended and skipped; a skipped task does not count as ended."""
 
     ended: int
     skipped: int
@@ -105,7 +105,7 @@ class Count:
 
 
 def count(rows: list[Row]) -> Count:
-    """Count the tasks of a run by how far they are."""
+    """Count the tasks of a run by state."""
     skipped = sum(row.state is TaskState.SKIPPED for row in rows)
     return Count(sum(row.state in ENDED for row in rows) - skipped, skipped, len(rows))
 

@@ -26,12 +26,12 @@ class Duration(click.ParamType):
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say which cluster, and what its pods are like. (`--namespace` comes with the server's options.)"""
+    """Options that select the cluster and configure its pods. (`--namespace` comes with the server's options.)"""
     options = [
         option(
             "--kubeconfig",
             type=click.Path(exists=True, dir_okay=False),
-            help="File that says which cluster.  [default: in a pod its own account, else KUBECONFIG, ~/.kube/config]",
+            help="Kubeconfig file.  [default: in a pod its service account, else KUBECONFIG, ~/.kube/config]",
         ),
         option(
             "--context",
@@ -42,37 +42,37 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option(
             "--service-account",
             metavar="NAME",
-            help="Service account of the pods; a few stages ask the API with it.  [default: the namespace's]",
+            help="Service account of the pods; some stages use it for the Kubernetes API.  [default: the namespace's]",
         ),
         option(
             "--pod-overlay",
             envvar="ILAB_POD_OVERLAY_FILE",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="YAML with metadata and spec of a pod, merged into every pod: pull secrets, queue labels, proxies. "
-            "A container named * stands for every one.",
+            help="YAML file with metadata and spec of a pod, merged into every pod: pull secrets, queue labels, "
+            "proxies. A container named * applies to all containers.",
         ),
         option(
             "--pending-timeout",
             type=Duration(),
             default="60m",
             show_default=True,
-            help="Longest wait for a task's pod to start. (Training pods: train_pending_timeout.)",
+            help="Longest wait for a task's pod to start, like 60m. (For training pods: train_pending_timeout.)",
         ),
         option(
             "--resume",
             "resume_failed",
             is_flag=True,
-            help="With --run-id of a run that failed: repeat what failed, keep what finished.",
+            help="With --run-id of a failed run: repeat what failed, keep what finished.",
         ),
         option(
             "--keep-jobs",
             is_flag=True,
-            help="Leave the Jobs, with pods and logs, when the run has ended.",
+            help="Keep the Jobs, with their pods and logs, after the run has ended.",
         ),
         option(
             "--dry-run",
             is_flag=True,
-            help="Print what would be made, as YAML for kubectl apply, without asking any cluster.",
+            help="Print what would be created, as YAML for kubectl apply, without connecting to a cluster.",
         ),
     ]
     return add_options(command, options)
@@ -82,7 +82,7 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
     """The patch for every pod from a YAML file; {} without one.
 
     Raises:
-        UsageError: it is no YAML, or holds something else than metadata and spec, or not as a pod has it.
+        UsageError: it is not YAML, or contains anything but the metadata and spec of a pod.
     """
     import yaml
 
@@ -93,12 +93,12 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
     except OSError as error:
         raise UsageError(f"--pod-overlay {path} can't be read", error.strerror or "", "name a file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--pod-overlay {path} is no valid YAML", str(error), "correct the file") from None
+        raise UsageError(f"--pod-overlay {path} is not valid YAML", str(error), "correct the file") from None
     overlay = {} if overlay is None else overlay
     if not isinstance(overlay, dict) or set(overlay) - _POD_KEYS or not all(map(_mapping, overlay.values())):
         raise UsageError(
-            f"--pod-overlay {path} is no patch for a pod",
-            "it holds metadata and spec, each a mapping, and nothing else",
+            f"--pod-overlay {path} is not a patch for a pod",
+            "it may contain only metadata and spec, each a mapping",
             "start it with spec: or metadata:",
         )
     found: dict[str, Any] = _without_blanks(overlay)
@@ -108,16 +108,16 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
 
 
 def _check_spec(path: Path, spec: Mapping[str, Any]) -> None:
-    """Refuse what can't be merged; warn of a field that the API server may drop without a word, such as a typo."""
+    """Reject what can't be merged; warn of a field that the API server may silently drop, such as a typo."""
     from kubernetes.client import V1PodSpec
 
     is_list = {name: V1PodSpec.openapi_types[key].startswith("list") for key, name in V1PodSpec.attribute_map.items()}
     for key, value in spec.items():
         if key not in is_list:
-            click.echo(f"warning: --pod-overlay {path}: spec.{key} is no field of a pod that we know", err=True)
+            click.echo(f"warning: --pod-overlay {path}: spec.{key} is not a known field of a pod", err=True)
         elif is_list[key] != isinstance(value, list):
             raise UsageError(
-                f"--pod-overlay {path}: spec.{key} is {'a' if is_list[key] else 'no'} list",
+                f"--pod-overlay {path}: spec.{key} must {'' if is_list[key] else 'not '}be a list",
                 "",
                 "write it as in a pod: kubectl explain pod.spec",
             )

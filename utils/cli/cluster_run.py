@@ -1,4 +1,4 @@
-"""How a run on a cluster is shown: while it goes on, and what is said of it at its end."""
+"""How a run on a cluster is shown: its progress, and the summary at its end."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from utils.names import run_object_name
 from utils.runners.kubernetes.session import ClusterResult, ClusterSettings, Make, dry_run, run_on_cluster
 from utils.runners.run_folder import Place
 
-# What our pipeline's report and publication tasks are called, and the names of the report's metrics end in.
+# Names of our pipeline's report and publication tasks, and the endings of the report's metrics.
 _REPORT, _PUBLISH = "report", "publish"
 _SIDES = ("base", "candidate", "change")
 _PAGE = ".report.html"
@@ -29,7 +29,7 @@ def print_dry_run(
     skip: frozenset[str] = frozenset(),
     make: Make | None = None,
 ) -> int:
-    """Print what the run would make as YAML for `kubectl apply -f -`. Returns the exit code.
+    """Print what the run would create as YAML for `kubectl apply -f -`. Returns the exit code.
 
     Raises:
         IlabError: as the run itself would.
@@ -55,10 +55,10 @@ def run_on_kubernetes(
     Args:
         output: `text`, or `json` for one document on standard output.
         skip, make: see `run_on_cluster`.
-        again: the command that goes on with the run, for messages.
+        again: the command that resumes the run, for messages.
 
     Raises:
-        IlabError: it can't run there, can't be followed any more, or has ended and may not delete all it made.
+        IlabError: it can't run there, can no longer be followed, or has ended and may not delete all it created.
     """
     board = Board.of(pipeline)
     board.leave_out(skip)
@@ -76,7 +76,7 @@ def run_on_kubernetes(
 
 
 def _view(output: str, board: Board, run_id: str) -> View:
-    """The table on a terminal, where the library that draws it is there; else lines."""
+    """The table on a terminal, if the library that draws it is installed; else lines."""
     if output == "json":
         return SilentView(board, run_id)
     if not sys.stdout.isatty():
@@ -116,7 +116,7 @@ def scores(tasks: Mapping[str, Outputs]) -> dict[str, dict[str, float]]:
 
 
 def published(tasks: Mapping[str, Outputs]) -> dict[str, str]:
-    """Where archive and report are in the object store, "" for what was not published."""
+    """Where archive and report are in the object store; "" for what was not published."""
     page = str(_task(tasks, _REPORT).parameters.get("Output", ""))
     key = str(_task(tasks, _PUBLISH).parameters.get("Output", ""))
     return {"archive": page.removesuffix(_PAGE) if key and page.endswith(key + _PAGE) else key, "report": page}
@@ -137,7 +137,7 @@ def _place(result: ClusterResult) -> Place:
 
 
 def _explain(result: ClusterResult, board: Board, again: str) -> None:
-    """Tell on stderr how it ended, what came of it, and how to go on."""
+    """Print on stderr how it ended, its results, and the next command."""
     folder = result.folder
     home = f"  the run: configmap/{run_object_name(folder.run_id)} in {_place(result)}; logs: {folder.path / 'logs'}"
     earlier = " earlier; nothing was done now" if result.earlier else ""
@@ -154,7 +154,7 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
     if result.state is TaskState.CANCELED:
         jobs = "not all of its Jobs were deleted" if result.left else "its Jobs were deleted"
         give_up = f"kubectl delete configmap {run_object_name(folder.run_id)} -n {_place(result).namespace}"
-        click.echo(f"\ninterrupted; {jobs}\n{home}\n  go on: {again}\n  give up: {give_up}", err=True)
+        click.echo(f"\ninterrupted; {jobs}\n{home}\n  resume: {again}\n  give up: {give_up}", err=True)
         return
     tell_failures(folder, result, board)
     if result.earlier:
@@ -162,21 +162,21 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
     click.echo(home, err=True)
     if result.lost:
         click.echo(f"  resume: not possible, the volume {', '.join(result.lost)} is gone", err=True)
-        click.echo("    start a new run; without k8s_keep_volume=never a failed one keeps its volume", err=True)
+        click.echo("    start a new run; unless k8s_keep_volume is never, a failed run keeps its volume", err=True)
     else:
         click.echo(f"  resume: {again}", err=True)
     _tell_kept(result)
 
 
 def _tell_kept(result: ClusterResult) -> None:
-    """Tell which volume stays after the run's end, and how to be rid of it."""
+    """Print which volume is kept after the run's end, and how to remove it."""
     for name in result.kept:
         click.echo(
-            f"  its volume stays: remove it with kubectl -n {_place(result).namespace} delete pvc {name}", err=True
+            f"  its volume is kept; remove it: kubectl -n {_place(result).namespace} delete pvc {name}", err=True
         )
 
 
 def _change(values: Mapping[str, float]) -> str:
-    """`base 2.23, candidate 1.456 (-0.774)`; MT-Bench knows the candidate alone."""
+    """`base 2.23, candidate 1.456 (-0.774)`; MT-Bench scores only the candidate."""
     sides = ", ".join(f"{side} {values[side]:.4g}" for side in ("base", "candidate") if side in values)
     return f"{sides} ({values['change']:+.4g})" if "change" in values else sides

@@ -94,8 +94,8 @@ def names_of(package: Path) -> list[str]:
     "--queue",
     default="",
     metavar="NAME",
-    help="Queue (LocalQueue of Kueue) that every task which asks for a GPU waits in; it is the default of "
-    "k8s_queue then. Kubeflow Pipelines takes the labels of pods from the file alone.",
+    help="LocalQueue of Kueue in which every task that requests a GPU waits; also becomes the default of k8s_queue. "
+    "Kubeflow Pipelines takes the labels of pods only from the file.",
 )
 def compile(output: Path | None, source: str | None, images: tuple[str, ...], queue: str) -> None:
     """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""

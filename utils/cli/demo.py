@@ -19,7 +19,7 @@ from utils.errors import UsageError
     "--quick",
     is_flag=True,
     envvar="ILAB_DEMO_QUICK",
-    help="The least of everything: shows that the stages work.",
+    help="Use the smallest sizes: only shows that the stages work.",
 )
 @option(
     "--keep",
@@ -32,7 +32,7 @@ from utils.errors import UsageError
     "resume_id",
     metavar="ID",
     envvar="ILAB_DEMO_RESUME",
-    help="Go on with the run of a demo that failed or was interrupted, its servers started again.",
+    help="Resume the run of a demo that failed or was interrupted; its servers are restarted.",
 )
 @option(
     "--python",
@@ -53,10 +53,10 @@ def demo(
 ) -> None:
     """Run the complete workflow on this machine, everything included.
 
-    A real S3 server and a real model server (a packaged model of 135 million parameters is teacher and judge) start on
-    loopback; the base model and the taxonomy of an invented town go to the object store as an archive; pipeline.yaml
-    runs here with examples/params/demo.yaml; the trained model goes back to the object store with its scores. The
-    servers are stopped at the end, however it ends.
+    An S3 server and a model server start on the loopback interface; a packaged model of 135 million parameters is
+    teacher and judge. The base model and the taxonomy of an invented town are uploaded to the object store as an
+    archive. pipeline.yaml runs on this machine with examples/params/demo.yaml, and uploads the trained model and its
+    scores to the object store. The servers are always stopped at the end.
     """
     from utils.demo.run import (
         Demo,
@@ -75,8 +75,8 @@ def demo(
 
     started = time.time()
     if resume_id and (run_id or quick):
-        raise UsageError("--resume goes with neither --run-id nor --quick", "", "leave them out")
-    # Not resolved: the interpreter of a virtual environment is a link, and it knows its packages by the link's place.
+        raise UsageError("--resume can't be combined with --run-id or --quick", "", "leave them out")
+    # Not resolved: the interpreter of a virtual environment is a link, and finds its packages by the link's path.
     interpreter = Path(shutil.which(python) or python).absolute()
     it = Demo(home, resume_id or run_id or new_run_id("demo"), str(interpreter))
     check_run_id(it.run_id)
@@ -99,7 +99,7 @@ def demo(
     if code:
         if RunFolder(home, it.run_id).path.exists():
             command = f"ilab-pipeline demo --resume {it.run_id} --home {home}"
-            click.echo(f"  resume, with the demo's servers started again: {command}", err=True)
+            click.echo(f"  resume, with the demo's servers restarted: {command}", err=True)
         sys.exit(code)
     page, facts = collect_report(RunFolder(home, it.run_id))
     summary = summarise(it.run_id, page, facts, time.time() - started)
@@ -110,7 +110,7 @@ def demo(
 
 
 def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
-    """Start the pipeline, or go on with it; returns the exit code."""
+    """Start or resume the pipeline; returns the exit code."""
     from utils.arguments import load_arguments
     from utils.cli.run import start_local, work
     from utils.demo.run import demo_arguments
@@ -118,7 +118,7 @@ def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
     from utils.ir.load import load
     from utils.runners.run_folder import RunFolder, Settings
 
-    # With --output json the one document on standard output is ours.
+    # With --output json, the only document on standard output is the demo's own.
     view = "json" if output == "json" else "text"
     if resumed:
         folder = RunFolder(it.home, it.run_id)
@@ -131,7 +131,7 @@ def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
 
 
 def summarise(run_id: str, page: Path, facts: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What the demo ends with: scores of both models, where the report is, and what was published."""
+    """The result of the demo: scores of both models, where the report is, and what was published."""
     published = facts["done"]["publish"]["result"]
     return {
         "run_id": run_id,

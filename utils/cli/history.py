@@ -1,4 +1,4 @@
-"""`status`, `logs` and `clean`: what is known of past and present runs on this machine."""
+"""`status`, `logs` and `clean`: past and present runs of this machine."""
 
 import json
 import sys
@@ -33,7 +33,7 @@ def run_state(folder: RunFolder, history: History) -> str:
 
 
 def run_board(folder: RunFolder, history: History) -> Board:
-    """The rows of a run as its journal has them; a task that ran when the run was killed counts as stopped."""
+    """The rows of a run from its journal; a task that was running when the run was killed counts as stopped."""
     from utils.ir.load import load
 
     board = Board.of(load(folder.package))
@@ -141,11 +141,11 @@ def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:
 @click.command()
 @click.argument("run_id")
 @click.argument("task", required=False)
-@option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
-@option("--raw", is_flag=True, help="With the lines of KFP's executor around the task.")
+@option("-f", "--follow", is_flag=True, help="Continue until the run ends.")
+@option("--raw", is_flag=True, help="Include the lines of KFP's executor around the task.")
 @home_option
 def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> None:
-    """Print what the tasks of RUN_ID printed, or TASK alone (its name in `status`, or its id, or the end of that)."""
+    """Print the output of the tasks of RUN_ID, or only of TASK (its name in `status`, its id, or the end of its id)."""
     folder = find_run(home, run_id)
     wanted = _selector(folder, task)
     tails: dict[str, Tail] = {}
@@ -169,7 +169,7 @@ def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> 
 
 
 class Tail:
-    """New lines of a growing log file, those of the KFP executor left out unless `raw`."""
+    """New lines of a growing log file, without those of the KFP executor unless `raw`."""
 
     def __init__(self, path: Path, raw: bool) -> None:
         self._path = path
@@ -178,7 +178,7 @@ class Tail:
         self._keep = None if raw else MessageFilter()
 
     def read(self, final: bool) -> str:
-        """What is new: whole lines, at the end of the log a torn one too."""
+        """The new lines; at the end of the log also an incomplete one."""
         if not self._path.exists():
             return ""
         with self._path.open("rb") as file:
@@ -200,10 +200,10 @@ def _started(folder: RunFolder, wanted: Callable[[str], bool]) -> list[str]:
 
 
 def _selector(folder: RunFolder, task: str | None) -> Callable[[str], bool]:
-    """Which task ids are meant by `task`: an id, the end of one, or the name that `status` shows; None means all.
+    """Which task ids `task` selects: an id, the end of one, or the name that `status` shows; None selects all.
 
     Raises:
-        UsageError: it names none of the run's tasks.
+        UsageError: it does not name a task of the run.
     """
     if task is None:
         return lambda task_id: True
@@ -222,23 +222,23 @@ def _selector(folder: RunFolder, task: str | None) -> Callable[[str], bool]:
 @click.argument("run_ids", nargs=-1, metavar="[RUN_ID]...")
 @option("--all", "every", is_flag=True, envvar="ILAB_CLEAN_ALL", help="Every run.")
 @option("--finished", is_flag=True, envvar="ILAB_CLEAN_FINISHED", help="Every run that succeeded.")
-@option("-y", "--yes", is_flag=True, help="Do not ask.")
+@option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @home_option
 def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home: Path) -> None:
-    """Remove runs with their logs and volumes, also from their cluster. A run that goes on now is left alone."""
+    """Remove runs with their logs and volumes, also from their cluster. Active runs are left alone."""
     if sum((bool(run_ids), every, finished)) != 1:
-        raise UsageError("it is not clear which runs to remove", "", "give either RUN_ID, --all or --finished")
+        raise UsageError("it is not clear which runs to remove", "", "give one of RUN_ID, --all and --finished")
     folders = [find_run(home, run_id) for run_id in run_ids] or list(_chosen(home, finished))
     busy = [folder.run_id for folder in folders if folder.is_running()]
     if busy and run_ids:
-        raise UsageError(f"a process works on {', '.join(busy)}", "", "stop it first: Ctrl-C where it runs")
+        raise UsageError(f"a process is working on {', '.join(busy)}", "", "stop it first: Ctrl-C where it runs")
     folders = [folder for folder in folders if folder.run_id not in busy]
     if not folders:
         click.echo("nothing to remove")
         return
     for folder in folders:
         places = [folder.path, *folder.own_claims()]
-        there = f", and in {folder.place} its ConfigMap with all it owns" if folder.place else ""
+        there = f", and in {folder.place} its ConfigMap with everything it owns" if folder.place else ""
         click.echo(f"{folder.run_id}  {_size(sum(_bytes(p) for p in places))}  {', '.join(map(str, places))}{there}")
     if not yes and not click.confirm(f"Remove {len(folders)} run{'s' if len(folders) > 1 else ''} for good?"):
         sys.exit(1)
@@ -253,7 +253,7 @@ def _remove_from_cluster(place: Place, run_id: str) -> None:
     from utils.runners.kubernetes.session import remove_run
 
     if not remove_run(place, run_id):
-        click.echo(f"{run_id} was gone already in {place}", err=True)
+        click.echo(f"{run_id} was already deleted in {place}", err=True)
 
 
 def _chosen(home: Path, finished: bool) -> Iterator[RunFolder]:

@@ -11,13 +11,13 @@ from utils.errors import IlabError, PrerequisiteError
 from utils.runners.kfp import Cause, KfpServer, RunReport
 
 _INTERRUPTED = 130
-# A pipeline's task that checks what the run needs: its failure has an exit code of its own.
+# The pipeline's task that checks what the run needs: its failure has its own exit code.
 _CHECKING_TASK = "prerequisites"
 
 
 @dataclass(frozen=True)
 class Started:
-    """A run that was submitted, as a script reads it. `pipeline_version` and `url` are "" where there is none."""
+    """A submitted run, as a script reads it. `pipeline_version` and `url` are "" if there is none."""
 
     run_id: str
     name: str
@@ -32,14 +32,14 @@ class Started:
 
 
 def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequence[str]], output: str) -> int:
-    """Print what changes until the run has ended, then why it failed. Returns the exit code.
+    """Print what changes until the run ends, then why it failed. Returns the exit code.
 
     Args:
         templates: of the pipeline's tasks, from `pod_templates`.
         output: `text` or `json`.
 
     Raises:
-        IlabError: the run can't be followed any more; it goes on.
+        IlabError: the run can no longer be followed; it continues.
     """
     shown: dict[str, str] = {}
     report = None
@@ -51,14 +51,14 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
                     click.echo(f"{time.strftime('%H:%M:%S')} {state.lower():<9} {name}")
                 shown[key] = state
     except KeyboardInterrupt:
-        click.echo(f"\nno longer followed; the run goes on\n  {started.place}", err=True)
+        click.echo(f"\nno longer following the run; it continues\n  {started.place}", err=True)
         return _INTERRUPTED
     except IlabError as error:
         raise IlabError(
-            f"the run can't be followed any more: {error.what}", error.cause, f"it goes on: {started.place}"
+            f"the run can no longer be followed: {error.what}", error.cause, f"it continues: {started.place}"
         ) from error
     assert report is not None
-    # What was stopped failed because of that.
+    # The tasks of a stopped run failed because it was stopped.
     causes = {} if report.stopped or report.state == "SUCCEEDED" else server.causes(report)
     code = _exit_code(report, causes)
     if output == "json":
@@ -71,7 +71,7 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
 
 
 def _explain(report: RunReport, causes: dict[str, Cause], started: Started) -> None:
-    """Tell on stderr why the run ended so."""
+    """Print on stderr why the run did not succeed."""
     for name, cause in causes.items():
         click.secho(f"\n{name} failed", fg="red", bold=True, err=True)
         if cause.findings:

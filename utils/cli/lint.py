@@ -14,12 +14,12 @@ from utils.files import COMPILED
 @click.argument("file", type=click.Path(path_type=Path), default=COMPILED)
 @output_option
 def lint(file: Path, output: str) -> None:
-    """Check that every supported backend understands FILE (default: our pipeline.yaml), and runs it as it reads.
+    """Check that every supported backend understands FILE (default: our pipeline.yaml) and runs it as written.
 
     FILE is YAML or JSON, or a .zip or .tar.gz of it. Both documents are parsed strictly with the protos of OpenShift AI
-    2.25 to 3.5 and of Kubeflow Pipelines 2.17; every field that one of them would refuse, drop or ignore is named. The
-    defaults of the parameters are followed to the names of volumes, and the size of a run's Argo Workflow is estimated.
-    Ends with 1 when there is a finding.
+    2.25 to 3.5 and of Kubeflow Pipelines 2.17. Every field that one of them would reject, drop or ignore is reported.
+    The names of volumes that result from the parameters' defaults are checked, and the size of a run's Argo Workflow is
+    estimated. The exit code is 1 if there is a finding.
     """
     from utils.lint import BACKENDS, examine_file
 

@@ -1,4 +1,4 @@
-"""The command `ilab-pipeline`. Its subcommands are imported only when one is used: `--help` answers at once."""
+"""The command `ilab-pipeline`. A subcommand is imported only when it is used, so that `--help` answers at once."""
 
 import difflib
 import errno
@@ -14,11 +14,11 @@ from utils.errors import IlabError
 # Name of a subcommand: where it is, and the line that --help shows for it.
 _COMMANDS = {
     "demo": ("utils.cli.demo:demo", "Run the complete workflow on this machine, everything included."),
-    "upload": ("utils.cli.upload:upload", "Put model and taxonomy into the object store, as a run reads them."),
+    "upload": ("utils.cli.upload:upload", "Upload model and taxonomy to the object store for a run."),
     "run": ("utils.cli.run:run", "Run the pipeline: on this machine, on a cluster, or on a Kubeflow Pipelines server."),
     "status": ("utils.cli.history:status", "Show the runs on this machine, or the tasks of one."),
     "logs": ("utils.cli.history:logs", "Print what the tasks of a run printed."),
-    "resume": ("utils.cli.run:resume", "Go on with a run that failed or was interrupted."),
+    "resume": ("utils.cli.run:resume", "Resume a run that failed or was interrupted."),
     "clean": ("utils.cli.history:clean", "Remove past runs with their volumes."),
     "compile": ("utils.cli.compile:compile", "Write pipeline.yaml."),
     "lint": ("utils.cli.lint:lint", "Check that every supported backend understands a pipeline file."),
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             full = IlabError(
-                f"no space left: {error.filename or 'writing to the disk'}", remedy="make room, then resume"
+                f"no space left: {error.filename or 'writing to the disk'}", remedy="free up space, then resume"
             )
             click.echo(full.render(), err=True)
             sys.exit(full.exit_code)
@@ -71,8 +71,8 @@ class LazyGroup(click.Group):
 def main() -> None:
     """The InstructLab workflow as one Kubeflow pipeline: synthetic data, two training phases, scores, a better model.
 
-    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites or no server, 4 a cluster that
-    went away for too long (started again, the run goes on), 130 interrupted.
+    Exit codes: 0 success; 1 the run failed; 2 wrong usage; 3 failed prerequisites or no server; 4 the cluster was
+    unreachable for too long (start the run again to resume it); 130 interrupted.
     """
 
 

@@ -13,14 +13,14 @@ import click
 def default_home() -> Path:
     """`$XDG_DATA_HOME/ilab-pipeline`, that is ~/.local/share/ilab-pipeline.
 
-    For a user whom no home belongs to, as in a pod with any user id, a folder among the temporary files.
+    For a user without a home, as in a pod with an arbitrary user id, a folder for temporary files.
     """
     aside = Path(tempfile.gettempdir(), f"ilab-pipeline-{os.getuid()}")
     try:
         home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ilab-pipeline"
-    except RuntimeError:  # no HOME, and a user id that no name belongs to
+    except RuntimeError:  # no HOME, and a user id without a name
         return aside
-    # os.path: it takes a folder that may not be looked into as one that is not there.
+    # os.path: it treats a folder without read permission as one that does not exist.
     there = next((folder for folder in (home, *home.parents) if os.path.exists(folder)), home)  # noqa: PTH110
     return home if os.access(there, os.W_OK) else aside
 
@@ -29,7 +29,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def option(*names: str, envvar: str = "", **settings: Any) -> Decorator:
-    """A click option that an environment variable gives as well: ILAB_ and its long name, if `envvar` is no other."""
+    """A click option that can also be set by an environment variable: `envvar`, or ILAB_ and its long name."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = envvar or "ILAB_" + long.removeprefix("--").replace("-", "_").upper()
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
@@ -48,8 +48,8 @@ def image_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "images",
         multiple=True,
         metavar="NAME=REF",
-        help="Another image for the tasks of NAME: instructlab, notebook, or all; docs/images.md tells what each must "
-        "contain. Of another pipeline, NAME is the image as it stands there. May come more than once.",
+        help="Another image for the tasks of NAME: instructlab, notebook, or all; docs/images.md lists what each must "
+        "contain. For another pipeline, NAME is the image as written in it. Can be repeated.",
     )(command)
 
 
@@ -81,7 +81,8 @@ def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option(
             "--secrets",
             type=click.Path(path_type=Path, exists=True, file_okay=False),
-            help="Folder with Secrets and ConfigMaps: a folder for each with a file a key, or Kubernetes YAML files.",
+            help="Folder with Secrets and ConfigMaps: one folder for each, with one file per key, or Kubernetes YAML "
+            "files.",
         ),
         option(
             "--python",
@@ -91,19 +92,19 @@ def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option(
             "--max-parallel",
             type=click.IntRange(min=1),
-            help="Most tasks at a time; they share GPU and memory.  [default: 2]",
+            help="Largest number of tasks at a time; they share GPU and memory.  [default: 2]",
         ),
         option(
             "--install-packages",
             is_flag=True,
             default=None,
-            help="Install packages that components name and the interpreter lacks, into that interpreter.",
+            help="Install the packages that components name and that the interpreter lacks, into that interpreter.",
         ),
         option(
             "--grace",
             type=click.FloatRange(min=0),
             metavar="SECONDS",
-            help="Time a task has to stop its servers when it is stopped.  [default: 10]",
+            help="Time that a stopped task has to shut down its servers.  [default: 10]",
         ),
     ]
     return add_options(command, options)

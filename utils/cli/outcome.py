@@ -24,7 +24,7 @@ def exit_code(result: RunResult, board: Board) -> int:
 
 
 def tell_failures(folder: RunFolder, result: RunResult, board: Board) -> None:
-    """Tell on stderr what failed, and where its log is."""
+    """Print on stderr what failed, and where its log is."""
     rows = [row for row in board.snapshot() if row.state is TaskState.FAILED]
     failed = sorted(rows, key=lambda row: row.ended)
     for row in failed:

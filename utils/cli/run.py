@@ -1,4 +1,4 @@
-"""`run` and `resume`: start a pipeline, show how it goes, and end with an exit code that tells how it went."""
+"""`run` and `resume`: start a pipeline, show its progress, and end with an exit code for its result."""
 
 import json
 import os
@@ -49,7 +49,7 @@ from utils.runners.run_folder import Place, RunFolder, Settings, check_run_id, c
     "files",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="YAML file with parameters; later files win over earlier ones.",
+    help="YAML file with parameters; later files override earlier ones. Can be repeated.",
 )
 @option(
     "-p",
@@ -57,7 +57,7 @@ from utils.runners.run_folder import Place, RunFolder, Settings, check_run_id, c
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter; wins over files.",
+    help="A parameter; overrides files. Can be repeated.",
 )
 @option(
     "--package",
@@ -92,10 +92,10 @@ def run(
 ) -> None:
     """Run the pipeline.
 
-    On this machine (--on local) each task is a process, the run's volume a folder, and Secrets come from --secrets.
-    On a cluster without Kubeflow Pipelines (--on kubernetes) each task is a Job; this command follows the run to its
-    end, and started again with the same --run-id it goes on where the run is.
-    On a Kubeflow Pipelines server (--on kfp) the run goes on without this command; --wait follows it.
+    On this machine (--on local), each task is a process, the run's volume is a folder, and Secrets come from --secrets.
+    On a cluster without Kubeflow Pipelines (--on kubernetes), each task is a Job. This command follows the run to its
+    end; started again with the same --run-id, it resumes the run. On a Kubeflow Pipelines server (--on kfp), the run
+    continues without this command; --wait follows it.
     """
     _refuse_foreign_options(context, place)
     pipeline = with_chosen_images(load(package), images)
@@ -131,15 +131,15 @@ def with_chosen_images(pipeline: Pipeline, images: tuple[str, ...]) -> Pipeline:
 @output_option
 @click.pass_context
 def resume(context: click.Context, run_id: str, home: Path, output: str, **options: Any) -> None:
-    """Go on with the run RUN_ID: tasks that finished are not repeated.
+    """Resume the run RUN_ID: finished tasks are not repeated.
 
-    It runs with the parameters and settings it was started with; settings given here replace the earlier ones.
+    The run keeps the parameters and settings it was started with; settings given here replace the earlier ones.
     """
     folder = find_run(home, run_id)
     if place := folder.place:
         if flags := _given_flags(context, _option_names(local_options)):
             raise UsageError(
-                f"the run {run_id} lives on a cluster", f"{flags}: for runs on this machine", "leave it out"
+                f"the run {run_id} is on a cluster", f"{flags}: only for runs on this machine", "leave it out"
             )
         sys.exit(resume_on_kubernetes(folder, place, output))
     history = folder.history()
@@ -167,7 +167,7 @@ def _given_settings(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_foreign_options(context: click.Context, place: str) -> None:
-    """Refuse flags for another place than the chosen one. (Variables may be set for all places at once.)
+    """Reject flags for a place other than the chosen one. (Variables may be set for all places at once.)
 
     Raises:
         UsageError: names them.
@@ -175,11 +175,11 @@ def _refuse_foreign_options(context: click.Context, place: str) -> None:
     own = {"local": local_options, "kfp": kfp_options, "kubernetes": cluster_options}
     allowed = {*_option_names(own[place]), *(("namespace",) if place == "kubernetes" else ())}
     if flags := _given_flags(context, {n for other in own.values() for n in _option_names(other)} - allowed):
-        raise UsageError(f"{flags}: not for --on {place}", "", "leave it out, or choose another --on")
+        raise UsageError(f"{flags}: not valid with --on {place}", "", "leave it out, or choose another --on")
 
 
 def _given_flags(context: click.Context, names: Collection[str]) -> str:
-    """Those of the options that stand on the command line, as typed there."""
+    """Those of the options that are given on the command line, as typed there."""
     given = {name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     return ", ".join(option.opts[-1] for option in context.command.params if option.name in given)
 
@@ -187,7 +187,7 @@ def _given_flags(context: click.Context, names: Collection[str]) -> str:
 def start_on_kubernetes(
     pipeline: Pipeline, arguments: dict[str, Any], options: dict[str, Any], home: Path, run_id: str | None, output: str
 ) -> int:
-    """Run on a cluster without Kubeflow Pipelines, or print what that would make. Returns the exit code.
+    """Run on a cluster without Kubeflow Pipelines, or print what that would create. Returns the exit code.
 
     Raises:
         IlabError: it can't run there.
@@ -215,10 +215,10 @@ def start_on_kubernetes(
 
 
 def resume_on_kubernetes(folder: RunFolder, place: Place, output: str) -> int:
-    """Go on with a run on a cluster, as it was started. Returns the exit code.
+    """Resume a run on a cluster, with its original settings. Returns the exit code.
 
     Raises:
-        IlabError: it can't go on.
+        IlabError: it can't be resumed.
     """
     from utils.cli.cluster_run import run_on_kubernetes
     from utils.runners.kubernetes.session import ClusterSettings
@@ -276,7 +276,7 @@ def _report(folder: RunFolder, result: RunResult, code: int) -> dict[str, Any]:
 
 
 def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
-    """Tell on stderr what failed, where to read more, and how to go on."""
+    """Print on stderr what failed, where to read more, and the next command."""
     from utils.runners.local.session import lost_volumes
 
     if result.state is TaskState.SUCCEEDED:
@@ -284,27 +284,27 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
         _tell_kept(folder)
         return
     if result.state is TaskState.CANCELED:
-        click.echo("\ninterrupted; every task was stopped", err=True)
-        click.echo(f"  go on: {_next(folder, 'resume')}\n  give up: {_next(folder, 'clean')}", err=True)
+        click.echo("\ninterrupted; all tasks were stopped", err=True)
+        click.echo(f"  resume: {_next(folder, 'resume')}\n  give up: {_next(folder, 'clean')}", err=True)
         return
     tell_failures(folder, result, board)
     lost = lost_volumes(folder, folder.history())
     if lost:
         click.echo(f"  resume: not possible, the run's exit task deleted the volume {', '.join(lost)}", err=True)
-        click.echo("    start a new run; without k8s_keep_volume=never a failed one keeps its volume", err=True)
+        click.echo("    start a new run; unless k8s_keep_volume is never, a failed run keeps its volume", err=True)
     else:
         click.echo(f"  resume: {_next(folder, 'resume')}", err=True)
         _tell_kept(folder)
 
 
 def _tell_kept(folder: RunFolder) -> None:
-    """Tell which volume stays after the run's end, and how to be rid of it."""
+    """Print which volume is kept after the run's end, and how to remove it."""
     if claims := folder.own_claims():
         places = ", ".join(map(str, claims))
-        click.echo(f"  its volume stays, {places}: {_next(folder, 'clean')} removes the run with it", err=True)
+        click.echo(f"  its volume is kept: {places}; remove it with the run: {_next(folder, 'clean')}", err=True)
 
 
 def _next(folder: RunFolder, command: str) -> str:
-    """A command to go on with, with --home where the user needs it."""
+    """The next command, with --home if the user needs it."""
     elsewhere = folder.home != default_home().absolute() and "ILAB_HOME" not in os.environ
     return f"ilab-pipeline {command} {folder.run_id}" + (f" --home {folder.home}" if elsewhere else "")

@@ -16,7 +16,7 @@ from utils.ir.model import Pipeline
 
 
 def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say which server, and how the run is named there; for commands that submit."""
+    """Options that select the server and name the run there; for commands that submit."""
     options = [
         option(
             "--host",
@@ -27,7 +27,7 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option(
             "--token",
             envvar="ILAB_KFP_TOKEN",
-            help="Token for --host; better by the variable or a file: other users see arguments.",
+            help="Token for --host. Prefer the variable or a file: other users can see arguments.",
         ),
         option(
             "--token-file",
@@ -39,31 +39,31 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--ca-cert",
             envvar="ILAB_KFP_CA_CERT",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="PEM file of the certificate authority of the server.",
+            help="PEM file of the server's certificate authority.",
         ),
         option(
             "--namespace",
-            help="Project to find the server in, and the user's namespace on a multi-user server; on plain Kubernetes "
-            "where everything is made.  [default: that of the pod or of the kubeconfig]",
+            help="Project of the server, and the user's namespace on a multi-user server; on plain Kubernetes the "
+            "namespace of the run.  [default: that of the pod or of the kubeconfig]",
         ),
         option(
             "--ui-host",
             metavar="URL",
             default=lambda: os.environ.get("KF_PIPELINES_UI_ENDPOINT"),
             show_default="$KF_PIPELINES_UI_ENDPOINT, else the cluster's dashboard, else --host",
-            help="Where links to runs start; on OpenShift AI https://DASHBOARD/external/pipelinesSdk/PROJECT.",
+            help="Start of links to runs; on OpenShift AI https://DASHBOARD/external/pipelinesSdk/PROJECT.",
         ),
         option(
             "-e",
             "--experiment",
             default="ilab",
             show_default=True,
-            help="Experiment to put the run in; made when there is none.",
+            help="Experiment of the run; created if it does not exist.",
         ),
         option(
             "--wait/--no-wait",
             default=False,
-            help="Follow the run to its end; the exit code tells how it ended.",
+            help="Follow the run to its end; the exit code is its result.",
         ),
     ]
     return add_options(command, options)
@@ -91,7 +91,7 @@ def submit_run(
         output: `text` or `json`.
 
     Raises:
-        IlabError: no server, or it refuses.
+        IlabError: no server was found, or it refuses the run.
     """
     from utils.cli.kfp_run import Started, follow_run
     from utils.runners.kfp import KfpServer, Server, find_server, pod_templates
@@ -112,12 +112,12 @@ def submit_run(
         url=connection.page(submitted.id),
     )
     if submitted.unlinked:
-        click.echo(f"warning: the run belongs to no version of a pipeline: {submitted.unlinked}", err=True)
-        click.echo("  it runs; in the dashboard, Duplicate and Schedule have to be filled in by hand", err=True)
+        click.echo(f"warning: the run does not belong to a pipeline version: {submitted.unlinked}", err=True)
+        click.echo("  it runs, but in the dashboard, Duplicate and Schedule must be filled in by hand", err=True)
     if output == "text":
         click.echo(f"submitted {name} ({submitted.id})\n  {started.place}")
         if submitted.version:
-            how = "uploaded now" if submitted.version.uploaded else "there already"
+            how = "uploaded now" if submitted.version.uploaded else "already on the server"
             click.echo(f"  version {submitted.version.name} of the pipeline ({how})")
     if wait:
         return follow_run(connection, started, pod_templates(pipeline), output)
@@ -128,12 +128,12 @@ def submit_run(
 
 def _token(token: str | None, token_file: Path | None) -> str:
     if token and token_file:
-        raise UsageError("--token and --token-file are both given", "one of them is the token", "leave one out")
+        raise UsageError("--token and --token-file are both given", "only one can be used", "leave one out")
     return token_file.read_text().strip() if token_file else token or ""
 
 
 def pipeline_main(pipeline: Any) -> None:
-    """Do what the command line of pipeline.py says."""
+    """The command line of pipeline.py."""
     try:
         pipeline_command(pipeline)()
     except IlabError as error:
@@ -142,7 +142,7 @@ def pipeline_main(pipeline: Any) -> None:
 
 
 def pipeline_command(pipeline: Any) -> click.Group:
-    """The command of pipeline.py: alone it compiles, `run` submits what it compiles."""
+    """The command of pipeline.py: without a subcommand it compiles; `run` submits the compiled pipeline."""
 
     @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
     @click.pass_context
@@ -156,21 +156,21 @@ def pipeline_command(pipeline: Any) -> click.Group:
 
     @main.command()
     @option("-r", "--run", "run_name", envvar="ILAB_RUN_ID", help="Name of the run.")
-    @click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; wins over files.")
+    @click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; overrides files.")
     @click.option(
         "-f",
         "--params",
         "files",
         multiple=True,
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="YAML file with parameters; later files win over earlier ones.",
+        help="YAML file with parameters; later files override earlier ones.",
     )
     @image_option
     @kfp_options
     def run(
         run_name: str | None, pairs: tuple[str, ...], files: tuple[Path, ...], images: tuple[str, ...], **options: Any
     ) -> None:
-        """Submit this pipeline, compiled anew, after checking the arguments against it."""
+        """Compile this pipeline, check the arguments against it, and submit it."""
         import tempfile
 
         from components.compile import compile_pipeline

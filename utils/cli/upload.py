@@ -1,4 +1,4 @@
-"""`ilab-pipeline upload`: the archive that data import reads, from folders of this machine to the object store."""
+"""`ilab-pipeline upload`: pack the archive that data import reads, from local folders to the object store."""
 
 import io
 import os
@@ -45,12 +45,12 @@ def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
 @click.command()
 @_folder("--model", "Folder of the base model, in Hugging Face layout.", required=True)
 @_folder("--taxonomy", "Folder of the taxonomy.", required=True)
-@_folder("--data", "Folder of data that were generated elsewhere: recipes and train_*.jsonl.")
+@_folder("--data", "Folder with data generated elsewhere: recipes and train_*.jsonl.")
 @option(
     "--secret",
     type=click.Path(path_type=Path, exists=True),
     envvar="ILAB_OBJECT_STORE_SECRET",
-    help="Kubernetes YAML of the object store's Secret, or a folder with a file for each key.",
+    help="Kubernetes YAML of the object store's Secret, or a folder with one file per key.",
 )
 @_setting("--bucket", "BUCKET", "Bucket.  [default: bucket of --secret]")
 @_setting("--endpoint", "ENDPOINT", "URL of the object store; empty for Amazon S3.  [default: endpoint of --secret]")
@@ -63,18 +63,19 @@ def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
     envvar="ILAB_OBJECT_STORE_CA",
     help="PEM file of the object store's certificate authority.",
 )
-@option("--force", is_flag=True, help="Replace an archive of that name.")
-@option("--dry-run", is_flag=True, help="Check and list the files, send nothing.")
+@option("--force", is_flag=True, help="Replace an existing archive with this name.")
+@option("--dry-run", is_flag=True, help="Check and list the files, but send nothing.")
 def upload(
     model: Path, taxonomy: Path, data: Path | None, secret: Path | None, ca: Path | None, force: bool, dry_run: bool,
     **given: Any,
 ) -> None:  # fmt: skip
-    """Pack model, taxonomy and data, check them as data import does, and put them into the object store.
+    """Pack model, taxonomy and data, check them as data import does, and upload them to the object store.
 
-    Nothing is written on this machine: the archive is sent in parts while it is packed, and its sha256 after it.
+    Nothing is written on this machine: the archive is sent in parts while it is packed, followed by its sha256.
 
-    Access key and secret key come from --secret, from SDG_OBJECT_STORE_ACCESS_KEY and SDG_OBJECT_STORE_SECRET_KEY,
-    or are asked for; flags and variables win over the Secret. There are no flags for them: other users see arguments.
+    Access key and secret key come from --secret, from SDG_OBJECT_STORE_ACCESS_KEY and SDG_OBJECT_STORE_SECRET_KEY, or
+    from a prompt. Flags and variables take precedence over the Secret. There are no flags for the keys, because other
+    users can see arguments.
     """
     folders = {"model": model, "taxonomy": taxonomy, **({"data": data} if data else {})}
     members = list_members(folders)
@@ -97,22 +98,22 @@ def upload(
 
 
 def list_members(folders: dict[str, Path]) -> list[Member]:
-    """The files below the folders by their names in the archive; of a link counts what it points to.
+    """The files below the folders by their names in the archive; a link is replaced by its target.
 
     Raises:
-        IlabError: names every file that can't be packed: a broken link, a device, one that may not be read.
+        IlabError: names every file that can't be packed: a broken link, a device, an unreadable file.
     """
     members, problems = [], []
     for top, folder in folders.items():
         for place, below, names in os.walk(folder, followlinks=True, onerror=lambda e: problems.append(str(e))):
             for name in [name for name in below if _leads_back(Path(place, name))]:
-                problems.append(f"{place}/{name}: the link leads back to a folder above it")
+                problems.append(f"{place}/{name}: the link points to a folder above it")
                 below.remove(name)
             for path in (Path(place, name) for name in sorted(names)):
                 if not path.is_file():
-                    problems.append(f"{path}: {'a link to nothing' if path.is_symlink() else 'no regular file'}")
+                    problems.append(f"{path}: {'a broken link' if path.is_symlink() else 'not a regular file'}")
                 elif not os.access(path, os.R_OK):
-                    problems.append(f"{path}: you may not read it")
+                    problems.append(f"{path}: not readable")
                 else:
                     members.append(Member(f"{top}/{path.relative_to(folder)}", path.stat().st_size))
     if problems:
@@ -125,10 +126,10 @@ def _leads_back(path: Path) -> bool:
 
 
 def check_tree(folders: dict[str, Path]) -> None:
-    """End the command when data import would refuse this tree.
+    """End the command if data import would reject this tree.
 
     Raises:
-        SystemExit: names every piece that is missing, and weights that are not whole.
+        SystemExit: names every missing part, and incomplete weights.
     """
     with tempfile.TemporaryDirectory() as root:
         for name, folder in folders.items():
@@ -137,7 +138,7 @@ def check_tree(folders: dict[str, Path]) -> None:
 
 
 def _shortened(members: list[Member]) -> list[Member]:
-    """members, with one line for all that lies in a .git."""
+    """members, with a single line for everything inside a .git."""
     sizes: dict[str, int] = {}
     for member in members:
         before, git, _ = member.name.partition("/.git/")
@@ -150,10 +151,10 @@ def store_settings(secret: Path | None, given: dict[str, Any]) -> dict[str, Any]
 
     Args:
         secret: file or folder of the Secret.
-        given: flags by setting; None where there is none.
+        given: flags by setting; None if not given.
 
     Raises:
-        UsageError: some are missing, or can't be had from the Secret.
+        UsageError: some are missing, or can't be read from the Secret.
     """
     found = {name: given.get(name) for name in _SETTINGS}
     found |= {name: os.environ.get(f"SDG_OBJECT_STORE_{name.upper()}") for name in _HIDDEN}
@@ -166,7 +167,7 @@ def store_settings(secret: Path | None, given: dict[str, Any]) -> dict[str, Any]
     if missing:
         raise UsageError(
             f"the object store's settings lack {', '.join(missing)}",
-            f"neither flags nor SDG_OBJECT_STORE_* variables nor {secret or '--secret'} have them",
+            f"they are not in flags, SDG_OBJECT_STORE_* variables or {secret or '--secret'}",
             "give --secret, or set SDG_OBJECT_STORE_ENDPOINT, _BUCKET, _ACCESS_KEY, _SECRET_KEY and _DATA_KEY",
         )
     verify = str(settings["verify_tls"]).lower()
@@ -184,17 +185,17 @@ def _secret_values(secret: Path) -> dict[str, str]:
     if len(found) != 1:
         raise UsageError(
             f"{secret} holds {len(found) or 'no'} Secrets of an object store",
-            "one is told by its key bucket",
+            "such a Secret has the key bucket",
             "give Kubernetes YAML (.yaml) with one such Secret, or a folder with the files bucket, access_key, …",
         )
     return {key: value.decode(errors="replace").strip() for key, value in found[0].values.items()}
 
 
 def send(settings: dict[str, Any], bundle: str, folders: dict[str, Path], total: int, replace: bool) -> dict[str, Any]:
-    """Pack and upload; returns the archive's key, sha256 and size in bytes. One that is cut short leaves nothing.
+    """Pack and upload; returns the archive's key, sha256 and size in bytes. An interrupted upload leaves nothing.
 
     Raises:
-        IlabError: there is an archive of that name, or a file can't be read any more.
+        IlabError: an archive of that name exists, or a file can no longer be read.
         SystemExit: the object store refused, or the command was stopped.
     """
     key, client = settings["data_key"], s3_client(settings, bundle)
@@ -211,7 +212,7 @@ def send(settings: dict[str, Any], bundle: str, folders: dict[str, Path], total:
                 settings, client, key, total, lambda sink: write_tar(sink, pairs, {}, "archive.tar.gz"), replace
             )
     except KeyboardInterrupt:
-        click.echo("interrupted; nothing of it is left in the object store", err=True)
+        click.echo("interrupted; nothing is left in the object store", err=True)
         sys.exit(130)
     except OSError as error:
         raise IlabError("the archive could not be packed", str(error), "run it again") from None
@@ -226,7 +227,7 @@ def _exists(settings: dict[str, Any], client: Any, key: str) -> bool:
     try:
         client.head_object(Bucket=settings["bucket"], Key=key)
     except ClientError as error:
-        # Without the right to list, S3 answers 403 for an object that isn't there; the upload tells what is wrong.
+        # Without permission to list, S3 answers 403 for a missing object; the upload then reports what is wrong.
         if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 404):
             return False
         raise s3_failure(settings, key, error.response["Error"]["Code"], str(error)) from None
@@ -236,7 +237,7 @@ def _exists(settings: dict[str, Any], client: Any, key: str) -> bool:
 
 
 class _Lines(io.TextIOBase):
-    """Stands for standard output while a stage's function prints there: its progress goes to `tell`."""
+    """Replaces standard output while a stage's function prints: its progress goes to `tell`."""
 
     def __init__(self, tell: Callable[[float, float, str], object]) -> None:
         self._tell, self._rest = tell, ""
@@ -254,7 +255,7 @@ class _Lines(io.TextIOBase):
 
 @contextmanager
 def _shown_progress() -> Iterator[None]:
-    """Show how the upload goes on: a bar on a terminal, else a line every ten seconds."""
+    """Show the progress of the upload: a bar on a terminal, else one line every ten seconds."""
     out, last = sys.stdout, time.monotonic()
 
     def tell(done: float, total: float, what: str) -> None:

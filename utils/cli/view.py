@@ -1,4 +1,4 @@
-"""How a run is shown while it goes on: a live table on a terminal, plain lines everywhere else."""
+"""How the progress of a run is shown: a live table on a terminal, plain lines everywhere else."""
 
 import sys
 import termios
@@ -46,7 +46,7 @@ class View(ABC):
         self.stopping = True
 
     def on_notice(self, text: str) -> None:
-        """Something that concerns the whole run, such as an API server that went away."""
+        """Something that concerns the whole run, such as an unreachable API server."""
         self.notice = text
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class SilentView(View):
 
 
 class PlainView(View):
-    """A line for each change of state; progress at most every ten seconds, and when it is complete."""
+    """One line per change of state; progress at most every ten seconds, and when it is complete."""
 
     def __init__(self, board: Board, run_id: str, out: TextIO | None = None) -> None:
         super().__init__(board, run_id)
@@ -94,9 +94,9 @@ class PlainView(View):
             if event.state is not TaskState.PENDING:
                 self._line(row, event, _change(row))
             elif event.message:
-                self._line(row, event, f"waits: {_reason(row)}")
+                self._line(row, event, f"waiting: {_reason(row)}")
         elif event.state is TaskState.PENDING and event.message:
-            self._line(row, event, f"waits: {_reason(row)}")
+            self._line(row, event, f"waiting: {_reason(row)}")
         elif event.progress:
             done, total, what = event.progress
             at, shown = self._printed.get(row.id, (row.started, None))
@@ -123,13 +123,13 @@ def _change(row: Row) -> str:
         TaskState.FAILED: f"FAILED{took}: {text}",
         TaskState.CANCELED: f"stopped{took}",
         TaskState.SKIPPED: f"skipped: {_reason(row)}".removesuffix(": "),
-        TaskState.RETRYING: f"tries again: {text}",
+        TaskState.RETRYING: f"retrying: {text}",
     }
     return words.get(row.state, row.state.lower())
 
 
 def _reason(row: Row) -> str:
-    """The first line of the row's message, "" for the endless `the one before it was skipped`."""
+    """The first line of the row's message; "" for the repetitive `the one before it was skipped`."""
     text = row.message.splitlines()[0] if row.message else ""
     return "" if text.endswith("was skipped") else text
 
@@ -152,13 +152,13 @@ class LiveView(View):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stopping, self.notice = False, ""  # what is told at the end is true then
+        self.stopping, self.notice = False, ""  # the summary at the end is shown instead
         self._live.stop()
         self._show_control_keys(True)
 
     @staticmethod
     def _show_control_keys(on: bool) -> None:
-        """Whether the terminal prints ^C when it is pressed: in the table it would shift a line."""
+        """Set whether the terminal prints ^C when it is pressed: inside the table it would shift a line."""
         if not sys.stdin.isatty():
             return
         settings = termios.tcgetattr(sys.stdin)
@@ -178,7 +178,7 @@ class LiveView(View):
 def render(
     rows: list[Row], run_id: str, seconds: float, now: float, width: int, height: int, note: str = ""
 ) -> "RenderableType":
-    """The table at one moment; rows that ended or wait are left out where it would have more than `height` lines."""
+    """The table at one moment; ended and waiting rows are left out if it would have more than `height` lines."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -210,7 +210,7 @@ def render(
 
 
 def _fit(rows: list[Row], room: int) -> tuple[list[Row], int, int]:
-    """The rows that fit, those at work in the middle, and how many are left out before and after them."""
+    """The rows that fit, with active ones in the middle, and how many are left out before and after them."""
     if len(rows) <= room:
         return rows, 0, 0
     room = max(room - 2, 1)

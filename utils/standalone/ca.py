@@ -1,4 +1,4 @@
-"""Certificate authorities of judge and teacher: the pipeline takes one ConfigMap, a user may have two."""
+"""Certificate authorities of judge and teacher: the pipeline accepts one ConfigMap, a user may have two."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def authorities(
 ) -> list[Authority]:
     """The authorities of the roles that are used, each once.
 
-    A flag on the command line counts before the Secret's key, and that before an environment variable.
+    A flag on the command line takes precedence over the Secret's key, and the key over an environment variable.
 
     Args:
         secrets: data of the user's Secrets by role name; {} when they can't be read (dry run).
@@ -54,9 +54,9 @@ def authorities(
 
 
 def ca_arguments(found: Sequence[Authority], run_id: str) -> dict[str, str]:
-    """The pipeline's parameters: the user's ConfigMap when there is just one, else the run's own.
+    """The pipeline's parameters: the user's ConfigMap if there is only one, else the run's own.
 
-    Without any it is the cluster's own certificate, which every namespace has. (Kubeflow Pipelines can't mount it, so
+    Without any, it is the cluster's own certificate, which every namespace has. (Kubeflow Pipelines can't mount it, so
     it is not the pipeline's default.)
     """
     if not found:
@@ -81,7 +81,7 @@ def read_authorities(found: Sequence[Authority], read: Read) -> tuple[list[str],
             flag = flag_name(f"{'sdg' if one.role == 'teacher' else one.role}_serving_model_ca_cert_cm_key")
             findings.append(f"{one.role}: the ConfigMap {one.config_map} has no key {one.key}; name it with {flag}")
         elif _PEM not in text:
-            findings.append(f"{one.role}: {one.key} of the ConfigMap {one.config_map} is no PEM certificate")
+            findings.append(f"{one.role}: {one.key} of the ConfigMap {one.config_map} is not a PEM certificate")
         texts.append(text)
     return texts, findings
 
@@ -89,10 +89,10 @@ def read_authorities(found: Sequence[Authority], read: Read) -> tuple[list[str],
 def ca_manifest(
     found: Sequence[Authority], texts: Sequence[str], run_id: str, namespace: str, owner: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The run's own ConfigMap with all authorities, [] when the user's own one will do.
+    """The run's own ConfigMap with all authorities; [] if the user's own is sufficient.
 
     Args:
-        texts: the certificates; [] when they can't be read (dry run): then the ConfigMap says where they are from.
+        texts: the certificates; [] if they can't be read (dry run): then the ConfigMap names their sources.
     """
     if not found or (len(found) == 1 and found[0].config_map):
         return []

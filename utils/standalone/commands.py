@@ -29,10 +29,10 @@ class ErrorGroup(click.Group):
 def main() -> None:
     """The InstructLab workflow on a Kubernetes cluster: synthetic data, two training phases, scores, a better model.
 
-    Each task is a Job, training a PyTorchJob; this process only needs access to the API.
+    Each task is a Job, and training is a PyTorchJob. This process only needs access to the Kubernetes API.
 
-    Exit codes: 0 success, 1 a failed run, 2 wrong usage, 3 failed prerequisites or no server, 4 a cluster that
-    went away for too long (started again, the run goes on), 130 interrupted.
+    Exit codes: 0 success; 1 the run failed; 2 wrong usage; 3 failed prerequisites or no server; 4 the cluster was
+    unreachable for too long (start the run again to resume it); 130 interrupted.
     """
 
 
@@ -40,16 +40,16 @@ def main() -> None:
 @all_options
 @click.pass_context
 def run(context: click.Context, /, **values: Any) -> None:
-    """Run everything, or with a subcommand a part of it.
+    """Run the whole workflow, or a part of it with a subcommand.
 
-    Needed: credentials of object store and judge, each by its Secret or by flags, and with --sdg-in-cluster those of
+    Required: credentials of object store and judge, each by its Secret or by flags, and with --sdg-in-cluster those of
     the teacher.
 
-    Flags stand before the subcommand. Subcommands work on one volume, that of the run --run-id: `sdg` or
-    `sdg-data-fetch`, `train` for phase 1 and for phase 2, `evaluation` for mt-bench and for final, then
-    `upload-trained-model` are the same as a whole run. Give all of them the same --run-id, --storage-class and
-    --storage-size, or none. The volume stays; `kubectl delete configmap ilab-ID` deletes it with all else of the run,
-    and so does --keep-volume never with the last subcommand, or on_failure when it has published.
+    Put flags before the subcommand. Subcommands work on one volume, that of the run --run-id. A whole run corresponds
+    to `sdg` or `sdg-data-fetch`, then `train` for phase 1 and for phase 2, then `evaluation` for mt-bench and for
+    final, then `upload-trained-model`. Give all of them the same --run-id, --storage-class and --storage-size, or none.
+    The volume is kept. To delete it with everything else of the run, use `kubectl delete configmap ilab-ID`, or give
+    the last subcommand --keep-volume never, or on_failure, which deletes it if the candidate was published.
     """
     context.obj = given(context, **values)
     if context.invoked_subcommand is None:
@@ -57,7 +57,7 @@ def run(context: click.Context, /, **values: Any) -> None:
 
 
 def _subcommand(name: str, help: str, *flags: str) -> None:
-    """Add a subcommand; it takes some flags of `run` after its name, too."""
+    """Add a subcommand; it also accepts some flags of `run` after its name."""
 
     def call(context: click.Context, /, **values: Any) -> None:
         group: Given = context.obj
@@ -67,19 +67,19 @@ def _subcommand(name: str, help: str, *flags: str) -> None:
     command: Any = click.pass_context(call)
     for flag in flags:
         command = option_of(FLAGS[flag])(command)
-    # As short_help, too: in the list of subcommands click would cut it in mid-sentence.
+    # Also as short_help: in the list of subcommands, click would cut it in mid-sentence.
     run.command(name, help=help, short_help=help)(command)
 
 
-_subcommand("sdg-data-fetch", "Make the volume, bring the archive with model, taxonomy and data to it, tokenise.")
-_subcommand("sdg", "Make the volume, bring model and taxonomy to it, generate data with the teacher, tokenise.")
+_subcommand("sdg-data-fetch", "Create the volume, import the archive with model, taxonomy and data, tokenize.")
+_subcommand("sdg", "Create the volume, import model and taxonomy, generate data with the teacher, tokenize.")
 _subcommand("train", "Train one phase: 1 on knowledge, 2 on skills.", "training_phase", "model_to_train")
 _subcommand("evaluation", "mt-bench: score the checkpoints. final: compare the best with the base model.", "eval_type")
-_subcommand("upload-trained-model", "Bring scores and candidate model to the object store, with a report.")
+_subcommand("upload-trained-model", "Upload scores and candidate model to the object store, with a report.")
 
 
 def start(flags: Given, command: str = "") -> None:
-    """Run, or print what would be made; ends the process with the run's exit code."""
+    """Run, or print what would be created; ends the process with the run's exit code."""
     from utils.cli.cluster_run import print_dry_run
     from utils.queues import longest_wait
     from utils.standalone.plan import make_plan, resolve
@@ -122,12 +122,12 @@ def start(flags: Given, command: str = "") -> None:
     help="Key of the script in the ConfigMap: standalone.py after `kubectl create configmap NAME --from-file "
     "dist/standalone.py`.",
 )
-@click.option("--args", multiple=True, required=True, help="Argument of `run`, one each time.")
+@click.option("--args", multiple=True, required=True, help="Argument of `run`. Repeat the flag for each argument.")
 @click.option(
-    "--rbac", is_flag=True, help="Print before the Job its ServiceAccount, Role and RoleBinding, of its name."
+    "--rbac", is_flag=True, help="Also print a ServiceAccount, Role and RoleBinding with the name of the Job."
 )
 def show(args: tuple[str, ...], rbac: bool, service_account: str | None, **values: str) -> None:
-    """Print the Job that runs this script in the cluster, out of a ConfigMap."""
+    """Print the Job that runs this script in the cluster, from a ConfigMap."""
     from utils.cluster.rbac import role
     from utils.standalone.show import job_manifest, secrets_of
 
@@ -135,7 +135,7 @@ def show(args: tuple[str, ...], rbac: bool, service_account: str | None, **value
     objects: list[dict[str, Any]] = []
     if rbac:
         named, made = secrets_of(values["name"], args)
-        # Not the name of the Role in manifests/: that one has other rules, and would be replaced by this.
+        # Not the name of the Role in manifests/: that Role has other rules, and this one would replace it.
         objects += role(values["namespace"], account, named, made, values["name"])
     objects.append(job_manifest(service_account=account, args=args, **values))
     click.echo(yaml.safe_dump_all(objects, sort_keys=False, width=110), nl=False)

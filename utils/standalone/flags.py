@@ -9,12 +9,12 @@ class Flag:
     """One flag.
 
     Attributes:
-        name: as it is typed, like `--nproc-per-node`.
-        help: what it means, for a person.
-        default: None means unset; "" never is one: a blank value counts as unset.
+        name: as typed, like `--nproc-per-node`.
+        help: its meaning, for users.
+        default: None means unset; never "", because a blank value counts as unset.
         kind: text, integer, number, boolean (takes true or false), switch, on_off (--x/--no-x), choice, file, many.
         variable: its environment variable; "" for ILAB_ and the name.
-        sets: pipeline parameters that get the value as it is.
+        sets: pipeline parameters that get the value unchanged.
         choices: of the kind choice.
         metavar: what help shows for the value.
         secret: the value never appears in output, and `show` does not take it.
@@ -56,18 +56,18 @@ _OBJECT_STORE = (
     ),
     Flag(
         "--sdg-object-store-bucket",
-        "Bucket with the archive; the result goes there too.",
+        "Bucket with the archive; the result is uploaded there too.",
         variable="SDG_OBJECT_STORE_BUCKET",
     ),
     Flag(
         "--sdg-object-store-access-key",
-        "Access key. Better given by its variable than on the command line.",
+        "Access key. Prefer its variable to the command line.",
         variable="SDG_OBJECT_STORE_ACCESS_KEY",
         secret=True,
     ),
     Flag(
         "--sdg-object-store-secret-key",
-        "Secret key. Better given by its variable than on the command line.",
+        "Secret key. Prefer its variable to the command line.",
         variable="SDG_OBJECT_STORE_SECRET_KEY",
         secret=True,
     ),
@@ -79,7 +79,7 @@ _OBJECT_STORE = (
     ),
     Flag(
         "--sdg-object-store-verify-tls",
-        "Verify the store's certificate. Blank means the default; an unknown word is refused.",
+        "Verify the store's certificate. Blank means the default; an unknown word is rejected.",
         True,
         "boolean",
         "SDG_OBJECT_STORE_VERIFY_TLS",
@@ -97,7 +97,7 @@ _JUDGE = (
     Flag("--judge-serving-model-name", "Name of the judge's model there."),
     Flag(
         "--judge-serving-model-api-key",
-        "API key of the judge. Better given by its variable than on the command line.",
+        "API key of the judge. Prefer its variable to the command line.",
         variable="JUDGE_SERVING_MODEL_API_KEY",
         secret=True,
     ),
@@ -108,7 +108,7 @@ _JUDGE = (
 _DATA = (
     Flag(
         "--sdg-in-cluster",
-        "Generate synthetic data here, with the teacher. Without it the archive must bring data/.",
+        "Generate synthetic data with the teacher. Without this flag, the archive must contain data/.",
         False,
         "switch",
     ),
@@ -122,7 +122,7 @@ _DATA = (
     Flag("--sdg-serving-model-name", "Name of the teacher's model there."),
     Flag(
         "--sdg-serving-model-api-key",
-        "API key of the teacher. Better given by its variable than on the command line.",
+        "API key of the teacher. Prefer its variable to the command line.",
         variable="SDG_SERVING_MODEL_API_KEY",
         secret=True,
     ),
@@ -139,13 +139,13 @@ _DATA = (
     ),
     Flag(
         "--sdg-pipeline",
-        "How samples are generated: simple, full, or a folder of the image with SDG pipeline YAML.",
+        "How samples are generated: simple, full, or a folder in the image with SDG pipeline YAML.",
         "simple",
         sets=("sdg_pipeline",),
     ),
     Flag(
         "--sdg-sampling-size",
-        "Fraction of the precomputed skills data that is mixed in, over 0 to 1.",
+        "Fraction of the precomputed skills data to mix in, above 0, up to 1.",
         1.0,
         "number",
         "SDG_SERVING_MODEL_SAMPLING_SIZE",
@@ -153,7 +153,7 @@ _DATA = (
     ),
     Flag(
         "--num-instructions-to-generate",
-        "Samples to generate for each seed example.",
+        "Samples to generate per seed example.",
         30,
         "integer",
         sets=("sdg_scale_factor",),
@@ -165,12 +165,13 @@ _DATA = (
     ),
     Flag(
         "--taxonomy-repo-branch",
-        "Branch of the taxonomy. With --taxonomy-repo-url it is what is cloned; without, only the report names it: "
-        "the archive's taxonomy is used as it is, all its leaves.",
+        "Branch of the taxonomy to clone from --taxonomy-repo-url. Without a URL, only the report names it: the "
+        "archive's whole taxonomy is used as it is.",
     ),
     Flag(
         "--taxonomy-repo-pr",
-        "Pull request of the taxonomy, by number, likewise; -1, 0 or blank: none. With a URL, give it or a branch.",
+        "Pull request of the taxonomy, by number, instead of a branch; -1, 0 or blank: none. Without a URL, only the "
+        "report names it.",
     ),
     Flag(
         "--taxonomy-repo-secret",
@@ -179,7 +180,7 @@ _DATA = (
     ),
     Flag(
         "--force-pull",
-        "Import and work through everything again where inputs changed since this volume was filled.",
+        "Repeat stages whose inputs have changed on a volume that already holds their results.",
         False,
         "switch",
         sets=("force_pull",),
@@ -189,12 +190,12 @@ _DATA = (
 _TRAINING = (
     Flag(
         "--nproc-per-node",
-        "GPUs of each training pod, a process for each. 0: train on CPU.",
+        "GPUs of each training pod, with one process per GPU. 0: train on CPU.",
         1,
         "integer",
         sets=("train_gpu_per_worker",),
     ),
-    Flag("--training-nodes", "Training pods.", 2, "integer", sets=("train_num_workers",)),
+    Flag("--training-nodes", "Number of training pods.", 2, "integer", sets=("train_num_workers",)),
     Flag("--training-phase", "Phase that `train` runs.", kind="choice", choices=("1", "2")),
     Flag(
         "--model-to-train",
@@ -215,7 +216,7 @@ _TRAINING = (
             ),
             Flag(
                 f"--training-{n}-effective-batch-size",
-                f"Samples an optimizer step in phase {n}, over all GPUs.",
+                f"Samples per optimizer step in phase {n}, over all GPUs.",
                 3840,
                 "integer",
                 sets=(f"train_effective_batch_size_phase_{n}",),
@@ -239,27 +240,27 @@ _TRAINING = (
     Flag("--training-seed", "Seed of training and of the held-out split.", 42, "integer", sets=("train_seed",)),
     Flag(
         "--chat-template",
-        "What conversations are written in: ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or a file of the volume "
-        "in that form. Unset: the base model's own, or else the one for its family.",
+        "Chat template for conversations: ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or a file on the volume "
+        "in the same format. Unset: the base model's own, or the one for its family.",
         sets=("train_chat_template",),
     ),
     Flag(
         "--training-save-samples",
-        "Samples between checkpoints inside an epoch. 0: one after each epoch alone.",
+        "Samples between checkpoints inside an epoch. 0: checkpoints only after each epoch.",
         0,
         "integer",
         sets=("train_save_samples",),
     ),
     Flag(
         "--training-keep-checkpoints",
-        "Most checkpoints of phase 2 that are kept, the newest, as far as the volume has room. 0: all.",
+        "Number of newest phase 2 checkpoints to keep, as far as the volume has space. 0: all.",
         0,
         "integer",
         sets=("train_keep_checkpoints",),
     ),
     Flag(
         "--max-batch-len",
-        "Tokens of a micro-batch on one GPU; not below --max-seq-len.",
+        "Tokens per micro-batch on one GPU; at least --max-seq-len.",
         20000,
         "integer",
         sets=("train_max_batch_len", "sdg_max_batch_len"),
@@ -267,14 +268,14 @@ _TRAINING = (
     Flag("--max-seq-len", "Longest sequence, in tokens.", 4096, "integer", sets=("train_max_seq_len",)),
     Flag(
         "--cpu-offload",
-        "FSDP keeps optimizer and parameters in CPU memory: slower, needs less GPU memory.",
+        "Keep optimizer state and parameters in CPU memory (FSDP): slower, but needs less GPU memory.",
         True,
         "on_off",
         sets=("train_cpu_offload",),
     ),
     Flag("--training-cpu", "CPUs of each training pod.", "2", sets=("train_cpu_per_worker",)),
     Flag("--training-memory", "Memory of each training pod.", "250Gi", sets=("train_memory_per_worker",)),
-    Flag("--training-timeout", "Longest time a phase may train, like 72h.", "168h", sets=("train_timeout",)),
+    Flag("--training-timeout", "Longest training time of a phase, like 72h.", "168h", sets=("train_timeout",)),
     Flag(
         "--gpu-identifier",
         "Resource name of the GPUs.",
@@ -283,14 +284,14 @@ _TRAINING = (
     ),
     Flag(
         "--node-selector",
-        "Label of the nodes that GPU pods may run on; may come more than once.",
+        "Label of the nodes that GPU pods may run on. Can be repeated.",
         (),
         "many",
         metavar="KEY=VALUE",
     ),
     Flag(
         "--toleration",
-        "Taint that GPU pods tolerate; may come more than once. Without =VALUE any value, without :EFFECT any effect.",
+        "Taint that GPU pods tolerate. Can be repeated. Without =VALUE any value, without :EFFECT any effect.",
         (),
         "many",
         metavar="KEY[=VALUE][:EFFECT]",
@@ -307,8 +308,8 @@ _VOLUME = (
     Flag("--storage-size", "Size of the run's volume.", "200Gi", sets=("k8s_storage_size",)),
     Flag(
         "--keep-volume",
-        "Keep the run's volume at the end. Unset: for a whole run on_failure, which keeps it also when the gate held "
-        "the candidate back; always when a subcommand runs a part.",
+        "Keep the run's volume at the end. Unset: on_failure for a whole run, which also keeps it if the gate rejects "
+        "the candidate; always if a subcommand runs a part.",
         kind="choice",
         choices=("never", "on_failure", "always"),
     ),
@@ -316,14 +317,14 @@ _VOLUME = (
 
 _CLUSTER = (
     Flag("--namespace", "Namespace of the run. Unset: the pod's own, or that of the kubeconfig's context."),
-    Flag("--kubeconfig", "Kubeconfig file. Unset: the pod's own account, else $KUBECONFIG, ~/.kube/config."),
+    Flag("--kubeconfig", "Kubeconfig file. Unset: the pod's service account, else $KUBECONFIG, ~/.kube/config."),
     Flag("--context", "Context of the kubeconfig. Unset: the current one."),
     Flag(
         "--service-account", "Service account of the tasks' pods. Unset: this pod's own, else the namespace's default."
     ),
     Flag(
         "--image",
-        "Another image for the tasks of NAME: instructlab, notebook, or all. May come more than once.",
+        "Another image for the tasks of NAME: instructlab, notebook, or all. Can be repeated.",
         (),
         "many",
         metavar="NAME=REF",
@@ -331,7 +332,7 @@ _CLUSTER = (
     Flag(
         "--pod-overlay",
         "YAML file with `metadata` and `spec` of a pod template, merged into every pod: pull secrets, queue labels, "
-        "proxies. A container named * stands for every one.",
+        "proxies. A container named * applies to all containers.",
         kind="file",
         variable="ILAB_POD_OVERLAY_FILE",
     ),
@@ -343,7 +344,7 @@ _CLUSTER = (
     ),
     Flag(
         "--queue",
-        "Queue (LocalQueue of Kueue) that whatever asks for a GPU waits in. Unset: none.",
+        "LocalQueue of Kueue in which everything that requests a GPU waits. Unset: none.",
         sets=("k8s_queue",),
         metavar="NAME",
     ),
@@ -351,25 +352,30 @@ _CLUSTER = (
 )
 
 _RUN = (
-    Flag("--dry-run", "Print what would be made as YAML, without Secret values, and ask no cluster.", False, "switch"),
+    Flag(
+        "--dry-run",
+        "Print what would be created as YAML, without Secret values and without connecting to a cluster.",
+        False,
+        "switch",
+    ),
     Flag(
         "--run-id",
-        "Name of the run; its volume is ilab-ID. Unset: in a pod its host name and a hash of the flags, so that a pod "
-        "that is restarted goes on with its run; for subcommands `standalone`; else a new name.",
+        "Name of the run; its volume is ilab-ID. Unset: in a pod its host name and a hash of the flags, so that a "
+        "restarted pod resumes its run; for subcommands `standalone`; else a new name.",
         metavar="ID",
     ),
-    Flag("--resume", "Go on with a run that failed: what finished is kept.", False, "switch"),
-    Flag("--keep-jobs", "Leave the Jobs, with pods and logs, when the run has ended.", False, "switch"),
+    Flag("--resume", "Resume a failed run: keep what finished.", False, "switch"),
+    Flag("--keep-jobs", "Keep the Jobs, with their pods and logs, after the run has ended.", False, "switch"),
     Flag("--home", "Folder for the logs of the run.", kind="folder"),
     Flag("--output", "json prints one JSON document at the end.", "text", "choice", choices=("text", "json")),
     Flag(
         "--param",
-        "Any other pipeline parameter (docs/parameters.md); wins over flags. May come more than once.",
+        "Any other pipeline parameter (docs/parameters.md); overrides flags. Can be repeated.",
         (),
         "many",
         metavar="NAME=VALUE",
     ),
-    Flag("--params", "YAML file with pipeline parameters; wins over flags.", (), "files"),
+    Flag("--params", "YAML file with pipeline parameters; overrides flags.", (), "files"),
 )
 
 SECTIONS: dict[str, tuple[Flag, ...]] = {
@@ -382,6 +388,6 @@ SECTIONS: dict[str, tuple[Flag, ...]] = {
     "Cluster": _CLUSTER,
     "Run": _RUN,
 }
-"""Every flag of `run` under the heading that help shows it with."""
+"""All flags of `run` by their heading in the help."""
 
 FLAGS: dict[str, Flag] = {flag.key: flag for flags in SECTIONS.values() for flag in flags}

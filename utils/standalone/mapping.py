@@ -15,7 +15,7 @@ _TOLERATION = re.compile(r"(?P<key>[^=:]*)(=(?P<value>[^:]*))?(:(?P<effect>NoSch
 
 
 def pipeline_arguments(given: Given, part: Part) -> tuple[dict[str, Any], list[str]]:
-    """Parameters of the pipeline, but for the names of Secrets and of the CA; and what is wrong with the flags."""
+    """Parameters of the pipeline, except the names of Secrets and of the CA; and findings about the flags."""
     arguments: dict[str, Any] = {}
     for flag in FLAGS.values():
         if given[flag.key] is not None:
@@ -35,7 +35,7 @@ def pipeline_arguments(given: Given, part: Part) -> tuple[dict[str, Any], list[s
 
 
 def out_of_range(values: Mapping[str, Any]) -> list[str]:
-    """What prerequisites would say of the pipeline's parameters, told of the flags that set them, each once.
+    """The findings of prerequisites about the pipeline's parameters, with the names of the flags that set them.
 
     Args:
         values: of all parameters, defaults included.
@@ -47,19 +47,19 @@ def out_of_range(values: Mapping[str, Any]) -> list[str]:
 
 
 def taxonomy(given: Given, findings: list[str]) -> dict[str, Any]:
-    """What is cloned from --taxonomy-repo-url; without a URL, a note for the report that names branch or request.
+    """What to clone from --taxonomy-repo-url; without a URL, a note for the report that names branch or request.
 
     The first generation cloned nothing: the two flags only named the branches it compared. The archive's taxonomy is
     used as it is.
     """
     branch, text = given["taxonomy_repo_branch"] or "", given["taxonomy_repo_pr"] or "0"
     if not re.fullmatch(r"-?\d+", text.strip()):
-        findings.append(f"--taxonomy-repo-pr {text!r} is no number; -1 means none")
+        findings.append(f"--taxonomy-repo-pr {text!r} is not a number; -1 means none")
         return {}
     number = max(int(text), 0)
     if given["taxonomy_repo_url"]:
         if branch and number:
-            findings.append("--taxonomy-repo-branch and --taxonomy-repo-pr: give one of them")
+            findings.append("--taxonomy-repo-branch and --taxonomy-repo-pr: give only one of them")
         return {"sdg_repo_branch": branch, "sdg_repo_pr": number}
     named = [f"branch {branch}"] * bool(branch) + [f"pull request {number}"] * bool(number)
     return {"report_notes": [f"Taxonomy of the archive, said to be {' and '.join(named)}."]} if named else {}
@@ -75,9 +75,9 @@ def model_to_train(given: Given, part: Part, findings: list[str]) -> dict[str, A
         return {}
     folder = path.removeprefix(f"{_VOLUME}/").replace("model/output/phase_", "phase_").rstrip("/")
     if part.name != "train":
-        findings.append("--model-to-train goes with the subcommand train: a whole run trains the model of the archive")
+        findings.append("--model-to-train requires the subcommand train: a whole run trains the model of the archive")
     elif folder.startswith("/") or ".." in folder.split("/"):
-        findings.append(f"--model-to-train {path}: expected a folder of the run's volume, like {_VOLUME}/model")
+        findings.append(f"--model-to-train {path}: expected a folder on the run's volume, like {_VOLUME}/model")
     return {f"train_model_phase_{given['training_phase']}": folder}
 
 

@@ -16,7 +16,7 @@ _TRUE, _FALSE = ("true", "yes", "on", "t", "y", "1"), ("false", "no", "off", "f"
 
 @dataclass(frozen=True)
 class Given:
-    """What a user gave: the value of each flag, and which of them stood on the command line.
+    """What a user gave: the value of each flag, and which flags were on the command line.
 
     A blank text is None: unset.
     """
@@ -29,7 +29,7 @@ class Given:
 
 
 class StrictBoolean(click.ParamType):
-    """true or false in the spellings click knows; blank means the default, anything else is refused."""
+    """true or false in the spellings that click knows; blank means the default, anything else is rejected."""
 
     name = "true|false"
 
@@ -61,7 +61,7 @@ class SectionedGroup(click.Group):
 
 
 def option_names(flag: Flag) -> list[str]:
-    """What a user may write, the short form first."""
+    """The forms that a user may type, the short one first."""
     off = [f"--no-{flag.name.removeprefix('--')}"] if flag.kind == "on_off" else []
     return [*_SHORT.get(flag.name, []), flag.name, *off]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from utils.files import ROOT
 
 LARGEST = 900_000
-"""Bytes; a ConfigMap holds 1 MiB in all."""
-_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
+"""Bytes; a ConfigMap can hold at most 1 MiB."""
+_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can store
 
 
 def build(root: Path) -> bytes:
@@ -37,7 +37,7 @@ def build(root: Path) -> bytes:
 
 
 def modules(root: Path) -> list[Path]:
-    """Our modules that standalone.py imports, wherever in its code, and the packages that they are in."""
+    """Our modules that standalone.py imports, anywhere in its code, and their packages."""
     found: set[Path] = set()
     queue = [root / "standalone.py"]
     while queue:
@@ -51,7 +51,7 @@ def modules(root: Path) -> list[Path]:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """Names of ours that a module imports: of modules, and of what may be one in a package."""
+    """Our names that a module imports: modules, and names that may be modules in a package."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "utils":
             yield node.module

@@ -1,4 +1,4 @@
-"""Which tasks of the pipeline each subcommand runs, and what it must be given for them."""
+"""Which tasks of the pipeline each subcommand runs, and which credentials they need."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ class Part:
     """A part of the run.
 
     Attributes:
-        name: as it is typed; "" for the whole run.
+        name: as typed; "" for the whole run.
         tasks: names of its tasks; () for all.
         needs: the roles (utils/standalone/secrets.py) whose credentials its tasks read.
     """
@@ -23,7 +23,7 @@ PARTS = ("sdg-data-fetch", "sdg", "train", "evaluation", "upload-trained-model")
 """The subcommands of `run`, in the order in which they make a whole run."""
 
 PART_RUN_ID = "standalone"
-"""Run id of subcommands that are given none: each runs its part on the volume of the one before."""
+"""Default run id of subcommands: each runs its part on the volume of the one before."""
 
 _FETCH = ("prerequisites", "create-volume", "data-import", "sdg", "data-processing")
 _STORE, _JUDGE, _TEACHER = "object-store", "judge", "teacher"
@@ -32,8 +32,8 @@ _STORE, _JUDGE, _TEACHER = "object-store", "judge", "teacher"
 def part_of(command: str, training_phase: str | None, eval_type: str | None, sdg_in_cluster: bool) -> Part:
     """The part that a subcommand runs; "" is the whole run.
 
-    create-volume is in each part: the claim that is there is taken again, and tasks learn its name from it. The task
-    clean-up always runs; it keeps the volume of a part unless told otherwise.
+    create-volume is in each part: it reuses the existing claim, and tasks get its name from it. The task clean-up
+    always runs; by default it keeps the volume of a part.
 
     Args:
         training_phase: of `train`: 1 or 2.

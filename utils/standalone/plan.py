@@ -1,4 +1,4 @@
-"""What a command line amounts to: pipeline, arguments, run id, and the objects that belong to the run."""
+"""The plan of a command line: pipeline, arguments, run id, and the objects that belong to the run."""
 
 import sys
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from utils.standalone.secrets import (
 class Plan:
     """A run, or a part of one, before it touches a cluster.
 
-    `extra` are the pipeline parameters that the user gave as such: they win.
+    `extra` are the pipeline parameters that the user gave directly: they override flags.
     """
 
     pipeline: Pipeline
@@ -48,7 +48,7 @@ class Plan:
     certificates: tuple[str, ...] = field(default=(), repr=False)
 
     def own_objects(self, owner: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Secrets and ConfigMap that the run makes from flags, owned by the run."""
+        """Secrets and ConfigMap that the run creates from flags, owned by the run."""
         where = (self.run_id, self.given["namespace"] or "", owner)
         made = [secret_manifest(one, *where) for one in self.credentials if one.values]
         return made + ca_manifest(self.authorities, self.certificates, *where)
@@ -63,7 +63,7 @@ def make_plan(given: Given, command: str = "") -> Plan:
     """The plan for `run`, or for its subcommand `command`.
 
     Raises:
-        UsageError: flags are missing or wrong, all named at once.
+        UsageError: flags are missing or wrong; names all of them.
     """
     pipeline = with_images(our_pipeline(), given["image"], lambda line: print(line, file=sys.stderr))
     extra = load_arguments(pipeline.parameters, given["params"], given["param"])
@@ -91,13 +91,13 @@ def make_plan(given: Given, command: str = "") -> Plan:
 
 
 def resolve(plan: Plan, read: Read, namespace: str = "") -> Plan:
-    """The plan with what the user's Secrets and ConfigMaps say.
+    """The plan completed from the user's Secrets and ConfigMaps.
 
     Args:
         namespace: where `read` looks, for the message.
 
     Raises:
-        PrerequisiteError: something is not there, or lacks a key; all is named at once.
+        PrerequisiteError: an object is missing, or lacks a key; names all of them.
     """
     credentials, secrets, findings = read_credentials(plan.credentials, read)
     plan = _with_names(replace(plan, credentials=tuple(credentials)), secrets)
@@ -108,7 +108,7 @@ def resolve(plan: Plan, read: Read, namespace: str = "") -> Plan:
             f"{len(findings)} thing{'s are' if len(findings) > 1 else ' is'} missing or wrong in the namespace "
             f"{namespace}".rstrip(),
             "\n".join(findings),
-            "create or correct them, or the flags that name them (--namespace, too); nothing has been started",
+            "create or correct them, or correct the flags that name them, or --namespace; nothing has been started",
         )
     return replace(plan, certificates=tuple(texts))
 
@@ -128,7 +128,7 @@ def _with_secrets(given: Given, extra: dict[str, Any]) -> Given:
 
 
 def _images(given: Given) -> dict[str, Any]:
-    """What else than arguments makes another run of the same pod: other images."""
+    """Besides arguments, other images make another run in the same pod."""
     return {"--image": list(given["image"])} if given["image"] else {}
 
 

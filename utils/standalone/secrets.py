@@ -1,4 +1,4 @@
-"""Credentials of the run by Secret, by flags, or by both: a Secret of the run's own where flags give values."""
+"""Credentials of the run from a Secret, from flags, or from both: values from flags go into the run's own Secret."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from utils.standalone.options import Given
 
 Read = Callable[[str, str], dict[str, Any] | None]
-"""Reads an object of the cluster by kind and name; None when there is none."""
+"""Reads an object of the cluster by kind and name; None if it does not exist."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Role:
         flag: the flag with the name of a Secret.
         parameter: the pipeline's parameter that takes it.
         keys: flag of each value to its key in the Secret.
-        required: flags that are needed where no Secret is named.
-        aliases: other names that a key may have in a Secret of the user's.
+        required: flags that are needed if no Secret is named.
+        aliases: other names that a key may have in the user's Secret.
         optional_keys: keys that a user's Secret may lack although the flag is required.
         ca: flags of the ConfigMap and its key, and the Secret's keys with the same.
     """
@@ -102,7 +102,7 @@ ROLES = {
     )
 }  # fmt: skip
 NO_SECRET = "ilab-none"
-"""Name that no Secret has: KFP takes no empty one. A task without the Secret says what it lacks."""
+"""A name that no Secret has, since KFP does not accept an empty one. A task reports what is missing."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Credentials:
 
     Attributes:
         secret: the user's Secret, "" for none.
-        values: from flags, by key: all of them, or those that replace the Secret's. The run makes a Secret of its own
-            where there are any.
+        values: from flags, by key: all values, or those that replace the Secret's. If there are any, the run creates
+            its own Secret.
     """
 
     role: Role
@@ -129,16 +129,16 @@ def own_name(run_id: str, what: str) -> str:
 
 
 def credentials_of(given: Given, needs: Sequence[str]) -> tuple[list[Credentials], list[str]]:
-    """Credentials of the roles that are needed, and what is missing or wrong, in the user's words."""
+    """Credentials of the required roles, and findings that name the user's flags."""
     found, findings = [], []
     for role in (ROLES[name] for name in needs):
         secret = given[role.flag] or ""
-        # A pod that has the Secret in its environment, too, means the same Secret.
+        # A pod that also has the Secret in its environment means the same Secret.
         taken = [flag for flag in role.keys if not secret or flag in given.typed]
         values = {role.keys[flag]: _text(given[flag]) for flag in taken if given[flag] is not None}
         missing = [] if secret else [flag_name(flag) for flag in role.required if role.keys[flag] not in values]
         if missing:
-            findings.append(f"{role.name}: {', '.join(missing)}; or all of it by {flag_name(role.flag)}")
+            findings.append(f"{role.name}: {', '.join(missing)}; or all values by {flag_name(role.flag)}")
         findings += _bad_address(values, role, flag_name(role.endpoint))
         found.append(Credentials(role, secret, values))
     return found, findings
@@ -158,15 +158,17 @@ def _bad_address(values: Mapping[str, str], role: Role, where: str) -> list[str]
         good = urlsplit(address).scheme in ("http", "https") and bool(urlsplit(address).hostname)
     except ValueError:
         good = False
-    return [] if not address or good else [f"{role.name}: {where} is no address that starts with http:// or https://"]
+    if not address or good:
+        return []
+    return [f"{role.name}: {where} is not an address that starts with http:// or https://"]
 
 
 def read_credentials(credentials: Sequence[Credentials], read: Read) -> tuple[list[Credentials], dict, list[str]]:
-    """Look at the Secrets that the user names.
+    """Read the Secrets that the user names.
 
     Returns:
-        the credentials, with all values where a Secret and flags are mixed; the data of each user's Secret by role
-        name; and what is missing, never a value.
+        the credentials, with all values if a Secret and flags are combined; the data of each user's Secret by role
+        name; and findings, which never contain a value.
     """
     whole, seen, findings = [], {}, []
     for one in credentials:
@@ -195,7 +197,7 @@ def _decoded(secret: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _normal(role: Role, data: Mapping[str, str]) -> dict[str, str]:
-    """The values that are there and not blank, under the role's own key names."""
+    """The values that are present and not blank, under the role's own key names."""
     found = {}
     for key in role.keys.values():
         names = _names(role, key, data)
@@ -205,12 +207,12 @@ def _normal(role: Role, data: Mapping[str, str]) -> dict[str, str]:
 
 
 def _names(role: Role, key: str, data: Mapping[str, str]) -> list[str]:
-    """The names under which a user's Secret has a key, the one that counts first."""
+    """The names under which a user's Secret has a key, the one that takes precedence first."""
     return [name for name in (*role.aliases.get(key, ()), key) if data.get(name)]
 
 
 def secret_manifest(one: Credentials, run_id: str, namespace: str, owner: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's own Secret; "" is the namespace of whoever makes it."""
+    """The run's own Secret; "" is the namespace of the process that creates it."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -1,4 +1,4 @@
-"""How the runner works, from the flags."""
+"""The runner's settings, from the flags."""
 
 from utils.cli.cluster_options import read_overlay
 from utils.cli.options import default_home

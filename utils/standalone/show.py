@@ -1,4 +1,4 @@
-"""`standalone.py show`: the Job that runs the script in the cluster, and the rights it needs."""
+"""`standalone.py show`: the Job that runs the script in the cluster, and the permissions it needs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from utils.standalone.secrets import ROLES, flag_name, own_name
 _CONFIG = "/config"
 _CONTAINER = "ilab-workflow"
 _FINAL_CODES = [1, 2, 3]
-"""Exit codes that another start would only repeat: a failed run, wrong usage, failed prerequisites."""
+"""Exit codes for which a restart would not help: a failed run, wrong usage, failed prerequisites."""
 GRACE_SECONDS = 180
-"""Ending takes 60 s for the tasks that run and 90 s for what is deleted, at most."""
+"""Shutting down takes at most 60 s for running tasks and 90 s for deletions."""
 
 _ENDED = {
     "action": "FailJob",
@@ -32,19 +32,19 @@ def job_manifest(
     script_name: str,
     args: Sequence[str],
 ) -> dict[str, Any]:
-    """The Job. A pod of it that is restarted, or replaced, goes on with the run: it is named after the Job.
+    """The Job. A pod of it that is restarted or replaced resumes the run, which is named after the Job.
 
     Args:
-        args: of `run`, one after the other.
+        args: of `run`, in order.
 
     Raises:
-        UsageError: a flag among args holds a credential, which everybody would see who sees the Job.
+        UsageError: args contain a credential, which everybody who can read the Job would see.
     """
     secret = sorted({flag.name for flag in FLAGS.values() if flag.secret and _value(args, flag.name) is not None})
     secret += ["an address with a user, token or password in it"] * any(map(holds_credentials, args))
     if secret:
         raise UsageError(
-            f"{', '.join(secret)} would stand in the Job for everybody to see",
+            f"{', '.join(secret)} would be readable in the Job",
             "",
             "put the credentials into a Secret and name it, as with --judge-serving-model-secret",
         )
@@ -71,7 +71,7 @@ def job_manifest(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name, "namespace": namespace},
-        # A pod that is taken away deletes the tasks' Jobs; if the next one had started already, also those it made.
+        # An evicted pod deletes the tasks' Jobs; if its replacement has already started, also the Jobs of that one.
         "spec": {
             "backoffLimit": 3,
             "podReplacementPolicy": "Failed",
@@ -82,7 +82,7 @@ def job_manifest(
 
 
 def secrets_of(name: str, args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of the Secrets that args name, and of those that a run with such args makes."""
+    """Names of the Secrets that args name, and of those that a run with these args creates."""
     named = [value for role in ROLES.values() if (value := _value(args, flag_name(role.flag)))]
     run_id = _value(args, "--run-id") or (PART_RUN_ID if _is_part(args) else name)
     made = [
@@ -103,7 +103,7 @@ def _is_part(args: Sequence[str]) -> bool:
 
 
 def _value(args: Sequence[str], flag: str) -> str | None:
-    """The value of a flag among args, None when it is not there."""
+    """The value of a flag in args; None if the flag is not given."""
     for index, arg in enumerate(args):
         if arg == flag:
             return args[index + 1] if index + 1 < len(args) else ""

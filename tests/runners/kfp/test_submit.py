@@ -59,7 +59,7 @@ def test_a_version_is_used_again_when_the_file_is_the_same(
     for _ in range(2):
         submit_run(package, {}, host=server.url)
     assert len(server.pipelines) == len(server.versions) == 1
-    assert "(there already)" in capsys.readouterr().out
+    assert "(already on the server)" in capsys.readouterr().out
     other = parse(PACKAGE.replace("image: python", "image: another"))
     submit_run(other, {}, host=server.url)
     assert len(server.pipelines) == 1
@@ -108,7 +108,7 @@ def test_who_may_not_upload_still_runs_and_is_told(
     assert run["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
     assert server.duplicate_form(server.runs[0].id) == {}
     printed = capsys.readouterr().err
-    assert "the run belongs to no version of a pipeline" in printed
+    assert "the run does not belong to a pipeline version" in printed
     assert "may not create pipelines" in printed
 
 

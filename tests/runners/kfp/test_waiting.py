@@ -111,7 +111,7 @@ def test_interrupted_waiting_leaves_the_run_alone(
     monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, interrupt))
     server.moments = [Moment("RUNNING")]
     assert submit_run(package, {}, host=server.url, wait=True) == 130
-    assert "the run goes on" in capsys.readouterr().err
+    assert "the run; it continues" in capsys.readouterr().err
     assert not [one for one in server.requests if one["path"].endswith(":terminate")]
 
 
@@ -146,7 +146,7 @@ def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(
     with pytest.raises(IlabError) as caught:
         submit_run(package, {}, host=server.url, wait=True)
     assert "refuses the token (401)" in caught.value.what
-    assert "it goes on" in caught.value.remedy
+    assert "it continues" in caught.value.remedy
 
 
 def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer, package: Pipeline) -> None:

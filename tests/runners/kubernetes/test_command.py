@@ -128,16 +128,16 @@ def test_a_failed_check_has_its_own_exit_code_and_resume_goes_on(
     assert "\n".join(lines) in failed.stderr
     assert f"resume: ilab-pipeline resume r1 --home {command.home}" in failed.stderr
     assert command.run().exit_code == 3
-    assert "--max-parallel: for runs on this machine" in command("resume", "r1", "--max-parallel", "3").stderr
+    assert "--max-parallel: only for runs on this machine" in command("resume", "r1", "--max-parallel", "3").stderr
     assert command("resume", "r1").exit_code == 0
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--max-parallel", "3"], "--max-parallel: not for --on kubernetes"),
-        (["--host", "http://x"], "--host: not for --on kubernetes"),
-        (["--on", "local", "--kubeconfig", "/dev/null"], "--kubeconfig: not for --on local"),
+        (["--max-parallel", "3"], "--max-parallel: not valid with --on kubernetes"),
+        (["--host", "http://x"], "--host: not valid with --on kubernetes"),
+        (["--on", "local", "--kubeconfig", "/dev/null"], "--kubeconfig: not valid with --on local"),
         (["--pod-overlay", "/dev/null", "-p", "n=x"], "n"),
         (["--pending-timeout", "soon"], "is not a valid duration"),
         (["--run-id", "No_Id"], "can't be the id"),

@@ -19,7 +19,7 @@ def test_volume_goes_after_success_alone(home: Home, words: tuple[str, ...], kep
     assert result.exit_code == 0, result.output
     claim = home.path / "claims" / "ilab-r1"
     assert claim.exists() == kept
-    assert (f"its volume stays, {claim}: ilab-pipeline clean r1" in result.output) == kept
+    assert (f"its volume is kept: {claim}; remove it with the run: ilab-pipeline clean r1" in result.output) == kept
     log = home.call("logs", "r1", "clean-up").output
     held_back = "The gate held it back (min_mt_bench): nothing was published"
     assert ("the run succeeded" if words[0] == "published=true" else held_back) in log
@@ -34,10 +34,10 @@ def test_volume_of_a_run_that_failed_is_there_to_go_on_with(home: Home) -> None:
     assert result.exit_code == 1
     claim = home.path / "claims" / "ilab-r1"
     assert "resume: ilab-pipeline resume r1" in result.output
-    assert f"its volume stays, {claim}" in result.output
+    assert f"its volume is kept: {claim}" in result.output
     assert "the run did not get to its end" in home.call("logs", "r1", "clean-up").output
     (claim / "mended").touch()
     again = home.call("resume", "r1")
     assert again.exit_code == 0, again.output
     assert not claim.exists()
-    assert "its volume stays" not in again.output
+    assert "its volume is kept" not in again.output

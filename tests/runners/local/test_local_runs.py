@@ -67,7 +67,7 @@ def test_a_run_whose_exit_task_deleted_the_volume_tells_that_it_can_not_be_resum
     result = home.run("deleting", "r1", "-p", "ok=false", *CLAIM)
     assert result.exit_code == 3
     assert "resume: not possible" in result.output
-    assert "without k8s_keep_volume=never a failed one keeps its volume" in result.output
+    assert "unless k8s_keep_volume is never, a failed run keeps its volume" in result.output
     again = home.call("resume", "r1")
     assert again.exit_code == 2
     assert "its volume shared is gone" in again.output
