@@ -3,25 +3,57 @@
 All markers lie in one folder because some stages share a folder (`scores/`) and others write several.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata as metadata
 import json
 import os
 import time
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
 
 from utils.messages import failure
 
+Result = TypeVar("Result")
+"""A dataclass of utils/stages/results.py."""
 
-def read_marker(data_dir: str, stage: str) -> dict:
+
+def result_of(data_dir: str, stage: str, kind: type[Result]) -> Result | None:
+    """The result of a finished stage, None when it has not finished.
+
+    Args:
+        stage: its marker's name: data_import, sdg, data_processing, train_phase_1, train_phase_2, mt_bench, publish.
+        kind: the dataclass of its result.
+    """
+    marker = read_marker(data_dir, stage)
+    return from_record(kind, marker["result"]) if marker else None
+
+
+def from_record(kind: type[Result], record: Mapping[str, Any]) -> Result:
+    """A dataclass from its JSON, nested ones too. Unknown keys are left out: another version may have written it."""
+    types = get_type_hints(kind)
+    values = {name: value for name, value in record.items() if name in types}
+    nested = {n: from_record(types[n], v) for n, v in values.items() if dataclasses.is_dataclass(types[n])}
+    return kind(**values | nested)
+
+
+def upstream_hash(data_dir: str, stage: str) -> str:
+    """The hash of a finished stage's inputs, which belongs to the inputs of the stage after it; "" if not finished."""
+    hashed: str = read_marker(data_dir, stage).get("inputs_hash", "")
+    return hashed
+
+
+def read_marker(data_dir: str, stage: str) -> dict[str, Any]:
     """The marker of a finished stage, `{}` when the stage has not finished."""
     path = os.path.join(data_dir, "done", f"{stage}.json")
     if not os.path.exists(path):
         return {}
     with open(path) as file:
-        return json.load(file)
+        marker: dict[str, Any] = json.load(file)
+    return marker
 
 
-def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dict | None:
+def finished_result(data_dir: str, stage: str, inputs: Mapping[str, Any], force: bool) -> dict[str, Any] | None:
     """The result of an earlier run of this stage with the same inputs, or None when it has to run.
 
     Args:
@@ -37,7 +69,8 @@ def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dic
         return None
     if marker["inputs_hash"] == inputs_hash(inputs):
         print(f"{stage} finished earlier with the same inputs ({marker['finished']}); nothing to do")
-        return marker["result"]
+        result: dict[str, Any] = marker["result"]
+        return result
     if force:
         os.remove(os.path.join(data_dir, "done", f"{stage}.json"))
         return None
@@ -49,12 +82,12 @@ def finished_result(data_dir: str, stage: str, inputs: dict, force: bool) -> dic
     )
 
 
-def inputs_hash(inputs: dict) -> str:
+def inputs_hash(inputs: Mapping[str, Any]) -> str:
     """A short hash of a stage's inputs, the same for the same values in any order."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def change_result(data_dir: str, stage: str, changes: dict) -> None:
+def change_result(data_dir: str, stage: str, changes: Mapping[str, Any]) -> None:
     """Change entries of a finished stage's result; its inputs, and with them what was built on it, stay valid."""
     marker = read_marker(data_dir, stage)
     marker["result"].update(changes)
@@ -64,12 +97,14 @@ def change_result(data_dir: str, stage: str, changes: dict) -> None:
     os.replace(path + ".part", path)
 
 
-def write_marker(data_dir: str, stage: str, inputs: dict, outputs: list, result: dict, started: float) -> None:
+def write_marker(
+    data_dir: str, stage: str, inputs: Mapping[str, Any], outputs: list[str], result: Any, started: float
+) -> None:
     """Record that a stage finished: call it last, when every output is in its place.
 
     Args:
         outputs: files or folders the stage wrote, relative to data_dir; their sizes in bytes are recorded.
-        result: what later stages and the report need (JSON).
+        result: what later stages and the report need: a dataclass, or a dict of JSON.
         started: `time.time()` at the stage's start.
     """
 
@@ -93,7 +128,7 @@ def write_marker(data_dir: str, stage: str, inputs: dict, outputs: list, result:
         "versions": {name: version(name) for name in packages if version(name)},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - started, 1),
-        "result": result,
+        "result": result if isinstance(result, dict) else dataclasses.asdict(result),
     }
     path = os.path.join(data_dir, "done", f"{stage}.json")
     os.makedirs(os.path.dirname(path), exist_ok=True)

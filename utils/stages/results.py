@@ -1,0 +1,131 @@
+"""What each stage leaves for later ones: the `result` of its marker (`done/<stage>.json`, utils/stages/marker.py).
+
+A field that is added needs a default: markers of earlier versions do not have it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """What conversations are written in.
+
+    Attributes:
+        name: tokenizer (its own), a template of the library's, or a file.
+        why: reason for the choice, for people.
+        sha256: of the template's text; "" until the library's template has been read.
+        example: a conversation written in it, for people.
+    """
+
+    name: str = "tokenizer"
+    why: str = ""
+    sha256: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Result of data import. `data_generated_elsewhere`: the archive brought generated data."""
+
+    archive: str = ""
+    sha256: str = ""
+    size: int = 0
+    check: str = ""
+    model_source: str = "archive"
+    taxonomy_commit: str = ""
+    data_generated_elsewhere: bool = False
+    chat_template: ChatTemplate = ChatTemplate()
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Result of sdg.
+
+    Attributes:
+        generated: False where the archive brought the data; `reason` says so.
+        knowledge_file: JSON lines of conversations below the volume's root; "" for none.
+        skills_file: the same.
+        mmlu_tasks_dir: folder of multiple-choice tasks below the volume's root; "" for none.
+        samples_by_leaf: taxonomy leaf to its number of samples.
+        tokens: tokens that the teacher wrote.
+    """
+
+    generated: bool
+    reason: str
+    knowledge_file: str
+    skills_file: str
+    mmlu_tasks_dir: str
+    samples: int
+    samples_by_leaf: dict[str, int]
+    mmlu_questions: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class DataCounts:
+    """Of one data set: samples kept, tokens, tokens of the longest, samples dropped, questions held out."""
+
+    rows: int = 0
+    tokens: int = 0
+    longest: int = 0
+    dropped: int = 0
+    held_out: int = 0
+
+
+@dataclass(frozen=True)
+class Processed:
+    """Result of data processing."""
+
+    knowledge: DataCounts
+    skills: DataCounts
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Result of a training phase.
+
+    Attributes:
+        skipped: there was nothing to train on; `reason` says why.
+        checkpoint: the last by number, a folder below the volume's root.
+        checkpoints: all of them.
+        device: cuda or cpu.
+        loss: (step, loss), at most 500 points.
+    """
+
+    phase: int
+    launcher: str
+    skipped: bool
+    reason: str = ""
+    device: str = "cpu"
+    checkpoint: str = ""
+    checkpoints: list[str] = field(default_factory=list)
+    steps: int = 0
+    samples: int = 0
+    tokens: int = 0
+    tokens_per_second: float = 0.0
+    loss: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Benchmarked:
+    """Result of MT-Bench over the checkpoints; candidate is a folder below the volume's root."""
+
+    candidate: str
+    overall_score: float
+    judge_model: str
+    reason: str
+    questions: int
+    error_rate: float | None = None
+    max_error_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """Result of publish; gate: {"passed", "checks": [{"name", "value", "limit", "passed"}]}."""
+
+    published: bool
+    gate: dict[str, Any]
+    key: str = ""
+    sha256: str = ""
+    size: int = 0
