@@ -44,7 +44,7 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") 
 
     Args:
         pipeline: a function decorated with `dsl.pipeline`.
-        queue: queue that every task which asks for a GPU waits in; "" for none.
+        queue: LocalQueue in which every task that requests a GPU waits; "" for none.
     """
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder, "pipeline.yaml")
@@ -64,10 +64,10 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") 
 
 
 def add_code(spec: dict[str, Any]) -> None:
-    """Add to each executor the stages' code, or where it finds that, and shorten its function (in place).
+    """Add the stages' code, or its location, to each executor, and shorten its function (in place).
 
     Raises:
-        ValueError: a component imports what is not there, or KFP writes sources in another form.
+        ValueError: a component imports a missing module, or KFP writes sources in another form.
     """
     executors = spec["deploymentSpec"]["executors"]
     functions = {label: _Function(executor["container"]) for label, executor in executors.items()}
@@ -90,7 +90,7 @@ def add_code(spec: dict[str, Any]) -> None:
 
 
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
-    """Labels of the executors that import their code from the volume; none where nothing brings it there."""
+    """Labels of the executors that import their code from the volume; none if no component brings it there."""
     if f"comp-{CARRIER}" not in spec["components"]:
         return set()
     return {
@@ -111,7 +111,7 @@ class _Function:
         self._node = found[0]
 
     def imports(self) -> list[str]:
-        """Full names of what it imports from our own modules."""
+        """Full names of its imports from our own modules."""
         nodes = [node for node in ast.walk(self._node) if isinstance(node, ast.ImportFrom) and node.module]
         return [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
 
@@ -130,7 +130,7 @@ def loading_body(load: Callable[..., Any]) -> list[ast.stmt]:
 
 
 def _wrapped(line: str) -> str:
-    """A line of code; long lists of names in brackets go on in the next one."""
+    """A line of code; long lists of names in brackets are wrapped."""
     lines = [""]
     for part in [line] if "'" in line or '"' in line else re.split("(?<=,) ", line):
         if lines[-1] and len(lines[-1]) + len(part) > _WIDTH:
@@ -153,7 +153,7 @@ def bundles(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 class _Dumper(yaml.CSafeDumper):
-    """Sources as literal blocks, everything written out where it stands, short mappings on one line."""
+    """Sources as literal blocks, no anchors, short mappings on one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

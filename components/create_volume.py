@@ -6,12 +6,12 @@ from utils.images import NOTEBOOK
 
 @stage(image=NOTEBOOK)
 def create_volume(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
-    """Make the volume claim of the run, named after it, and wait until it is bound where its class binds at once.
+    """Create the volume claim of the run, named after it. Wait until it is bound, if its class binds immediately.
 
     Args:
         run_id: id of the run; the claim is ilab-RUN_ID.
         size: Kubernetes quantity, like 100Gi.
-        storage_class: storage class; empty: the cluster's default.
+        storage_class: storage class; empty for the cluster's default.
         access_mode: ReadWriteMany, unless everything runs on one node.
 
     Returns:

@@ -21,19 +21,19 @@ def data_import(
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Brings the base model, the taxonomy and, if there are, generated data to the run's volume, verified.
+    """Import and verify the base model, the taxonomy and, if present, generated data into the run's volume.
 
-    They come in one archive, a gzip tar with model/, taxonomy/ and optionally data/, from the object store. The
-    download goes on where it broke off; its sha256 (from the object KEY.sha256 or the metadata sha256), else its ETag
-    and size, are checked. A base model or a taxonomy named below is taken from there, not from the archive; with both
-    named, no archive is needed. A volume too small for the checkpoints of training fails the stage here, before the
-    first GPU is used; so does a chat template in which no conversation can be written.
+    They come from the object store in one archive, a gzip tar with model/, taxonomy/ and optionally data/. An
+    interrupted download resumes where it stopped. The download is verified by its sha256 (from the object KEY.sha256 or
+    the metadata sha256), or else by its ETag and size. A base model or a taxonomy named below replaces that of the
+    archive; if both are named, no archive is needed. The stage fails before any GPU is used if the volume is too small
+    for the checkpoints of training, or if no conversation can be written in the chat template.
 
     Args:
         data_dir: The run's volume.
         object_store_secret_dir: Folder of the object store's Secret: bucket, access_key, secret_key, data_key;
             optional endpoint, region, verify_tls.
-        ca_file: PEM file of additional certificate authorities; may be missing.
+        ca_file: PEM file with additional certificate authorities; may be missing.
         base_model: s3://bucket/prefix (same endpoint and keys) or the absolute path of a folder in Hugging Face
             layout; blank for the archive's model/.
         taxonomy_url: Git repository of the taxonomy, https or ssh; blank for the archive's taxonomy/.
@@ -42,11 +42,11 @@ def data_import(
         taxonomy_commit: Commit to check out; blank for none. At most one of branch, pr and commit.
         taxonomy_secret_dir: Folder of the repository's Secret: username and password, or ssh-privatekey and
             known_hosts; may be missing.
-        chat_template: What conversations are written in; blank for the tokenizer's own and, where it has none, the
-            library's for the model's family. Else ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or the path of a
-            Python file of the library's form, which is read and not executed.
-        force: Import again although this volume holds an import of something else.
-        metrics: Size of the archive in bytes, and whether it brought generated data (1 or 0).
+        chat_template: Chat template for conversations: ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or the path of
+            a Python file in the library's format, which is parsed and not executed. Blank for the tokenizer's own or,
+            if it has none, the library's for the model family.
+        force: Import again if the volume holds an import of other inputs.
+        metrics: Size of the archive in bytes, and whether it contained generated data (1 or 0).
     """
     from utils.stages.code import put_on_volume
     from utils.stages.data_import.stage import DataImport, import_data

@@ -1,4 +1,4 @@
-"""Stage 6: both data sets to token ids, after some questions have been set aside."""
+"""Stage 6: converts both data sets to token ids, after holding out some questions."""
 
 from kfp import dsl
 
@@ -16,18 +16,18 @@ def data_processing(
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Turn the generated samples into token ids with the model's chat template.
+    """Convert the generated samples to token ids with the model's chat template.
 
-    Before that, a part of the questions is set aside for evaluation. No copy of them is trained on.
+    Some questions are first held out for evaluation. No copy of them is used for training.
 
     Args:
         data_dir: the run's volume; reads model/, sdg/ and the chat template, writes processed/.
-        held_out_fraction: part of each taxonomy leaf's questions to set aside, 0 to 0.5; leaves with fewer than
-            4 questions give none, the others at least 1 and at most 50.
+        held_out_fraction: fraction of each taxonomy leaf's questions to hold out, 0 to 0.5; none from leaves with fewer
+            than 4 questions, at least 1 and at most 50 from the others.
         max_seq_len: tokens; longer samples are dropped.
-        max_batch_len: tokens; longer samples are dropped, for training can't hold them.
-        seed: another seed sets other questions aside.
-        force: do it again although the inputs have changed.
+        max_batch_len: tokens; longer samples are dropped, because training can't process them.
+        seed: selects which questions are held out.
+        force: process again if the inputs have changed.
         metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set.
     """
     from utils.stages.data_processing import Processing, process

@@ -1,4 +1,4 @@
-"""Stage 9: candidate against base on what the taxonomy asks."""
+"""Stage 9: compares candidate and base model on the content of the taxonomy."""
 
 from kfp import dsl
 
@@ -23,25 +23,26 @@ def final_eval(
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Compare the candidate with the base model: MT-Bench-branch, MMLU-branch, likelihood, and MMLU as an option.
+    """Compare the candidate with the base model: MT-Bench-branch, MMLU-branch, likelihood, and optionally MMLU.
 
-    A kind that the taxonomy gives nothing for is recorded as skipped, with the reason.
+    A benchmark for which the taxonomy provides no data is recorded as skipped, with the reason.
 
     Args:
         data_dir: the run's volume; writes scores/{mt_bench_branch,mmlu_branch,likelihood,mmlu}.json.
-        judge_secret_dir: the mounted Secret of the judge: endpoint, model_name, api_token.
-        ca_file: PEM file of the CA that signed the judge's certificate; may be absent.
-        engine: what serves the models: vllm (GPU) or llama.cpp (CPU).
-        max_workers: requests at a time, a positive integer or auto.
+        judge_secret_dir: folder of the judge's Secret: endpoint, model_name, api_token.
+        ca_file: PEM file with additional certificate authorities; may be missing.
+        engine: server for the models: vllm (GPU) or llama.cpp (CPU).
+        max_workers: parallel requests, a positive integer or auto.
         few_shots: examples before each multiple-choice question, 0 or more.
-        batch_size: multiple-choice questions at a time, a positive integer or auto.
-        merge_system_user_message: for judges that take no system message.
-        mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data come from a hub. [] = none.
-        max_questions: taxonomy questions asked in MT-Bench-branch, spread over the leaves; 0 = all.
-        answer_options: fields added to each request to the models, such as max_tokens; {} = none.
-        judge_options: fields added to each request to the judge, such as a grammar; {} = none.
-        force: compare again although the stage finished with other inputs.
-        metrics: questions asked, share of answers without a rating. The scores: see the report's.
+        batch_size: multiple-choice questions per batch, a positive integer or auto.
+        merge_system_user_message: for judges that do not accept a system message.
+        mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
+            none.
+        max_questions: taxonomy questions to ask in MT-Bench-branch, spread over the leaves; 0 = all.
+        answer_options: fields to add to each request to the models, such as max_tokens; {} = none.
+        judge_options: fields to add to each request to the judge, such as a grammar; {} = none.
+        force: compare again if the inputs have changed.
+        metrics: questions asked, share of answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.comparison import Comparison, compare
 

@@ -1,7 +1,7 @@
 """How a component's function finds the stages' code in its pod.
 
-The compiler puts the body of one of these functions before the component's own, as it stands here. Every task carries
-it, and each byte counts some five times in a run's Workflow.
+The compiler puts the body of one of these functions, unchanged, before the component's own. Every task carries it, and
+each byte counts about five times in a run's Workflow.
 """
 
 CODE = "ILAB_CODE"
@@ -20,7 +20,7 @@ def carried() -> None:
 
 
 def on_volume(data_dir: str) -> None:
-    """The code lies on the run's volume, where data import has put it; it is imported once its digest is right."""
+    """The code is on the run's volume, where data import has put it; its digest is verified before the import."""
     import hashlib, os, pathlib, sys  # noqa: E401, I001
 
     digest = os.environ["ILAB_CODE_SHA256"]

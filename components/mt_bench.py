@@ -1,4 +1,4 @@
-"""Stage 8: MT-Bench over the trained checkpoints; the best one becomes the candidate."""
+"""Stage 8: scores the trained checkpoints with MT-Bench; the best one becomes the candidate."""
 
 from kfp import dsl
 
@@ -21,23 +21,23 @@ def mt_bench(
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Score every checkpoint of the last training phase by MT-Bench and choose the candidate.
+    """Score every checkpoint of the last training phase with MT-Bench and choose the candidate.
 
     While the judge rates one checkpoint's answers, the next checkpoint's answers are generated.
 
     Args:
         data_dir: the run's volume; writes scores/mt_bench.json.
-        judge_secret_dir: the mounted Secret of the judge: endpoint, model_name, api_token.
-        ca_file: PEM file of the CA that signed the judge's certificate; may be absent.
-        engine: what serves the checkpoints: vllm (GPU) or llama.cpp (CPU).
-        max_workers: requests at a time, a positive integer or auto.
-        merge_system_user_message: for judges that take no system message.
-        max_questions: the first so many of the 80 questions; 0 = all.
-        max_error_rate: 0 to 1, share of judgments without a rating above which a score does not count.
-        answer_options: fields added to each request to the checkpoint, such as max_tokens; {} = none.
-        judge_options: fields added to each request to the judge, such as a grammar; {} = none.
-        force: score again although the stage finished with other inputs.
-        metrics: questions asked, share of the candidate's answers without a rating. The scores: see the report's.
+        judge_secret_dir: folder of the judge's Secret: endpoint, model_name, api_token.
+        ca_file: PEM file with additional certificate authorities; may be missing.
+        engine: server for the checkpoints: vllm (GPU) or llama.cpp (CPU).
+        max_workers: parallel requests, a positive integer or auto.
+        merge_system_user_message: for judges that do not accept a system message.
+        max_questions: number of the 80 questions to ask, from the first; 0 = all.
+        max_error_rate: share of judgments without a rating, 0 to 1, above which a score does not count.
+        answer_options: fields to add to each request to the checkpoint, such as max_tokens; {} = none.
+        judge_options: fields to add to each request to the judge, such as a grammar; {} = none.
+        force: score again if the inputs have changed.
+        metrics: questions asked, share of the candidate's answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.checkpoints import CheckpointScoring, score_checkpoints
 

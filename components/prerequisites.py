@@ -69,19 +69,20 @@ def prerequisites(
     retry_seconds: float,
     findings: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Checks all that can be known before a GPU is used, and reports every finding at once, each with its remedy.
+    """Check everything that can be checked before a GPU is used; report all findings at once, each with its remedy.
 
-    Parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real completion
-    (three tries); the object store has the archive and takes uploads; the taxonomy's repository answers; the storage
-    class can give many pods one volume; what trains and serves is there; the account may do what the run does.
-    Parameters mean the same as those of the pipeline with these names.
+    The checks: parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real
+    completion request (three tries); the object store has the archive and accepts uploads; the taxonomy's repository
+    answers; the storage class can share one volume among many pods; the software for training and serving is available;
+    the service account has the permissions that the run needs. Parameters have the same meaning as those of the
+    pipeline with the same names.
 
     Args:
-        teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is alike.
-        secret_names: Names of these four Secrets in this order, and of the ConfigMap of ca_file, with commas between.
-        ca_file: PEM file of additional certificate authorities; may be missing.
-        labelled_queue: Queue that the labels of evaluation's pods name; empty for none.
-        retry_seconds: Pause before the second try of a model server; a try waits six times as long for its answer.
+        teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is the same.
+        secret_names: Names of these four Secrets in this order, and of the ConfigMap of ca_file, separated by commas.
+        ca_file: PEM file with additional certificate authorities; may be missing.
+        labelled_queue: Queue in the labels of evaluation's pods; empty for none.
+        retry_seconds: Pause before the second try of a model server; each try waits six times as long for the answer.
         findings: The table of findings.
     """
     from utils.stages.prerequisites.stage import Prerequisites, check_run

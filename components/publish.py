@@ -19,24 +19,24 @@ def publish(
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Uploads the candidate model, its scores and its provenance as one archive, if the gate lets it pass.
+    """Upload the candidate model, its scores and its provenance as one archive, if the gate accepts it.
 
-    The archive YYYY-MM-DD_HH-MM-SS.NAME (UTC) goes beside the imported one, with KEY.sha256. It holds model/, scores/
-    and provenance.json; a NAME ending in .tar gives a plain tar, any other a gzip tar whose blocks are stored, since
-    weights do not compress. Returns its key, or nothing when the gate held the candidate back.
+    The archive YYYY-MM-DD_HH-MM-SS.NAME (UTC) is uploaded beside the imported one, with KEY.sha256. It contains model/,
+    scores/ and provenance.json. A NAME ending in .tar gives a plain tar, any other a gzip tar with uncompressed blocks,
+    because weights do not compress. Returns the key, or nothing if the gate rejects the candidate.
 
     Args:
         data_dir: The run's volume.
         run_id: The run's id, for the provenance.
         object_store_secret_dir: Folder of the object store's Secret.
-        ca_file: PEM file of additional certificate authorities; may be missing.
-        name: Name, or key with slashes, after the time stamp; blank for the Secret's data_key.
-        min_mt_bench: Lowest MT-Bench score that is published, 0 to 10; 0 for any.
-        max_error_rate: Highest judge error rate that is published, 0 to 1; 1 for any.
-        require_improvement: Publish only a candidate that beats the base model in at least one comparison and loses in
-            none.
-        force: Publish again although this volume's candidate was published under other conditions.
-        metrics: 1 when published, else 0, and the bytes of the archive.
+        ca_file: PEM file with additional certificate authorities; may be missing.
+        name: Name, or key with slashes, after the timestamp; blank for the Secret's data_key.
+        min_mt_bench: Lowest MT-Bench score to publish, 0 to 10; 0 for any.
+        max_error_rate: Highest judge error rate to publish, 0 to 1; 1 for any.
+        require_improvement: Publish only a candidate that is better than the base model in at least one comparison and
+            worse in none.
+        force: Publish again if this volume's candidate was published with other inputs.
+        metrics: 1 if published, else 0; size of the archive in bytes.
     """
     from utils.stages.publish import Publication, publish_candidate
 

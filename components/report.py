@@ -1,4 +1,4 @@
-"""The last stage: the proof, as a page, as JSON and as metrics."""
+"""The last stage: the report as a page, as JSON and as metrics."""
 
 from kfp import dsl
 
@@ -18,22 +18,22 @@ def report(
     data: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Show what the run made: an HTML page, the same facts as JSON, and the scores as metrics.
+    """Report the results of the run: an HTML page, the same facts as JSON, and the scores as metrics.
 
-    With the object store's Secret mounted, page and JSON also go beside the archive, as KEY.report.html and
-    KEY.report.json: the volume does not outlive the run, and not every place has an artifact store. Returns where the
-    page is in the object store, or nothing.
+    If the object store's Secret is mounted, page and JSON are also uploaded beside the archive, as KEY.report.html and
+    KEY.report.json, because the volume is deleted after the run, and not every backend has an artifact store. Returns
+    the address of the page in the object store, or nothing.
 
-    At its end, which is the run's, it notes on the volume claim whether the candidate was published, for clean up.
+    As the last step of the run, it records on the volume claim whether the candidate was published, for clean-up.
 
     Args:
-        data_dir: The run's volume; page and JSON also lie there, under report/.
+        data_dir: The run's volume; page and JSON are also written there, under report/.
         run_id: Name of the run.
-        notes: Remarks shown at the top of the page.
+        notes: Remarks to show at the top of the page.
         object_store_secret_dir: Folder of the object store's Secret; may be empty.
-        ca_file: PEM file of additional certificate authorities; may be missing.
-        name: Name of the archive, for a report of a run that published none; blank for the Secret's data_key.
-        page: The page; it loads nothing from elsewhere.
+        ca_file: PEM file with additional certificate authorities; may be missing.
+        name: Name of the archive, for the report of a run that published none; blank for the Secret's data_key.
+        page: The self-contained page.
         data: Everything the page shows, as JSON.
         metrics: Scores of base and candidate, and their change.
     """

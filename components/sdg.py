@@ -19,23 +19,24 @@ def sdg(
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Generates training samples and multiple-choice questions from the taxonomy with the teacher.
+    """Generate training samples and multiple-choice questions from the taxonomy with the teacher.
 
-    Skipped when the archive brought generated data. Started again, it goes on at the leaf, and inside a leaf at the
-    batch, where it stopped. Before the teacher is asked, a conversation goes through chat template and tokenizer.
+    Skipped if the archive contained generated data. When restarted, it resumes at the leaf, and inside the leaf at the
+    batch, where it stopped. Before any request to the teacher, it tries the chat template and the tokenizer on a
+    conversation.
 
     Args:
         data_dir: The run's volume; reads model/ and taxonomy/, writes sdg/.
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token.
-        ca_file: PEM file of additional certificate authorities; may be missing.
+        ca_file: PEM file with additional certificate authorities; may be missing.
         sdg_pipeline: simple, full, or a folder with knowledge.yaml, freeform_skills.yaml, grounded_skills.yaml and
             optionally mmlu_bench.yaml.
-        scale_factor: Samples to generate for each seed example, 1 or more.
-        sample_size: Fraction of the precomputed skills data mixed in where the image has some.
-        batch_size: Seed examples in one request to the teacher, 1 to 4096.
-        num_workers: Requests to the teacher in parallel.
-        force: Generate again although this volume holds data of other inputs.
-        metrics: Samples, multiple-choice questions, and tokens the teacher wrote.
+        scale_factor: Samples to generate per seed example, 1 or more.
+        sample_size: Fraction of the precomputed skills data to mix in, if the image has any.
+        batch_size: Completions per request to the teacher, 1 to 4096.
+        num_workers: Parallel requests to the teacher.
+        force: Generate again if the volume holds data from other inputs.
+        metrics: Samples, multiple-choice questions, and tokens that the teacher generated.
     """
     from utils.stages.sdg.stage import Generation, generate
 

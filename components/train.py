@@ -40,42 +40,43 @@ def train(
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Train one phase with instructlab.training. A phase without data returns at once.
+    """Train one phase with instructlab.training. A phase without data returns immediately.
 
-    A phase that was interrupted goes on after its last whole epoch when started again.
+    When restarted, an interrupted phase resumes after its last complete epoch.
 
     Args:
         data_dir: the run's volume; reads model/ or phase_1/, and processed/; writes phase_1/ or phase_2/.
         run_id: id of the run; the PyTorchJob is named after it.
         phase: 1 trains the base model on knowledge, 2 the last checkpoint of phase 1 on skills.
-        launcher: pytorchjob (pods), or process (here, on the GPUs of this machine or else its CPU).
-        image: what the training pods run.
-        model: folder of the model to start from, below data_dir; blank: model/ in phase 1, then its last checkpoint.
+        launcher: pytorchjob (pods), or process (in this task, on its GPUs or else its CPU).
+        image: image of the training pods.
+        model: folder of the model to start from, below data_dir; blank: model/ in phase 1, its last checkpoint in phase
+            2.
         num_epochs: passes over the data; each leaves a checkpoint.
-        effective_batch_size: samples an optimizer step, over all GPUs; at most all samples there are.
+        effective_batch_size: samples per optimizer step, over all GPUs; at most the number of samples.
         learning_rate: peak of the cosine schedule.
         num_warmup_steps: optimizer steps until the peak.
-        save_samples: a checkpoint also whenever the samples seen are a multiple of this; 0: none.
-        max_batch_len: tokens of a micro-batch on one GPU.
+        save_samples: samples between additional checkpoints inside an epoch; 0: none.
+        max_batch_len: tokens per micro-batch on one GPU.
         max_seq_len: tokens of the longest sample; not above max_batch_len.
         seed: seed of the order of samples.
-        keep_checkpoints: most checkpoints to keep, the newest; fewer when the volume has no room. 0: all in phase 2,
-            the last in phase 1.
-        cpu_offload: FSDP keeps parameters and optimizer in CPU memory.
-        num_workers: training pods.
-        gpu_per_worker: GPUs of each pod; 0 trains on CPU.
+        keep_checkpoints: number of newest checkpoints to keep; fewer if the volume lacks space. 0: all in phase 2, the
+            last in phase 1.
+        cpu_offload: keep parameters and optimizer state in CPU memory (FSDP).
+        num_workers: number of training pods.
+        gpu_per_worker: GPUs per pod; 0: train on CPU.
         gpu_identifier: resource name of the GPUs.
-        cpu_per_worker: CPUs of each pod, Kubernetes quantity.
-        memory_per_worker: memory of each pod, Kubernetes quantity.
+        cpu_per_worker: CPUs per pod, a Kubernetes quantity.
+        memory_per_worker: memory per pod, a Kubernetes quantity.
         tolerations: tolerations of the pods.
         node_selectors: labels of the nodes the pods may run on.
         volume_claim: claim that the pods mount at data_dir.
-        queue: queue (of Kueue) that the PyTorchJob waits in; blank: none.
+        queue: LocalQueue of Kueue in which the PyTorchJob waits; blank: none.
         queue_timeout: longest wait in the queue, like 24h.
         pending_timeout: longest wait for the pods to start, like 60m.
-        timeout: longest time to train, like 72h.
-        force: train again although the inputs have changed.
-        manifest: the PyTorchJob, or the command of this machine.
+        timeout: longest training time, like 72h.
+        force: train again if the inputs have changed.
+        manifest: the PyTorchJob, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
     from utils.stages.train.phase import Phase, train_phase
