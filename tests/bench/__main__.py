@@ -131,7 +131,7 @@ def ten_tasks(dsl, install_kfp):  # type: ignore[no-untyped-def]
         return given
 
     @dsl.pipeline(name="ten-tasks")
-    def ten(given: str = "x"):
+    def ten(given: str = "x") -> None:
         for _ in range(TASKS):
             given = nothing(given=given).output
 

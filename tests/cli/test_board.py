@@ -7,7 +7,7 @@ from rich.console import Console
 
 from utils.cli.board import Board, Count, Row, count
 from utils.cli.view import PlainView, render
-from utils.ir.model import STOPPED, Component, Dag, Event, Loop, Node, Pipeline, Source, TaskState
+from utils.ir.model import STOPPED, Component, Dag, Event, Loop, Node, Pipeline, TaskState
 from utils.ir.status import after
 
 RUNNING, SUCCEEDED, FAILED = TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
@@ -16,7 +16,7 @@ RUNNING, SUCCEEDED, FAILED = TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.F
 def pipeline() -> Pipeline:
     """first → group/(inner, loop over print) → last"""
     leaf = Component("comp-leaf")
-    loop = Node("for-loop-1", "for-loop-1", "comp-loop", loop=Loop("item", Source("constant", value=[1, 2])))
+    loop = Node("for-loop-1", "for-loop-1", "comp-loop", loop=Loop("item", (1, 2)))
     group = Component("comp-group", dag=Dag((Node("inner", "inner", "comp-leaf"), loop)))
     nodes = (
         Node("first", "first", "comp-leaf"),

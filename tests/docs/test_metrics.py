@@ -28,10 +28,10 @@ def logged(tree: ast.Module) -> list[str]:
     values: dict[str, list[str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.For) and isinstance(node.target, ast.Name) and isinstance(node.iter, ast.Tuple):
-            values[node.target.id] = [one.value for one in node.iter.elts if isinstance(one, ast.Constant)]
+            values[node.target.id] = [str(one.value) for one in node.iter.elts if isinstance(one, ast.Constant)]
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp) and isinstance(node.targets[0], ast.Name):
             values[node.targets[0].id] = [
-                one.value for one in (node.value.body, node.value.orelse) if isinstance(one, ast.Constant)
+                str(one.value) for one in (node.value.body, node.value.orelse) if isinstance(one, ast.Constant)
             ]
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
     found = []

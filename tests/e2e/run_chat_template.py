@@ -122,7 +122,7 @@ def write_samples(data_dir: Path) -> None:
     write_marker(str(data_dir), "sdg", upstream, ["sdg"], files, 0)
 
 
-def trainer(training: dict[str, Any], arguments: list[str], *_: object) -> None:
+def trainer(training: dict[str, Any], arguments: list[str], timeout: int, tick: Callable[..., object]) -> None:
     """In place of `launch_process`: the same program with the same arguments, forked, with torchrun's variables."""
     program = next(i for i, argument in enumerate(arguments) if argument.endswith("cpu_main_ds.py"))
     child = os.fork()
@@ -144,7 +144,7 @@ def trainer(training: dict[str, Any], arguments: list[str], *_: object) -> None:
                 traceback.print_exc()
                 sys.stderr.flush()
             os._exit(code)
-    _, status = os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
     if status:
         raise SystemExit(Path(training["output"], "log").read_text()[-3000:])
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,5 +86,5 @@ def train_phase(data_dir: Path, phase: str, epochs: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    commands = {"volume": make_volume, "data": process, "train": train_phase}
+    commands: dict[str, Callable[..., object]] = {"volume": make_volume, "data": process, "train": train_phase}
     print(json.dumps(commands[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])))

@@ -96,7 +96,9 @@ def test_published_archive_holds_candidate_scores_and_provenance(finished: Any, 
         assert hashlib.file_digest(file, "sha256").hexdigest() == summary["sha256"]
     with tarfile.open(archive) as tar:
         names = set(tar.getnames())
-        provenance = json.load(tar.extractfile("provenance.json"))
+        member = tar.extractfile("provenance.json")
+        assert member
+        provenance = json.load(member)
     assert {"model/config.json", "model/tokenizer.json", "scores/mt_bench.json", "scores/likelihood.json"} <= names
     assert any(name.startswith("model/") and name.endswith(".safetensors") for name in names)
     assert RUN_ID in json.dumps(provenance)

@@ -82,7 +82,11 @@ def test_the_check_in_the_image_imports_every_package_that_a_task_imports() -> N
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MODULES"
     ]
     checked = third_party(
-        "".join(f"import {text.value}\n" for text in ast.walk(assigned) if isinstance(text, ast.Constant))
+        "".join(
+            f"import {text.value}\n"
+            for text in ast.walk(assigned)
+            if isinstance(text, ast.Constant) and isinstance(text.value, str)
+        )
     )
     needed = set().union(*(third_party(text) for one in COMPONENTS.values() for text in sources(one.python_func)))
     assert needed - checked == set()

@@ -2,7 +2,8 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,28 @@ def component(func: Callable | None = None, **options: Any) -> Any:
 
 
 class MemoryRunner(Runner):
-    """Remembers the tasks it executed, and what claims were made and deleted."""
+    """Remembers the tasks it executed, and what claims were made and deleted.
+
+    Attributes:
+        barrier, gate, failed: for components that wait for each other or for the test; a test sets what it needs.
+        walker: who runs the tasks.
+    """
+
+    walker: Walker
 
     def __init__(self, folder: Path, max_parallel: int = 4) -> None:
         self.folder, self.max_parallel = folder, max_parallel
         self.tasks: list[Task] = []
         self.claims: list[tuple] = []
-        self.canceled = threading.Event()
+        self.canceled, self.gate, self.failed = threading.Event(), threading.Event(), threading.Event()
+        self.barrier = threading.Barrier(1)
         self.now = self.most = 0
         self.lock = threading.Lock()
 
-    def create_claim(self, name, size, access_modes, storage_class) -> None:
+    def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
         self.claims.append(("create", name, size, tuple(access_modes), storage_class))
 
-    def delete_claim(self, name) -> None:
+    def delete_claim(self, name: str) -> None:
         self.claims.append(("delete", name))
 
     def cancel(self) -> None:
@@ -62,13 +71,15 @@ class MemoryRunner(Runner):
         message = executor_input(task, str(root))
         command = resolve_command(task, message, IDS)
         source, function = command[3], command[-1]
-        # What the component sees of its surroundings, so that a test can make it wait, count or fail.
-        namespace: dict[str, Any] = {"runner": self, "task": task}
+        namespace: dict[str, Any] = {}
         exec(compile(source, f"<{task.id}>", "exec"), namespace)
+        token = _HERE.set(Here(self, task))
         try:
             Executor(executor_input=message, function_to_execute=namespace[function]).execute()
         except (Exception, SystemExit) as error:
             raise TaskFailed(f"{type(error).__name__}: {error}") from error
+        finally:
+            _HERE.reset(token)
         return read_outputs(task, root)
 
     def inputs(self, task_id: str) -> dict[str, Any]:
@@ -80,6 +91,22 @@ class MemoryRunner(Runner):
     @property
     def ran(self) -> list[str]:
         return sorted({task.id for task in self.tasks})
+
+
+@dataclass(frozen=True)
+class Here:
+    """What a component can see of its surroundings, so that a test can make it wait, count or fail."""
+
+    runner: MemoryRunner
+    task: Task
+
+
+_HERE: ContextVar[Here] = ContextVar("here")
+
+
+def here() -> Here:
+    """The surroundings of the component that calls this."""
+    return _HERE.get()
 
 
 @dataclass
@@ -123,7 +150,7 @@ def text_of(pipeline: Any, folder: Path) -> str:
 
 def walk(pipeline: Any, folder: Path, arguments: dict[str, Any] | None = None, **options: Any) -> Walked:
     """Compile and walk a pipeline function (or walk one that is compiled)."""
-    runner = options.pop("runner", None) or MemoryRunner(folder / "run", options.pop("max_parallel", 4))
+    runner: MemoryRunner = options.pop("runner", None) or MemoryRunner(folder / "run", options.pop("max_parallel", 4))
     spec = pipeline if isinstance(pipeline, Pipeline) else compiled(pipeline, folder)
     events: list[Event] = []
     watch = options.pop("watch", None)

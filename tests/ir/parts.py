@@ -65,12 +65,12 @@ def fail(text: str = "no luck") -> str:
 
 
 @component
-def nothing():
+def nothing() -> None:
     pass
 
 
 @component
-def after_all(text: str = "no text"):
+def after_all(text: str = "no text") -> None:
     pass
 
 
@@ -83,8 +83,10 @@ def fails_at(text: str, at: str) -> str:
 
 @component
 def fails_twice(text: str = "third time") -> str:
-    if task.attempt < 2:  # noqa: F821 - the memory runner gives it
-        raise ValueError(f"attempt {task.attempt}")  # noqa: F821
+    from tests.ir.memory_runner import here
+
+    if here().task.attempt < 2:
+        raise ValueError(f"attempt {here().task.attempt}")
     return text
 
 
@@ -94,26 +96,29 @@ def at_exit(status: dsl.PipelineTaskFinalStatus, note: str = "") -> str:
 
 
 @component
-def cleanup():
+def cleanup() -> None:
     pass
 
 
 @component
 def cancels_run() -> str:
-    runner.walker.cancel()  # noqa: F821
-    runner.canceled.wait(5)  # noqa: F821
+    from tests.ir.memory_runner import here
+
+    here().runner.walker.cancel()
+    here().runner.canceled.wait(5)
     raise ValueError("stopped")
 
 
 @component
-def two() -> NamedTuple("Both", [("left", int), ("right", str)]):
+def two() -> NamedTuple("Both", [("left", int), ("right", str)]):  # type: ignore[valid-type]  # the form that kfp reads
     from collections import namedtuple
 
-    return namedtuple("Both", ["left", "right"])(1, "r")
+    Both = namedtuple("Both", ["left", "right"])
+    return Both(1, "r")
 
 
 @component
-def write(text: str, data: dsl.Output[dsl.Dataset]):
+def write(text: str, data: dsl.Output[dsl.Dataset]) -> None:
     data.metadata["length"] = len(text)
     from pathlib import Path
 
@@ -138,12 +143,15 @@ def maybe_read(data: dsl.Input[dsl.Dataset] = None) -> str:
 
 
 @component
-def write_metrics(metrics: dsl.Output[dsl.Metrics]):
+def write_metrics(metrics: dsl.Output[dsl.Metrics]) -> None:
     metrics.log_metric("loss", 0.25)
 
 
 @component
-def to_path(text: dsl.OutputPath(str), size: dsl.OutputPath(int)):
+def to_path(  # the form of its parameters is the one that kfp reads
+    text: dsl.OutputPath(str),  # type: ignore[valid-type]
+    size: dsl.OutputPath(int),  # type: ignore[valid-type]
+) -> None:
     from pathlib import Path
 
     Path(text).write_text("by file")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from kfp import dsl
@@ -182,9 +183,9 @@ def test_a_container_component_s_command(tmp_path: Path) -> None:
         source: dsl.Input[dsl.Dataset],
         target: dsl.Output[dsl.Dataset],
         name: str,
-        size: dsl.OutputPath(int),
-        mode: str = None,
-    ):
+        size: dsl.OutputPath(int),  # type: ignore[valid-type]  # the form that kfp reads
+        mode: Optional[str] = None,  # noqa: UP045 - the one form that kfp reads
+    ) -> dsl.ContainerSpec:
         return dsl.ContainerSpec(
             image="cp:1",
             command=["cp", source.path, target.path],
@@ -196,11 +197,12 @@ def test_a_container_component_s_command(tmp_path: Path) -> None:
         )
 
     @dsl.pipeline
-    def one():
+    def one() -> None:
         taken = dsl.importer(artifact_uri="gs://a/b", artifact_class=dsl.Dataset)
         copy(source=taken.output, name="n")
 
     container = compiled(one, tmp_path).components["comp-copy"].container
+    assert container
     task = replace(
         TASK,
         command=container.command,

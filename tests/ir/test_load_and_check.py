@@ -92,27 +92,27 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @dsl.container_component
-def in_an_image():
+def in_an_image() -> dsl.ContainerSpec:
     return dsl.ContainerSpec(image="alpine", command=["true"])
 
 
 @dsl.component(base_image="python:3.11", target_image="registry/built:1")
-def containerized():
+def containerized() -> None:
     pass
 
 
 @component
-def wants_config(config: dsl.TaskConfig = None):
+def wants_config(config: dsl.TaskConfig = None) -> None:
     pass
 
 
 @dsl.pipeline
-def inner_with_image():
+def inner_with_image() -> None:
     in_an_image()
 
 
 @dsl.pipeline(pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
-def cannot_run():
+def cannot_run() -> None:
     in_an_image()
     containerized()
     inner_with_image()
@@ -222,7 +222,7 @@ def test_generic_list_types(tmp_path: Path) -> None:
         return sum(values)
 
     @dsl.pipeline
-    def sums(values: List[int] = [1, 2]):  # noqa: UP006, B006
+    def sums(values: List[int] = [1, 2]) -> None:  # noqa: UP006, B006
         total(values=values)
 
     assert walk(sums, tmp_path).outputs["total"].parameters == {"Output": 3}

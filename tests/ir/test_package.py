@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from utils.ir.load import load, parse
 from utils.ir.package import read_documents, read_package
 
 SPEC = {"pipelineInfo": {"name": "small"}, "root": {"dag": {"tasks": {}}}, "schemaVersion": "2.1.0"}
-PLATFORM = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
+PLATFORM: dict[str, Any] = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
 TEXT = yaml.safe_dump_all([SPEC, PLATFORM])
 
 

@@ -1,6 +1,7 @@
 """Kubernetes settings of a task: names resolved, the way kfp-kubernetes writes them and older files did."""
 
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from kfp import dsl, kubernetes
@@ -21,7 +22,7 @@ def everything(
     selector: dict = {"disk": "fast"},  # noqa: B006
     cpus: str = "2",
     image: str = "registry/image:1",
-):
+) -> None:
     made = parts.say(text="made-claim")
     task = parts.cleanup()
     task.set_container_image(image)
@@ -114,7 +115,7 @@ def test_an_optional_name_left_out_means_no_mount(tmp_path: Path) -> None:
     """A server skips a mount whose name is an optional parameter without value."""
 
     @dsl.pipeline
-    def maybe(secret: str = None):
+    def maybe(secret: Optional[str] = None) -> None:  # noqa: UP045 - the one form that kfp reads
         task = parts.cleanup()
         kubernetes.use_secret_as_volume(task, secret_name=secret, mount_path="/s")
 
@@ -123,7 +124,7 @@ def test_an_optional_name_left_out_means_no_mount(tmp_path: Path) -> None:
 
 def test_mounts_in_loops_and_nested_dags_see_their_own_inputs(tmp_path: Path) -> None:
     @dsl.pipeline
-    def looped(claim: str = "c"):
+    def looped(claim: str = "c") -> None:
         with dsl.ParallelFor([1, 2]), dsl.If(claim == "c"):
             kubernetes.mount_pvc(parts.cleanup(), pvc_name=claim, mount_path="/data")
 
@@ -166,20 +167,21 @@ def test_requirements_come_apart_from_the_command(tmp_path: Path) -> None:
         pip_index_urls=["https://index/simple", "https://more/simple"],
         pip_trusted_hosts=["index"],
     )
-    def asks():
+    def asks() -> None:
         pass
 
     @dsl.component(base_image="python:3.11")
-    def asks_for_nothing():
+    def asks_for_nothing() -> None:
         pass
 
     @dsl.pipeline
-    def both():
+    def both() -> None:
         asks()
         asks_for_nothing()
 
     components = compiled(both, tmp_path).components
     first, second = components["comp-asks"].container, components["comp-asks-for-nothing"].container
+    assert first and second
     assert first.packages == ("requests==2.0", "x>1")
     assert second.packages == ()
     for container in (first, second):

@@ -10,7 +10,7 @@ from tests.ir import parts
 from tests.ir.memory_runner import IDS, MemoryRunner, compiled, component, walk
 from tests.ir.semantics.compose import chain, types
 from utils.errors import PrerequisiteError, UsageError
-from utils.ir.model import Event, Outputs, TaskState
+from utils.ir.model import Event, Outputs, Pipeline, Task, TaskState
 from utils.ir.walk import Walker
 
 PENDING, RUNNING, SUCCEEDED, FAILED = TaskState.PENDING, TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
@@ -20,33 +20,41 @@ SKIPPED, CANCELED, RETRYING = TaskState.SKIPPED, TaskState.CANCELED, TaskState.R
 @component
 def meet() -> int:
     """Returns only when as many tasks as the barrier wants are here at once."""
-    return runner.barrier.wait(10)  # noqa: F821
+    from tests.ir.memory_runner import here
+
+    return here().runner.barrier.wait(10)
 
 
 @component
-def held():
-    assert runner.gate.wait(10)  # noqa: F821
+def held() -> None:
+    from tests.ir.memory_runner import here
+
+    assert here().runner.gate.wait(10)
 
 
 @component
 def waits_for_failure() -> str:
-    assert runner.failed.wait(10)  # noqa: F821
+    from tests.ir.memory_runner import here
+
+    assert here().runner.failed.wait(10)
     return "ended well"
 
 
 @component
 def fails_now() -> str:
-    runner.failed.set()  # noqa: F821
+    from tests.ir.memory_runner import here
+
+    here().runner.failed.set()
     raise ValueError("broken")
 
 
 @component
-def breaks_the_runner():
+def breaks_the_runner() -> None:
     pass
 
 
 class Broken(MemoryRunner):
-    def call(self, task):
+    def call(self, task: Task) -> Outputs:
         if task.name == "breaks-the-runner":
             raise RuntimeError("a defect")
         return super().call(task)
@@ -57,7 +65,7 @@ class Broken(MemoryRunner):
 
 def test_independent_tasks_run_at_the_same_time(tmp_path: Path) -> None:
     @dsl.pipeline
-    def together():
+    def together() -> None:
         for _ in range(3):
             meet()
 
@@ -68,12 +76,11 @@ def test_independent_tasks_run_at_the_same_time(tmp_path: Path) -> None:
 
 def test_no_more_tasks_at_once_than_the_runner_takes(tmp_path: Path) -> None:
     @dsl.pipeline
-    def many():
+    def many() -> None:
         with dsl.ParallelFor(list(range(12))):
             held()
 
     runner = MemoryRunner(tmp_path, max_parallel=2)
-    runner.gate = threading.Event()
     waiting = []
 
     def open_gate_when_all_wait(event: Event) -> None:
@@ -87,7 +94,7 @@ def test_no_more_tasks_at_once_than_the_runner_takes(tmp_path: Path) -> None:
 
 def test_loop_parallelism_limits_its_iterations(tmp_path: Path) -> None:
     @dsl.pipeline
-    def limited():
+    def limited() -> None:
         with dsl.ParallelFor([1, 2, 3, 4], parallelism=2):
             meet()
 
@@ -103,13 +110,12 @@ def test_loop_parallelism_limits_its_iterations(tmp_path: Path) -> None:
 
 def test_what_runs_ends_and_nothing_new_starts_after_a_failure(tmp_path: Path) -> None:
     @dsl.pipeline
-    def siblings():
+    def siblings() -> None:
         slow = waits_for_failure()
         parts.say(text=slow.output)
         fails_now()
 
     runner = MemoryRunner(tmp_path)
-    runner.failed = threading.Event()
     walked = walk(siblings, tmp_path, runner=runner)
     assert walked.state is FAILED
     assert walked.result.error == "task fails-now: ValueError: broken"
@@ -120,7 +126,7 @@ def test_what_runs_ends_and_nothing_new_starts_after_a_failure(tmp_path: Path) -
 
 def test_a_task_downstream_of_a_failure_is_skipped_and_says_why(tmp_path: Path) -> None:
     @dsl.pipeline
-    def two():
+    def two() -> None:
         parts.say(text=parts.fail().output)
 
     walked = walk(two, tmp_path)
@@ -140,10 +146,10 @@ def test_events_of_a_success(tmp_path: Path) -> None:
 def test_an_output_that_was_not_made_fails_the_task_that_needs_it(tmp_path: Path) -> None:
     @component
     def makes_none() -> str:
-        return None
+        return None  # type: ignore[return-value]
 
     @dsl.pipeline
-    def needs():
+    def needs() -> None:
         parts.say(text=makes_none().output)
 
     walked = walk(needs, tmp_path)
@@ -168,7 +174,7 @@ def test_required_parameters_must_be_given(tmp_path: Path) -> None:
 
 def test_a_defect_of_the_runner_surfaces_after_the_exit_task_ran(tmp_path: Path) -> None:
     @dsl.pipeline
-    def guarded():
+    def guarded() -> None:
         with dsl.ExitHandler(parts.cleanup()):
             breaks_the_runner()
 
@@ -180,11 +186,11 @@ def test_a_defect_of_the_runner_surfaces_after_the_exit_task_ran(tmp_path: Path)
 
 def test_a_missing_prerequisite_of_a_task_is_not_tried_again(tmp_path: Path) -> None:
     class NoSecret(MemoryRunner):
-        def call(self, task):
+        def call(self, task: Task) -> Outputs:
             raise PrerequisiteError("no Secret judge-secret", "it is not there")
 
     @dsl.pipeline
-    def tries():
+    def tries() -> None:
         parts.cleanup().set_retry(3)
 
     walked = walk(tries, tmp_path, runner=NoSecret(tmp_path / "run"))
@@ -199,7 +205,7 @@ def test_a_task_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
     """set_retry: the first retry comes after backoff_duration, the next after that times backoff_factor, and so on."""
 
     @dsl.pipeline
-    def tries():
+    def tries() -> None:
         task = parts.fails_twice().set_retry(5, backoff_duration="10s", backoff_factor=3.0)
         parts.say(text=task.output)
 
@@ -226,7 +232,7 @@ def test_three_tries_are_three(tmp_path: Path) -> None:
     """Trap 27, here for tasks: so many retries after the first attempt, no fewer."""
 
     @dsl.pipeline
-    def tries():
+    def tries() -> None:
         parts.fail().set_retry(2)
 
     walked = walk(tries, tmp_path)
@@ -238,7 +244,7 @@ def test_no_retry_later_than_the_time_for_retries(tmp_path: Path) -> None:
     """set_retry: backoff_max_duration is the maximum duration during which the task will be retried."""
 
     @dsl.pipeline
-    def tries():
+    def tries() -> None:
         parts.fail().set_retry(9, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="200s")
 
     now = [0.0]
@@ -255,7 +261,7 @@ def test_claims_are_made_mounted_and_deleted(tmp_path: Path) -> None:
     """platform: CreatePVC's name takes the form <run>-<suffix>; its output is what is mounted and deleted."""
 
     @dsl.pipeline
-    def with_claim(size: str = "5Gi"):
+    def with_claim(size: str = "5Gi") -> None:
         claim = kubernetes.CreatePVC(
             pvc_name_suffix="-data", access_modes=["ReadWriteMany"], size=size, storage_class_name="fast"
         )
@@ -278,7 +284,7 @@ def test_claims_are_made_mounted_and_deleted(tmp_path: Path) -> None:
 )
 def test_names_of_claims(tmp_path: Path, names: dict[str, str], made: str | None) -> None:
     @dsl.pipeline
-    def with_claim():
+    def with_claim() -> None:
         kubernetes.CreatePVC(access_modes=["ReadWriteOnce"], size="1Gi", **names)
 
     walked = walk(with_claim, tmp_path)
@@ -291,7 +297,7 @@ def test_the_job_s_placeholders_reach_the_task(tmp_path: Path) -> None:
     """Traps, backends: a placeholder resolves only when it is the entire constant."""
 
     @dsl.pipeline
-    def names():
+    def names() -> None:
         parts.say(text=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
         parts.say(text=f"ilab-{dsl.PIPELINE_JOB_ID_PLACEHOLDER}")
 
@@ -309,7 +315,7 @@ def test_values_with_equals_signs_and_types_pass_unchanged(tmp_path: Path) -> No
 
 def test_nothing_starts_when_the_runner_refuses(tmp_path: Path) -> None:
     class Refuses(MemoryRunner):
-        def check(self, pipeline) -> None:
+        def check(self, pipeline: Pipeline) -> None:
             raise PrerequisiteError("no interpreter")
 
     runner = Refuses(tmp_path)

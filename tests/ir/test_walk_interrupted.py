@@ -1,6 +1,5 @@
 """The walker when it is stopped, and when it goes on with what an earlier walk did."""
 
-import threading
 from pathlib import Path
 
 from kfp import dsl
@@ -9,17 +8,19 @@ from tests.ir import parts
 from tests.ir.memory_runner import MemoryRunner, compiled, component, text_of, walk
 from tests.ir.semantics.loops import loop_in_loop
 from utils.ir.load import parse
-from utils.ir.model import Outputs, TaskState
+from utils.ir.model import Event, Outputs, TaskState
 
 PENDING, RUNNING, SUCCEEDED, FAILED = TaskState.PENDING, TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
 SKIPPED, CANCELED, RETRYING = TaskState.SKIPPED, TaskState.CANCELED, TaskState.RETRYING
 
 
 @component
-def cancels_after_failure():
-    assert runner.failed.wait(10)  # noqa: F821
-    runner.walker.cancel()  # noqa: F821
-    runner.canceled.wait(10)  # noqa: F821
+def cancels_after_failure() -> None:
+    from tests.ir.memory_runner import here
+
+    assert here().runner.failed.wait(10)
+    here().runner.walker.cancel()
+    here().runner.canceled.wait(10)
     raise ValueError("stopped")
 
 
@@ -28,16 +29,20 @@ def interrupts() -> str:
     import os
     import signal
 
+    from tests.ir.memory_runner import here
+
     os.kill(os.getpid(), signal.SIGINT)
-    runner.canceled.wait(10)  # noqa: F821
+    here().runner.canceled.wait(10)
     raise ValueError("stopped")
 
 
 @component
 def interrupts_at_exit(status: dsl.PipelineTaskFinalStatus) -> str:
-    runner.canceled.clear()  # noqa: F821
-    runner.walker.cancel()  # noqa: F821
-    runner.canceled.wait(10)  # noqa: F821
+    from tests.ir.memory_runner import here
+
+    here().runner.canceled.clear()
+    here().runner.walker.cancel()
+    here().runner.canceled.wait(10)
     raise ValueError("stopped")
 
 
@@ -45,7 +50,7 @@ def interrupts_at_exit(status: dsl.PipelineTaskFinalStatus) -> str:
 
 
 @dsl.pipeline
-def canceled_within():
+def canceled_within() -> None:
     with dsl.ExitHandler(parts.at_exit()):
         parts.say(text=parts.cancels_run().output)
         parts.cleanup().after(parts.say(text="x")).ignore_upstream_failure()
@@ -63,7 +68,7 @@ def test_cancel_stops_what_runs_and_exit_tasks_see_it(tmp_path: Path) -> None:
 
 def test_a_task_that_waits_for_its_turn_does_not_start_once_canceled(tmp_path: Path) -> None:
     @dsl.pipeline
-    def two():
+    def two() -> None:
         parts.cancels_run()
         parts.cancels_run()
 
@@ -74,20 +79,24 @@ def test_a_task_that_waits_for_its_turn_does_not_start_once_canceled(tmp_path: P
 
 def test_a_run_that_is_canceled_after_a_failure_is_canceled_and_tells_the_failure(tmp_path: Path) -> None:
     @dsl.pipeline
-    def both():
+    def both() -> None:
         parts.fail()
         cancels_after_failure()
 
     runner = MemoryRunner(tmp_path)
-    runner.failed = threading.Event()
-    walked = walk(both, tmp_path, runner=runner, watch=lambda event: event.state is FAILED and runner.failed.set())
+
+    def note(event: Event) -> None:
+        if event.state is FAILED:
+            runner.failed.set()
+
+    walked = walk(both, tmp_path, runner=runner, watch=note)
     assert walked.state is CANCELED
     assert walked.result.error == "task fail: ValueError: no luck"
 
 
 def test_a_canceled_task_is_not_tried_again(tmp_path: Path) -> None:
     @dsl.pipeline
-    def tries():
+    def tries() -> None:
         parts.cancels_run().set_retry(3, backoff_duration="3000s")
 
     walked = walk(tries, tmp_path)
@@ -97,7 +106,7 @@ def test_a_canceled_task_is_not_tried_again(tmp_path: Path) -> None:
 
 def test_a_second_cancel_stops_the_exit_task(tmp_path: Path) -> None:
     @dsl.pipeline
-    def stubborn():
+    def stubborn() -> None:
         with dsl.ExitHandler(interrupts_at_exit()):
             parts.cancels_run()
 
@@ -108,7 +117,7 @@ def test_a_second_cancel_stops_the_exit_task(tmp_path: Path) -> None:
 
 def test_ctrl_c_cancels(tmp_path: Path) -> None:
     @dsl.pipeline
-    def interrupted():
+    def interrupted() -> None:
         with dsl.ExitHandler(parts.at_exit()):
             interrupts()
 
@@ -122,12 +131,14 @@ def test_a_run_has_failed_when_the_pipeline_s_deadline_passes(tmp_path: Path) ->
     """dsl.PipelineConfig: active_deadline_seconds is the maximum number of seconds a workflow is allowed to run."""
 
     @component
-    def waits():
-        runner.canceled.wait(10)  # noqa: F821
+    def waits() -> None:
+        from tests.ir.memory_runner import here
+
+        here().runner.canceled.wait(10)
         raise ValueError("stopped")
 
     @dsl.pipeline(pipeline_config=dsl.PipelineConfig(active_deadline_seconds=7))
-    def short():
+    def short() -> None:
         with dsl.ExitHandler(parts.cleanup()):
             waits()
 
@@ -141,7 +152,7 @@ def test_a_run_has_failed_when_the_pipeline_s_deadline_passes(tmp_path: Path) ->
 
 def test_a_loop_stops_when_canceled(tmp_path: Path) -> None:
     @dsl.pipeline
-    def loops():
+    def loops() -> None:
         with dsl.ParallelFor([1, 2, 3], parallelism=1):
             parts.cancels_run()
 
@@ -167,7 +178,7 @@ def test_a_walk_goes_on_after_every_task_boundary(tmp_path: Path) -> None:
 
 
 @dsl.pipeline
-def with_exit_task():
+def with_exit_task() -> None:
     with dsl.ExitHandler(parts.at_exit()):
         first = parts.say(text="a")
         parts.say(text=first.output)

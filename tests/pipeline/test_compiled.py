@@ -62,7 +62,8 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
 def test_report_comes_after_all_others_and_clean_up_takes_no_final_status(spec: dict[str, Any]) -> None:
     """Trap 47: what report notes on the claim tells clean up that the run got to its end, on every server."""
     (dag,) = [c["dag"]["tasks"] for c in spec["components"].values() if "report" in c.get("dag", {}).get("tasks", {})]
-    before, queue = set(), ["report"]
+    before: set[str] = set()
+    queue = ["report"]
     while queue:
         found = set(dag[queue.pop()].get("dependentTasks", [])) - before
         before |= found

@@ -3,6 +3,7 @@
 import json
 import re
 from email import message_from_string
+from email.message import Message
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,7 +31,8 @@ class KfpServer(AnsweringServer):
     """
 
     def __init__(self, release: str = "2.16.1", multi_user: bool = False) -> None:
-        self.kfp = tuple(int(part) for part in release.split(".")[:2])
+        major, minor = release.split(".")[:2]
+        self.kfp = int(major), int(minor)
         self.multi_user = multi_user
         self.moments: list[Any] = [Moment("SUCCEEDED")]
         self.group = ""
@@ -125,9 +127,12 @@ class KfpServer(AnsweringServer):
     def _upload(self, query: dict[str, str], body: str) -> Answer:
         boundary = body.split("\r\n", 1)[0].removeprefix("--")
         form = message_from_string(f"Content-Type: multipart/form-data; boundary={boundary}\n\n{body}")
-        (file,) = form.get_payload()
+        parts = form.get_payload()
+        assert isinstance(parts, list)
+        (file,) = parts
+        assert isinstance(file, Message)
         assert 'name="uploadfile"' in file["Content-Disposition"]
-        text = file.get_payload()
+        text = str(file.get_payload())
         pipeline_id = query["pipelineid"]
         if any((one["pipeline_id"], one["display_name"]) == (pipeline_id, query["name"]) for one in self.versions):
             return 409, {"error_message": "Failed to create a pipeline version"}

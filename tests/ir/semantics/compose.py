@@ -1,7 +1,7 @@
 """Data passing, order, types and defaults, nested pipelines, artifacts."""
 
 import collections
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from kfp import dsl
 
@@ -16,29 +16,29 @@ def chain(text: str) -> str:
 
 
 @pipeline
-def after():
+def after() -> None:
     first = parts.say(text="first")
     parts.say(text="second").after(first)
 
 
 @pipeline
-def defaults(text: str = "x", count: int = 2, ratio: float = 1.0, flags: dict = {"n": 1}, names: list = [1, 2]):  # noqa: B006
+def defaults(text: str = "x", count: int = 2, ratio: float = 1.0, flags: dict = {"n": 1}, names: list = [1, 2]) -> None:  # noqa: B006
     parts.optional(text=text, count=count, ratio=ratio, flags=flags)
     parts.join(parts=names)
 
 
 @pipeline
-def component_defaults():
+def component_defaults() -> None:
     parts.optional()
 
 
 @pipeline
-def none_given(text: str = None):
+def none_given(text: Optional[str] = None) -> None:  # noqa: UP045 - the one form that kfp reads
     parts.maybe(text=text)
 
 
 @pipeline
-def types(text: str, whole: int, part: float, flag: bool):
+def types(text: str, whole: int, part: float, flag: bool) -> None:
     parts.say(text=text)
     parts.number(value=whole)
     parts.fraction(value=part)
@@ -46,20 +46,20 @@ def types(text: str, whole: int, part: float, flag: bool):
 
 
 @pipeline
-def several_outputs() -> NamedTuple("Out", [("number", int), ("text", str)]):
+def several_outputs() -> NamedTuple("Out", [("number", int), ("text", str)]):  # type: ignore[valid-type]  # the form that kfp reads
     both = parts.two()
-    out = collections.namedtuple("Out", ["number", "text"])
-    return out(both.outputs["left"], both.outputs["right"])
+    Out = collections.namedtuple("Out", ["number", "text"])
+    return Out(both.outputs["left"], both.outputs["right"])
 
 
 @pipeline
-def f_string(name: str, count: int, ratio: float, flag: bool):
+def f_string(name: str, count: int, ratio: float, flag: bool) -> None:
     made = parts.number(value=count)
     parts.say(text=f"{name}-{made.output} {ratio} {flag}")
 
 
 @pipeline
-def in_struct(name: str, count: int):
+def in_struct(name: str, count: int) -> None:
     parts.optional(flags={"name": name, "deep": [count, f"n={count}"]})
 
 
@@ -82,7 +82,7 @@ def inner_artifact(text: str) -> dsl.Dataset:
 
 
 @pipeline
-def nested_artifact():
+def nested_artifact() -> None:
     parts.read(data=inner_artifact(text="abc").output)
 
 
@@ -92,35 +92,35 @@ def inner_fails() -> str:
 
 
 @pipeline
-def nested_failure():
+def nested_failure() -> None:
     parts.say(text=inner_fails().output)
 
 
 @pipeline
-def structs():
+def structs() -> None:
     made = parts.struct()
     parts.optional(flags=made.output)
 
 
 @pipeline
-def by_file():
+def by_file() -> None:
     made = parts.to_path()
     parts.say(text=made.outputs["text"])
     parts.number(value=made.outputs["size"])
 
 
 @pipeline
-def artifact():
+def artifact() -> None:
     parts.read(data=parts.write(text="four").outputs["data"])
 
 
 @pipeline
-def artifact_left_out():
+def artifact_left_out() -> None:
     parts.maybe_read()
 
 
 @pipeline
-def importer(uri: str, name: str):
+def importer(uri: str, name: str) -> None:
     taken = dsl.importer(
         artifact_uri=uri, artifact_class=dsl.Dataset, reimport=True, metadata={"name": name, "deep": {"n": [1, name]}}
     )
@@ -128,12 +128,12 @@ def importer(uri: str, name: str):
 
 
 @pipeline
-def importer_constant():
+def importer_constant() -> None:
     parts.uri_of(data=dsl.importer(artifact_uri="gs://bucket/x", artifact_class=dsl.Model).output)
 
 
 @pipeline
-def importer_of_output():
+def importer_of_output() -> None:
     place = parts.say(text="s3://made/here")
     parts.uri_of(data=dsl.importer(artifact_uri=place.output, artifact_class=dsl.Dataset).output)
 

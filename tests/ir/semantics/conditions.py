@@ -7,7 +7,7 @@ from tests.ir.semantics.case import Case, pipeline
 
 
 @pipeline
-def if_(text: str):
+def if_(text: str) -> None:
     coin = parts.say(text=text)
     with dsl.If(coin.output == "heads"):
         parts.nothing()
@@ -27,7 +27,7 @@ def if_elif_else(text: str) -> str:
 
 
 @pipeline
-def one_of_artifact(flag: bool):
+def one_of_artifact(flag: bool) -> None:
     with dsl.If(flag == True):  # noqa: E712 - KFP overloads ==
         first = parts.write(text="yes")
     with dsl.Else():
@@ -36,7 +36,7 @@ def one_of_artifact(flag: bool):
 
 
 @pipeline
-def one_of_output():
+def one_of_output() -> None:
     with dsl.If(parts.number(value=3).output > 2):
         first = parts.say(text="more")
     with dsl.Else():
@@ -45,7 +45,7 @@ def one_of_output():
 
 
 @pipeline
-def nested_if(one: int, two: float):
+def nested_if(one: int, two: float) -> None:
     with dsl.If(one > 1):
         inside = parts.number(value=one)
         with dsl.If(two <= 0.5):
@@ -55,7 +55,7 @@ def nested_if(one: int, two: float):
 
 
 @pipeline
-def quoted(url: str):
+def quoted(url: str) -> None:
     with dsl.If(url == 'http://host/?q="a b"&x=1'):
         parts.nothing()
     with dsl.Else():
@@ -63,19 +63,19 @@ def quoted(url: str):
 
 
 @pipeline
-def apostrophe(text: str):
+def apostrophe(text: str) -> None:
     with dsl.If(text == "it's"):
         parts.nothing()
 
 
 @pipeline
-def two_outputs_compared(one: int, other: int):
+def two_outputs_compared(one: int, other: int) -> None:
     with dsl.If(parts.number(value=one).output >= parts.number(value=other).output):
         parts.nothing()
 
 
 @pipeline
-def skipped_upstream(text: str):
+def skipped_upstream(text: str) -> None:
     with dsl.If(text == "no"):
         inside = parts.say(text="inside")
         parts.say(text=inside.output)

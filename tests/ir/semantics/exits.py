@@ -7,69 +7,69 @@ from tests.ir.semantics.case import FAILED, Case, pipeline
 
 
 @pipeline
-def exit_after_success():
+def exit_after_success() -> None:
     with dsl.ExitHandler(parts.cleanup()):
         parts.say(text="x")
 
 
 @pipeline
-def exit_after_failure():
+def exit_after_failure() -> None:
     with dsl.ExitHandler(parts.cleanup()):
         broken = parts.fail()
         parts.say(text=broken.output)
 
 
 @pipeline
-def exit_status(fails: bool):
+def exit_status(fails: bool) -> None:
     with dsl.ExitHandler(parts.at_exit(note="n"), name="main part"), dsl.If(fails == True):  # noqa: E712
         parts.fail(text="out of luck")
 
 
 @pipeline
-def exit_parameter(note: str):
+def exit_parameter(note: str) -> None:
     with dsl.ExitHandler(parts.at_exit(note=f"{note}!")):
         parts.nothing()
 
 
 @pipeline
-def exit_pipeline_inner():
+def exit_pipeline_inner() -> None:
     parts.cleanup()
     parts.say(text="bye")
 
 
 @pipeline
-def exit_pipeline():
+def exit_pipeline() -> None:
     with dsl.ExitHandler(exit_pipeline_inner()):
         parts.fail()
 
 
 @pipeline
-def ignore_failure():
+def ignore_failure() -> None:
     broken = parts.fail()
     parts.after_all(text=broken.output).ignore_upstream_failure()
 
 
 @pipeline
-def ignore_success():
+def ignore_success() -> None:
     fine = parts.say(text="fine")
     parts.after_all(text=fine.output).ignore_upstream_failure()
 
 
 @pipeline
-def ignore_then_more():
+def ignore_then_more() -> None:
     broken = parts.fail()
     clean = parts.cleanup().after(broken).ignore_upstream_failure()
     parts.nothing().after(clean)
 
 
 @pipeline
-def ignore_with_status():
+def ignore_with_status() -> None:
     broken = parts.fail(text="this one")
     parts.at_exit(note="x").after(broken).ignore_upstream_failure()
 
 
 @pipeline
-def failure_stops():
+def failure_stops() -> None:
     broken = parts.fail()
     parts.say(text=broken.output)
 

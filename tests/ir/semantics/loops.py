@@ -10,33 +10,33 @@ from tests.ir.semantics.compose import inner
 
 
 @pipeline
-def loop_constants():
+def loop_constants() -> None:
     with dsl.ParallelFor(items=[1, 5, 10], parallelism=2) as value:
         parts.number(value=value)
 
 
 @pipeline
-def loop_parameter(names: list):
+def loop_parameter(names: list) -> None:
     with dsl.ParallelFor(names) as name:
         parts.say(text=name)
 
 
 @pipeline
-def loop_output():
+def loop_output() -> None:
     with dsl.ParallelFor(parts.words(text="p q").output) as word:
         made = parts.say(text=word)
         parts.say(text=made.output)
 
 
 @pipeline
-def loop_subvars():
+def loop_subvars() -> None:
     with dsl.ParallelFor([{"age": 41, "who": "Ann"}, {"age": 7, "who": "Bo"}]) as person:
         parts.say(text=f"{person.who} is {person.age}")
         parts.number(value=person.age)
 
 
 @pipeline
-def loop_output_subvars():
+def loop_output_subvars() -> None:
     with dsl.ParallelFor(parts.people().output) as person:
         parts.say(text=person.age)
         with dsl.If(person.who == "Bo"):
@@ -44,7 +44,7 @@ def loop_output_subvars():
 
 
 @pipeline
-def loop_in_loop():
+def loop_in_loop() -> None:
     with dsl.ParallelFor(["a", "b"]) as one, dsl.ParallelFor([1, 2]) as other:
         made = parts.say(text=f"{one}{other}")
         data = parts.write(text=f"{one}{other}")
@@ -53,13 +53,13 @@ def loop_in_loop():
 
 
 @pipeline
-def loop_over_part():
+def loop_over_part() -> None:
     with dsl.ParallelFor([{"k": "a", "n": [1, 2]}, {"k": "b", "n": [3]}]) as item, dsl.ParallelFor(item.n) as each:
         parts.say(text=each)
 
 
 @pipeline
-def collected():
+def collected() -> None:
     with dsl.ParallelFor([3, 4]) as value:
         made = parts.number(value=value)
     parts.join(parts=dsl.Collected(made.output))
@@ -80,46 +80,46 @@ def collected_artifacts() -> List[dsl.Dataset]:  # noqa: UP006 - kfp reads typin
 
 
 @pipeline
-def loop_artifacts():
+def loop_artifacts() -> None:
     with dsl.ParallelFor(collected_artifacts().output) as data:
         parts.read(data=data)
 
 
 @pipeline
-def loop_empty(names: list):
+def loop_empty(names: list) -> None:
     with dsl.ParallelFor(names) as name:
         made = parts.say(text=name)
     parts.join(parts=dsl.Collected(made.output))
 
 
 @pipeline
-def loop_outer_value(suffix: str):
+def loop_outer_value(suffix: str) -> None:
     made = parts.say(text="made")
     with dsl.ParallelFor(["a"]) as name:
         parts.say(text=f"{name} {made.output} {suffix}")
 
 
 @pipeline
-def if_in_loop():
+def if_in_loop() -> None:
     with dsl.ParallelFor([1, 2]) as value, dsl.If(value == 2):
         parts.number(value=value)
 
 
 @pipeline
-def loop_in_if(names: list, flag: bool):
+def loop_in_if(names: list, flag: bool) -> None:
     with dsl.If(flag == True), dsl.ParallelFor(names) as name:  # noqa: E712
         parts.say(text=name)
 
 
 @pipeline
-def loop_fails():
+def loop_fails() -> None:
     with dsl.ParallelFor(["a", "b"], parallelism=1) as name:
         made = parts.fails_at(text=name, at="a")
     parts.join(parts=dsl.Collected(made.output))
 
 
 @pipeline
-def nested_in_loop():
+def nested_in_loop() -> None:
     with dsl.ParallelFor(["a", "b"]) as name:
         made = inner(text=name)
     parts.join(parts=dsl.Collected(made.output))

@@ -33,7 +33,7 @@ def publish() -> str:
 
 
 @dsl.pipeline(name="small")
-def small(n: int = 1):
+def small(n: int = 1) -> None:
     checked = prerequisites(n=n)
     report().after(publish().after(checked))
 

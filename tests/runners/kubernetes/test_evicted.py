@@ -11,7 +11,7 @@ from utils.runners.kubernetes.follow import MOST_PODS
 
 
 @dsl.pipeline(name="evicted")
-def pipeline():
+def pipeline() -> None:
     take(n=1)
 
 

@@ -17,7 +17,7 @@ from utils.runners.kubernetes.session import run_on_cluster
 
 
 @dsl.pipeline(name="queued")
-def pipeline(k8s_queue: str = "", gpus: int = 1, k8s_queue_timeout: str = "2h"):
+def pipeline(k8s_queue: str = "", gpus: int = 1, k8s_queue_timeout: str = "2h") -> None:
     made = make(n=1)
     task = take(n=2).after(made)
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
@@ -113,5 +113,5 @@ def test_the_longest_wait_is_a_parameter(lab: Lab) -> None:
 
 
 @dsl.pipeline(name="other")
-def other():
+def other() -> None:
     make(n=1)

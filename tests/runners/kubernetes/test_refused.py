@@ -12,7 +12,7 @@ NO_ACCOUNT = 'error looking up service account lab/nobody: serviceaccount "nobod
 
 
 @dsl.pipeline(name="refused")
-def pipeline():
+def pipeline() -> None:
     with dsl.ExitHandler(after()):
         take(n=1).set_retry(2, backoff_duration="0s")
 

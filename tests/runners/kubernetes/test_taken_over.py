@@ -17,23 +17,23 @@ from utils.runners.kubernetes.run_object import TakenOver
 
 
 @component
-def first(n: int):
+def first(n: int) -> None:
     pass
 
 
 @component
-def last(n: int):
+def last(n: int) -> None:
     pass
 
 
 @dsl.pipeline(name="handed-over")
-def pipeline():
+def pipeline() -> None:
     with dsl.ExitHandler(after()):
         last(n=1).after(first(n=1))
 
 
 @dsl.pipeline(name="other")
-def other():
+def other() -> None:
     first(n=2)
 
 

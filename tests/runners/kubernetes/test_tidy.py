@@ -15,17 +15,17 @@ from utils.runners.kubernetes.session import ClusterResult
 
 
 @component
-def break_down(n: int):
+def break_down(n: int) -> None:
     pass
 
 
 @component
-def work(n: int):
+def work(n: int) -> None:
     pass
 
 
 @dsl.pipeline(name="two")
-def pipeline():
+def pipeline() -> None:
     break_down(n=1)
     work(n=2)
 

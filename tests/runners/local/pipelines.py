@@ -32,7 +32,7 @@ def note(data_dir: str, name: str, given: str = "") -> str:
 
 
 @component
-def finish(status: dsl.PipelineTaskFinalStatus, data_dir: str):
+def finish(status: dsl.PipelineTaskFinalStatus, data_dir: str) -> None:
     from pathlib import Path
 
     with Path(data_dir, "finish").open("a") as file:
@@ -40,7 +40,7 @@ def finish(status: dsl.PipelineTaskFinalStatus, data_dir: str):
 
 
 @component
-def remove_claim(status: dsl.PipelineTaskFinalStatus, claim: str):
+def remove_claim(status: dsl.PipelineTaskFinalStatus, claim: str) -> None:
     import os
     import shutil
 
@@ -48,7 +48,7 @@ def remove_claim(status: dsl.PipelineTaskFinalStatus, claim: str):
 
 
 @component
-def hang(data_dir: str, name: str):
+def hang(data_dir: str, name: str) -> None:
     """Starts a child in a session of its own, writes both ids, and works until it is stopped, or `go` is there."""
     import os
     import signal
@@ -71,7 +71,7 @@ def hang(data_dir: str, name: str):
 
 
 @component
-def meet(data_dir: str, me: str, other: str, seconds: float):
+def meet(data_dir: str, me: str, other: str, seconds: float) -> None:
     """Leaves `met` when the other task is there at the same time, or comes within these seconds."""
     import time
     from pathlib import Path
@@ -99,7 +99,7 @@ def fail_first(data_dir: str, times: int) -> str:
 
 
 @component
-def prerequisites(ok: bool):
+def prerequisites(ok: bool) -> None:
     if not ok:
         raise SystemExit("error: the bucket is gone\n  cause: deleted\n  next: make it")
 
@@ -123,7 +123,7 @@ def read_secrets(folder: str, maps: str, absent: str) -> dict:
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=["no-such-package-at-all>=3"])
-def wants_a_package():
+def wants_a_package() -> None:
     pass
 
 
@@ -135,7 +135,7 @@ def wants_pytest() -> str:
 
 
 @dsl.pipeline(name="chain")
-def chain(claim: str):
+def chain(claim: str) -> None:
     """note → note-2 → note-3 (the names that the compiler gives them), then the exit task."""
     last = finish(data_dir="/data")
     kubernetes.mount_pvc(last, claim, "/data")
@@ -148,7 +148,7 @@ def chain(claim: str):
 
 
 @dsl.pipeline(name="hanging")
-def hanging(claim: str):
+def hanging(claim: str) -> None:
     """note → hang and hang-2, then the exit task."""
     last = finish(data_dir="/data")
     kubernetes.mount_pvc(last, claim, "/data")
@@ -161,14 +161,14 @@ def hanging(claim: str):
 
 
 @dsl.pipeline(name="timed")
-def timed(claim: str):
+def timed(claim: str) -> None:
     task = hang(data_dir="/data/deep/er", name="hang")
     kubernetes.mount_pvc(task, claim, "/data")
     kubernetes.set_timeout(task, 1)
 
 
 @dsl.pipeline(name="meeting")
-def meeting(claim: str, seconds: float):
+def meeting(claim: str, seconds: float) -> None:
     for me, other in (("a", "b"), ("b", "a")):
         task = meet(data_dir="/data", me=me, other=other, seconds=seconds)
         kubernetes.mount_pvc(task, claim, "/data")
@@ -183,7 +183,7 @@ def retried(claim: str, times: int) -> str:
 
 
 @dsl.pipeline(name="checked")
-def checked(ok: bool):
+def checked(ok: bool) -> None:
     prerequisites(ok=ok)
 
 
@@ -199,7 +199,7 @@ def secretive(secret: str) -> dict:
 
 
 @dsl.pipeline(name="installing")
-def installing():
+def installing() -> None:
     wants_a_package()
 
 
@@ -209,7 +209,7 @@ def satisfied() -> str:
 
 
 @dsl.pipeline(name="deleting")
-def deleting(ok: bool, claim: str):
+def deleting(ok: bool, claim: str) -> None:
     """The exit task deletes the volume."""
     with dsl.ExitHandler(remove_claim(claim=claim)):
         task = note(data_dir="/data", name="note")
