@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePath
 
-ROOT = Path(__file__).parents[1]
-"""The folder that holds the package `utils`."""
+from utils.files import ROOT
+
 PACKAGE = "utils"
 
 

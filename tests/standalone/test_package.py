@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from utils.files import ROOT
-from utils.standalone.package import LARGEST, build, modules
+from utils.packing import closure
+from utils.standalone.package import LARGEST, build
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_no_member_tells_when_or_where_it_was_made(packed: Path) -> None:
 
 
 def test_only_what_the_command_uses_is_in_it() -> None:
-    names = {str(file.relative_to(ROOT)) for file in modules(ROOT)}
+    names = {str(file.relative_to(ROOT)) for file in closure(ROOT / "standalone.py")}
     assert {"utils/__init__.py", "utils/ir/walk.py", "utils/standalone/commands.py", "utils/cluster/watch.py"} <= names
     assert not {
         name for name in names if name.startswith(("utils/lint", "utils/demo", "utils/stages/report", "utils/cpu"))

@@ -56,6 +56,11 @@ class Estimate:
             "components": {name: {"bytes": size, "tasks": self.runs[name]} for name, size in self.containers.items()},
         }  # fmt: skip
 
+    def parts(self) -> str:
+        """The containers by size, largest first, in kB."""
+        sizes = sorted(self.containers.items(), key=lambda part: -part[1])
+        return ", ".join(f"{name.removeprefix('comp-')} {size / 1000:.1f}" for name, size in sizes)
+
     def __str__(self) -> str:
         kilo = [f"{number / 1000:.0f}" for number in (self.total, self.spec, self.tasks, OTHER_BYTES)]
         return (
