@@ -24,7 +24,7 @@ from tests.cluster.runs import KINDS, Run, assert_nothing_left, names
 from tests.cluster.scenario import ROOT
 from utils.cluster.rbac import ROLE, rules
 from utils.stages.prerequisites.rights import missing_rights
-from utils.stages.train import pytorchjob
+from utils.stages.train import job
 from utils.stages.volume import claims, ending
 
 RIGHTS = [(resource, verb) for rule in rules() for resource in rule["resources"] for verb in rule["verbs"]]
@@ -129,7 +129,7 @@ def delete_claim(lab: Lab) -> None:
 
 def create_job(lab: Lab) -> Any:
     jobs = ("kubeflow.org", "v1", claims.kube_namespace(), "pytorchjobs")
-    return pytorchjob.create_or_attach(jobs, {"metadata": {"name": "denied", "labels": {}}})
+    return job.create_or_attach(jobs, {"metadata": {"name": "denied", "labels": {}}})
 
 
 # What stages ask for in their pods, where a message must do; the rest is found beforehand by prerequisites.
@@ -137,7 +137,7 @@ STAGES: dict[tuple[str, str], tuple[Callable[[Lab], Any], str]] = {
     ("persistentvolumeclaims", "create"): (create_claim, "create persistentvolumeclaims"),
     ("persistentvolumeclaims", "delete"): (delete_claim, "volume claim"),
     ("pytorchjobs", "create"): (create_job, "create pytorchjobs"),
-    ("pytorchjobs", "get"): (lambda lab: pytorchjob.job_is_there("denied", 1, 0.1), "get pytorchjobs"),
+    ("pytorchjobs", "get"): (lambda lab: job.job_is_there("denied", 1, 0.1), "get pytorchjobs"),
 }
 OTHERS = {
     ("configmaps", "delete"),

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from tests.fakes.kubernetes_api import KubernetesApi
-from utils.stages.train.pytorchjob import launch_pytorchjob, pytorchjob_manifest
+from utils.stages.train.job import launch_pytorchjob
+from utils.stages.train.pytorchjob import pytorchjob_manifest
 
 NAME = "train-phase-1-run-1"
 

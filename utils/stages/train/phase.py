@@ -11,8 +11,9 @@ from typing import Any
 from utils.messages import failure, progress
 from utils.stages.chat_template_files import chat_template_file
 from utils.stages.marker import finished_result, read_marker, write_marker
+from utils.stages.train.job import job_is_there, launch_pytorchjob
 from utils.stages.train.process import copy_cpu_main_ds, launch_process, local_gpus
-from utils.stages.train.pytorchjob import job_is_there, job_name, launch_pytorchjob, pytorchjob_manifest
+from utils.stages.train.pytorchjob import job_name, pytorchjob_manifest
 from utils.stages.train.training import (
     phase_result,
     prune_phase,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.stages.train.pytorchjobs import NAME, add_pod, drop, launch, manifest, there
-from utils.stages.train.pytorchjob import job_is_there
+from utils.stages.train.job import job_is_there
 
 
 def test_job_deleted_by_someone_fails_the_step(api: KubernetesApi) -> None:
@@ -106,7 +106,7 @@ def test_stopped_launcher_deletes_its_job_unless_its_own_job_does(
     api.job_states.append("Running")
     (tmp_path / "job.json").write_text(json.dumps(manifest()))
     code = (
-        "import json, sys\nfrom utils.stages.train.pytorchjob import launch_pytorchjob\n"
+        "import json, sys\nfrom utils.stages.train.job import launch_pytorchjob\n"
         "launch_pytorchjob(json.load(open(sys.argv[1])), 60, 60, lambda: None, poll=0.05)"
     )
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig"), "PYTHONPATH": "."}
