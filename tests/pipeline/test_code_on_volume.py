@@ -11,7 +11,7 @@ import yaml
 
 from components.compile import compile_pipeline
 from utils.cli.compile import our_pipeline
-from utils.packing import ROOT
+from utils.files import ROOT
 
 LOADED = "import utils.messages, sys; print(utils.messages.__file__)"
 
