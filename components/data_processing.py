@@ -30,7 +30,7 @@ def data_processing(
         force: process again if the inputs have changed.
         metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set.
     """
-    from utils.stages.data_processing import Processing, process
+    from utils.stages.data_processing.stage import Processing, process
 
     given = Processing(data_dir, held_out_fraction, max_seq_len, max_batch_len, seed, force)
     for metric, value in process(given).items():

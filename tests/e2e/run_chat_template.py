@@ -37,8 +37,8 @@ from components.train import train
 from tests.e2e.run_training import Metrics, sample
 from utils.cpu import PROGRAMS
 from utils.demo.taxonomy import make_taxonomy
-from utils.stages.chat_template_files import chat_template_choice, chat_template_file
-from utils.stages.data_processing import try_tokenizing
+from utils.stages.chat_template.files import chat_template_choice, chat_template_file
+from utils.stages.data_processing.stage import try_tokenizing
 from utils.stages.evaluation.likelihood import likelihood
 from utils.stages.evaluation.serving import free_port, serve
 from utils.stages.marker import read_marker, write_marker

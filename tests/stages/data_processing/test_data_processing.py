@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.data_processing import choose_held_out, find_questions, read_samples, write_training_rows
+from utils.stages.data_processing.stage import choose_held_out, find_questions, read_samples, write_training_rows
 
 DOCUMENT = "The tide of Pell rises twice a day.\n\nIt falls as often."
 FILES = ["sdg/knowledge_train_msgs_X.jsonl", "sdg/skills_train_msgs_X.jsonl"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from utils.stages.data_processing import tokenize_rows, try_tokenizing
+from utils.stages.data_processing.stage import tokenize_rows, try_tokenizing
 from utils.stages.marker import write_marker
 
 

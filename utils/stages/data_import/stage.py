@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from utils.stages.authorities import ca_bundle
+from utils.stages.chat_template.choice import choose_chat_template
 from utils.stages.credentials import object_store_settings
-from utils.stages.data_import.chat_template import choose_chat_template
 from utils.stages.data_import.git import check_taxonomy_source, clone_taxonomy, head_commit
 from utils.stages.data_import.tree import (
     assemble_tree,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from utils.stages.chat_template_files import chat_template_file
+from utils.stages.chat_template.files import chat_template_file
 from utils.stages.credentials import model_server
 from utils.stages.evaluation.branch_eval import mmlu, mmlu_branch, mt_bench_branch
 from utils.stages.evaluation.likelihood import likelihood

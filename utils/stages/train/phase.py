@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.messages import failure, progress
-from utils.stages.chat_template_files import chat_template_file
+from utils.stages.chat_template.files import chat_template_file
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.train.job import job_is_there, launch_pytorchjob
 from utils.stages.train.process import copy_cpu_main_ds, launch_process, local_gpus

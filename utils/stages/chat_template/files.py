@@ -1,9 +1,9 @@
-"""The chosen chat template (chat_template.py) where it is used: its files on the volume."""
+"""The chosen chat template (choice.py) where it is used: its files on the volume."""
 
 import importlib
 import os
 
-from utils.stages.data_import.chat_template import render_example, write_template
+from utils.stages.chat_template.choice import render_example, write_template
 from utils.stages.marker import read_marker
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from utils.messages import failure
-from utils.stages.chat_template_files import chat_template_choice, prepare_chat_template
+from utils.stages.chat_template.files import chat_template_choice, prepare_chat_template
 from utils.stages.marker import finished_result, read_marker, write_marker
 
 

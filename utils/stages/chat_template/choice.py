@@ -6,7 +6,7 @@ given the user's: texts are read out of that one, and a new file is written from
 The choice is a dict, in data import's marker under `chat_template`:
     name: tokenizer (the model's own), one of `library_templates`, or the user's path; why: the reason, in words;
     sha256: of the template's text, "" where the library has it; example: a conversation in it, "" the same.
-Unless it is the tokenizer's own, chat_template/template.py and template.jinja hold it (see chat_template_files.py).
+Unless it is the tokenizer's own, chat_template/template.py and template.jinja hold it (see files.py).
 """
 
 import ast

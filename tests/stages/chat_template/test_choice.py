@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from utils.stages.chat_template_files import chat_template_choice, chat_template_file
-from utils.stages.data_import.chat_template import choose_chat_template, render_example
+from utils.stages.chat_template.choice import choose_chat_template, render_example
+from utils.stages.chat_template.files import chat_template_choice, chat_template_file
 from utils.stages.evaluation import serving
 from utils.stages.marker import write_marker
 
