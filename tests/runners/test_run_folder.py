@@ -10,14 +10,14 @@ from utils.names import claim_name, run_object_name
 from utils.runners.journal import Journal
 from utils.runners.run_folder import (
     RunFolder,
-    Settings,
     all_runs,
     create_run,
     find_run,
     new_run_id,
 )
+from utils.runners.settings import ClusterSettings, LocalSettings
 
-SETTINGS = Settings(python="/usr/bin/python3", secrets="/s")
+SETTINGS = LocalSettings(python="/usr/bin/python3", secrets="/s")
 
 
 def make(home: Path, run_id: str) -> RunFolder:
@@ -25,9 +25,17 @@ def make(home: Path, run_id: str) -> RunFolder:
 
 
 def test_arguments_and_settings_are_kept_for_the_resume(tmp_path: Path) -> None:
-    arguments, settings, created = make(tmp_path, "r1").stored()
-    assert (arguments, settings) == ({"n": 3}, SETTINGS)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", created)
+    folder = make(tmp_path, "r1")
+    assert (folder.arguments, folder.local_settings()) == ({"n": 3}, SETTINGS)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", folder.created)
+
+
+def test_settings_of_a_run_on_a_cluster_are_kept_for_the_resume(tmp_path: Path) -> None:
+    settings = ClusterSettings("lab", context="kind", overlay={"spec": {"priorityClassName": "high"}})
+    folder = create_run(tmp_path, "r1", "text", {}, settings)
+    assert folder.cluster_settings == settings
+    with pytest.raises(UsageError, match="the run r1 lives on a cluster: in namespace lab of kind"):
+        folder.local_settings()
 
 
 @pytest.mark.parametrize("pipeline", ["ilab", "My Pipeline_2!", "x" * 200, "---", "9"])

@@ -9,6 +9,7 @@ import click
 from utils.cli.options import add_options, option
 from utils.durations import parse_duration
 from utils.errors import UsageError
+from utils.runners.settings import PENDING_TIMEOUT
 
 _POD_KEYS = {"metadata", "spec"}
 
@@ -54,7 +55,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option(
             "--pending-timeout",
             type=Duration(),
-            default="60m",
+            default=PENDING_TIMEOUT,
             show_default=True,
             help="Longest wait for a task's pod to start, like 60m. (For training pods: train_pending_timeout.)",
         ),

@@ -10,10 +10,12 @@ import click
 from utils.cli.board import Board
 from utils.cli.outcome import exit_code, tell_failures
 from utils.cli.view import PlainView, SilentView, View
-from utils.ir.model import Artifact, Outputs, Pipeline, TaskState
+from utils.ir.model import Artifact, Outputs, TaskState
 from utils.names import run_object_name
-from utils.runners.kubernetes.session import ClusterResult, ClusterSettings, Make, dry_run, run_on_cluster
-from utils.runners.run_folder import Place
+from utils.runners.kubernetes.request import RunRequest
+from utils.runners.kubernetes.session import ClusterResult, Listener, run_on_cluster
+from utils.runners.lost_volume import REMEDY
+from utils.runners.settings import ClusterSettings
 
 # Names of our pipeline's report and publication tasks, and the endings of the report's metrics.
 _REPORT, _PUBLISH = "report", "publish"
@@ -21,55 +23,37 @@ _SIDES = ("base", "candidate", "change")
 _PAGE = ".report.html"
 
 
-def print_dry_run(
-    pipeline: Pipeline,
-    arguments: Mapping[str, Any],
-    settings: ClusterSettings,
-    run_id: str,
-    skip: frozenset[str] = frozenset(),
-    make: Make | None = None,
-) -> int:
+def print_dry_run(request: RunRequest) -> int:
     """Print what the run would create as YAML for `kubectl apply -f -`. Returns the exit code.
 
     Raises:
         IlabError: as the run itself would.
     """
-    from utils.runners.kubernetes.dry_run import as_yaml
+    from utils.cli.foreseen import foresee
+    from utils.runners.kubernetes.dry_run import as_yaml, planned_manifests
 
-    click.echo(as_yaml(dry_run(pipeline, arguments, settings, run_id, skip, make)), nl=False)
+    click.echo(as_yaml(planned_manifests(request, foresee)), nl=False)
     return 0
 
 
-def run_on_kubernetes(
-    pipeline: Pipeline,
-    arguments: Mapping[str, Any],
-    settings: ClusterSettings,
-    run_id: str,
-    output: str = "text",
-    skip: frozenset[str] = frozenset(),
-    make: Make | None = None,
-    again: str = "",
-) -> int:
+def run_on_kubernetes(request: RunRequest, output: str = "text", again: str = "") -> int:
     """Run on a cluster to the end, shown on the terminal. Returns the exit code.
 
     Args:
         output: `text`, or `json` for one document on standard output.
-        skip, make: see `run_on_cluster`.
         again: the command that resumes the run, for messages.
 
     Raises:
         IlabError: it can't run there, can no longer be followed, or has ended and may not delete all it created.
     """
-    board = Board.of(pipeline)
-    board.leave_out(skip)
-    with _view(output, board, run_id) as view:
-        result = run_on_cluster(
-            pipeline, arguments, settings, run_id, view.on_event, view.on_interrupt, skip, make, view.on_notice
-        )
+    board = Board.of(request.pipeline)
+    board.leave_out(request.skip)
+    with _view(output, board, request.run_id) as view:
+        result = run_on_cluster(request, Listener(view.on_event, view.on_interrupt, view.on_notice))
     code = exit_code(result, board)
     if output == "json":
         click.echo(json.dumps(_summary(result, code), indent=1))
-    _explain(result, board, again or f"ilab-pipeline resume {run_id}")
+    _explain(result, board, again or f"ilab-pipeline resume {request.run_id}")
     if result.left:
         raise result.left
     return code
@@ -96,7 +80,7 @@ def _summary(result: ClusterResult, code: int) -> dict[str, Any]:
         "exit_code": code,
         "error": result.error,
         "outputs": dict(result.outputs.parameters),
-        "namespace": _place(result).namespace,
+        "namespace": _where(result).namespace,
         "object": f"configmap/{run_object_name(result.folder.run_id)}",
         "folder": str(result.folder.path),
         "scores": scores(result.tasks),
@@ -130,16 +114,16 @@ def _metrics(outputs: Outputs) -> list[Artifact]:
     return [one for many in outputs.artifacts.values() for one in many if one.type == "system.Metrics"]
 
 
-def _place(result: ClusterResult) -> Place:
-    place = result.folder.place
-    assert place is not None, "a run on a cluster has a place there"
-    return place
+def _where(result: ClusterResult) -> ClusterSettings:
+    settings = result.folder.cluster_settings
+    assert settings is not None, "a run on a cluster has a place there"
+    return settings
 
 
 def _explain(result: ClusterResult, board: Board, again: str) -> None:
     """Print on stderr how it ended, its results, and the next command."""
     folder = result.folder
-    home = f"  the run: configmap/{run_object_name(folder.run_id)} in {_place(result)}; logs: {folder.path / 'logs'}"
+    home = f"  the run: configmap/{run_object_name(folder.run_id)} in {_where(result)}; logs: {folder.path / 'logs'}"
     earlier = " earlier; nothing was done now" if result.earlier else ""
     if result.state is TaskState.SUCCEEDED:
         click.echo(f"succeeded{earlier}", err=True)
@@ -153,7 +137,7 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
         return
     if result.state is TaskState.CANCELED:
         jobs = "not all of its Jobs were deleted" if result.left else "its Jobs were deleted"
-        give_up = f"kubectl delete configmap {run_object_name(folder.run_id)} -n {_place(result).namespace}"
+        give_up = f"kubectl delete configmap {run_object_name(folder.run_id)} -n {_where(result).namespace}"
         click.echo(f"\ninterrupted; {jobs}\n{home}\n  resume: {again}\n  give up: {give_up}", err=True)
         return
     tell_failures(folder, result, board)
@@ -162,7 +146,7 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
     click.echo(home, err=True)
     if result.lost:
         click.echo(f"  resume: not possible, the volume {', '.join(result.lost)} is gone", err=True)
-        click.echo("    start a new run; unless k8s_keep_volume is never, a failed run keeps its volume", err=True)
+        click.echo(f"    {REMEDY}", err=True)
     else:
         click.echo(f"  resume: {again}", err=True)
     _tell_kept(result)
@@ -172,7 +156,7 @@ def _tell_kept(result: ClusterResult) -> None:
     """Print which volume is kept after the run's end, and how to remove it."""
     for name in result.kept:
         click.echo(
-            f"  its volume is kept; remove it: kubectl -n {_place(result).namespace} delete pvc {name}", err=True
+            f"  its volume is kept; remove it: kubectl -n {_where(result).namespace} delete pvc {name}", err=True
         )
 
 

@@ -116,7 +116,8 @@ def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
     from utils.demo.run import demo_arguments
     from utils.files import COMPILED
     from utils.ir.load import load
-    from utils.runners.run_folder import RunFolder, Settings
+    from utils.runners.run_folder import RunFolder
+    from utils.runners.settings import LocalSettings
 
     # With --output json, the only document on standard output is the demo's own.
     view = "json" if output == "json" else "text"
@@ -126,7 +127,7 @@ def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
     files, pairs = demo_arguments(quick)
     pipeline = load(COMPILED)
     arguments = load_arguments(pipeline.parameters, files, pairs)
-    settings = Settings(python=it.python, secrets=str(it.secrets))
+    settings = LocalSettings(python=it.python, secrets=str(it.secrets))
     return start_local(pipeline, arguments, settings, it.home, it.run_id, view)
 
 

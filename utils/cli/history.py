@@ -17,7 +17,8 @@ from utils.ir.model import TaskState
 from utils.names import run_object_name
 from utils.runners.journal import History
 from utils.runners.output import MessageFilter
-from utils.runners.run_folder import Place, RunFolder, all_runs, find_run
+from utils.runners.run_folder import RunFolder, all_runs, find_run
+from utils.runners.settings import ClusterSettings
 from utils.runners.timestamps import timestamp
 
 _POLL_SECONDS = 0.2
@@ -75,7 +76,7 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         "tasks": tasks.total,
         "error": history.error,
         "folder": str(folder.path),
-        "place": f"kubernetes, {folder.place}" if folder.place else "this machine",
+        "place": f"kubernetes, {folder.cluster_settings}" if folder.cluster_settings else "this machine",
     }
 
 
@@ -117,11 +118,11 @@ def _show_run(folder: RunFolder, output: str) -> None:
 
 def _where(folder: RunFolder) -> str:
     """Where a run and its files are."""
-    place = folder.place
-    if place is None:
+    settings = folder.cluster_settings
+    if settings is None:
         return f"files in {folder.path}"
     name = run_object_name(folder.run_id)
-    return f"the run is configmap/{name} in {place}; logs and a copy of its journal in {folder.path}"
+    return f"the run is configmap/{name} in {settings}; logs and a copy of its journal in {folder.path}"
 
 
 def _task(folder: RunFolder, history: History, row: Row) -> dict[str, Any]:
@@ -238,22 +239,23 @@ def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home
         return
     for folder in folders:
         places = [folder.path, *folder.own_claims()]
-        there = f", and in {folder.place} its ConfigMap with everything it owns" if folder.place else ""
+        settings = folder.cluster_settings
+        there = f", and in {settings} its ConfigMap with everything it owns" if settings else ""
         click.echo(f"{folder.run_id}  {_size(sum(_bytes(p) for p in places))}  {', '.join(map(str, places))}{there}")
     if not yes and not click.confirm(f"Remove {len(folders)} run{'s' if len(folders) > 1 else ''} for good?"):
         sys.exit(1)
     for folder in folders:
         with folder.locked():
-            if place := folder.place:
-                _remove_from_cluster(place, folder.run_id)
+            if settings := folder.cluster_settings:
+                _remove_from_cluster(settings, folder.run_id)
             folder.remove()
 
 
-def _remove_from_cluster(place: Place, run_id: str) -> None:
-    from utils.runners.kubernetes.session import remove_run
+def _remove_from_cluster(settings: ClusterSettings, run_id: str) -> None:
+    from utils.runners.kubernetes.tidy import remove_run
 
-    if not remove_run(place, run_id):
-        click.echo(f"{run_id} was already deleted in {place}", err=True)
+    if not remove_run(settings, run_id):
+        click.echo(f"{run_id} was already deleted in {settings}", err=True)
 
 
 def _chosen(home: Path, finished: bool) -> Iterator[RunFolder]:

@@ -111,7 +111,7 @@ def local_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def given_settings(**options: Any) -> dict[str, Any]:
-    """The settings that the user gave, ready for `utils.runners.run_folder.Settings`."""
+    """The settings that the user gave, ready for `utils.runners.settings.LocalSettings`."""
     given = {name: value for name, value in options.items() if value is not None}
     if "secrets" in given:
         given["secrets"] = str(given["secrets"].absolute())

@@ -31,7 +31,9 @@ from utils.files import COMPILED
 from utils.ir.load import load
 from utils.ir.model import Pipeline, RunResult, TaskState
 from utils.queues import in_queue, longest_wait
-from utils.runners.run_folder import Place, RunFolder, Settings, check_run_id, create_run, find_run, new_run_id
+from utils.runners.lost_volume import REMEDY
+from utils.runners.run_folder import RunFolder, check_run_id, create_run, find_run, new_run_id
+from utils.runners.settings import ClusterSettings, LocalSettings
 
 
 @click.command()
@@ -109,7 +111,7 @@ def run(
         sys.exit(submit_run(pipeline, arguments, run_id=run_id, output=output, **of_server))
     if place == "kubernetes":
         sys.exit(start_on_kubernetes(pipeline, arguments, options, home, run_id, output))
-    settings = Settings(**{"python": default_python(), **_given_settings(options)})
+    settings = LocalSettings(**{"python": default_python(), **_given_settings(options)})
     sys.exit(start_local(pipeline, arguments, settings, home, run_id, output))
 
 
@@ -136,21 +138,20 @@ def resume(context: click.Context, run_id: str, home: Path, output: str, **optio
     The run keeps the parameters and settings it was started with; settings given here replace the earlier ones.
     """
     folder = find_run(home, run_id)
-    if place := folder.place:
+    if settings := folder.cluster_settings:
         if flags := _given_flags(context, _option_names(local_options)):
             raise UsageError(
                 f"the run {run_id} is on a cluster", f"{flags}: only for runs on this machine", "leave it out"
             )
-        sys.exit(resume_on_kubernetes(folder, place, output))
+        sys.exit(resume_on_kubernetes(folder, settings, output))
     history = folder.history()
     if history.state is TaskState.SUCCEEDED:
         click.echo(f"the run {run_id} has succeeded; there is nothing to resume", err=True)
         return
-    arguments, settings, created = folder.stored()
-    given = _given_settings(options)
-    if given:
+    if given := _given_settings(options):
         with folder.locked():
-            folder.store(run_id, arguments, replace(settings, **given), created)
+            settings_now = replace(folder.local_settings(), **given)
+            folder.store(run_id, folder.arguments, settings_now, folder.created)
     sys.exit(work(folder, load(folder.package), output))
 
 
@@ -193,7 +194,7 @@ def start_on_kubernetes(
         IlabError: it can't run there.
     """
     from utils.cli.cluster_run import print_dry_run, run_on_kubernetes
-    from utils.runners.kubernetes.session import ClusterSettings, default_run_id
+    from utils.runners.kubernetes.request import RunRequest, default_run_id
 
     settings = ClusterSettings(
         namespace=options["namespace"] or "",
@@ -203,33 +204,37 @@ def start_on_kubernetes(
         overlay=read_overlay(options["pod_overlay"]),
         pending_seconds=options["pending_timeout"],
         queue_seconds=longest_wait(pipeline, arguments),
-        home=home,
+    )
+    request = RunRequest(
+        pipeline,
+        arguments,
+        run_id or default_run_id(pipeline.name, arguments),
+        settings,
+        home,
         resume=options["resume_failed"],
         keep_jobs=options["keep_jobs"],
     )
-    run_id = run_id or default_run_id(pipeline.name, arguments)
     if options["dry_run"]:
-        return print_dry_run(pipeline, arguments, settings, run_id)
-    again = _next(RunFolder(home, run_id), "resume")
-    return run_on_kubernetes(pipeline, arguments, settings, run_id, output, again=again)
+        return print_dry_run(request)
+    return run_on_kubernetes(request, output, _next(RunFolder(home, request.run_id), "resume"))
 
 
-def resume_on_kubernetes(folder: RunFolder, place: Place, output: str) -> int:
+def resume_on_kubernetes(folder: RunFolder, settings: ClusterSettings, output: str) -> int:
     """Resume a run on a cluster, with its original settings. Returns the exit code.
 
     Raises:
         IlabError: it can't be resumed.
     """
     from utils.cli.cluster_run import run_on_kubernetes
-    from utils.runners.kubernetes.session import ClusterSettings
+    from utils.runners.kubernetes.request import RunRequest
 
-    settings = ClusterSettings(**vars(place), home=folder.home, resume=True)
-    again = _next(folder, "resume")
-    return run_on_kubernetes(load(folder.package), folder.arguments, settings, folder.run_id, output, again=again)
+    pipeline = load(folder.package)
+    request = RunRequest(pipeline, folder.arguments, folder.run_id, settings, folder.home, resume=True)
+    return run_on_kubernetes(request, output, _next(folder, "resume"))
 
 
 def start_local(
-    pipeline: Pipeline, arguments: dict[str, Any], settings: Settings, home: Path, run_id: str | None, output: str
+    pipeline: Pipeline, arguments: dict[str, Any], settings: LocalSettings, home: Path, run_id: str | None, output: str
 ) -> int:
     """Start a new run on this machine and follow it to its end. Returns the exit code.
 
@@ -291,7 +296,7 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
     lost = lost_volumes(folder, folder.history())
     if lost:
         click.echo(f"  resume: not possible, the run's exit task deleted the volume {', '.join(lost)}", err=True)
-        click.echo("    start a new run; unless k8s_keep_volume is never, a failed run keeps its volume", err=True)
+        click.echo(f"    {REMEDY}", err=True)
     else:
         click.echo(f"  resume: {_next(folder, 'resume')}", err=True)
         _tell_kept(folder)

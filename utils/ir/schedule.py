@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from utils.ir.model import Dag, Node, Outputs, TaskState
+from utils.ir.model import Dag, Node, Outputs, Pipeline, TaskState
 from utils.ir.sources import NodeResult
 
 
@@ -61,6 +61,21 @@ def _tolerant(node: Node, by_key: dict[str, Node]) -> bool:
 def is_exit_task(node: Node) -> bool:
     """Whether the task is the exit task of an ExitHandler, whose DAG the compiler names exit-handler-N."""
     return node.always and any(key.startswith("exit-handler") for key in node.after)
+
+
+def exit_tasks(pipeline: Pipeline) -> tuple[frozenset[str], bool]:
+    """Ids of the exit tasks; and whether other tasks ignore the failure of those before them."""
+    found: set[str] = set()
+    tolerant = False
+    queue = [("", pipeline.root)]
+    while queue:
+        prefix, component = queue.pop()
+        for node in component.dag.nodes if component.dag else ():
+            if is_exit_task(node):
+                found.add(prefix + node.key)
+            tolerant = tolerant or (node.always and not is_exit_task(node))
+            queue.append((f"{prefix}{node.key}/", pipeline.components[node.component]))
+    return frozenset(found), tolerant
 
 
 def whole_result(results: Sequence[NodeResult], outputs: Outputs) -> NodeResult:

@@ -14,54 +14,22 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UsageError
 from utils.names import claim_name
 from utils.runners.journal import History, read_history
+from utils.runners.settings import ClusterSettings, LocalSettings
 from utils.runners.timestamps import timestamp
 
 _RUN_ID = re.compile(r"^[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?$")
 _LONGEST_PREFIX = 30
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run works on this machine; kept with the run, so that a resumed one works alike.
-
-    `python` is the interpreter that tasks run in, `secrets` the folder with Secrets ("" for none), `grace` the
-    seconds that a task has to stop in.
-    """
-
-    python: str
-    max_parallel: int = 2
-    secrets: str = ""
-    install_packages: bool = False
-    grace: float = 10.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where on a cluster a run lives, and how its pods are made; kept with the run's folder.
-
-    `kubeconfig` and `context` are "" for what the environment gives; `overlay` is a patch for every pod.
-    """
-
-    namespace: str
-    kubeconfig: str = ""
-    context: str = ""
-    service_account: str = ""
-    overlay: Mapping[str, Any] = field(default_factory=dict)
-    pending_seconds: float = 3600.0
-    queue_seconds: float = 86400.0
-
-    def __str__(self) -> str:
-        where = self.context or self.kubeconfig
-        return f"namespace {self.namespace}" + (f" of {where}" if where else "")
+RunSettings = LocalSettings | ClusterSettings
 
 
 @dataclass(frozen=True)
@@ -99,22 +67,20 @@ class RunFolder:
     def history(self) -> History:
         return read_history(self.journal)
 
-    def stored(self) -> tuple[dict[str, Any], Settings, str]:
-        """The arguments the run was started with, its settings, and its time of creation (UTC, RFC 3339).
-
-        Raises:
-            UsageError: it is a run on a cluster, which has no settings of this machine.
+    def local_settings(self) -> LocalSettings:
         """
-        stored = self._stored()
-        if "cluster" in stored:
-            raise UsageError(f"the run {self.run_id} lives on a cluster", f"in {Place(**stored['cluster'])}")
-        return stored["arguments"], Settings(**stored["settings"]), stored["created"]
+        Raises:
+            UsageError: the run lives on a cluster.
+        """
+        if cluster := self.cluster_settings:
+            raise UsageError(f"the run {self.run_id} lives on a cluster", f"in {cluster}")
+        return LocalSettings(**self._stored()["settings"])
 
     @property
-    def place(self) -> Place | None:
+    def cluster_settings(self) -> ClusterSettings | None:
         """Where on a cluster the run lives; None for one on this machine."""
         cluster = self._stored().get("cluster")
-        return Place(**cluster) if cluster else None
+        return ClusterSettings(**cluster) if cluster else None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -130,9 +96,9 @@ class RunFolder:
         stored: dict[str, Any] = json.loads((self.path / "run.json").read_text())
         return stored
 
-    def store(self, run_id: str, arguments: dict[str, Any], settings: Settings | Place, created: str) -> None:
-        """Write what `stored`, or `place`, reads."""
-        key = "cluster" if isinstance(settings, Place) else "settings"
+    def store(self, run_id: str, arguments: dict[str, Any], settings: RunSettings, created: str) -> None:
+        """Write what `arguments`, `created` and one of the settings read."""
+        key = "cluster" if isinstance(settings, ClusterSettings) else "settings"
         content = {"run_id": run_id, "created": created, "arguments": arguments, key: asdict(settings)}
         part = self.path / "run.json.part"
         part.write_text(json.dumps(content, indent=1))
@@ -190,9 +156,7 @@ class RunFolder:
         shutil.rmtree(self.path)
 
 
-def create_run(
-    home: Path, run_id: str, package: str, arguments: dict[str, Any], settings: Settings | Place
-) -> RunFolder:
+def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any], settings: RunSettings) -> RunFolder:
     """Make the folder of a new run; `package` is the text of its pipeline file.
 
     Raises:

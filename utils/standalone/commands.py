@@ -80,33 +80,22 @@ _subcommand("upload-trained-model", "Upload scores and candidate model to the ob
 
 def start(flags: Given, command: str = "") -> None:
     """Run, or print what would be created; ends the process with the run's exit code."""
-    from utils.cli.cluster_run import print_dry_run
-    from utils.queues import longest_wait
-    from utils.standalone.plan import make_plan, resolve
-    from utils.standalone.settings import runner_settings
-
-    settings = runner_settings(flags)
-    plan = make_plan(flags, command)
-    settings = replace(settings, queue_seconds=longest_wait(plan.pipeline, plan.arguments))
-    if flags["dry_run"]:
-        print_dry_run(plan.pipeline, dict(plan.arguments), settings, plan.run_id, plan.skip, plan.own_objects)
-        return
-    from utils.cli.cluster_run import run_on_kubernetes
+    from utils.cli.cluster_run import print_dry_run, run_on_kubernetes
     from utils.cluster import connect, get
+    from utils.standalone.plan import make_plan, resolve
+    from utils.standalone.request import run_request
 
-    cluster = connect(settings.namespace, settings.kubeconfig, settings.context)
+    plan = make_plan(flags, command)
+    request = run_request(plan)
+    if flags["dry_run"]:
+        print_dry_run(request)
+        return
+    where = request.settings
+    cluster = connect(where.namespace, where.kubeconfig, where.context)
     plan = resolve(plan, lambda kind, name: get(cluster, kind, name), cluster.namespace)
-    code = run_on_kubernetes(
-        plan.pipeline,
-        dict(plan.arguments),
-        settings,
-        plan.run_id,
-        output=flags["output"],
-        skip=plan.skip,
-        make=plan.own_objects,
-        again=f"the same command with --run-id {plan.run_id} --resume",
-    )
-    sys.exit(code)
+    again = f"the same command with --run-id {plan.run_id} --resume"
+    request = replace(request, arguments=plan.arguments, extras=plan.own_objects)
+    sys.exit(run_on_kubernetes(request, flags["output"], again))
 
 
 @main.command(short_help="Print the Job that runs this script in the cluster.")

@@ -13,7 +13,7 @@ from utils.image_choice import with_images
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.queues import in_queue
-from utils.runners.kubernetes.session import default_run_id
+from utils.runners.kubernetes.request import default_run_id
 from utils.standalone.ca import Authority, authorities, ca_arguments, ca_manifest, read_authorities
 from utils.standalone.mapping import out_of_range, pipeline_arguments
 from utils.standalone.options import Given

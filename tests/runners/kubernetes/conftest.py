@@ -13,7 +13,9 @@ from tests.fakes.kubeconfig import write_kubeconfig
 from tests.fakes.node import Node
 from tests.ir.memory_runner import compiled
 from utils.ir.model import Event, TaskState
-from utils.runners.kubernetes.session import ClusterResult, ClusterSettings, run_on_cluster
+from utils.runners.kubernetes.request import RunRequest
+from utils.runners.kubernetes.session import ClusterResult, Listener, run_on_cluster
+from utils.runners.settings import ClusterSettings
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Lab:
     def run(
         self, pipeline: Any, run_id: str = "r1", arguments: Mapping[str, Any] | None = None, **options: Any
     ) -> ClusterResult:
+        """Run a pipeline; `settings` are those that differ, all other options the request's."""
         settings = replace(self.settings, **options.pop("settings", {}))
         self.events = []
 
@@ -39,7 +42,8 @@ class Lab:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             spec = compiled(pipeline, self.folder)
-        return run_on_cluster(spec, arguments or {}, settings, run_id, note, **options)
+        request = RunRequest(spec, arguments or {}, run_id, settings, **{"home": self.folder / "home", **options})
+        return run_on_cluster(request, Listener(note))
 
     def states(self, task_id: str) -> list[TaskState]:
         return [event.state for event in self.events if event.task_id == task_id]
@@ -83,4 +87,4 @@ def kubeconfig(node: Node, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lab(node: Node, kubeconfig: Path, tmp_path: Path) -> Lab:
-    return Lab(node, tmp_path, ClusterSettings(kubeconfig=str(kubeconfig), home=tmp_path / "home"))
+    return Lab(node, tmp_path, ClusterSettings(kubeconfig=str(kubeconfig)))

@@ -11,10 +11,12 @@ from kfp import dsl
 from tests.fakes.node import Act, values
 from tests.ir.memory_runner import component, text_of
 from tests.runners.kubernetes.conftest import Lab
+from utils.cli.foreseen import foresee
 from utils.cli.main import main
 from utils.files import ROOT
 from utils.ir.load import load
-from utils.runners.kubernetes.session import ClusterSettings, dry_run
+from utils.runners.kubernetes.dry_run import planned_manifests
+from utils.runners.kubernetes.request import RunRequest
 
 
 @component
@@ -192,6 +194,6 @@ def test_a_dry_run_shows_no_value_of_a_secret(lab: Lab) -> None:
         return [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"api_token": "hidden"}}]
 
     text_of(small, lab.folder)
-    made = dry_run(load(lab.folder / "pipeline.yaml"), {}, ClusterSettings(), "r1", make=make)
+    made = planned_manifests(RunRequest(load(lab.folder / "pipeline.yaml"), {}, "r1", extras=make), foresee)
     assert made[1]["stringData"] == {"api_token": "***"}
     assert "hidden" not in json.dumps(made)

@@ -43,7 +43,7 @@ def test_secrets_made_from_flags_belong_to_the_run_and_go_with_its_end(lab: Lab)
     seen: list[Any] = []
     lab.node.play("make", Act(values(Output=1)))
     lab.on_event = lambda event: seen.extend(lab.node.objects["secrets"].values())
-    lab.run(two, make=secret)
+    lab.run(two, extras=secret)
     made = seen[0]["metadata"]
     assert made["labels"]["ilab-pipeline/run"] == "r1"
     uid = lab.node.objects["configmaps"]["ilab-r1"]["metadata"]["uid"]
@@ -56,7 +56,7 @@ def test_a_secret_with_other_values_is_not_taken_for_the_same(lab: Lab) -> None:
     lab.node.play("make", Act(values(Output=1)))
     lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
     with pytest.raises(ConflictError, match="is not the one this run needs") as refused:
-        lab.run(two, make=secret)
+        lab.run(two, extras=secret)
     assert "data.api_token: another value" in refused.value.cause
     assert "hidden" not in str(refused.value.render())
     assert lab.node.created() == []
@@ -67,7 +67,7 @@ def test_a_secret_that_was_in_the_way_is_left_alone(lab: Lab) -> None:
     lab.run(alone, skip=part)
     lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
     with pytest.raises(ConflictError, match="is not the one this run needs"):
-        lab.run(alone, skip=part, make=secret)
+        lab.run(alone, skip=part, extras=secret)
     assert lab.left() == ["secrets/ilab-r1-teacher"]
 
 

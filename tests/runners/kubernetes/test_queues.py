@@ -13,7 +13,8 @@ from tests.runners.kubernetes.pipelines import make, take
 from utils.ir.model import Event, TaskState
 from utils.names import QUEUE_LABEL
 from utils.queues import LONGEST_WAIT, in_queue, longest_wait
-from utils.runners.kubernetes.session import run_on_cluster
+from utils.runners.kubernetes.request import RunRequest
+from utils.runners.kubernetes.session import Listener, run_on_cluster
 
 
 @dsl.pipeline(name="queued")
@@ -83,7 +84,9 @@ def test_only_tasks_that_ask_for_a_gpu_get_the_label_and_keep_their_own(lab: Lab
     plain = compiled(pipeline, lab.folder)
     queued = in_queue(plain, {"k8s_queue": "gpus"})
     for gpus, wanted in ((1, "gpus"), (0, None)):
-        run_on_cluster(queued, {"k8s_queue": "gpus", "gpus": gpus}, lab.settings, f"r{gpus}", lambda event: None)
+        run_on_cluster(
+            RunRequest(queued, {"k8s_queue": "gpus", "gpus": gpus}, f"r{gpus}", lab.settings, lab.folder), Listener()
+        )
         take_job, make_job = lab.node.manifest("take"), lab.node.manifest("make")
         pod = take_job["spec"]["template"]["metadata"]["labels"]
         assert take_job["metadata"]["labels"].get(QUEUE_LABEL) == pod.get(QUEUE_LABEL) == wanted

@@ -27,14 +27,14 @@ def test_a_run_that_failed_is_repeated_only_by_resume_and_only_what_failed(lab: 
     assert (again.state, again.earlier) == (TaskState.FAILED, True)
     assert lab.message("take").startswith("container main ended")
     assert lab.node.created() == ["make", "take"]
-    assert lab.run(two, settings={"resume": True}).state is TaskState.SUCCEEDED
+    assert lab.run(two, resume=True).state is TaskState.SUCCEEDED
     assert lab.node.created() == ["make", "take", "take"]
     assert lab.message("make") == "finished earlier"
 
 
 def test_after_a_kill_a_job_that_has_ended_is_not_run_again(lab: Lab) -> None:
     lab.node.play("make", Act(values(Output=7)))
-    lab.run(two, settings={"keep_jobs": True})
+    lab.run(two, keep_jobs=True)
     lab.change_record(state="RUNNING", forget=("task.make.json", "task.take.json"))
     result = lab.run(two)
     assert (result.state, result.earlier) == (TaskState.SUCCEEDED, False)
@@ -97,15 +97,14 @@ def test_a_part_of_a_run_starts_anew_on_the_same_volume_however_an_earlier_part_
 
 
 def test_jobs_that_were_kept_are_no_results_of_the_next_start(lab: Lab) -> None:
-    kept = {"keep_jobs": True}
     made = lab.node.play("make", Act(values(Output=1)))
     for _ in range(2):
-        lab.run(beside, skip=frozenset({"exit-handler-1/take"}), settings=kept)
+        lab.run(beside, skip=frozenset({"exit-handler-1/take"}), keep_jobs=True)
     assert made.made == 2
     lab.node.play("take", Act(exit_code=1))
     cleaned = lab.node.play("after", Act())
     for resume in (False, True):
-        lab.run(beside, "r2", settings={**kept, "resume": resume})
+        lab.run(beside, "r2", keep_jobs=True, resume=resume)
     assert cleaned.made == 2  # the clean-up of the first end is none of the second
 
 
@@ -133,4 +132,4 @@ def test_a_resume_without_the_volume_is_refused(lab: Lab) -> None:
     assert lab.left() == ["persistentvolumeclaims/c"]
     lab.node.remove("persistentvolumeclaims", "c")
     with pytest.raises(UsageError, match="its volume c is gone"):
-        lab.run(mounted, settings={"resume": True})
+        lab.run(mounted, resume=True)

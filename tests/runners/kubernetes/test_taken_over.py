@@ -59,8 +59,7 @@ def test_the_process_that_was_first_stops_and_deletes_nothing(lab: Lab, tmp_path
     assert lab.record()["run.json"]["state"] == "RUNNING"
     if ends == "Ctrl-C":
         lab.node.finish(*lab.node.objects["jobs"])
-    elsewhere = {"home": tmp_path / "elsewhere"}
-    assert lab.run(pipeline, settings=elsewhere).state is TaskState.SUCCEEDED
+    assert lab.run(pipeline, home=tmp_path / "elsewhere").state is TaskState.SUCCEEDED
     assert lab.record()["holder.json"]["pid"] == os.getpid()
     assert {task: play.made for task, play in lab.node.plays.items()} == {"first": 1, "last": 1, "after": 1}
 

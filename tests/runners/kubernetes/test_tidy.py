@@ -47,7 +47,7 @@ def secret(owner: Any) -> list[dict[str, Any]]:
 def test_jobs_that_may_not_be_deleted_are_named_with_the_command_and_the_run_has_its_end(lab: Lab) -> None:
     lab.node.play("break-down", Act(exit_code=1))
     lab.node.play("work", Act(holds=True))
-    result = run_without(lab, "delete", "jobs", make=secret)
+    result = run_without(lab, "delete", "jobs", extras=secret)
     assert result.state is TaskState.FAILED
     assert lab.record()["run.json"]["state"] == "FAILED"
     assert result.left is not None
@@ -59,10 +59,10 @@ def test_jobs_that_may_not_be_deleted_are_named_with_the_command_and_the_run_has
     assert result.left.remedy.endswith(command)
     assert lab.node.objects["secrets"] == {}
     with pytest.raises(ForbiddenError, match="not all that the run r1 made"):
-        run_without(lab, "delete", "jobs", settings={"resume": True})
+        run_without(lab, "delete", "jobs", resume=True)
     lab.node.play("break-down", Act())
     lab.node.play("work", Act())
-    result = lab.run(pipeline, settings={"resume": True})
+    result = lab.run(pipeline, resume=True)
     assert (result.state, result.left, lab.left()) == (TaskState.SUCCEEDED, None, [])
 
 
@@ -75,7 +75,7 @@ def test_training_jobs_that_may_not_be_listed_keep_no_other_job(lab: Lab) -> Non
 
 
 def test_secret_that_may_not_be_deleted_is_named(lab: Lab) -> None:
-    result = run_without(lab, "delete", "secrets", make=secret)
+    result = run_without(lab, "delete", "secrets", extras=secret)
     assert lab.left() == ["secrets/ilab-r1-teacher"]
     assert result.left is not None
     assert "these stay: secret/ilab-r1-teacher" in result.left.cause

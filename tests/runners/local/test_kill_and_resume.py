@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.runners.local.conftest import ROOT, Home, is_alive, wait_for
-from utils.runners.run_folder import Settings, create_run
+from utils.runners.run_folder import create_run
+from utils.runners.settings import LocalSettings
 
 ORDER = ["note", "note-2", "note-3", "finish"]
 BOUNDARIES = [(task, state, "") for task in ORDER for state in ("RUNNING", "SUCCEEDED")]
@@ -18,7 +19,7 @@ IN_MID_TASK = [(task, "RUNNING", "half") for task in ("note", "note-3")]
 
 def new_run(home: Home, pipeline: str, run_id: str = "r1", secrets: str = "") -> None:
     text = (home.packages / f"{pipeline}.yaml").read_text()
-    settings = Settings(python=sys.executable, grace=2.0, secrets=secrets)
+    settings = LocalSettings(python=sys.executable, grace=2.0, secrets=secrets)
     create_run(home.path, run_id, text, {"claim": "shared"}, settings)
 
 

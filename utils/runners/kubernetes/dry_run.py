@@ -2,20 +2,33 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from utils.errors import IlabError, UsageError
+import yaml
+
+from utils.errors import IlabError
 from utils.ir.model import Component, Event, Outputs, Pipeline, RunIds, Task, TaskState
 from utils.ir.runner import Runner
 from utils.ir.walk import Walker
-from utils.names import claim_name
-from utils.runners.kubernetes.manifests import PodSettings, claim_manifest, job_manifest, task_command
-from utils.runners.kubernetes.run_object import RunRecord, run_manifest
-from utils.stages.train.phase import describe_training, training_manifest
+from utils.runners.kubernetes.manifests import Manifest, PodSettings, claim_manifest, job_manifest, task_command
+from utils.runners.kubernetes.request import RunRequest
+from utils.runners.kubernetes.run_object import run_manifest
+from utils.runners.run_folder import check_run_id
 
-Manifest = dict[str, Any]
 _EMPTY = {"NUMBER_INTEGER": 0, "NUMBER_DOUBLE": 0.0, "BOOLEAN": False, "LIST": [], "STRUCT": {}}
 _HIDDEN = "***"
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a task that asks the cluster itself would make there, and those of its outputs that are known before."""
+
+    manifests: tuple[Manifest, ...] = ()
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Foresee = Callable[[Task, PodSettings], Foreseen]
 
 
 class Recorder(Runner):
@@ -24,9 +37,9 @@ class Recorder(Runner):
     max_parallel = 1
     runs_containers = True
 
-    def __init__(self, ids: RunIds, settings: PodSettings) -> None:
+    def __init__(self, ids: RunIds, settings: PodSettings, foresee: Foresee) -> None:
         self.made: dict[str, list[Manifest]] = {}
-        self._ids, self._settings = ids, settings
+        self._ids, self._settings, self._foresee = ids, settings, foresee
 
     def create_claim(self, name: str, size: str, access_modes: Any, storage_class: str) -> None:
         self.made[f"claim {name}"] = [claim_manifest(name, size, list(access_modes), storage_class, self._settings)]
@@ -35,72 +48,41 @@ class Recorder(Runner):
         """Deletes nothing: what a dry run prints is made, not deleted."""
 
     def execute(self, task: Task, emit: Callable[[Event], None]) -> Outputs:
-        manifests = [job_manifest(task, task_command(task, self._ids), self._settings)]
-        if _makes_volume(task):
-            given = task.inputs
-            name = claim_name(given["run_id"])
-            modes = [given["access_mode"]]
-            manifests.append(claim_manifest(name, given["size"], modes, given["storage_class"], self._settings))
-        if task.inputs.get("launcher") == "pytorchjob":
-            manifests.append(_training_job(task, self._settings))
-        self.made[task.id] = manifests
-        return Outputs({name: self._placeholder(task, kind) for name, kind in task.output_parameters.items()})
-
-    def _placeholder(self, task: Task, kind: str) -> Any:
-        return _EMPTY.get(kind, claim_name(self._settings.run_id) if _makes_volume(task) else f"from-{task.name}")
+        job = job_manifest(task, task_command(task, self._ids), self._settings)
+        foreseen = self._foresee(task, self._settings)
+        self.made[task.id] = [job, *foreseen.manifests]
+        kinds = task.output_parameters.items()
+        return Outputs({name: _EMPTY.get(kind, f"from-{task.name}") for name, kind in kinds} | dict(foreseen.outputs))
 
     def cancel(self) -> None:
         """Nothing executes."""
 
 
-def planned_manifests(
-    pipeline: Pipeline,
-    record: RunRecord,
-    settings: PodSettings,
-    make: Callable[[Mapping[str, Any]], list[Manifest]] | None = None,
-) -> list[Manifest]:
-    """Manifests of all that the run would make: its object, extra objects, volume, Jobs, PyTorchJobs.
+def planned_manifests(request: RunRequest, foresee: Foresee) -> list[Manifest]:
+    """Manifests of all that the run would make, in order: its object, extra objects, volume, Jobs, what tasks make.
 
-    Nothing has an owner: that is an object's uid, which only a cluster gives. Values that tasks make are placeholders,
-    so the branch that a condition on such a value takes, and the number of a loop's items, may differ in a real run.
+    No cluster is asked. Nothing has an owner: that is an object's uid, which only a cluster gives. Values that tasks
+    make are placeholders, so the branch that a condition on such a value takes, and the number of a loop's items, may
+    differ in a real run.
+
+    Args:
+        foresee: says what a task would make itself.
 
     Raises:
         PipelineError, UsageError: as the run itself would.
         IlabError: a task's Job can't be built.
     """
+    check_run_id(request.run_id)
+    record, namespace = request.record(), request.settings.namespace
     ids = RunIds(name=record.run_id, id=record.run_id, created=record.created)
-    recorder = Recorder(ids, settings)
+    recorder = Recorder(ids, request.pod_settings(namespace, {}), foresee)
     skipped = {task_id: Outputs() for task_id in record.skip}
-    result = Walker(pipeline, record.arguments, recorder, ids, finished=skipped).run()
+    result = Walker(request.pipeline, record.arguments, recorder, ids, finished=skipped).run()
     if result.state is not TaskState.SUCCEEDED:
         raise IlabError("not every task's Job could be built", result.error, "correct the parameters it names")
-    extras = make({}) if make else []
-    tasks = sorted(recorder.made, key=lambda task_id: _position(pipeline, task_id))
-    manifests = [run_manifest(record, settings.namespace), *extras, *(one for id in tasks for one in recorder.made[id])]
-    return [_without_secrets(one) for one in manifests]
-
-
-def _makes_volume(task: Task) -> bool:
-    return task.component.startswith("comp-create-volume")
-
-
-def _training_job(task: Task, settings: PodSettings) -> Manifest:
-    """The PyTorchJob of a training task. What only the volume tells (rows, the checkpoint) is assumed.
-
-    Raises:
-        UsageError: a time in its parameters is none.
-    """
-    options = dict(task.inputs)
-    rows = max(options["effective_batch_size"], 1)
-    base = {"checkpoint": "phase_1/hf_format/samples_N"} if options["phase"] == 2 else {}
-    training = {**describe_training(options, {"rows": rows}, base, options["gpu_per_worker"]), "full_state": True}
-    try:
-        manifest: Manifest = training_manifest(training, options, dict(settings.overlay))
-    except SystemExit as error:  # a stage's way to fail
-        raise UsageError(str(error).removeprefix("error: ")) from None
-    if settings.namespace:
-        manifest["metadata"]["namespace"] = settings.namespace
-    return manifest
+    tasks = sorted(recorder.made, key=lambda task_id: _position(request.pipeline, task_id))
+    made = [one for task_id in tasks for one in recorder.made[task_id]]
+    return [_without_secrets(one) for one in (run_manifest(record, namespace), *request.extras({}), *made)]
 
 
 def _without_secrets(manifest: Manifest) -> Manifest:
@@ -128,6 +110,4 @@ def _position(pipeline: Pipeline, task_id: str) -> tuple[int, ...]:
 
 def as_yaml(manifests: list[Manifest]) -> str:
     """YAML documents for `kubectl apply -f -`. No anchors: equal parts are written out."""
-    import yaml
-
     return yaml.safe_dump_all(json.loads(json.dumps(manifests)), sort_keys=False, explicit_start=True, width=1000)

@@ -22,7 +22,11 @@ from utils.names import (
     SIDECAR_LABEL,
     TASK_LABEL,
 )
+from utils.queues import LONGEST_WAIT
 from utils.runners.kubernetes.affinity import affinity
+from utils.runners.settings import PENDING_SECONDS
+
+Manifest = dict[str, Any]
 
 CONTAINER = "main"
 TERMINATION_LOG = "/dev/termination-log"
@@ -63,8 +67,8 @@ class PodSettings:
     owner: Mapping[str, Any] = field(default_factory=dict)
     service_account: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
-    pending_seconds: float = 3600.0
-    queue_seconds: float = 86400.0
+    pending_seconds: float = PENDING_SECONDS
+    queue_seconds: float = LONGEST_WAIT
 
 
 def task_slug(task_id: str) -> str:

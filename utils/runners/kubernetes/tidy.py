@@ -3,10 +3,11 @@
 import time
 from collections.abc import Mapping
 
-from utils.cluster import KINDS, Cluster, ForbiddenError, delete, delete_all, get, list_objects
-from utils.names import OBJECT_LABEL, RUN_LABEL
+from utils.cluster import KINDS, Cluster, ForbiddenError, connect, delete, delete_all, get, list_objects
+from utils.names import OBJECT_LABEL, RUN_LABEL, run_object_name
 from utils.runners.kubernetes.observed import owned_by
-from utils.runners.kubernetes.run_object import RunObject
+from utils.runners.kubernetes.run_object import RunObject, find_object
+from utils.runners.settings import ClusterSettings
 
 _TIDY_SECONDS = 90.0
 
@@ -39,6 +40,12 @@ def tidy_up(run: RunObject, keep_jobs: bool) -> None:
         time.sleep(1.0)
     if refused:
         raise _left(run, refused, stays)
+
+
+def remove_run(settings: ClusterSettings, run_id: str) -> bool:
+    """Delete a run's object, and with it all that belongs to it, volume included; False when there is none."""
+    cluster = connect(settings.namespace, settings.kubeconfig, settings.context)
+    return find_object(cluster, run_id) is not None and delete(cluster, "ConfigMap", run_object_name(run_id))
 
 
 def _delete_extra(run: RunObject, kind: str, name: str) -> None:

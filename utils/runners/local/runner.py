@@ -24,7 +24,8 @@ from utils.runners.local.interpreter import check_interpreter, python3_folder
 from utils.runners.local.process import Keeper, TaskProcess, exit_reason
 from utils.runners.local.volumes import SecretFiles, claim_folder, rewrite
 from utils.runners.output import failure_text
-from utils.runners.run_folder import RunFolder, Settings
+from utils.runners.run_folder import RunFolder
+from utils.runners.settings import LocalSettings
 
 # Volumes that live and die with the task.
 _SCRATCH = ("empty_dir", "ephemeral")
@@ -40,7 +41,7 @@ class LocalRunner(Runner):
         journal: told of processes and claims.
     """
 
-    def __init__(self, folder: RunFolder, settings: Settings, ids: RunIds, journal: Journal) -> None:
+    def __init__(self, folder: RunFolder, settings: LocalSettings, ids: RunIds, journal: Journal) -> None:
         self.max_parallel = settings.max_parallel
         self._folder = folder
         self._settings = settings

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from utils.errors import UsageError
 from utils.ir.model import Event, Pipeline, RunIds, RunResult, TaskState
 from utils.ir.walk import Walker
 from utils.runners.interrupt import interruptible
 from utils.runners.journal import History, Journal
 from utils.runners.local.runner import LocalRunner
+from utils.runners.lost_volume import lost_volume_error
 from utils.runners.run_folder import RunFolder
 
 
@@ -31,18 +31,18 @@ def work_on(
         UsageError: another process works on the run, or it can't be resumed.
         PipelineError, PrerequisiteError: it can't run here; nothing has been started.
     """
-    arguments, settings, created = folder.stored()
+    settings = folder.local_settings()
     with folder.locked():
         history = folder.history()
         refuse_lost_volumes(folder, history)
-        ids = RunIds(name=folder.run_id, id=folder.run_id, root=str(folder.path / "artifacts"), created=created)
+        ids = RunIds(name=folder.run_id, id=folder.run_id, root=str(folder.path / "artifacts"), created=folder.created)
         with Journal(folder.journal) as journal, LocalRunner(folder, settings, ids, journal) as runner:
 
             def tell(event: Event) -> None:
                 journal.on_event(event)
                 on_event(event)
 
-            walker = Walker(pipeline, arguments, runner, ids, on_event=tell, finished=history.finished)
+            walker = Walker(pipeline, folder.arguments, runner, ids, on_event=tell, finished=history.finished)
             with interruptible(walker, runner.kill, on_interrupt) as interrupted:
                 result = walker.run()
             if interrupted.is_set():
@@ -65,8 +65,4 @@ def refuse_lost_volumes(folder: RunFolder, history: History) -> None:
     """
     lost = lost_volumes(folder, history)
     if lost and history.state is not TaskState.SUCCEEDED:
-        raise UsageError(
-            f"the run {folder.run_id} can't be resumed: its volume {', '.join(lost)} is gone",
-            "the pipeline's exit task deleted it, or somebody else did",
-            "start a new run; without k8s_keep_volume=never a failed one keeps its volume",
-        )
+        raise lost_volume_error(folder.run_id, lost)
