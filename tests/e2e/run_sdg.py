@@ -13,6 +13,7 @@ import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.sdg import sdg
 from utils.demo.base_model import packaged_gguf
 from utils.demo.taxonomy import EXAMPLES, make_taxonomy
+from utils.stages.credentials import ModelServer
 from utils.stages.marker import read_marker
 from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import teacher_client, teacher_errors
@@ -121,7 +122,7 @@ def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]
         Teacher.behaviour = behaviour
         seen[behaviour] = run(make_volume(work / behaviour, model, ("compositional_skills",)), secret)
     Teacher.behaviour = "slow"
-    server = {"endpoint": f"http://127.0.0.1:{port}/v1", "model_name": "teacher", "api_token": TOKEN}
+    server = ModelServer(f"http://127.0.0.1:{port}/v1", "teacher", TOKEN)
     try:
         answers: dict[str, Any] = {}
         client = teacher_client(server, "", str(model), answers, timeout=0.2)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from utils.stages.credentials import ModelServer
 from utils.stages.evaluation import mt_bench, serving
 
 HEALTHY = """
@@ -144,14 +145,14 @@ def judge_server() -> Iterator[Judge]:
         server.shutdown()
 
 
-def judge_of(server: Judge) -> dict[str, str]:
-    return {"endpoint": f"http://127.0.0.1:{server.server_port}/v1", "model_name": "m", "api_token": "canary-token"}
+def judge_of(server: Judge) -> ModelServer:
+    return ModelServer(f"http://127.0.0.1:{server.server_port}/v1", "m", "canary-token")
 
 
 def test_options_are_merged_into_request_bodies_and_answers_counted(judge_server: Judge) -> None:
     counted: list[int] = []
     with serving.model_client({"max_tokens": 7, "grammar": "root ::= x"}, {}, lambda: counted.append(1)) as client:
-        client.post(judge_of(judge_server)["endpoint"], json={"model": "m", "max_tokens": 2048})
+        client.post(judge_of(judge_server).endpoint, json={"model": "m", "max_tokens": 2048})
     assert judge_server.bodies == [{"model": "m", "max_tokens": 7, "grammar": "root ::= x"}]
     assert counted == [1]
 
@@ -180,7 +181,7 @@ def test_failing_judge_is_tried_three_times(judge_server: Judge, monkeypatch: py
 def test_judge_that_is_down_is_tried_three_times_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
-    judge = {"endpoint": f"http://127.0.0.1:{serving.free_port()}/v1", "model_name": "m", "api_token": ""}
+    judge = ModelServer(f"http://127.0.0.1:{serving.free_port()}/v1", "m")
     with pytest.raises(SystemExit, match=r"the judge m does not answer(.|\n)*ConnectError"):
         mt_bench.check_judge(judge, "")
     assert len(pauses) == 3

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.answers import Answer, Server
+from utils.stages.credentials import ModelServer
 from utils.stages.prerequisites import model_servers
 from utils.stages.prerequisites.model_servers import behind_proxy, check_model_server, long_answer
 
@@ -17,7 +18,7 @@ CHAT: Answer = (200, {"choices": [{"message": {"content": "one two"}, "finish_re
 
 
 def asked(url: str, seconds: float = 5, path: str = "completions") -> list[dict]:
-    server = {"endpoint": f"{url}/v1", "model_name": "mixtral", "api_token": TOKEN}
+    server = ModelServer(f"{url}/v1", "mixtral", TOKEN)
     return long_answer(server, "teacher", path, "", seconds)
 
 

@@ -38,7 +38,7 @@ def mt_bench_branch(taxonomy_dir: str, models: dict, work_dir: str, bench: dict,
 
     def evaluator(name: str) -> Any:
         # No branch: the questions lie in a plain tree, not in a git repository.
-        judge = bench["judge"]["model_name"]
+        judge = bench["judge"].model_name
         return MTBenchBranchEvaluator(name, judge, tree, None, os.path.join(work_dir, name), bench["merge"])
 
     def judge(name: str) -> dict:
@@ -57,7 +57,7 @@ def mt_bench_branch(taxonomy_dir: str, models: dict, work_dir: str, bench: dict,
     base, new = overlapped(names, lambda n: write_answers(evaluator(n), answer, questions, bench, models[n]), judge)
     by_leaf = [mean_by(s["qa_scores"], "qna_file", "score") for s in (new, base)]
     return {
-        "judge_model": bench["judge"]["model_name"],
+        "judge_model": bench["judge"].model_name,
         "max_score": "10.0",
         "questions": questions,
         "overall_score": new["overall_score"],

@@ -48,7 +48,7 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
     }
     inputs = {
         **answers,
-        "judge": judge["model_name"],
+        "judge": judge.model_name,
         "merge_system_user_message": given.merge_system_user_message,
         "judge_options": given.judge_options,
         "max_error_rate": given.max_error_rate,
@@ -78,7 +78,7 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             "candidate": best["model"],
             "overall_score": best["overall_score"],
             "error_rate": best["error_rate"],
-            "judge_model": judge["model_name"],
+            "judge_model": judge.model_name,
             "max_error_rate": given.max_error_rate,
             "reason": reason,
             "questions": questions,

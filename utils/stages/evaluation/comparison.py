@@ -41,7 +41,7 @@ def compare(given: Comparison) -> dict[str, float]:
     inputs = {
         "upstream": scored.get("inputs_hash", ""),
         "engine": given.engine,
-        "judge": judge["model_name"],
+        "judge": judge.model_name,
         "few_shots": given.few_shots,
         "merge_system_user_message": given.merge_system_user_message,
         "mmlu_tasks": given.mmlu_tasks,

@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.messages import failure, progress
 from utils.stages.authorities import ca_bundle, trust_everywhere
+from utils.stages.credentials import ModelServer
 from utils.stages.evaluation.serving import eval_workers, model_client, serve, visible_gpus
 from utils.stages.marker import inputs_hash
 
@@ -86,7 +87,14 @@ def library_environment() -> None:
 
 
 def bench_settings(
-    engine: str, max_workers: str, judge: dict, ca_file: str, answers: dict, judgments: dict, merge: bool, template: str
+    engine: str,
+    max_workers: str,
+    judge: ModelServer,
+    ca_file: str,
+    answers: dict,
+    judgments: dict,
+    merge: bool,
+    template: str,
 ) -> dict:
     """What all evaluations of a stage share: engine, workers, judge, ca, template, and the options of all requests."""
     library_environment()
@@ -122,12 +130,12 @@ def scored_checkpoints(
 
     def evaluator(checkpoint: str) -> Any:
         name = os.path.basename(checkpoint)
-        return MTBenchEvaluator(name, bench["judge"]["model_name"], os.path.join(work_dir, name), bench["merge"])
+        return MTBenchEvaluator(name, bench["judge"].model_name, os.path.join(work_dir, name), bench["merge"])
 
     def answer(checkpoint: str) -> None:
         write_answers(evaluator(checkpoint), "mt_bench", questions, bench, os.path.join(data_dir, checkpoint))
 
-    judged_by = inputs_hash({"model": bench["judge"]["model_name"], "how": [bench["judge_options"], bench["merge"]]})
+    judged_by = inputs_hash({"model": bench["judge"].model_name, "how": [bench["judge_options"], bench["merge"]]})
 
     def judge(checkpoint: str) -> dict:
         path = os.path.join(work_dir, os.path.basename(checkpoint), f"score-{judged_by}.json")
@@ -138,7 +146,7 @@ def scored_checkpoints(
     return overlapped(checkpoints, answer, judge)
 
 
-def check_judge(judge: dict, ca: str) -> None:
+def check_judge(judge: ModelServer, ca: str) -> None:
     """Ask the judge one short thing, three tries: its token may have expired since the run began.
 
     Raises:
@@ -147,12 +155,12 @@ def check_judge(judge: dict, ca: str) -> None:
     import httpx
 
     seen: dict = {}
-    question = {"model": judge["model_name"], "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-    headers = {"Authorization": f"Bearer {judge['api_token'] or 'none'}"}
-    with model_client({}, seen, lambda: None, ca, judge["api_token"]) as client:
+    question = {"model": judge.model_name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    headers = {"Authorization": f"Bearer {judge.api_token or 'none'}"}
+    with model_client({}, seen, lambda: None, ca, judge.api_token) as client:
         for pause in (2, 10, 0):
             try:
-                if client.post(judge["endpoint"] + "/chat/completions", json=question, headers=headers).is_success:
+                if client.post(judge.endpoint + "/chat/completions", json=question, headers=headers).is_success:
                     return
             except httpx.HTTPError:
                 pass  # model_client keeps it in `seen`
@@ -160,10 +168,10 @@ def check_judge(judge: dict, ca: str) -> None:
     raise judge_failed(judge, seen)
 
 
-def judge_failed(judge: dict, seen: dict) -> SystemExit:
+def judge_failed(judge: ModelServer, seen: dict) -> SystemExit:
     """The failure of a judge that does not answer."""
     return failure(
-        f"the judge {judge['model_name']} does not answer",
+        f"the judge {judge.model_name} does not answer",
         seen.get("error", "its server ended the connection"),
         "start the judge or correct endpoint in its Secret, then retry or resume: finished answers are kept",
     )
@@ -221,11 +229,11 @@ def judge_answers(evaluator: Any, bench: dict) -> dict:
     judge = bench["judge"]
     seen: dict = {}
     overall, pairs, turns = None, [], []
-    with model_client(bench["judge_options"], seen, bench["count"], bench["ca"], judge["api_token"]) as client:
+    with model_client(bench["judge_options"], seen, bench["count"], bench["ca"], judge.api_token) as client:
         try:
-            token = judge["api_token"] or None
+            token = judge.api_token or None
             found = evaluator.judge_answers(
-                judge["endpoint"], api_key=token, max_workers=bench["workers"], http_client=client
+                judge.endpoint, api_key=token, max_workers=bench["workers"], http_client=client
             )
             overall, pairs = float(found[0]), found[1]
             turns = [float(t) for t in (found[2] if len(found) == 4 else []) if t != "N/A"]

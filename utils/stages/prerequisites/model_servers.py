@@ -5,7 +5,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from utils.stages.credentials import model_server
+from utils.stages.credentials import ModelServer, model_server
 
 
 def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list:
@@ -22,7 +22,7 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
     for attempt in range(3):
         problem, remedy, again = ask_model(server, role, path, ca, retry_seconds * 6)
         if not problem:
-            return long_answer(server, role, path, ca, retry_seconds * 60) if behind_proxy(server["endpoint"]) else []
+            return long_answer(server, role, path, ca, retry_seconds * 60) if behind_proxy(server.endpoint) else []
         if not again:
             break
         print(f"{role}, try {attempt + 1} of 3: {problem}", flush=True)
@@ -31,17 +31,16 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
     return [{"problem": problem, "remedy": remedy}]
 
 
-def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tuple:
+def ask_model(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> tuple:
     """Ask once for a completion: what is wrong ("" when it answered), the remedy, and whether to try again."""
     import requests
 
-    where = f"{role} {server['model_name']!r} at {urlsplit(server['endpoint']).hostname}"
+    where = f"{role} {server.model_name!r} at {urlsplit(server.endpoint).hostname}"
     secret = f"the {role}'s Secret"
     log = "look at its pod's log"
     question = "What colour is a clear sky by day? Answer with one word."
     # A plain completion goes on with the text: after a question it may end at once.
     start = "The capital of France is"
-    token = server["api_token"]
     try:
         answer = post_completion(server, path, ca, question if "chat" in path else start, 16, seconds)
     except requests.exceptions.SSLError as error:
@@ -51,12 +50,12 @@ def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tu
         return f"{where} gave no answer in {seconds:g} s", f"{log}: is it loading, or overloaded?", True
     except requests.exceptions.RequestException as error:
         return f"{where} can't be reached ({type(error).__name__})", f"start it, or correct endpoint in {secret}", True
-    said = " ".join((answer.text.replace(token, "***") if token else answer.text).split())[:200]
+    said = " ".join(server.masked(answer.text).split())[:200]
     status = answer.status_code
     if status in (401, 403):
         return f"{where} refuses the token ({status})", f"renew api_token in {secret}; tokens expire", False
     if status == 404:
-        remedy = f"correct model_name or endpoint in {secret}; GET {server['endpoint']}/models lists its models"
+        remedy = f"correct model_name or endpoint in {secret}; GET {server.endpoint}/models lists its models"
         return f"{where}: no such model, or no {path} (404: {said})", remedy, False
     if status != 200:
         again = status in (408, 429) or status >= 500
@@ -71,16 +70,16 @@ def ask_model(server: dict, role: str, path: str, ca: str, seconds: float) -> tu
     return f"{where} answered with no text", f"{log}; is it an instruct model?", False
 
 
-def post_completion(server: dict, path: str, ca: str, text: str, tokens: int, seconds: float) -> Any:
+def post_completion(server: ModelServer, path: str, ca: str, text: str, tokens: int, seconds: float) -> Any:
     """The server's response to one completion: of `text` as a question, or as a beginning, whichever `path` takes."""
     import requests
 
-    body: dict = {"model": server["model_name"], "max_tokens": tokens, "temperature": 0}
+    body: dict = {"model": server.model_name, "max_tokens": tokens, "temperature": 0}
     body |= {"messages": [{"role": "user", "content": text}]} if "chat" in path else {"prompt": text}
     # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
-    token = server["api_token"]
+    token = server.api_token
     headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
-    url = f"{server['endpoint']}/{path}"
+    url = f"{server.endpoint}/{path}"
     return requests.post(
         url, json=body, headers=headers, timeout=(10, seconds), verify=ca or True, allow_redirects=False
     )
@@ -98,7 +97,7 @@ def behind_proxy(endpoint: str) -> bool:
     return False
 
 
-def long_answer(server: dict, role: str, path: str, ca: str, seconds: float) -> list:
+def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> list:
     """Findings of one completion as long as SDG and MT-Bench ask for: proxies end requests that take too long.
 
     Args:
@@ -107,15 +106,14 @@ def long_answer(server: dict, role: str, path: str, ca: str, seconds: float) -> 
     import requests
 
     tokens = 2048  # of SDG's pipelines and of MT-Bench's judgements
-    host = urlsplit(server["endpoint"]).hostname
-    where, begun = f"{role} {server['model_name']!r} at {host}", time.monotonic()
+    host = urlsplit(server.endpoint).hostname
+    where, begun = f"{role} {server.model_name!r} at {host}", time.monotonic()
     question = "Write the numbers from one to one thousand in words, each on a line of its own."
     start = "The numbers from one to one thousand in words:\none\ntwo\nthree\nfour\n"
     try:
         answer = post_completion(server, path, ca, question if "chat" in path else start, tokens, seconds)
         ended = f"{answer.status_code}" if answer.status_code in (408, 502, 503, 504) else ""
-        text = answer.text.replace(server["api_token"] or "\n", "***")
-        said = "" if answer.ok else f"{answer.status_code}: {' '.join(text.split())[:200]}"
+        said = "" if answer.ok else f"{answer.status_code}: {' '.join(server.masked(answer.text).split())[:200]}"
     except requests.exceptions.ReadTimeout:
         ended, said = "", f"none in {seconds:g} s"
     except requests.exceptions.RequestException as error:

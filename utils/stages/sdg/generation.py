@@ -16,19 +16,27 @@ import time
 from typing import Any
 
 from utils.messages import failure, progress
+from utils.stages.credentials import ModelServer
 from utils.stages.marker import inputs_hash
 from utils.stages.sdg.teacher import teacher_errors
 
 
 def generate_samples(
-    data_dir: str, leaves: list, client: Any, server: dict, seen: dict, inputs: dict, batch_size: int, num_workers: int
+    data_dir: str,
+    leaves: list,
+    client: Any,
+    server: ModelServer,
+    seen: dict,
+    inputs: dict,
+    batch_size: int,
+    num_workers: int,
 ) -> dict:
     """Generate samples and multiple-choice questions for every leaf, and mix the training files.
 
     Args:
         leaves: paths of qna.yaml files, checked.
         client: an openai.OpenAI for the teacher.
-        server: the teacher: endpoint, model_name, api_token.
+        server: the teacher.
         seen: what the teacher answered, from teacher_client.
         inputs: of the stage's marker: sdg_pipeline, scale_factor and the rest.
 
@@ -43,7 +51,7 @@ def generate_samples(
         name = leaf.replace("/", "_")
         seeds = seed_records(data_dir, qna, os.path.join(part, "preprocessed", name))
         options = {"num_instructions_to_generate": inputs["scale_factor"], "batch_size": batch_size}
-        options |= {"client": client, "model_id": server["model_name"], "model_family": ""}
+        options |= {"client": client, "model_id": server.model_name, "model_family": ""}
         with teacher_errors(server, seen, leaf):
             samples[leaf] = leaf_samples(part, name, seeds, inputs["sdg_pipeline"], options, num_workers)
             done += 1
@@ -68,11 +76,11 @@ def generate_samples(
     }
 
 
-def require_samples(samples: dict, server: dict, seen: dict) -> None:
+def require_samples(samples: dict, server: ModelServer, seen: dict) -> None:
     """End the stage when no leaf has a sample (leaf to number of samples); tell of those that have none."""
     if not any(samples.values()):
         raise failure(
-            f"the teacher {server['model_name']} gave no valid sample for any of {len(samples)} leaves",
+            f"the teacher {server.model_name} gave no valid sample for any of {len(samples)} leaves",
             "its answers have not the form the SDG pipeline looks for; the last ones:\n" + "\n".join(seen["answers"]),
             "use a stronger teacher, or a pipeline made for it (sdg_pipeline; examples/sdg-pipeline for tiny ones)",
         )

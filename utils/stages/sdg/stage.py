@@ -35,32 +35,31 @@ def generate(given: Generation) -> dict[str, float]:
     imported = read_marker(given.data_dir, "data_import")
     inputs = {"upstream": imported.get("inputs_hash", "")}
     brought = imported.get("result", {}).get("data_generated_elsewhere", False)
-    server: dict = {}
-    if not brought:
-        server = model_server(given.teacher_secret_dir, "teacher")
+    server = None if brought else model_server(given.teacher_secret_dir, "teacher")
+    if server:
         inputs |= {"sdg_pipeline": given.sdg_pipeline, "pipeline_hash": pipeline_hash(given.sdg_pipeline)}
         inputs |= {
             "scale_factor": given.scale_factor,
             "sample_size": given.sample_size,
-            "teacher": server["model_name"],
+            "teacher": server.model_name,
         }
     result = finished_result(given.data_dir, "sdg", inputs, given.force)
     without_deepspeed()
-    if result is None and brought:
-        result = imported_samples(given.data_dir)
-        print(f"not generated: {result['reason']} ({result['samples']} samples)", flush=True)
-        write_marker(given.data_dir, "sdg", inputs, ["sdg"], result, started)
-    elif result is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            ca = ca_bundle(given.ca_file)
-            seen: dict = {}
-            sdg_environment(scratch, given.sample_size, ca)
-            try_tokenizing(given.data_dir)
-            leaves = check_taxonomy(os.path.join(given.data_dir, "taxonomy"))
-            client = teacher_client(server, ca, os.path.join(given.data_dir, "model"), seen)
-            result = generate_samples(
-                given.data_dir, leaves, client, server, seen, inputs, given.batch_size, given.num_workers
-            )
+    if result is None:
+        if server:
+            with tempfile.TemporaryDirectory() as scratch:
+                ca = ca_bundle(given.ca_file)
+                seen: dict = {}
+                sdg_environment(scratch, given.sample_size, ca)
+                try_tokenizing(given.data_dir)
+                leaves = check_taxonomy(os.path.join(given.data_dir, "taxonomy"))
+                client = teacher_client(server, ca, os.path.join(given.data_dir, "model"), seen)
+                result = generate_samples(
+                    given.data_dir, leaves, client, server, seen, inputs, given.batch_size, given.num_workers
+                )
+        else:
+            result = imported_samples(given.data_dir)
+            print(f"not generated: {result['reason']} ({result['samples']} samples)", flush=True)
         write_marker(given.data_dir, "sdg", inputs, ["sdg"], result, started)
     for name in ("samples", "mmlu_questions", "tokens"):
         measured[f"generated_{name}"] = result[name]

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from utils.messages import failure
+from utils.stages.credentials import ModelServer
 
 
-def teacher_client(server: dict, ca: str, model_dir: str, seen: dict, timeout: float = 1200.0) -> Any:
+def teacher_client(server: ModelServer, ca: str, model_dir: str, seen: dict, timeout: float = 1200.0) -> Any:
     """An openai.OpenAI for the teacher.
 
     Args:
-        server: endpoint, model_name, api_token of the teacher.
+        server: the teacher.
         ca: a CA bundle for TLS, "" for the public roots.
         model_dir: the base model; its tokenizer counts what the teacher writes, since some servers report the tokens
             of one completion of a batch alone.
@@ -40,8 +41,8 @@ def teacher_client(server: dict, ca: str, model_dir: str, seen: dict, timeout: f
         seen["answers"] = [f"    {number}. {t}" for number, t in enumerate(shown, 1)]
 
     return openai.OpenAI(
-        base_url=server["endpoint"],
-        api_key=server["api_token"] or "none",
+        base_url=server.endpoint,
+        api_key=server.api_token or "none",
         timeout=timeout,
         max_retries=2,
         http_client=httpx.Client(
@@ -52,7 +53,7 @@ def teacher_client(server: dict, ca: str, model_dir: str, seen: dict, timeout: f
     )
 
 
-def teacher_errors(server: dict, seen: dict, leaf: str) -> Any:
+def teacher_errors(server: ModelServer, seen: dict, leaf: str) -> Any:
     """A context manager in which the library's errors about the teacher become failures that say what to do."""
     import openai
     from instructlab.sdg.pipeline import PipelineBlockError
@@ -74,11 +75,9 @@ def teacher_errors(server: dict, seen: dict, leaf: str) -> Any:
             yield
         except (PipelineBlockError, openai.OpenAIError) as error:
             cause = cause_of(getattr(error, "exception", error))
-            if server["api_token"]:
-                cause = cause.replace(server["api_token"], "***")
             raise failure(
-                f"the teacher {server['model_name']} at {server['endpoint']} failed on {leaf}",
-                cause,
+                f"the teacher {server.model_name} at {server.endpoint} failed on {leaf}",
+                server.masked(cause),
                 "check endpoint, model_name and api_token of the teacher's Secret and that it is up, then resume the "
                 "run: samples generated so far are kept",
             ) from error
