@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ilab-pipeline
-# What the stages run with (torch and the InstructLab libraries, 7 GB) outlives the checkout, one for each lock file.
+# What the stages run with (torch and the InstructLab libraries, 7 GB) outlives the checkout; one per lock file.
 STAGES := $(CACHE)/stages-$(shell sha256sum requirements/stages.txt | cut -c1-12)
 # The same in the versions of the images that the pipeline names, as far as their tasks reach.
 IMAGE = $(CACHE)/$(1)-$(shell sha256sum requirements/images/$(1).txt | cut -c1-12)
@@ -16,13 +16,13 @@ export ILAB_PYTHON := $(STAGES)/bin/python
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-setup: $(VENV)/ready ## Make .venv with the command `ilab-pipeline`, no torch
+setup: $(VENV)/ready ## Create .venv with the command `ilab-pipeline`, without torch
 
-stages: $(STAGES)/ready ## Make the environment the stages run in (7 GB, once)
+stages: $(STAGES)/ready ## Create the environment that the stages run in (7 GB, once)
 
-notebook: $(NOTEBOOK)/ready ## Make the environment of the light tasks' image (180 MB, once)
+notebook: $(NOTEBOOK)/ready ## Create the environment of the light tasks' image (180 MB, once)
 
-instructlab: $(INSTRUCTLAB)/ready ## Make the environment of the InstructLab image (6 GB, once)
+instructlab: $(INSTRUCTLAB)/ready ## Create the environment of the InstructLab image (6 GB, once)
 
 demo: setup stages ## Run the complete workflow on this machine
 	$(VENV)/bin/ilab-pipeline demo
@@ -30,20 +30,20 @@ demo: setup stages ## Run the complete workflow on this machine
 test: setup notebook ## Run the fast tests
 	$(VENV)/bin/python -m pytest -n 2
 
-e2e: setup stages ## Run the demo at its smallest, and tests on what it made
+e2e: setup stages ## Run the smallest demo, and tests on its results
 	$(VENV)/bin/python -m pytest tests/e2e
 
 e2e-images: setup instructlab ## Run the demo, SDG and training with the libraries of the InstructLab image
 	ILAB_PYTHON=$(INSTRUCTLAB)/bin/python TESSDATA_PREFIX=$(INSTRUCTLAB)/share/tessdata $(VENV)/bin/python -m pytest \
 	  tests/e2e/test_demo.py tests/e2e/test_sdg.py tests/e2e/test_training.py
 
-e2e-cluster: setup stages notebook standalone ## Run the tests on that Kubernetes, started for them if it is down
+e2e-cluster: setup stages notebook standalone ## Run the tests on the test cluster, started if it is down
 	$(VENV)/bin/python -m tests.cluster test
 
-cluster: setup notebook ## Start a real Kubernetes of one node for tests (needs root; the first time 15 minutes)
+cluster: setup notebook ## Start the test cluster, a real Kubernetes of one node (needs root; 15 minutes the first time)
 	@$(VENV)/bin/python -m tests.cluster up
 
-cluster-down: setup ## End that Kubernetes; only its programs stay cached
+cluster-down: setup ## Stop the test cluster; only its programs stay cached
 	@$(VENV)/bin/python -m tests.cluster down
 
 lint: setup ## Check style, and that every supported backend understands pipeline.yaml
@@ -54,7 +54,7 @@ lint: setup ## Check style, and that every supported backend understands pipelin
 types: setup ## Check types
 	$(VENV)/bin/mypy
 
-bench: setup ## Measure compile time, YAML and Workflow size, overhead a task
+bench: setup ## Measure compile time, YAML and Workflow size, overhead per task
 	$(VENV)/bin/python -m tests.bench
 
 compile: setup ## Write pipeline.yaml
@@ -66,7 +66,7 @@ standalone: setup ## Pack standalone.py into one file, dist/standalone.py
 wheel: setup ## Build wheel and sdist, in dist/
 	$(VENV)/bin/uv build -q --no-build-isolation --python $(VENV)/bin/python
 
-release-check: setup ## Say what is missing for a release; publishes nothing
+release-check: setup ## Check what is missing for a release; publish nothing
 	$(VENV)/bin/python -m tests.release
 
 docs: setup ## Write the generated pages of docs/

@@ -102,7 +102,7 @@ def test_all_findings_come_at_once(tmp_path: Path) -> None:
         load_arguments(SPECS, [broken, twice, tmp_path / "absent.yaml"], pairs)
     message = caught.value.render()
     for part in (
-        f"{broken}: line 3, column 1: no valid YAML",
+        f"{broken}: line 3, column 1: not valid YAML",
         f"{twice}: named more than once: epochs",
         "absent.yaml: can't be read: No such file or directory",
         "-p: no parameter 'epoch'; did you mean epochs?",

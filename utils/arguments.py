@@ -223,18 +223,18 @@ def _read_file(file: Path) -> dict[str, Any]:
     """A YAML or JSON file of parameters; an empty one gives none.
 
     Raises:
-        ValueError: it can't be read, is no YAML, names a parameter twice, or is no mapping.
+        ValueError: it can't be read, is not YAML, names a parameter twice, or is not a mapping.
     """
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"can't be read: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+        raise ValueError(f"can't be read: {getattr(error, 'strerror', None) or 'it is not text'}") from error
     try:
         tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(f"{where}no valid YAML: {getattr(error, 'problem', None) or error}") from error
+        raise ValueError(f"{where}not valid YAML: {getattr(error, 'problem', None) or error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

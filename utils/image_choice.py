@@ -57,7 +57,7 @@ def _pair(pair: str) -> tuple[str, str]:
     name, equals, reference = pair.partition("=")
     if not equals or not _REFERENCE.fullmatch(reference):
         raise UsageError(
-            f"--image {pair}: {reference!r} is no reference of an image" if equals else f"--image {pair}: no NAME=REF",
+            f"--image {pair}: {reference!r} is not an image reference" if equals else f"--image {pair}: no NAME=REF",
             "NAME is instructlab, notebook or all; REF is [REGISTRY/]REPOSITORY[:TAG][@sha256:DIGEST]",
             "docs/images.md tells which image runs which task",
         )

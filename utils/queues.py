@@ -53,7 +53,7 @@ def in_queue(pipeline: Pipeline, arguments: Mapping[str, Any]) -> Pipeline:
     """The pipeline with the label of the queue that the arguments name; as it is when they name none.
 
     Raises:
-        PipelineError: its text is no compiled pipeline.
+        PipelineError: its text is not a compiled pipeline.
     """
     known = pipeline.parameters.get(QUEUE)
     if known is None or arguments.get(QUEUE, known.default) == known.default:

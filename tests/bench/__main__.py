@@ -136,7 +136,7 @@ def ten_tasks(dsl, install_kfp):  # type: ignore[no-untyped-def]
 
 
 def measure_runs(folder: Path, pipeline) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """Seconds a task of ours and of kfp.local, the middle of a few rounds in which they take turns."""
+    """Seconds per task of ours and of kfp.local, the middle of a few rounds in which they take turns."""
     from kfp import compiler, local
 
     folder.mkdir()

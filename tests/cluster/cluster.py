@@ -128,7 +128,7 @@ class Cluster:
         self.wait_until_ready()
 
     def stop_kubelet(self) -> None:
-        """Stop the kubelet; containers go on, pods are no longer looked after."""
+        """Stop the kubelet; containers continue, pods are no longer managed."""
         self.stop("kubelet")
 
     def start_kubelet(self) -> None:

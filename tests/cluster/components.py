@@ -174,7 +174,7 @@ def _kubelet() -> dict[str, Any]:
         "syncFrequency": "3s",
         "podLogsDir": str(STATE / "pods"),
         "volumePluginDir": str(STATE / "volume-plugins"),
-        # A full disk of the machine is no business of the tests.
+        # A full disk of the machine is not the tests' concern.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

@@ -30,6 +30,6 @@ PROVISIONER = "ilab-pipeline.test/directory"
 GPU = "nvidia.com/gpu"
 GPUS = 8
 
-# How long anything may take, in seconds. It is no measurement: after a few restarts of the API server its clients ask
+# How long anything may take, in seconds. Not a measurement: after a few restarts of the API server its clients ask
 # it again only every minute (client-go's back-off), and a machine may be busy with other things.
 PATIENCE = 240.0

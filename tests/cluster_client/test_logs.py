@@ -54,7 +54,7 @@ def test_times_in_another_zone_are_asked_for_in_that_zone(api: ApiServer, cluste
 
 
 def test_log_is_followed_until_the_container_has_ended(api: ApiServer, cluster: Cluster, time: Time, pod: str) -> None:
-    """A stream that ends while the container runs (rotated log, server shutting down) is no end of the log."""
+    """A stream that ends while the container runs (rotated log, server shutting down) is not the end of the log."""
     api.put("pods", "p", status=RUNNING)
 
     def more() -> None:

@@ -32,7 +32,7 @@ def test_generation_goes_on_where_it_broke_off(seen: dict[str, Any]) -> None:
     assert "out of credit" in seen["broken_off"]["failure"]
     assert "sdg" not in seen["broken_off"]["left"]
     resumed = seen["resumed"]
-    # Two questions a seed example.
+    # Two questions per seed example.
     assert (resumed["result"]["samples"], resumed["result"]["mmlu_questions"]) == (50, 20)
     # 25 seed examples and the 10 of knowledge again for questions, less the 4 that were answered before the break.
     assert resumed["prompts"] == 31

@@ -1,6 +1,6 @@
 """A small HTTP server with the few paths of the Kubernetes API that volumes and the training launcher use.
 
-It is no API server (no validation, no selectors but labels): it answers what a test has put in, records what it is
+It is not an API server (no validation, no selectors but labels): it answers what a test has put in, records what it is
 asked, and can fail on demand. The real one belongs to the cluster tests.
 """
 

@@ -58,10 +58,10 @@ def test_using_an_output_is_a_dependency_even_where_the_file_names_none(tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "is no valid YAML"),
-        ("", "is no compiled KFP v2 pipeline"),
-        ("- 1", "is no compiled KFP v2 pipeline"),
-        ("apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {}", "is no compiled KFP v2 pipeline"),
+        ("a: [", "is not valid YAML"),
+        ("", "is not a compiled KFP v2 pipeline"),
+        ("- 1", "is not a compiled KFP v2 pipeline"),
+        ("apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {}", "is not a compiled KFP v2 pipeline"),
         ("pipelineInfo: {name: x}\nroot: {dag: {tasks: {a: {}}}}", "not as the KFP compiler writes it"),
         (
             "pipelineInfo: {name: x}\nroot: {dag: {tasks: {a: {componentRef: {name: c}, dependentTasks: [b]}}}}",

@@ -1,4 +1,4 @@
-"""The forms a compiled pipeline comes in: YAML, the API's JSON, archives; and what is none of them is named."""
+"""The forms a compiled pipeline comes in: YAML, the API's JSON, archives; and any other form is named."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def test_an_archive_is_read_whatever_it_is_called(
         (zipped(a_yaml=TEXT)[:60], "the archive .* can't be read"),
         (tarred(a_yaml=TEXT)[:60], "the archive .* can't be read"),
         (b"\x1f\x8bnothing", "the archive .* can't be read"),
-        (b"\x7fELF\xff\xf0", "it is no text"),
+        (b"\x7fELF\xff\xf0", "it is not text"),
     ],
     # An archive holds the time, and each worker of pytest must see the same names.
     ids=["two pipelines", "no pipeline", "empty", "torn zip", "torn gzip", "nothing in it", "a program"],

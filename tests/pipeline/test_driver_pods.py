@@ -122,7 +122,7 @@ def test_scc_gives_each_container_a_user_and_takes_every_right(package: Pipeline
 def faults(pod: Mapping[str, Any]) -> Iterator[str]:
     """What an API server would refuse, as far as it shows without one."""
     volumes = [one["name"] for one in pod["spec"]["volumes"]]
-    yield from (f"the volume's name {name!r} is no DNS label" for name in volumes if not LABEL.fullmatch(name))
+    yield from (f"the volume's name {name!r} is not a DNS label" for name in volumes if not LABEL.fullmatch(name))
     yield from (f"two volumes {name}" for name in set(volumes) if volumes.count(name) > 1)
     yield from (f"the volume {one['name']} is of two kinds" for one in pod["spec"]["volumes"] if len(one) != 2)
     for container in (*pod["spec"]["initContainers"], *pod["spec"]["containers"]):
@@ -130,7 +130,7 @@ def faults(pod: Mapping[str, Any]) -> Iterator[str]:
         paths = [one["mountPath"] for one in mounts]
         yield from (f"{container['name']}: two mounts at {path}" for path in set(paths) if paths.count(path) > 1)
         yield from (f"{container['name']}: no volume {one['name']}" for one in mounts if one["name"] not in volumes)
-        yield from (f"{container['name']}: {one} is no variable" for one in container["env"] if "=" in one["name"])
+        yield from (f"{container['name']}: {one} is not a variable" for one in container["env"] if "=" in one["name"])
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.version)

@@ -72,7 +72,7 @@ def by_boto3(url: str, ca: str) -> None:
 
 
 def by_git(url: str, ca: str) -> None:
-    """git gets past TLS, and says that what answers is no repository."""
+    """git gets past TLS, and says that the address is not a repository."""
     options, environment = git_credentials(url, "", "", ca)
     command = ["git", *options, "ls-remote", url]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
@@ -169,7 +169,7 @@ def test_a_broken_file_of_the_user_s_is_told_and_one_of_the_pod_s_left_out(
     file.write_text(text)
     with pytest.raises(SystemExit) as error:
         ca_bundle(str(file))
-    assert f"{file} is no file of PEM certificates" in str(error.value) and problem in str(error.value)
+    assert f"{file} is not a file of PEM certificates" in str(error.value) and problem in str(error.value)
     assert "the key broken.crt of the ConfigMap that k8s_ca_configmap names" in str(error.value)
     file.write_text(server[1].read_text() + text)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))

@@ -8,7 +8,7 @@ from typing import Any
 from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError, MissingKindError
 from utils.cluster.rbac import ROLE
 
-# A 403 that is no missing right: an admission plugin's word on the object itself.
+# A 403 that is not a missing right: an admission plugin's verdict on the object itself.
 _ADMISSION = (
     "exceeded quota",
     "failed quota",

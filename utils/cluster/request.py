@@ -217,7 +217,7 @@ def _parsed(cluster: Cluster, text: str) -> Any:
         return json.loads(text)
     except ValueError:
         raise ClusterError(
-            "what answers is no API server",
+            "the server that answers is not an API server",
             f"{cluster.address} sends something else than JSON, perhaps a login page",
             "correct the server's address in the kubeconfig",
         ) from None

@@ -106,7 +106,7 @@ def _window(cluster: Cluster, kind: str, query: dict[str, str], version: str, pa
         try:
             change = json.loads(line)
         except ValueError:
-            patience.trouble("a line of the watch is no JSON")
+            patience.trouble("a line of the watch is not JSON")
             raise TryAgain from None
         found = change["object"]
         if change["type"] == "ERROR":

@@ -12,7 +12,7 @@ def main() -> None:
     What needs CUDA is replaced: device placement, memory statistics, and FSDP with bf16, by accelerate's CPU mode. Two
     more things save time: no processes to load a few rows, and bfloat16 arithmetic on weights that stay float32 where
     the processor has it. Checkpoints lose the prefix that DistributedDataParallel gives to names; full states keep it,
-    and are no safetensors, which can't hold the tied embeddings of small models.
+    and are not safetensors, which can't hold the tied embeddings of small models.
 
     Raises:
         SystemExit: another version of the library than those this was made for.

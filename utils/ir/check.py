@@ -60,7 +60,7 @@ def _tasks(pipeline: Pipeline) -> Iterator[tuple[str, Node, Component]]:
 
 def _settings(pipeline: Pipeline) -> Iterator[str]:
     if not pipeline.root.dag:
-        yield "its root is no DAG"
+        yield "its root is not a DAG"
     if "workspace" in pipeline.settings:
         yield "it wants a workspace volume (PipelineConfig.workspace)"
     for name in sorted(set(pipeline.settings) - _KNOWN_SETTINGS):

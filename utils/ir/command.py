@@ -84,7 +84,7 @@ def message_outputs(task: Task, root: str, message: str) -> Outputs:
         root: directory under which its artifacts are, in the container's eyes.
 
     Raises:
-        TaskFailed: the text is no JSON, or a value is not of the declared type.
+        TaskFailed: the text is not JSON, or a value is not of the declared type.
     """
     return _outputs(task, root, _report(task, message), {})
 

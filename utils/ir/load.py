@@ -44,7 +44,7 @@ def parse(text: str, name: str = "pipeline") -> Pipeline:
     """Read a compiled pipeline from its text; `name` says in errors where the text is from.
 
     Raises:
-        PipelineError: it is no YAML, or no KFP v2 pipeline.
+        PipelineError: it is not YAML, or not a KFP v2 pipeline.
     """
     spec, platform = read_documents(text, name)
     try:

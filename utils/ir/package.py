@@ -35,7 +35,7 @@ def read_package(path: str | Path) -> str:
             content = _member(content, path)
         return content.decode()
     except UnicodeDecodeError as error:
-        raise PipelineError(f"can't read the pipeline {path}: it is no text", str(error), remedy) from error
+        raise PipelineError(f"can't read the pipeline {path}: it is not text", str(error), remedy) from error
     except OSError as error:
         raise PipelineError(f"can't read the pipeline {path}", str(error), remedy) from error
 
@@ -92,18 +92,18 @@ def read_documents(text: str, name: str = "pipeline") -> Documents:
         name: where the text is from, for errors.
 
     Raises:
-        PipelineError: it is no YAML, or no KFP v2 pipeline.
+        PipelineError: it is not YAML, or not a KFP v2 pipeline.
     """
     try:
         documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document]
     except yaml.YAMLError as error:
-        raise PipelineError(f"{name} is no valid YAML", str(error), "compile the pipeline again") from error
+        raise PipelineError(f"{name} is not valid YAML", str(error), "compile the pipeline again") from error
     parts = [part for document in documents for part in _parts(document)]
     specs = [part for part in parts if _is_spec(part)]
     platforms = [part for part in parts if isinstance(part, dict) and "platforms" in part]
     if not specs:
         first = parts[0] if parts else None
-        raise PipelineError(f"{name} is no compiled KFP v2 pipeline", _what_it_is(first), _COMPILE)
+        raise PipelineError(f"{name} is not a compiled KFP v2 pipeline", _what_it_is(first), _COMPILE)
     if len(specs) > 1 or len(platforms) > 1 or len(parts) > len(specs) + len(platforms):
         raise PipelineError(
             f"{name} is not one compiled pipeline",
@@ -147,7 +147,7 @@ def as_yaml(text: str) -> str:
     documents.
 
     Raises:
-        PipelineError: it is no KFP v2 pipeline.
+        PipelineError: it is not a KFP v2 pipeline.
     """
     spec, platform = read_documents(text)
     documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document]

@@ -269,7 +269,7 @@ class Walker:
         if items is None:
             items = (scope.artifacts if loop.artifacts else scope.parameters).get(loop.source)
         if not isinstance(items, list | tuple):
-            raise TaskFailed(f"it loops over {text(items)[:200]}, which is no list")
+            raise TaskFailed(f"it loops over {text(items)[:200]}, which is not a list")
         broken = threading.Event()
 
         def iteration(index: int) -> NodeResult:

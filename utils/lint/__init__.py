@@ -32,7 +32,7 @@ def examine_file(path: Path) -> Report:
     """`examine` of a file.
 
     Raises:
-        PipelineError: it can't be read, or is no compiled pipeline.
+        PipelineError: it can't be read, or is not a compiled pipeline.
     """
     return examine(read_package(path), str(path))
 
@@ -41,7 +41,7 @@ def examine(text: str, name: str = "the pipeline", backends: tuple[Backend, ...]
     """What the given backends find in a compiled pipeline, and its size.
 
     Raises:
-        PipelineError: the text is no compiled pipeline.
+        PipelineError: the text is not a compiled pipeline.
     """
     spec, platform = read_documents(text, name)
     findings: list[Finding] = []

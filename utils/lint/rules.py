@@ -104,7 +104,7 @@ def _executors(spec: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 Severity.WARNING,
                 f"deploymentSpec.executors.{name}.container.image",
-                f"{image} is no digest: what runs can change between two runs of the same file",
+                f"{image} is not a digest: what runs can change between two runs of the same file",
                 "name the image as NAME@sha256:DIGEST",
             )
 

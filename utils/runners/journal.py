@@ -99,7 +99,7 @@ def read_history(path: Path) -> History:
     """Replay a journal. A torn last line, left by a crash in mid-write, counts as not written.
 
     Raises:
-        IlabError: a line before the last is no record: the file was changed by another hand.
+        IlabError: a line before the last is not a record: the file was changed by something else.
     """
     history = History()
     if not path.exists():
@@ -112,7 +112,7 @@ def read_history(path: Path) -> History:
             if number == len(lines):
                 break
             raise IlabError(
-                f"{path}, line {number} is no record of a journal", str(error), "start a new run, and clean this one"
+                f"{path}, line {number} is not a record of a journal", str(error), "start a new run, and clean this one"
             ) from error
         if record:
             history = replace(_apply(history, record), last=record["time"])

@@ -71,7 +71,7 @@ def certificates_of(ca_file: str) -> list:
     broken = [problem for _, problem in blocks if problem]
     if broken or (text.strip() and not blocks):  # the cluster fills an empty key in time
         raise failure(
-            f"{ca_file} is no file of PEM certificates",
+            f"{ca_file} is not a file of PEM certificates",
             broken[0] if broken else "it has no line -----BEGIN CERTIFICATE-----",
             f"correct the key {key} of the ConfigMap that k8s_ca_configmap names",
         )

@@ -28,7 +28,7 @@ def s3_client(settings: dict, ca: str) -> Any:
     endpoint = settings["endpoint"]
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise failure(
-            f"the object store's endpoint {endpoint!r} is no URL",
+            f"the object store's endpoint {endpoint!r} is not a URL",
             "it must start with http:// or https://, or be blank for Amazon S3",
             "correct endpoint in " + settings.get("place", "the object store's Secret"),
         )

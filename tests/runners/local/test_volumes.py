@@ -118,7 +118,7 @@ def test_only_values_that_are_secret_are_masked(source: Path, tmp_path: Path) ->
     [
         ("kind: Secret\nmetadata: {name: a}\ndata: {k: 'my plain secret'}\n", "not base64"),
         ("kind: Secret\ndata: {}\n", "without metadata.name"),
-        ("kind: Secret\nstringData: {k: 'my plain secret}\n", "no valid YAML"),
+        ("kind: Secret\nstringData: {k: 'my plain secret}\n", "not valid YAML"),
     ],
 )
 def test_errors_name_the_file_and_never_show_a_value(tmp_path: Path, content: str, message: str) -> None:

@@ -186,7 +186,7 @@ def test_a_wrong_secret_key_is_refused_and_not_shown(s3_server: S3, tmp_path: Pa
         ({"verify_tls": "maybe"}, "verify_tls is 'maybe'"),
         ({"bucket": ""}, "lacks: bucket"),
         ({"data_key": ""}, "lacks: data_key"),
-        ({"endpoint": "ftp://x"}, "is no URL"),
+        ({"endpoint": "ftp://x"}, "is not a URL"),
     ],
 )
 def test_secrets_of_the_object_store_are_checked_key_by_key(
@@ -218,7 +218,7 @@ def test_a_certificate_file_that_cannot_be_used_is_one_finding_among_the_others(
         run_stage()
     with pytest.raises(SystemExit) as error:
         run_stage(ca_file=str(tmp_path / "ca" / "root.pem"), train_memory_per_worker="250")
-    assert "root.pem is no file of PEM certificates" in str(error.value)
+    assert "root.pem is not a file of PEM certificates" in str(error.value)
     assert "did you mean 250Gi?" in str(error.value)
 
 

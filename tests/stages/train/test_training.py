@@ -300,7 +300,7 @@ def test_phase_result(tmp_path: Path) -> None:
     [
         ("module.embed.weight", 20, 1.0, r"named module\.\*"),
         ("embed.weight", 10, 1.0, "left no whole checkpoint"),
-        ("embed.weight", 20, math.nan, "the loss is no number"),
+        ("embed.weight", 20, math.nan, "the loss is not a number"),
     ],
 )
 def test_spoilt_training_fails(tmp_path: Path, name: str, checkpoint: int, loss: float, message: str) -> None:

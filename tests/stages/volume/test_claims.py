@@ -174,7 +174,7 @@ def test_claim_that_is_not_provisioned_fails_with_the_provisioners_events(api: K
     assert "ilab-r in lab was not bound within" in str(caught.value)
     assert "cause: waiting for nfs.csi.k8s.io; the server has no room for 100Gi\n" in str(caught.value)
     assert "k8s_storage_class_name" in str(caught.value)
-    assert api.objects[CLAIMS] == {}, "an empty claim of a run that failed is no use"
+    assert api.objects[CLAIMS] == {}, "an empty claim of a failed run is useless"
 
 
 def test_claim_without_a_class_says_that_there_is_no_default(api: KubernetesApi) -> None:

@@ -120,7 +120,7 @@ class Connection:
 
 
 def _refusal(host: str, error: Any) -> IlabError:
-    """What to tell about an answer that is no success; the server's own message is part of it."""
+    """The message for an answer that is not a success, including the server's own message."""
     said = " ".join(str(_said(error.body)).split())[:500]
     if error.status in (401, 403):
         remedy = "log in again (oc login), or give a fresh token: --token-file FILE"

@@ -69,7 +69,7 @@ class RunReport:
 
 
 def pod_templates(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
-    """The Workflow's templates that make a task's pods, by the task's key; groups (conditions, loops) are no tasks.
+    """The Workflow's templates that make a task's pods, by the task's key; groups (conditions, loops) are not tasks.
 
     KFP has one for all tasks; since 2.14 another one for those with labels or annotations, by their number.
     """
@@ -136,5 +136,5 @@ def _is_driver(detail: Any) -> bool:
 
 
 def _is_machinery(name: str) -> bool:
-    """Whether a node is none of a pipeline whose tasks are not known."""
+    """Whether a node does not belong to a pipeline whose tasks are not known."""
     return name in ("", "root") or name.startswith("executor")

@@ -72,7 +72,7 @@ class PodSettings:
 
 
 def task_slug(task_id: str) -> str:
-    """A task's id as label and file name: its slashes as dots; shortened, with a hash, where that is no label."""
+    """A task's id as label and file name: its slashes as dots; shortened, with a hash, if that is not a valid label."""
     slug = task_id.replace("/", ".")
     if len(slug) <= _LONGEST_LABEL and _LABEL.fullmatch(slug):
         return slug

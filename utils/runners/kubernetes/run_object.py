@@ -171,7 +171,7 @@ def open_run(cluster: Cluster, record: RunRecord) -> tuple[RunObject, bool]:
     """Make the object of a run, or take the one that is there; whether it was made now.
 
     Raises:
-        UsageError: a ConfigMap of this name is there that is no run's.
+        UsageError: a ConfigMap of this name exists that does not belong to a run.
     """
     found = get(cluster, "ConfigMap", run_object_name(record.run_id))
     if found is None:
@@ -187,7 +187,7 @@ def find_object(cluster: Cluster, run_id: str) -> RunObject | None:
     """The object of a run, None when there is none.
 
     Raises:
-        UsageError: a ConfigMap of this name is there that is no run's.
+        UsageError: a ConfigMap of this name exists that does not belong to a run.
     """
     found = get(cluster, "ConfigMap", run_object_name(run_id))
     return _read(cluster, run_id, found) if found else None

@@ -100,7 +100,7 @@ def run_on_cluster(request: RunRequest, listener: Listener) -> ClusterResult:
 
 
 def _tidied(run: RunObject, keep_jobs: bool) -> ForbiddenError | None:
-    """Tidy up; what a right that is missing leaves is no reason not to record how the run ended."""
+    """Tidy up; if a missing right prevents it, the run's end is still recorded."""
     try:
         tidy_up(run, keep_jobs)
     except ForbiddenError as error:

@@ -122,7 +122,7 @@ def read_key_files(path: Path) -> Iterator[KeyFiles]:
     """The Secrets and ConfigMaps of a Kubernetes YAML file, or a folder, a file a key, as either kind.
 
     Raises:
-        PrerequisiteError: the file is no YAML, or a value in it is not base64; values are not told.
+        PrerequisiteError: the file is not YAML, or a value in it is not base64; values are not shown.
     """
     if path.is_dir() and not path.name.startswith("."):
         values = {f.name: f.read_bytes() for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith("..")}
@@ -135,7 +135,7 @@ def read_key_files(path: Path) -> Iterator[KeyFiles]:
             # The parser's own message quotes the line, which may hold a secret.
             mark = getattr(error, "problem_mark", None)
             where = f", line {mark.line + 1}" if mark else ""
-            raise PrerequisiteError(f"{path}{where}: no valid YAML", remedy="correct the file") from None
+            raise PrerequisiteError(f"{path}{where}: not valid YAML", remedy="correct the file") from None
         for document in documents:
             for item in document.get("items", [document]) if isinstance(document, dict) else ():
                 yield from _from_manifest(path, item)

@@ -185,7 +185,7 @@ def joined_text(node: Any) -> str:
         return joined_text(node.left) + joined_text(node.right)
     value = ast.literal_eval(node)
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not text")
     return value
 
 

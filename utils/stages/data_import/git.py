@@ -52,7 +52,7 @@ def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
     path = url.removeprefix("file://")
     if os.path.isdir(path) and not any(os.path.exists(os.path.join(path, name)) for name in (".git", "HEAD")):
         if branch or pr or commit:
-            raise failure(f"{path} is no git repository", "branch, pr and commit need one", "leave them unset")
+            raise failure(f"{path} is not a git repository", "branch, pr and commit need one", "leave them unset")
         shutil.copytree(path, target)
         return ""
     keys = tempfile.mkdtemp(prefix="git-")
@@ -116,7 +116,7 @@ def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple
 
 
 def head_commit(folder: str) -> str:
-    """The commit a checkout stands at, "" when the folder is no checkout with a commit or git is not there to ask."""
+    """The commit of a checkout; "" if the folder is not a checkout with a commit, or git is not installed."""
     git_dir = os.path.join(folder, ".git")
     if not os.path.exists(git_dir) or not shutil.which("git"):
         return ""

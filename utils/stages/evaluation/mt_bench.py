@@ -125,7 +125,7 @@ def scored_checkpoints(
     from instructlab.eval.mt_bench import MTBenchEvaluator
 
     os.environ["INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS"] = str(questions)
-    # Two turns a question, each answered and judged.
+    # Two turns per question, each answered and judged.
     bench = {**bench, "count": progress_counter(4 * questions * len(checkpoints), "answers and judgments")}
 
     def evaluator(checkpoint: str) -> Any:

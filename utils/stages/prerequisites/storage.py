@@ -12,7 +12,7 @@ def single_node_provisioners() -> dict:
     OpenShift: the table "Supported access modes for persistent volumes" in its documentation, chapter Understanding
     persistent storage. Kubernetes: the table at https://kubernetes.io/docs/concepts/storage/persistent-volumes.
     Drivers: the list at https://kubernetes-csi.github.io/docs/drivers.html. Some offer ReadWriteMany for raw block
-    devices, which is no use here.
+    devices, which does not help here.
     """
     return {
         "ebs.csi.aws.com": "",  # OpenShift, Drivers

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def number(value: Any, digits: int = 0, sign: str = "") -> str:
-    """value with thousands separators, "–" for what is no number; sign "+" shows a plus too."""
+    """value with thousands separators, "–" for anything but a number; sign "+" also shows a plus."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "–"
     return format(value, f"{sign},.{digits}f").replace("-", "−")

@@ -337,7 +337,7 @@ def imported_samples(data_dir: str) -> dict:
 
 
 def count_lines(path: str) -> int:
-    """Lines of a file that hold something; 0 when it is no file."""
+    """Number of non-empty lines of a file; 0 if it is not a file."""
     if not os.path.isfile(path):
         return 0
     with open(path) as file:

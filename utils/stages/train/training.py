@@ -6,7 +6,7 @@ A training is a dict:
     save_samples: samples between checkpoints inside an epoch, 0 none; max_batch_len: tokens; seed;
     keep: most checkpoints to keep, the newest, 0 all; cpu_offload: bool;
     chat_template: path of its Python file, "" for the tokenizer's own;
-    nodes: pods; gpus: GPUs a node, 0 for CPU; flash_attention: bool;
+    nodes: pods; gpus: GPUs per node, 0 for CPU; flash_attention: bool;
 known once the phase is started, from the room on the disk (`plan_room`):
     kept: checkpoints to keep; full_state: bool, save after each epoch what is needed to go on from there.
 """
@@ -165,7 +165,7 @@ def start_phase(training: dict) -> dict:
 
 
 def checkpoint_size(model: str) -> int:
-    """Bytes of a checkpoint of a model, whatever type its own weights have: 4 a parameter.
+    """Bytes of a checkpoint of a model, whatever type its own weights have: 4 per parameter.
 
     instructlab.training (0.16) trains under FSDP with mixed precision, for which accelerate (1.15) turns all weights
     into float32 (`Accelerator.prepare_model`, "upcasting"), and saves them as they are: 25 GiB of granite-7b.
@@ -194,7 +194,7 @@ def no_room(folder: str, count: int, one: int, room: int) -> SystemExit:
     gib = 1 << 30
     return failure(
         f"training needs {count * one / gib:.1f} GiB at {folder}, {room / gib:.1f} GiB are free",
-        f"{count} checkpoints of {one / gib:.1f} GiB (4 bytes a parameter) have to be there at once",
+        f"{count} checkpoints of {one / gib:.1f} GiB (4 bytes per parameter) must exist at the same time",
         "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)",
     )
 
@@ -217,10 +217,10 @@ def require_training_room(data_dir: str) -> None:
 
 
 def plan_room(training: dict) -> dict:
-    """{"kept", "full_state"}: how many checkpoints are kept, and whether there is room for full states besides.
+    """{"kept", "full_state"}: how many checkpoints are kept, and whether there is also room for full states.
 
-    A full state takes up to 16 bytes a parameter (the weights twice, the two moments of Adam). One more of each than is
-    kept is there while the newest is written.
+    A full state takes up to 16 bytes per parameter (the weights twice, the two moments of Adam). While the newest is
+    written, one more of each exists than is kept.
 
     Raises:
         SystemExit: there is no room to keep one checkpoint.
@@ -275,7 +275,7 @@ def phase_result(training: dict, tokens: int) -> dict:
     elif any(key.startswith("module.") for key in model_tensors(os.path.join(output, "hf_format", names[-1]))):
         wrong = f"the tensors of {names[-1]} are named module.*: no program would find them"
     elif not all(map(math.isfinite, losses)):
-        wrong = "the loss is no number"
+        wrong = "the loss is not a number"
     if wrong:
         raise failure(f"training in {output} went wrong: {wrong}", "see the log above", "try a lower learning rate")
     seconds = sum(step["batch_size"] / step["overall_throughput"] for step in steps)
