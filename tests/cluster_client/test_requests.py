@@ -215,7 +215,7 @@ def test_login_page_is_not_taken_for_an_api_server(cluster: Cluster) -> None:
     thread.start()
     configuration = client.Configuration()
     configuration.host = f"http://127.0.0.1:{server.server_port}"
-    with pytest.raises(ClusterError, match="no API server"):
+    with pytest.raises(ClusterError, match="not an API server"):
         get(replace(cluster, api=client.ApiClient(configuration)), "Job", "x")
     thread.join()
     server.server_close()

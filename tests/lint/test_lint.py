@@ -251,7 +251,7 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         lambda d: container(d).update(image="registry.example/stage:latest"),
         Severity.WARNING,
         "deploymentSpec.executors.exec-work-2.container.image",
-        "no digest",
+        "not a digest",
         (),
     ),
     "caching": (
