@@ -147,7 +147,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(tmp_path: Path, 
     assert "canary" not in caught.value.render()
 
 
-def test_an_argument_without_a_name_does_not_tell_its_credentials() -> None:
+def test_argument_without_a_name_does_not_reveal_its_credentials() -> None:
     with pytest.raises(UsageError) as caught:
         load_arguments(SPECS, [], ["https://canary@host", "required=x"])
     assert '-p "https://***@host": expected NAME=VALUE' in caught.value.cause
@@ -164,7 +164,7 @@ def test_an_argument_without_a_name_does_not_tell_its_credentials() -> None:
         "write to me@host, or see https://host/",
     ],
 )
-def test_addresses_without_credentials_are_taken(value: str) -> None:
+def test_addresses_without_credentials_are_accepted(value: str) -> None:
     assert load_arguments(SPECS, [], [f"name={value}", "required=x"])["name"] == value
 
 
@@ -182,7 +182,7 @@ def test_an_object_that_kubeflow_pipelines_cannot_mount_is_refused_before_anythi
     assert "names the pod's volume after the object" in caught.value.cause
 
 
-def test_the_same_name_is_right_where_our_own_jobs_mount_it() -> None:
+def test_the_same_name_is_accepted_where_our_own_jobs_mount_it() -> None:
     pipeline = load(COMPILED)
     given = {"k8s_ca_configmap": "kube-root-ca.crt", "k8s_ca_key": "ca.crt"}
     check_ranges(pipeline.parameters, given, "kubernetes")

@@ -51,14 +51,14 @@ def never(line: str) -> None:
     raise AssertionError(line)
 
 
-def test_all_puts_one_image_everywhere_also_into_the_training_pods() -> None:
+def test_all_sets_one_image_everywhere_including_training_pods() -> None:
     text = replaced(OURS, [f"all={MINE}"], never)
     assert executor_images(text) == training_image(text) == {MINE}
     assert not any(image in text for image in IMAGES.values())
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_an_image_that_is_named_wins_over_all(order: int) -> None:
+def test_named_image_wins_over_all(order: int) -> None:
     text = replaced(OURS, [f"all={MINE}", f"NOTEBOOK={OTHER}"][::order], never)
     assert executor_images(text) == {MINE, OTHER}
     assert training_image(text) == {MINE}
@@ -71,7 +71,7 @@ def test_nothing_but_the_images_changes() -> None:
     assert replaced(replaced(OURS, [f"notebook={images.INSTRUCTLAB}"], never), ["all=a/b" + DIGEST], never).count("a/b")
 
 
-def test_what_replaces_an_image_is_not_replaced_again() -> None:
+def test_replacement_image_is_not_replaced_again() -> None:
     text = replaced(OURS, [f"notebook={images.INSTRUCTLAB}", f"instructlab={images.NOTEBOOK}"], never)
     assert executor_images(text) == {images.INSTRUCTLAB, images.NOTEBOOK}
     assert training_image(text) == {images.NOTEBOOK}
@@ -106,7 +106,7 @@ def test_an_image_without_a_digest_is_warned_about(reference: str) -> None:
     assert len(lines) == 1 and f"{reference} is not named by digest" in lines[0]
 
 
-def test_another_pipelines_image_is_named_as_it_stands_there() -> None:
+def test_images_of_other_pipelines_are_named_as_written_there() -> None:
     text = replaced(FOREIGN, [f"python:3.11={MINE}"], never)
     assert executor_images(text) == {MINE}
     assert "python:3.11 is an image – grüß dich" in text
@@ -116,7 +116,7 @@ def test_another_pipelines_image_is_named_as_it_stands_there() -> None:
 
 
 @pytest.mark.parametrize("written", ["&a quay.io/x/y:1", '&a "quay.io/x/y:1"', "'quay.io/x/y:1'", '"quay.io\\/x/y:1"'])
-def test_every_way_to_write_a_text_keeps_its_anchor(written: str) -> None:
+def test_every_text_style_keeps_its_anchor(written: str) -> None:
     rest = "\nb: *a" if "&a" in written else ""
     text = replaced(f"ü: 'é'\na: {written}{rest}\n", ["quay.io/x/y:1=12"], lambda _: None)
     assert set(yaml.safe_load(text).values()) == {"é", "12"}

@@ -32,11 +32,11 @@ def event(task: str, state: TaskState, at: float, done: float | None = None, mes
     return Event(1000 + at, task, state, message, None if done is None else (done, 10, "rows"))
 
 
-def test_rows_stand_in_the_pipelines_order_from_the_start() -> None:
+def test_rows_are_in_pipeline_order_from_the_start() -> None:
     assert [row.id for row in Board.of(pipeline()).snapshot()] == ["first", "group/inner", "last"]
 
 
-def test_tasks_of_a_loop_join_behind_their_neighbours() -> None:
+def test_loop_tasks_appear_after_their_neighbors() -> None:
     board = Board.of(pipeline())
     for task in ("group/for-loop-1/0/print", "group/for-loop-1/1/print"):
         board.update(event(task, RUNNING, 1))
@@ -51,7 +51,7 @@ def row_after(*events: Event) -> Row:
     return row
 
 
-def test_the_time_left_follows_the_pace_since_the_first_progress() -> None:
+def test_time_left_is_estimated_from_the_pace_since_the_first_progress() -> None:
     begun = (event("a", RUNNING, 0), event("a", RUNNING, 100, 2))
     assert row_after(*begun).seconds_left(1100) is None
     row = row_after(*begun, event("a", RUNNING, 104, 4))
@@ -59,7 +59,7 @@ def test_the_time_left_follows_the_pace_since_the_first_progress() -> None:
     assert row.seconds_left(1106) == pytest.approx(10)
 
 
-def test_another_kind_of_progress_starts_a_new_pace() -> None:
+def test_time_left_is_estimated_anew_when_the_kind_of_progress_changes() -> None:
     rows = (event("a", RUNNING, 100, 2), event("a", RUNNING, 104, 4))
     row = row_after(*rows, Event(1105, "a", RUNNING, progress=(1, 3, "epochs")))
     assert row.seconds_left(1105) is None
@@ -72,7 +72,7 @@ def test_a_retry_keeps_the_time_of_the_first_start() -> None:
     assert row.seconds(1099) == 10
 
 
-def test_piped_output_has_a_line_a_change_and_progress_every_ten_seconds() -> None:
+def test_piped_output_has_one_line_per_change_and_progress_every_ten_seconds() -> None:
     out = io.StringIO()
     view = PlainView(Board.of(pipeline()), "r1", out)
     view.on_event(event("first", RUNNING, 0))
@@ -93,7 +93,7 @@ def test_piped_output_has_a_line_a_change_and_progress_every_ten_seconds() -> No
     ]
 
 
-def test_a_task_that_another_ones_failure_stopped_has_not_failed() -> None:
+def test_task_stopped_by_another_failure_does_not_count_as_failed() -> None:
     out = io.StringIO()
     view = PlainView(Board.of(pipeline()), "r1", out)
     view.on_event(event("first", RUNNING, 0))
@@ -132,7 +132,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     assert "4/10 rows · 12s left" in lines[3]
 
 
-def test_a_table_higher_than_the_terminal_shows_what_is_at_work() -> None:
+def test_table_taller_than_the_terminal_shows_running_tasks() -> None:
     board = Board({f"t{n}": Row(f"t{n}", label=f"t{n}") for n in range(100)})
     board.update(event("t50", RUNNING, 100))
     lines = table(board, 80, 20).splitlines()

@@ -13,7 +13,7 @@ from utils.cli.main import LazyGroup, main
 COMMANDS = ["run", "status", "logs", "resume", "clean"]
 
 
-def test_help_imports_none_of_the_heavy_libraries() -> None:
+def test_help_does_not_import_heavy_libraries() -> None:
     code = (
         "import sys\n"
         "from utils.cli.main import main\n"
@@ -25,13 +25,13 @@ def test_help_imports_none_of_the_heavy_libraries() -> None:
     assert all(name in done.stdout for name in COMMANDS)
 
 
-def test_running_here_imports_no_kfp() -> None:
+def test_local_run_does_not_import_kfp() -> None:
     code = "import sys; import utils.cli.run, utils.runners.local.session; print('kfp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
-def test_a_mistyped_command_is_answered_with_the_near_one() -> None:
+def test_mistyped_command_suggests_the_closest_one() -> None:
     done = CliRunner().invoke(main, ["resum", "r1"])
     assert done.exit_code == 2 and "No such command 'resum'. Did you mean 'resume'?" in done.output
 

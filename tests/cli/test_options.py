@@ -23,7 +23,7 @@ def test_runs_go_to_the_users_data_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert default_home() == tmp_path / ".local" / "share" / "ilab-pipeline"
 
 
-def test_a_user_id_without_name_and_home_has_a_place_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_name_and_home_gets_a_folder_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -31,7 +31,7 @@ def test_a_user_id_without_name_and_home_has_a_place_for_runs(monkeypatch: pytes
     assert default_home() == aside()
 
 
-def test_a_home_that_can_not_be_written_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_that_is_not_writable_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
     assert default_home() == aside()

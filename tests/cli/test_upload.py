@@ -63,7 +63,7 @@ def objects(s3_server: Any, key: str) -> list[str]:
     return [one["Key"] for one in found.get("Contents", [])]
 
 
-def test_what_is_uploaded_is_what_data_import_takes(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
+def test_data_import_accepts_what_was_uploaded(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
     (tree / "model" / "config.json").rename(tmp_path / "blob")
     (tree / "model" / "config.json").symlink_to(tmp_path / "blob")  # as in a hub's cache
     done = upload(tree, "--key", key, env=environment(s3_server), folders=("model", "taxonomy", "data"))
@@ -93,7 +93,7 @@ def test_settings_come_from_the_secret(s3_server: Any, tree: Path, key: str, tmp
     assert objects(s3_server, key) == [key, key + ".sha256"]
 
 
-def test_an_archive_is_replaced_only_by_force(s3_server: Any, tree: Path, key: str) -> None:
+def test_existing_archive_is_replaced_only_with_force(s3_server: Any, tree: Path, key: str) -> None:
     env = environment(s3_server, data_key=key)
     assert upload(tree, env=env).exit_code == 0
     before = stored(s3_server, key)
@@ -117,7 +117,7 @@ def test_an_archive_is_replaced_only_by_force(s3_server: Any, tree: Path, key: s
         ("taxonomy", None, "missing: taxonomy/knowledge/**/qna.yaml or taxonomy/compositional_skills/**/qna.yaml"),
     ],
 )
-def test_a_tree_that_data_import_would_refuse_is_not_sent(
+def test_tree_that_data_import_would_refuse_is_not_uploaded(
     s3_server: Any, tree: Path, key: str, name: str, content: bytes | None, told: str
 ) -> None:
     (tree / name).rename(tree / "gone")
@@ -159,7 +159,7 @@ def test_missing_settings_are_all_named(s3_server: Any, tree: Path) -> None:
     assert "error: the object store's settings lack bucket, data_key, secret_key" in done.output
 
 
-def test_no_key_is_told_when_the_store_refuses(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
+def test_refusal_of_the_store_does_not_reveal_keys(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
     secret = s3_server.secret(tmp_path / "secret", data_key=key, secret_key="canary-secret-key")
     done = upload(tree, "--secret", str(secret), env=environment(s3_server, access_key="", secret_key=""))
     assert done.exit_code == 1
@@ -179,7 +179,7 @@ OWN = "flags or SDG_OBJECT_STORE_* variables"
         (False, {"bucket": "none"}, "next: correct bucket in {secret}"),
     ],
 )
-def test_a_refusal_names_the_place_that_the_settings_are_from(
+def test_refusal_names_the_source_of_the_settings(
     s3_server: Any, tree: Path, key: str, tmp_path: Path, by_flags: bool, changes: dict[str, str], told: str
 ) -> None:
     secret = s3_server.secret(tmp_path / "secret", data_key=key, **changes)
@@ -190,7 +190,7 @@ def test_a_refusal_names_the_place_that_the_settings_are_from(
     assert told.format(secret=secret) in done.output
 
 
-def test_keys_that_are_missing_are_asked_for_unseen(s3_server: Any, tree: Path, key: str) -> None:
+def test_missing_keys_are_prompted_for_without_echo(s3_server: Any, tree: Path, key: str) -> None:
     terminal, other = pty.openpty()
     env = environment(s3_server, access_key="", secret_key="", data_key=key)
     command = started(tree, env, stdin=other, stdout=other, stderr=other)
@@ -215,7 +215,7 @@ def _read(terminal: int) -> bytes:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_upload_that_is_stopped_leaves_nothing(
+def test_interrupted_upload_leaves_nothing(
     s3_server: Any, tree: Path, key: str, tmp_path: Path, number: int, code: int
 ) -> None:
     with (tree / "model" / "model.safetensors").open("wb") as file:

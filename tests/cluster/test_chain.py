@@ -224,7 +224,7 @@ def test_chain_succeeds_from_the_workbench_pod(chain: Chain) -> None:
     assert set(states.values()) == {"SUCCEEDED"}, states
 
 
-def test_report_is_of_the_same_kind_as_the_local_runs(left: Left) -> None:
+def test_report_has_the_same_structure_as_that_of_a_local_run(left: Left) -> None:
     assert sorted(left.facts["done"]) == sorted(STAGES)
     results = {stage: marker["result"] for stage, marker in left.facts["done"].items()}
     assert results["sdg"]["samples"] > 0
@@ -236,7 +236,7 @@ def test_report_is_of_the_same_kind_as_the_local_runs(left: Left) -> None:
     assert "<svg" in page
 
 
-def test_published_archive_is_of_the_same_kind_as_the_local_runs(left: Left, chain: Chain) -> None:
+def test_published_archive_has_the_same_structure_as_that_of_a_local_run(left: Left, chain: Chain) -> None:
     with left.archive.open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == left.published["sha256"]
     with tarfile.open(left.archive) as tar:
@@ -247,7 +247,7 @@ def test_published_archive_is_of_the_same_kind_as_the_local_runs(left: Left, cha
     assert any(name.startswith("model/") and name.endswith(".safetensors") for name in members)
 
 
-def test_the_demos_model_was_trained_in_two_pods(left: Left, chain: Chain) -> None:
+def test_demo_model_was_trained_in_two_pods(left: Left, chain: Chain) -> None:
     assert left.archive.stat().st_size > MODEL_BYTES
     for phase in (1, 2):
         result = left.facts["done"][f"train_phase_{phase}"]["result"]
@@ -257,13 +257,13 @@ def test_the_demos_model_was_trained_in_two_pods(left: Left, chain: Chain) -> No
             assert "Running" in {one["status"]["phase"] for one in states}
 
 
-def test_deleted_workbench_takes_its_jobs_along_and_repeats_nothing_finished(chain: Chain) -> None:
+def test_deleting_the_workbench_deletes_its_jobs_and_finished_tasks_are_not_repeated(chain: Chain) -> None:
     assert chain.notes is not None
     assert chain.notes["jobs after the workbench was deleted"] == []
     assert chain.task("data-import") == chain.notes["imported"]
 
 
-def test_killed_workbench_attaches_to_what_runs(chain: Chain) -> None:
+def test_restarted_workbench_reattaches_to_running_jobs(chain: Chain) -> None:
     assert chain.notes is not None
     if not chain.cluster.owned:
         pytest.skip("nothing is killed on a cluster that is not ours")
@@ -271,18 +271,18 @@ def test_killed_workbench_attaches_to_what_runs(chain: Chain) -> None:
     assert len({one["metadata"]["uid"] for one in chain.recorder.states("PyTorchJob", "train-phase-1")}) == 1
 
 
-def test_restarted_api_server_repeats_no_task(chain: Chain) -> None:
+def test_api_server_restart_does_not_repeat_tasks(chain: Chain) -> None:
     if not chain.cluster.owned:
         pytest.skip("nothing is restarted on a cluster that is not ours")
     jobs = {one["metadata"]["uid"] for one in chain.recorder.states("Job", "") if "-mt-bench-" in _name(one)}
     assert len(jobs) == 1
 
 
-def test_nothing_of_the_run_is_left_but_its_record(chain: Chain) -> None:
+def test_only_the_record_of_the_run_is_left(chain: Chain) -> None:
     assert_nothing_left(chain.cluster, chain.namespace, chain.run_id)
 
 
-def test_only_pods_that_ask_the_api_have_a_token(chain: Chain) -> None:
+def test_only_pods_that_use_the_api_have_a_token(chain: Chain) -> None:
     pods = [one for one in chain.recorder.states("Pod", "") if _name(one) != "ilab-pod"]
     asking = {_name(one) for one in pods if one["metadata"]["labels"].get("ilab-pipeline/api-access") == "true"}
     with_token = {_name(one) for one in pods for volume in one["spec"]["volumes"] if "projected" in volume}

@@ -81,7 +81,9 @@ def pod_of(here: room.Cluster, name: str) -> str:
         ),
     ],
 )
-def test_pending_pod_says_why(here: room.Cluster, name: str, container: dict[str, Any], reason: str) -> None:
+def test_reason_of_a_pending_pod_is_reported(
+    here: room.Cluster, name: str, container: dict[str, Any], reason: str
+) -> None:
     if name == "no-key":
         room.create(here, {"kind": "Secret", "metadata": {"name": "half"}, "stringData": {"other": "x"}})
     room.create(here, pod(here.namespace, name, pod_spec("true", **container)))
@@ -90,7 +92,7 @@ def test_pending_pod_says_why(here: room.Cluster, name: str, container: dict[str
     room.delete(here, "Pod", name)
 
 
-def test_pod_whose_volume_is_missing_says_so(here: room.Cluster) -> None:
+def test_missing_volume_of_a_pod_is_reported(here: room.Cluster) -> None:
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": "no-such-claim"}}
     spec = {**pod_spec("true"), "volumes": [volume]}
     room.create(here, pod(here.namespace, "no-claim", spec))
@@ -104,7 +106,7 @@ def test_pod_whose_volume_is_missing_says_so(here: room.Cluster) -> None:
         room.delete(here, "Pod", name)
 
 
-def test_job_without_a_pod_says_what_keeps_it(here: room.Cluster) -> None:
+def test_reason_why_a_job_has_no_pod_is_reported(here: room.Cluster) -> None:
     def reason(name: str) -> str:
         found = room.get(here, "Job", name)
         assert found is not None
@@ -139,7 +141,7 @@ def test_message_and_failure_come_from_the_pods_status(here: room.Cluster) -> No
     assert list(room.follow_log(here, "bad")) == ["one", "two"]
 
 
-def test_evicted_pod_is_disrupted(cluster: Cluster, here: room.Cluster) -> None:
+def test_evicted_pod_counts_as_disrupted(cluster: Cluster, here: room.Cluster) -> None:
     made = job("evicted", *python("import time; time.sleep(600)"))
     made["spec"]["podFailurePolicy"] = {
         "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
@@ -163,7 +165,7 @@ def test_evicted_pod_is_disrupted(cluster: Cluster, here: room.Cluster) -> None:
     assert room.list_objects(here, "Pod", "app=evicted") == []
 
 
-def test_job_is_attached_to_by_its_hash(here: room.Cluster) -> None:
+def test_existing_job_with_the_same_hash_is_reattached(here: room.Cluster) -> None:
     """The cluster fills in defaults and writes quantities its own way; that makes no other Job."""
     amounts = {"limits": {"cpu": "1000m", "memory": "1024Mi"}}
     made = job("same", "true", resources=amounts)
@@ -180,7 +182,7 @@ def test_job_is_attached_to_by_its_hash(here: room.Cluster) -> None:
     room.delete(here, "Job", "same")
 
 
-def test_what_the_run_object_owns_goes_with_it(here: room.Cluster) -> None:
+def test_deleting_the_run_object_deletes_what_it_owns(here: room.Cluster) -> None:
     owner = room.create(here, {"kind": "ConfigMap", "metadata": {"name": "ilab-r1"}, "data": {"a": "1", "b": "2"}})
     changed = room.patch(here, "ConfigMap", "ilab-r1", {"data": {"a": "3", "b": None}})
     assert changed["data"] == {"a": "3"}
@@ -221,14 +223,14 @@ def test_missing_right_names_verb_resource_and_role(account: room.Cluster) -> No
             call()
 
 
-def test_unknown_kind_and_unknown_namespace_are_told_apart(here: room.Cluster) -> None:
+def test_unknown_kind_and_unknown_namespace_are_distinguished(here: room.Cluster) -> None:
     assert room.get(here, "Job", "none") is None
     with pytest.raises(room.ClusterError, match='namespaces "nowhere" not found') as caught:
         room.create(replace(here, namespace="nowhere"), job("x", "true"))
     assert "kubectl create namespace nowhere" in caught.value.remedy
 
 
-def test_expired_watch_is_started_again(here: room.Cluster) -> None:
+def test_expired_watch_is_restarted(here: room.Cluster) -> None:
     """A version before the oldest that etcd keeps, as after a compaction."""
     with pytest.raises(room.GoneError):
         list(_window(here, "Pod", {}, "1", Patience(here, "watch", "pods")))
@@ -244,7 +246,7 @@ for i in range({TICKS}):
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_watch_and_log_outlive_an_api_server_that_restarts(cluster: Cluster, account: room.Cluster, end: str) -> None:
+def test_watch_and_log_survive_a_restart_of_the_api_server(cluster: Cluster, account: room.Cluster, end: str) -> None:
     """With the Role's rights: a server that has just started denies them for a moment."""
     if not cluster.owned:
         pytest.skip("ILAB_TEST_KUBECONFIG names another cluster")
@@ -277,7 +279,7 @@ def test_watch_and_log_outlive_an_api_server_that_restarts(cluster: Cluster, acc
     cluster.wait_until_ready()
 
 
-def test_denials_of_a_starting_server_are_waited_for(cluster: Cluster, account: room.Cluster) -> None:
+def test_denials_from_a_starting_api_server_are_retried(cluster: Cluster, account: room.Cluster) -> None:
     """Requests without pause through a restart: none is refused."""
     if not cluster.owned:
         pytest.skip("ILAB_TEST_KUBECONFIG names another cluster")

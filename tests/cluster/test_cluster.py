@@ -67,7 +67,7 @@ def test_pods_run_python_as_any_user_without_an_image_of_their_own(cluster: Clus
     assert wait_until_ended(cluster, namespace, "any-uid") == ("Succeeded", f"{mounts.ANY_UID} {mounts.python()}\n")
 
 
-def test_python_is_what_the_image_of_a_container_has(cluster: Cluster, namespace: str) -> None:
+def test_container_gets_the_python_of_its_image(cluster: Cluster, namespace: str) -> None:
     """Trap 49: a light task finds the packages of its image, and no torch."""
     assert mounts.of_images(), "run `make notebook`"
     script = "import importlib.util as u, kfp, sys; print(kfp.__version__, u.find_spec('torch'), sys.executable)"
@@ -79,7 +79,7 @@ def test_python_is_what_the_image_of_a_container_has(cluster: Cluster, namespace
     assert wait_until_ended(cluster, namespace, "light") == ("Succeeded", said)
 
 
-def test_overlay_brings_the_same_as_admission_does(cluster: Cluster) -> None:
+def test_overlay_gives_pods_the_same_as_admission(cluster: Cluster) -> None:
     patch = yaml.safe_load(cluster.overlay.read_text())
     spec = pod_spec("python3", "-c", "import kubernetes, boto3, yaml, click")
     spec["containers"][0] |= {key: value for key, value in patch["spec"]["containers"][0].items() if key != "name"}
@@ -111,7 +111,7 @@ def test_host_paths_are_refused(cluster: Cluster, namespace: str) -> None:
         cluster.apply(pod(namespace, "refused", spec))
 
 
-def test_two_pods_share_a_claim_that_goes_with_its_files(cluster: Cluster, namespace: str) -> None:
+def test_two_pods_share_a_claim_that_is_deleted_with_its_files(cluster: Cluster, namespace: str) -> None:
     cluster.apply(claim(namespace, "shared", cluster.storage_class))
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "shared"}}]
     mount = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
@@ -172,7 +172,7 @@ def test_gpu_requests_are_scheduled(cluster: Cluster, namespace: str) -> None:
     assert wait_until_ended(cluster, namespace, "with-gpus")[0] == "Succeeded"
 
 
-def test_requests_for_more_than_there_is_stay_pending(cluster: Cluster, namespace: str) -> None:
+def test_requests_beyond_capacity_stay_pending(cluster: Cluster, namespace: str) -> None:
     limits = {"limits": {GPU: str(GPUS + 1)}}
     cluster.apply(pod(namespace, "too-many", pod_spec("true", resources=limits)))
     cluster.wait("condition=PodScheduled=false", "pod/too-many", "-n", namespace)
@@ -211,7 +211,7 @@ def exists(cluster: Cluster, namespace: str, name: str) -> bool:
     return bool(cluster.get("pods", "-n", namespace, "--field-selector", f"metadata.name={name}")["items"])
 
 
-def test_operator_refuses_a_pytorch_job_that_makes_no_sense(cluster: Cluster, namespace: str) -> None:
+def test_operator_refuses_an_invalid_pytorchjob(cluster: Cluster, namespace: str) -> None:
     job = pytorch_job(namespace, "nonsense", "true")
     job["spec"]["pytorchReplicaSpecs"]["Master"] = job["spec"]["pytorchReplicaSpecs"]["Master"] | {"replicas": 2}
     with pytest.raises(ClusterError, match="admission webhook"):
@@ -225,7 +225,7 @@ def test_cluster_survives_a_restart_of_its_api_server(cluster: Cluster, namespac
     assert lifecycle.problems(cluster) == []
 
 
-def test_images_that_cannot_be_had_are_told_soon(cluster: Cluster, namespace: str) -> None:
+def test_image_that_cannot_be_pulled_is_reported_soon(cluster: Cluster, namespace: str) -> None:
     spec = pod_spec("true", image="registry.invalid/no-such:1")
     cluster.apply(pod(namespace, "no-image", spec))
 
@@ -237,7 +237,7 @@ def test_images_that_cannot_be_had_are_told_soon(cluster: Cluster, namespace: st
     wait_for("the reason", lambda: reason() in ("ErrImagePull", "ImagePullBackOff"))
 
 
-def test_pods_wait_for_a_stopped_kubelet(cluster: Cluster, namespace: str) -> None:
+def test_pods_stay_pending_while_the_kubelet_is_stopped(cluster: Cluster, namespace: str) -> None:
     cluster.stop_kubelet()
     try:
         cluster.apply(pod(namespace, "waits", pod_spec("true")))

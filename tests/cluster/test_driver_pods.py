@@ -61,7 +61,7 @@ def test_pod_of_every_task_is_accepted_with_the_default_parameters(
 
 
 @pytest.mark.parametrize("name", ["kube-root-ca.crt", "a" * 64, "", "Upper", "s3-scratch"])
-def test_config_map_that_no_volume_may_be_called_after_is_refused(
+def test_config_map_whose_name_is_not_a_valid_volume_name_is_refused(
     cluster: Cluster, project: str, ours: Pipeline, name: str
 ) -> None:
     """What `lint` and prerequisites say of such a name is what the API server says."""
@@ -75,7 +75,7 @@ def test_config_map_that_no_volume_may_be_called_after_is_refused(
         assert ("may not specify more than 1 volume type" if name == "s3-scratch" else "].name: ") in text
 
 
-def test_namespace_refuses_what_no_scc_has_looked_after(cluster: Cluster, project: str, ours: Pipeline) -> None:
+def test_namespace_refuses_pods_that_no_scc_has_changed(cluster: Cluster, project: str, ours: Pipeline) -> None:
     """So that the test above proves something: `restricted` is enforced there."""
     bare = next(pod for _, pod in driver_pods(ours, Server("2.5.0", hardened=False)))
     assert "violates PodSecurity" in refusal(cluster, project, bare)

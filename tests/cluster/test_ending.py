@@ -31,7 +31,7 @@ def runs(lab: Lab) -> dict[str, Run]:
     }
 
 
-def test_volume_goes_when_the_candidate_was_published(lab: Lab, runs: dict[str, Run]) -> None:
+def test_volume_is_deleted_when_the_candidate_was_published(lab: Lab, runs: dict[str, Run]) -> None:
     run = runs["published"]
     assert run.wait() == 0, run.output[-4000:]
     assert "the run succeeded; its volume claim ilab-published is deleted" in run.task_log("clean-up")
@@ -39,7 +39,7 @@ def test_volume_goes_when_the_candidate_was_published(lab: Lab, runs: dict[str, 
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
 
 
-def test_volume_stays_when_the_gate_held_the_candidate_back(lab: Lab, runs: dict[str, Run]) -> None:
+def test_volume_is_kept_when_the_gate_holds_the_candidate_back(lab: Lab, runs: dict[str, Run]) -> None:
     run = runs["held-back"]
     assert run.wait() == 0, run.output[-4000:]
     found = lab.cluster.get("pvc", "ilab-held-back", "-n", lab.namespace)["metadata"]
@@ -52,7 +52,9 @@ def test_volume_stays_when_the_gate_held_the_candidate_back(lab: Lab, runs: dict
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
 
 
-def test_volume_stays_after_a_failure_and_goes_when_the_resumed_run_succeeds(lab: Lab, runs: dict[str, Run]) -> None:
+def test_volume_is_kept_after_a_failure_and_deleted_when_the_resumed_run_succeeds(
+    lab: Lab, runs: dict[str, Run]
+) -> None:
     """Trap 54: what a failed run has made is there to go on with."""
     run = runs["mended"]
     assert run.wait() == 1, run.output[-4000:]
@@ -84,7 +86,7 @@ def mounting_pod(lab: Lab, name: str, claim: str, *command: str) -> None:
     lab.cluster.apply(pod(lab.namespace, name, pod_spec(*command, **mount) | {"volumes": volumes}))
 
 
-def test_finished_pods_that_mount_the_claim_go_so_that_it_goes_at_once(
+def test_finished_pods_are_deleted_so_that_their_claim_is_deleted_at_once(
     lab: Lab, here: str, capsys: pytest.CaptureFixture
 ) -> None:
     """Trap 53. Pods of Kubeflow Pipelines belong to no Job that takes them along."""
@@ -106,7 +108,7 @@ def test_finished_pods_that_mount_the_claim_go_so_that_it_goes_at_once(
     end_run("pods-2", "never")
 
 
-def test_pod_that_still_runs_is_left_alone_and_named(lab: Lab, here: str, capsys: pytest.CaptureFixture) -> None:
+def test_running_pod_is_left_alone_and_named(lab: Lab, here: str, capsys: pytest.CaptureFixture) -> None:
     claim = create_claim("busy", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
     mounting_pod(lab, "works", claim, "sleep", "3600")
     lab.cluster.wait("condition=Ready", "pod/works", "-n", here)
@@ -143,7 +145,7 @@ def workflow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, st
         lab.cluster.kubectl("delete", "crd", "workflows.argoproj.io")
 
 
-def test_kept_claim_is_freed_from_its_workflow_and_given_back_when_a_retry_succeeds(
+def test_kept_claim_loses_its_workflow_as_owner_until_a_retry_succeeds(
     lab: Lab, here: str, workflow: dict[str, str]
 ) -> None:
     create_claim("retried", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
@@ -217,7 +219,7 @@ def test_claim_that_is_not_provisioned_fails_with_the_events_of_the_claim(
     wait_for("the deletion", lambda: not names(lab.cluster, here, CLAIMS, name))
 
 
-def test_claim_whose_class_waits_for_the_first_pod_is_not_waited_for(
+def test_claim_that_binds_at_its_first_pod_is_not_waited_for(
     lab: Lab, here: str, capsys: pytest.CaptureFixture
 ) -> None:
     """Nobody may read storage classes under the Role, which belongs to a namespace: the events tell."""
@@ -229,7 +231,7 @@ def test_claim_whose_class_waits_for_the_first_pod_is_not_waited_for(
         lab.cluster.kubectl("delete", "pvc", "later", "-n", here)
 
 
-def test_claim_is_bound_when_create_volume_has_made_it(lab: Lab, here: str, capsys: pytest.CaptureFixture) -> None:
+def test_claim_is_bound_after_create_volume(lab: Lab, here: str, capsys: pytest.CaptureFixture) -> None:
     name = create_claim("bound", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
     assert "volume claim ilab-bound is bound to pvc-" in capsys.readouterr().out
     assert lab.cluster.get("pvc", name, "-n", here)["status"]["phase"] == "Bound"

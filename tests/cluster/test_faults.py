@@ -72,7 +72,7 @@ def troubled(lab: Lab) -> Iterator[dict[str, tuple[Run, ApiProxy]]]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_run_survives_when(lab: Lab, troubled: dict[str, tuple[Run, ApiProxy]], fault: str) -> None:
+def test_run_survives_a_fault(lab: Lab, troubled: dict[str, tuple[Run, ApiProxy]], fault: str) -> None:
     run, proxy = troubled[fault]
     assert_succeeded(lab, run)
     assert all(one.met == one.times for one in proxy.faults), proxy.faults
@@ -98,7 +98,7 @@ def runs(lab: Lab) -> dict[str, Run]:
     }
 
 
-def test_killed_walker_attaches_when_it_is_started_again(lab: Lab, runs: dict[str, Run]) -> None:
+def test_restarted_walker_reattaches_to_running_jobs(lab: Lab, runs: dict[str, Run]) -> None:
     run = runs["killed"]
     folder = run.until_held()
     before = pod_of(lab, "killed", "hold")
@@ -113,7 +113,7 @@ def test_killed_walker_attaches_when_it_is_started_again(lab: Lab, runs: dict[st
     assert log and log == [f"line {number}" for number in range(1, len(log) + 1)]
 
 
-def test_interrupted_walker_deletes_its_jobs_and_goes_on_when_started_again(lab: Lab, runs: dict[str, Run]) -> None:
+def test_interrupted_walker_deletes_its_jobs_and_resumes_when_restarted(lab: Lab, runs: dict[str, Run]) -> None:
     run = runs["interrupted"]
     folder = run.until_held()
     run.interrupt()
@@ -156,17 +156,17 @@ def test_failed_run_is_not_repeated(lab: Lab, runs: dict[str, Run]) -> None:
     assert "started" not in again.output
 
 
-def test_task_without_its_node_ends_by_the_pending_deadline_with_the_schedulers_message(
+def test_task_without_a_node_fails_at_the_pending_deadline_with_the_schedulers_message(
     lab: Lab, runs: dict[str, Run]
 ) -> None:
     assert_failed(lab, runs["unscheduled"], "didn't match Pod's node affinity/selector")
 
 
-def test_claim_of_a_class_that_is_not_there_fails_in_a_minute_and_says_so(lab: Lab, runs: dict[str, Run]) -> None:
+def test_claim_of_a_missing_storage_class_fails_within_a_minute_and_says_so(lab: Lab, runs: dict[str, Run]) -> None:
     assert_failed(lab, runs["unbound"], "was not bound within 60 s", '"no-such-class" not found')
 
 
-def test_process_that_dies_fails_its_task(lab: Lab, runs: dict[str, Run]) -> None:
+def test_crashed_process_fails_its_task(lab: Lab, runs: dict[str, Run]) -> None:
     run = runs["shot"]
     run.until_held()
     kill_processes(pod_of(lab, "shot", "hold"))
@@ -184,9 +184,7 @@ def start_training(lab: Lab, run_id: str, files: Path, **parameters: Any) -> Run
     return run
 
 
-def test_pytorchjob_that_can_never_be_scheduled_ends_by_its_deadline_with_the_schedulers_message(
-    lab: Lab, processed: Path
-) -> None:
+def test_unschedulable_pytorchjob_fails_at_its_deadline_with_the_schedulers_message(lab: Lab, processed: Path) -> None:
     run = start_training(lab, "too-many-gpus", processed, gpus=GPUS + 1, pending_timeout="10s")
     assert_failed(lab, run, f"Insufficient {GPU}", "did not start in 10 s")
 

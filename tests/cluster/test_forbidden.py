@@ -102,7 +102,9 @@ def remove_what_stays(lab: Lab, run: Run) -> None:
 
 
 @pytest.mark.parametrize("right", sorted(SHOWN_ALONE), ids=run_id_of)
-def test_run_goes_on_without_a_right_that_only_shows(lab: Lab, refused: dict[Any, Any], right: tuple[str, str]) -> None:
+def test_run_continues_without_a_right_that_only_serves_display(
+    lab: Lab, refused: dict[Any, Any], right: tuple[str, str]
+) -> None:
     run, _ = refused[right]
     assert run.wait(240) == 0, run.output[-4000:]
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
@@ -158,13 +160,13 @@ def test_stage_names_the_right_it_lacks(lab: Lab, denied: list[Fault], right: tu
         ask(lab)
 
 
-def test_claim_is_made_without_the_right_to_see_the_own_pod(lab: Lab, denied: list[Fault]) -> None:
+def test_claim_is_created_without_the_right_to_read_the_stages_own_pod(lab: Lab, denied: list[Fault]) -> None:
     denied.append(Fault("get", "pods", 403, times=None))
     assert create_claim(lab) == "ilab-denied"
     ending.end_run("denied", "never")
 
 
-def test_run_that_may_not_note_its_outcome_keeps_its_volume_and_says_so(
+def test_run_that_may_not_record_its_outcome_keeps_its_volume_and_says_so(
     lab: Lab, denied: list[Fault], capsys: pytest.CaptureFixture
 ) -> None:
     create_claim(lab)
@@ -178,7 +180,7 @@ def test_run_that_may_not_note_its_outcome_keeps_its_volume_and_says_so(
     ending.end_run("denied", "never")
 
 
-def test_claim_that_a_pod_holds_says_which_right_would_free_it(
+def test_claim_held_by_a_pod_names_the_right_that_would_free_it(
     lab: Lab, denied: list[Fault], capsys: pytest.CaptureFixture
 ) -> None:
     create_claim(lab)
@@ -239,7 +241,7 @@ def test_account_without_a_right_fails_the_task_that_needs_it(lab: Lab) -> None:
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
 
 
-def test_every_right_is_met_by_a_test() -> None:
+def test_every_right_is_covered_by_a_test() -> None:
     assert set(RIGHTS) == {*WALKER, *SHOWN_ALONE, *STAGES, *OTHERS}
 
 

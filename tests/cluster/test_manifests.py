@@ -31,7 +31,7 @@ def guide(
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_is_accepted(guide: Guide, folder: str) -> None:
+def test_api_server_accepts_each_folder(guide: Guide, folder: str) -> None:
     if folder == "workbench":
         # Pods are only admitted when their account is there.
         guide.cluster.kubectl("apply", "-k", str(guide.folder / "manifests/access"))
@@ -40,13 +40,13 @@ def test_a_folder_is_accepted(guide: Guide, folder: str) -> None:
     assert all(line.endswith("(server dry run)") for line in said.splitlines())
 
 
-def test_the_nfs_server_is_accepted(guide: Guide) -> None:
+def test_api_server_accepts_the_nfs_server(guide: Guide) -> None:
     with guide.cluster.namespace("nfs", mounted=False):
         path = str(guide.folder / "manifests/nfs")
         assert "deployment.apps/nfs-server created" in guide.cluster.kubectl("apply", "--dry-run=server", "-k", path)
 
 
-def test_a_field_that_kserve_does_not_know_is_refused(guide: Guide, tmp_path: Path) -> None:
+def test_unknown_kserve_field_is_refused(guide: Guide, tmp_path: Path) -> None:
     """What says that the tests above look at KServe's types at all."""
     text = guide.cluster.kubectl("kustomize", str(guide.folder / "manifests/judge"))
     (tmp_path / "judge.yaml").write_text(text.replace("minReplicas:", "lowestReplicas:"))

@@ -55,9 +55,7 @@ def settled(expected: set[str], what: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_operators_role_lacks_pytorchjobs_and_one_line_for_each_kind_mends_it(
-    cluster: Cluster, project: str
-) -> None:
+def test_operators_role_lacks_pytorchjobs_and_one_command_per_kind_grants_them(cluster: Cluster, project: str) -> None:
     found = settled({"create, get, list, delete pytorchjobs", "list events"}, "the operator's Role")
     (error,) = [one for one in found if one.get("level") != "warning"]
     assert f"ServiceAccount {ACCOUNT} may not create, get, list, delete pytorchjobs in {project}" in error["problem"]
@@ -66,7 +64,9 @@ def test_the_operators_role_lacks_pytorchjobs_and_one_line_for_each_kind_mends_i
     settled(set(), "rights by the lines of the findings")
 
 
-def test_the_line_for_storage_classes_mends_it(cluster: Cluster, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggested_command_grants_storage_classes(
+    cluster: Cluster, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On OpenShift every account may read them; this cluster has no such ClusterRole."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
     (finding,) = check_storage(cluster.storage_class)

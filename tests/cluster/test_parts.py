@@ -165,17 +165,17 @@ def facts(parts: Parts) -> dict[str, Any]:
     return dict(json.loads(parts.around.fetch(".report.json", parts.folder / "report.json").read_text()))
 
 
-def test_flag_replaces_the_secrets_archive_in_a_secret_of_the_runs_own(parts: Parts, facts: dict[str, Any]) -> None:
+def test_flag_overrides_the_archive_key_in_a_secret_of_the_run(parts: Parts, facts: dict[str, Any]) -> None:
     assert facts["done"]["data_import"]["result"]["archive"] == WITH_DATA
     assert facts["done"]["sdg"]["result"]["reason"] == "the archive brought generated data"
     assert f"ilab-{RUN}-object-store" in json.dumps(parts.recorder.states("Job", f"{RUN}-data-import"))
 
 
-def test_part_that_has_nothing_new_to_do_changes_no_file(parts: Parts) -> None:
+def test_part_with_nothing_to_do_changes_no_file(parts: Parts) -> None:
     assert parts.notes["changed by repetition"] == []
 
 
-def test_a_phase_trains_in_one_pod_where_one_is_asked_for(parts: Parts, facts: dict[str, Any]) -> None:
+def test_phase_trains_in_one_pod_when_one_is_requested(parts: Parts, facts: dict[str, Any]) -> None:
     for phase in (1, 2):
         assert facts["done"][f"train_phase_{phase}"]["result"]["launcher"] == "pytorchjob"
         assert parts.recorder.states("Pod", f"train-phase-{phase}-{RUN}-master-0")
@@ -193,11 +193,11 @@ def test_archive_with_model_and_scores_is_in_the_bucket(parts: Parts, facts: dic
     assert set(summary["scores"]["likelihood"]) == {"base", "candidate", "change"}
 
 
-def test_nothing_is_left_but_the_record(parts: Parts) -> None:
+def test_only_the_record_is_left(parts: Parts) -> None:
     assert_nothing_left(parts.cluster, parts.namespace, RUN)
 
 
-def test_no_credential_is_told(parts: Parts) -> None:
+def test_no_credential_is_printed(parts: Parts) -> None:
     (parts.recorder.folder / "said").write_text("\n".join(parts.said))
     found = {where: parts.recorder.holding(value) for where, value in parts.around.canaries.items()}
     assert {where: files for where, files in found.items() if files} == {}

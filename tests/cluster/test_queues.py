@@ -25,7 +25,7 @@ def job_of(lab: Lab, run: Run, task: str) -> str:
     return str(found[0].partition("/")[2])
 
 
-def test_a_job_that_its_queue_takes_back_waits_and_its_task_succeeds_in_the_end(lab: Lab) -> None:
+def test_job_preempted_by_its_queue_waits_and_its_task_succeeds(lab: Lab) -> None:
     overlay = yaml.safe_load(lab.overlay.read_text())
     overlay.setdefault("metadata", {}).setdefault("labels", {})["kueue.x-k8s.io/queue-name"] = "gpus"
     path = lab.folder / "overlay-queue.yaml"

@@ -35,7 +35,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_what_it_prints_is_accepted(name: str, cluster: Cluster, namespace: str) -> None:
+def test_api_server_accepts_the_printed_manifests(name: str, cluster: Cluster, namespace: str) -> None:
     """Traps 7 and 8: real YAML, no credentials in it, and no cluster asked for it."""
     command, *args = COMMANDS[name]
     flags = [f"--namespace={namespace}", *(["--dry-run"] if command == "run" else [])]

@@ -134,7 +134,7 @@ def training(
         made.launcher.wait()
 
 
-def test_training_goes_on_after_a_killed_pod_and_a_killed_launcher(training: Training) -> None:
+def test_training_resumes_after_a_killed_pod_and_a_killed_launcher(training: Training) -> None:
     """The pod: from the last whole epoch, in a new job. The launcher: attached to the pods that train."""
     launcher = training.train()
     states = training.wait_for_epoch()
@@ -154,7 +154,7 @@ def test_training_goes_on_after_a_killed_pod_and_a_killed_launcher(training: Tra
     training.check_result()
 
 
-def test_training_that_its_queue_takes_back_waits_and_succeeds(training: Training) -> None:
+def test_training_preempted_by_its_queue_waits_and_succeeds(training: Training) -> None:
     launcher = training.train(queue="gpus", pending_timeout="1m")
     wait_for("the job", lambda: bool(training.uid("pytorchjob", training.job)))
     job = training.cluster.get("pytorchjob", training.job, "-n", training.namespace)

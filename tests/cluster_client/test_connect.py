@@ -64,7 +64,7 @@ def test_settings_reach_the_cluster(kubeconfig: Path) -> None:
     assert connect(kubeconfig=str(kubeconfig), patience=7.0).patience == 7.0
 
 
-def test_proxy_of_the_environment_counts_unless_excepted(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_from_the_environment_is_used_unless_excluded(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     assert connect(kubeconfig=str(kubeconfig)).api.configuration.proxy == "http://proxy.example:3128"
     monkeypatch.setenv("NO_PROXY", "cluster.example")
@@ -72,7 +72,7 @@ def test_proxy_of_the_environment_counts_unless_excepted(kubeconfig: Path, monke
 
 
 @pytest.mark.parametrize("content", [None, "", f"users: [{{token: {TOKEN}", f"- {TOKEN}", f'{{"users": "{TOKEN}"}}'])
-def test_unusable_kubeconfig_is_named_with_a_remedy_and_without_what_it_holds(
+def test_unusable_kubeconfig_is_named_with_a_remedy_but_without_its_content(
     tmp_path: Path, content: str | None
 ) -> None:
     path = tmp_path / "broken"

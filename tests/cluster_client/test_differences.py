@@ -66,6 +66,6 @@ def test_secrets_are_compared_by_value_and_named_by_key_only(key: str) -> None:
         ("InferenceService", "/apis/serving.kserve.io/v1beta1/namespaces/lab/inferenceservices/x", None),
     ],
 )
-def test_kinds_know_where_they_lie(kind: str, path: str, resource: str | None) -> None:
+def test_kinds_know_their_api_paths(kind: str, path: str, resource: str | None) -> None:
     assert KINDS[kind].path("lab", "x") == path
     assert resource in (None, KINDS[kind].resource)

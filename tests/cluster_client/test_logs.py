@@ -36,17 +36,17 @@ def test_lines_of_an_ended_container_come_once_and_the_log_ends(api: ApiServer, 
 
 
 @pytest.mark.parametrize("cut", range(6))
-def test_lost_connection_repeats_and_drops_no_line(api: ApiServer, cluster: Cluster, pod: str, cut: int) -> None:
+def test_lost_connection_neither_repeats_nor_drops_lines(api: ApiServer, cluster: Cluster, pod: str, cut: int) -> None:
     api.faults.append(Fault(resource="pods/log", lines=cut))
     assert list(follow_log(cluster, pod)) == LINES
 
 
-def test_every_line_comes_although_the_log_breaks_off_after_each(api: ApiServer, cluster: Cluster, pod: str) -> None:
+def test_every_line_arrives_though_the_connection_drops_after_each(api: ApiServer, cluster: Cluster, pod: str) -> None:
     api.faults += [Fault(resource="pods/log", lines=cut) for cut in (1, 2, 2, 3, 1, 2, 1)]
     assert list(follow_log(cluster, pod)) == LINES
 
 
-def test_times_in_another_zone_are_asked_for_in_that_zone(api: ApiServer, cluster: Cluster, pod: str) -> None:
+def test_log_is_requested_from_times_in_the_zone_of_its_node(api: ApiServer, cluster: Cluster, pod: str) -> None:
     api.logs["p"] = [line.replace("Z ", "+02:00 ") for line in api.logs["p"]]
     api.faults.append(Fault(resource="pods/log", lines=4))
     assert list(follow_log(cluster, pod)) == LINES
@@ -66,7 +66,7 @@ def test_log_is_followed_until_the_container_has_ended(api: ApiServer, cluster: 
     assert list(follow_log(cluster, pod)) == [*LINES, "after 1", "after 2"]
 
 
-def test_half_a_line_is_no_line_while_the_container_runs(
+def test_partial_line_is_not_reported_while_the_container_runs(
     api: ApiServer, cluster: Cluster, time: Time, pod: str
 ) -> None:
     """A server that shuts down may end the stream in the middle of a line as if that were all."""
@@ -83,27 +83,29 @@ def test_container_that_has_not_started_is_waited_for(api: ApiServer, cluster: C
     assert list(follow_log(cluster, pod)) == LINES
 
 
-def test_log_of_a_pod_that_is_gone_ends(api: ApiServer, cluster: Cluster, time: Time, pod: str) -> None:
+def test_log_of_a_deleted_pod_ends(api: ApiServer, cluster: Cluster, time: Time, pod: str) -> None:
     api.put("pods", "p", status=RUNNING)
     time.at_sleep = lambda: api.remove("pods", "p")
     assert list(follow_log(cluster, pod)) == LINES
     assert list(follow_log(cluster, "never there")) == []
 
 
-def test_log_ends_when_told_to(api: ApiServer, cluster: Cluster, pod: str) -> None:
+def test_following_a_log_stops_on_request(api: ApiServer, cluster: Cluster, pod: str) -> None:
     seen: list[str] = []
     for line in follow_log(cluster, pod, stop=lambda: len(seen) == 2):
         seen.append(line)
     assert seen == LINES[:2]
 
 
-def test_failing_node_is_no_failing_api_server(api: ApiServer, cluster: Cluster, pod: str, told: list[str]) -> None:
+def test_node_failure_is_not_taken_for_an_api_server_failure(
+    api: ApiServer, cluster: Cluster, pod: str, told: list[str]
+) -> None:
     api.faults += [Fault(resource="pods/log", status=502, message="dial tcp: connection refused")] * 2
     assert list(follow_log(cluster, pod)) == LINES
     assert told == []
 
 
-def test_log_of_a_node_that_is_gone_is_given_up_soon(api: ApiServer, cluster: Cluster, time: Time, pod: str) -> None:
+def test_log_on_a_lost_node_is_abandoned_soon(api: ApiServer, cluster: Cluster, time: Time, pod: str) -> None:
     api.faults += [Fault(resource="pods/log", status=500, message="no route to host")] * 100
     with pytest.raises(ClusterError, match="no route to host"):
         list(follow_log(cluster, pod))
@@ -116,7 +118,7 @@ def test_missing_right_to_logs_is_named(api: ApiServer, cluster: Cluster, pod: s
         list(follow_log(cluster, pod))
 
 
-def test_silent_connection_is_opened_again(cluster: Cluster) -> None:
+def test_silent_connection_is_reopened(cluster: Cluster) -> None:
     """A connection that a load balancer has forgotten never ends by itself."""
     silent = socket.create_server(("127.0.0.1", 0))
     opened = []

@@ -89,7 +89,7 @@ def test_an_overlay_goes_into_every_container_and_keeps_their_names() -> None:
     assert other["env"] == env
 
 
-def test_what_was_merged_changes_nothing_when_merged_again() -> None:
+def test_merging_twice_changes_nothing() -> None:
     overlay = {"spec": {"tolerations": [{"key": "spot"}], "containers": [{"name": "*", "env": [{"name": "A"}]}]}}
     once = merge_overlay(POD, overlay)
     assert merge_overlay(once, overlay) == once

@@ -49,7 +49,7 @@ def test_pod_without_container_statuses_is_pending(statuses: dict[str, Any]) -> 
     assert (state.phase, state.started, state.pending_reason, state.failure) == ("Pending", False, "", "")
 
 
-def test_pod_the_cluster_has_said_nothing_of_is_pending() -> None:
+def test_pod_without_a_status_is_pending() -> None:
     assert pod_state({"metadata": {"name": "p"}}).phase == "Pending"
 
 
@@ -128,7 +128,7 @@ def test_reason_of_a_pending_pod_carries_the_clusters_text(
     assert not state.started
 
 
-def test_running_pod_has_started_whatever_old_events_say() -> None:
+def test_running_pod_has_started_despite_old_events() -> None:
     state = pod_state(pod("Running", containerStatuses=[container(running={})]), [event("FailedMount", "once")])
     assert (state.started, state.pending_reason, state.failure) == (True, "", "")
 
@@ -215,7 +215,7 @@ def test_container_that_failed_counts_while_the_pod_still_runs() -> None:
         ({"metadata": {}}, False),
     ],
 )
-def test_log_of_a_container_is_over_when_it_or_its_pod_has_ended(found: dict[str, Any], over: bool) -> None:
+def test_log_is_complete_when_the_container_or_its_pod_has_ended(found: dict[str, Any], over: bool) -> None:
     assert container_ended(found, "main") is over
 
 
@@ -256,5 +256,7 @@ def test_log_of_a_container_is_over_when_it_or_its_pod_has_ended(found: dict[str
         ),
     ],
 )
-def test_job_without_a_pod_says_what_keeps_it(job: dict[str, Any], events: list[dict[str, Any]], reason: str) -> None:
+def test_reason_why_a_job_has_no_pod_is_reported(
+    job: dict[str, Any], events: list[dict[str, Any]], reason: str
+) -> None:
     assert job_pending_reason(job, events) == reason

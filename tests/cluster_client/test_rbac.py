@@ -21,7 +21,7 @@ def test_secrets_may_only_be_read_and_only_by_name() -> None:
     assert not [rule for rule in rules() if "secrets" in rule["resources"]]
 
 
-def test_secrets_made_from_flags_may_be_made_and_deleted_by_name() -> None:
+def test_secrets_from_flags_may_be_created_and_deleted_by_name() -> None:
     named = [rule for rule in rules(own_secrets=["ilab-r1-judge"]) if "secrets" in rule["resources"]]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in named] == [
         (["create"], None),
@@ -29,7 +29,7 @@ def test_secrets_made_from_flags_may_be_made_and_deleted_by_name() -> None:
     ]
 
 
-def test_there_is_no_wildcard_and_nothing_that_gives_more_rights() -> None:
+def test_role_has_no_wildcard_and_no_right_that_grants_others() -> None:
     everything = rules(["s"], ["o"])
     assert "*" not in str(everything)
     escalating = {"roles", "rolebindings", "pods/exec", "pods/attach", "serviceaccounts/token", "clusterroles"}

@@ -35,7 +35,7 @@ from utils.cluster import (
         ("list", "pods", lambda c: delete_all(c, "Pod", "a=b")),
     ],
 )
-def test_missing_right_is_told_with_verb_resource_namespace_and_role(
+def test_missing_right_is_reported_with_verb_resource_namespace_and_role(
     api: ApiServer, cluster: Cluster, verb: str, resource: str, call: Callable[[Cluster], object]
 ) -> None:
     api.faults.append(Fault(verb, status=403, message=f'User "walker" cannot {verb} resource'))
@@ -47,7 +47,7 @@ def test_missing_right_is_told_with_verb_resource_namespace_and_role(
     assert len(api.requests) == 1
 
 
-def test_right_that_was_there_before_is_missed_only_when_it_stays_away(
+def test_right_that_worked_before_counts_as_missing_only_if_it_stays_away(
     api: ApiServer, cluster: Cluster, time: Time
 ) -> None:
     api.put("jobs", "train")
@@ -60,7 +60,7 @@ def test_right_that_was_there_before_is_missed_only_when_it_stays_away(
     assert sum(time.pauses) < 60
 
 
-def test_right_to_one_secret_says_nothing_of_another(api: ApiServer, cluster: Cluster) -> None:
+def test_right_to_one_secret_does_not_imply_another(api: ApiServer, cluster: Cluster) -> None:
     get(cluster, "Secret", "may-read")
     api.faults.append(Fault("get", "secrets", status=403))
     with pytest.raises(ForbiddenError, match="or not for this name"):
@@ -106,14 +106,14 @@ def test_expired_login_is_named(api: ApiServer, cluster: Cluster) -> None:
     assert "log in again" in caught.value.remedy
 
 
-def test_kind_that_is_not_installed_is_an_error_but_nothing_to_delete(cluster: Cluster) -> None:
+def test_missing_kind_is_an_error_but_deleting_its_objects_is_not(cluster: Cluster) -> None:
     with pytest.raises(MissingKindError, match="the cluster has no pytorchjobs.kubeflow.org"):
         get(cluster, "PyTorchJob", "x")
     assert not delete(cluster, "PyTorchJob", "x")
     assert delete_all(cluster, "PyTorchJob", "ilab-pipeline/run=r") == 0
 
 
-def test_missing_right_to_make_secrets_is_not_looked_for_in_manifests(api: ApiServer, cluster: Cluster) -> None:
+def test_missing_right_to_create_secrets_has_its_own_remedy(api: ApiServer, cluster: Cluster) -> None:
     message = "secrets is forbidden: User x cannot create resource secrets"
     api.faults.append(Fault("create", "secrets", status=403, message=message, body={"reason": "Forbidden"}))
     with pytest.raises(ForbiddenError, match="no right to create secrets") as caught:
@@ -122,7 +122,7 @@ def test_missing_right_to_make_secrets_is_not_looked_for_in_manifests(api: ApiSe
     assert CANARY not in caught.value.render()
 
 
-def test_no_value_of_a_secret_gets_into_an_error(api: ApiServer, cluster: Cluster) -> None:
+def test_no_secret_value_appears_in_an_error(api: ApiServer, cluster: Cluster) -> None:
     coded = base64.b64encode(CANARY.encode()).decode()
     for status in (400, 403, 422, 500):
         api.faults[:] = [Fault(status=status, message=f"bad value {CANARY} or {coded}")] * 100
@@ -133,7 +133,7 @@ def test_no_value_of_a_secret_gets_into_an_error(api: ApiServer, cluster: Cluste
         assert "bad value ***" in caught.value.render()
 
 
-def test_token_is_in_no_message_and_no_repr(api: ApiServer, cluster: Cluster, told: list[str]) -> None:
+def test_token_appears_in_no_message_and_no_repr(api: ApiServer, cluster: Cluster, told: list[str]) -> None:
     api.faults += [Fault()] * 100
     with pytest.raises(ClusterError) as caught:
         get(cluster, "Job", "x")

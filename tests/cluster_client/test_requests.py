@@ -28,7 +28,7 @@ from utils.cluster import (
 from utils.names import HASH_LABEL
 
 
-def test_objects_are_made_read_listed_changed_and_deleted(api: ApiServer, cluster: Cluster) -> None:
+def test_objects_are_created_read_listed_changed_and_deleted(api: ApiServer, cluster: Cluster) -> None:
     create(cluster, job())
     found = get(cluster, "Job", "train")
     assert found and found["spec"] == job()["spec"]
@@ -45,14 +45,14 @@ def test_objects_are_made_read_listed_changed_and_deleted(api: ApiServer, cluste
     assert {request.headers["authorization"] for request in api.requests} == {"Bearer a-token"}
 
 
-def test_long_lists_come_whole_page_by_page(api: ApiServer, cluster: Cluster) -> None:
+def test_long_lists_are_read_page_by_page(api: ApiServer, cluster: Cluster) -> None:
     api.page = 2
     names = [api.put("jobs", f"j{i}")["metadata"]["name"] for i in range(5)]
     assert [o["metadata"]["name"] for o in list_objects(cluster, "Job")] == names
     assert api.asked() == ["list jobs"] * 3
 
 
-def test_list_whose_next_page_has_expired_starts_anew(api: ApiServer, cluster: Cluster) -> None:
+def test_list_restarts_when_its_next_page_has_expired(api: ApiServer, cluster: Cluster) -> None:
     api.put("jobs", "j")
     api.faults.append(Fault("list", status=410))
     assert len(list_objects(cluster, "Job")) == 1
@@ -60,7 +60,7 @@ def test_list_whose_next_page_has_expired_starts_anew(api: ApiServer, cluster: C
 
 
 @pytest.mark.parametrize("status", [0, 429, 500, 502, 503, 504])
-def test_passing_trouble_is_waited_for_with_growing_pauses(
+def test_transient_errors_are_retried_with_growing_pauses(
     api: ApiServer, cluster: Cluster, time: Time, status: int
 ) -> None:
     api.put("jobs", "train")
@@ -69,7 +69,7 @@ def test_passing_trouble_is_waited_for_with_growing_pauses(
     assert time.pauses == [0.5, 1.0, 2.0]
 
 
-def test_server_that_is_back_is_noticed_within_seconds(api: ApiServer, cluster: Cluster, time: Time) -> None:
+def test_server_recovery_is_noticed_within_seconds(api: ApiServer, cluster: Cluster, time: Time) -> None:
     api.put("jobs", "train")
     api.faults += [Fault()] * 30
     chances = iter([0.0, 1.0] * 15)
@@ -78,7 +78,7 @@ def test_server_that_is_back_is_noticed_within_seconds(api: ApiServer, cluster: 
     assert len(set(time.pauses[-2:])) == 2  # clients that lost it together do not come back together
 
 
-def test_connection_without_an_answer_is_given_up_for_another(
+def test_unanswered_connection_is_replaced_by_a_new_one(
     api: ApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules["utils.cluster.request"], "FIRST_READ_SECONDS", 0.1)
@@ -89,16 +89,14 @@ def test_connection_without_an_answer_is_given_up_for_another(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_is_kept(api: ApiServer, cluster: Cluster, time: Time, status: int) -> None:
+def test_retry_after_header_is_respected(api: ApiServer, cluster: Cluster, time: Time, status: int) -> None:
     api.put("jobs", "train")
     api.faults.append(Fault(status=status, headers={"Retry-After": "7"}))
     assert get(cluster, "Job", "train") is not None
     assert time.pauses == [7.0]
 
 
-def test_api_server_that_restarts_is_waited_for_and_told_of_once(
-    api: ApiServer, cluster: Cluster, told: list[str]
-) -> None:
+def test_api_server_restart_is_waited_for_and_reported_once(api: ApiServer, cluster: Cluster, told: list[str]) -> None:
     api.put("jobs", "train")
     api.faults += [Fault()] * 5
     assert get(cluster, "Job", "train") is not None
@@ -118,7 +116,7 @@ def test_patience_ends_and_the_error_says_what_was_wrong(api: ApiServer, cluster
 
 
 @pytest.mark.parametrize(("answers", "code"), [(0, 3), (1, 4)], ids=["never answered", "went away"])
-def test_exit_code_tells_whether_a_cluster_never_answered_or_went_away(
+def test_exit_code_distinguishes_a_cluster_that_never_answered_from_one_that_went_away(
     api: ApiServer, cluster: Cluster, answers: int, code: int
 ) -> None:
     for _ in range(answers):
@@ -129,7 +127,7 @@ def test_exit_code_tells_whether_a_cluster_never_answered_or_went_away(
     assert caught.value.exit_code == code
 
 
-def test_request_that_goes_on_failing_is_told_of_once(
+def test_persistently_failing_request_is_reported_once(
     api: ApiServer, cluster: Cluster, time: Time, told: list[str]
 ) -> None:
     api.faults += [Fault("create", "jobs", 500, message='failed calling webhook "queue.example"')] * 16
@@ -142,7 +140,7 @@ def test_request_that_goes_on_failing_is_told_of_once(
     assert sum(time.pauses) > 60
 
 
-def test_conflict_about_a_name_that_is_free_ends(api: ApiServer, cluster: Cluster, time: Time) -> None:
+def test_conflict_about_a_free_name_is_an_error_in_the_end(api: ApiServer, cluster: Cluster, time: Time) -> None:
     body = {"reason": "AlreadyExists"}
     api.faults += [Fault("create", "jobs", 409, message="a policy says so", body=body)] * 1000
     with pytest.raises(ConflictError, match="a policy says so"):
@@ -150,7 +148,7 @@ def test_conflict_about_a_name_that_is_free_ends(api: ApiServer, cluster: Cluste
     assert sum(time.pauses) >= cluster.patience
 
 
-def test_server_that_never_answered_is_given_up_soon(cluster: Cluster, time: Time) -> None:
+def test_server_that_never_answered_is_abandoned_soon(cluster: Cluster, time: Time) -> None:
     configuration = client.Configuration()
     configuration.host = "http://127.0.0.1:1"
     with pytest.raises(ClusterError, match="Connection refused"):
@@ -158,25 +156,25 @@ def test_server_that_never_answered_is_given_up_soon(cluster: Cluster, time: Tim
     assert sum(time.pauses) <= 20
 
 
-def test_write_conflicts_are_tried_again(api: ApiServer, cluster: Cluster) -> None:
+def test_write_conflicts_are_retried(api: ApiServer, cluster: Cluster) -> None:
     api.faults.append(Fault("create", status=409, body={"reason": "Conflict"}, message="quota was modified"))
     create(cluster, job())
     assert api.asked() == ["create jobs"] * 2
 
 
-def test_object_made_by_a_request_whose_answer_was_lost_is_ours(api: ApiServer, cluster: Cluster) -> None:
+def test_object_created_by_a_request_with_a_lost_response_is_ours(api: ApiServer, cluster: Cluster) -> None:
     api.faults.append(Fault("create", done=True))
     assert create(cluster, job())["spec"] == job()["spec"]
     assert list(api.objects["jobs"]) == ["train"]
 
 
-def test_equal_object_that_was_there_before_is_not_ours(cluster: Cluster) -> None:
+def test_equal_object_that_existed_before_is_not_ours(cluster: Cluster) -> None:
     create(cluster, job())
     with pytest.raises(ConflictError, match="the name is taken"):
         create(cluster, job())
 
 
-def test_deletion_whose_answer_was_lost_was_one(api: ApiServer, cluster: Cluster) -> None:
+def test_deletion_with_a_lost_response_counts_as_done(api: ApiServer, cluster: Cluster) -> None:
     api.put("jobs", "train")
     api.faults.append(Fault("delete", done=True))
     assert delete(cluster, "Job", "train")
@@ -184,14 +182,14 @@ def test_deletion_whose_answer_was_lost_was_one(api: ApiServer, cluster: Cluster
     assert not delete(cluster, "PyTorchJob", "x")
 
 
-def test_name_taken_by_another_object_is_no_success_after_a_lost_answer(api: ApiServer, cluster: Cluster) -> None:
+def test_name_taken_by_another_object_is_not_a_success_after_a_lost_response(api: ApiServer, cluster: Cluster) -> None:
     api.put("jobs", "train", **{k: v for k, v in job(image="b").items() if k == "spec"})
     api.faults.append(Fault("create"))
     with pytest.raises(ConflictError):
         create(cluster, job())
 
 
-def test_delete_all_deletes_what_has_the_labels_and_refuses_none(api: ApiServer, cluster: Cluster) -> None:
+def test_delete_all_deletes_by_label_and_refuses_an_empty_selector(api: ApiServer, cluster: Cluster) -> None:
     for name, run in (("a", "r1"), ("b", "r1"), ("c", "r2")):
         api.put("jobs", name, metadata={"labels": {"run": run}})
     assert delete_all(cluster, "Job", "run=r1") == 2
@@ -224,12 +222,12 @@ def test_login_page_is_not_taken_for_an_api_server(cluster: Cluster) -> None:
 class TestCreateOrAttach:
     """Trap 3 and 4: 409 is never simply fine."""
 
-    def test_new_object_is_made(self, api: ApiServer, cluster: Cluster) -> None:
+    def test_new_object_is_created(self, api: ApiServer, cluster: Cluster) -> None:
         found, made = create_or_attach(cluster, job())
         assert made
         assert found["metadata"]["uid"] == api.objects["jobs"]["train"]["metadata"]["uid"]
 
-    def test_object_with_the_same_hash_is_taken(self, api: ApiServer, cluster: Cluster) -> None:
+    def test_existing_object_with_the_same_hash_is_used(self, api: ApiServer, cluster: Cluster) -> None:
         create(cluster, job())
         found, made = create_or_attach(cluster, job())
         assert not made
@@ -263,7 +261,7 @@ class TestCreateOrAttach:
         time.at_sleep = deleted
         assert create_or_attach(cluster, job())[1]
 
-    def test_object_that_never_goes_is_an_error(self, api: ApiServer, cluster: Cluster, time: Time) -> None:
+    def test_object_that_is_never_deleted_is_an_error(self, api: ApiServer, cluster: Cluster, time: Time) -> None:
         api.put("jobs", "train", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x/y"]})
         with pytest.raises(ConflictError, match="does not go: finalizers: x/y"):
             create_or_attach(cluster, job())
@@ -295,6 +293,6 @@ def test_events_about_an_object_come_oldest_first(api: ApiServer, cluster: Clust
     assert [e["message"] for e in events_of(cluster, "Pod", "p")] == ["one", "two"]
 
 
-def test_events_that_may_not_be_read_are_none(api: ApiServer, cluster: Cluster) -> None:
+def test_unreadable_events_count_as_none(api: ApiServer, cluster: Cluster) -> None:
     api.faults.append(Fault("list", "events", 403))
     assert events_of(cluster, "Pod", "p") == []

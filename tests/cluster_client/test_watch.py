@@ -24,7 +24,7 @@ def told(changes: Iterator[tuple[str, dict]], syncs: int = 1) -> list[Told]:
     return found
 
 
-def test_watch_lists_then_tells_changes(api: ApiServer, cluster: Cluster) -> None:
+def test_watch_lists_then_reports_changes(api: ApiServer, cluster: Cluster) -> None:
     api.put("pods", "a", phase="Pending")
     api.put("pods", "other", metadata={"labels": {"run": "no"}})
     api.put("pods", "a", metadata={"labels": {"run": "r"}})
@@ -37,7 +37,7 @@ def test_watch_lists_then_tells_changes(api: ApiServer, cluster: Cluster) -> Non
     assert told(changes) == []
 
 
-def test_watch_ends_when_told_to(api: ApiServer, cluster: Cluster) -> None:
+def test_watch_stops_on_request(api: ApiServer, cluster: Cluster) -> None:
     api.put("pods", "a")
     seen: list[str] = []
     for change, _ in watch(cluster, "Pod", stop=lambda: len(seen) >= 3):
@@ -57,7 +57,7 @@ def test_watch_stops_between_two_changes(api: ApiServer, cluster: Cluster) -> No
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2])
-def test_dropped_watch_goes_on_without_gap_or_repeat(api: ApiServer, cluster: Cluster, lines: int) -> None:
+def test_dropped_watch_resumes_without_gap_or_repeat(api: ApiServer, cluster: Cluster, lines: int) -> None:
     changes = watch(cluster, "Pod")
     told(changes)
     for number in range(3):
@@ -72,7 +72,7 @@ def test_dropped_watch_goes_on_without_gap_or_repeat(api: ApiServer, cluster: Cl
     [Fault("watch"), Fault("watch", status=429, headers={"Retry-After": "7"}), Fault("watch", status=500)],
     ids=["refused", "429", "500"],
 )
-def test_watch_that_is_refused_for_now_comes_back(api: ApiServer, cluster: Cluster, time: Time, fault: Fault) -> None:
+def test_temporarily_refused_watch_is_retried(api: ApiServer, cluster: Cluster, time: Time, fault: Fault) -> None:
     changes = watch(cluster, "Pod")
     told(changes)
     api.put("pods", "a")
@@ -81,7 +81,7 @@ def test_watch_that_is_refused_for_now_comes_back(api: ApiServer, cluster: Clust
     assert time.pauses == [7.0 if fault.status == 429 else 0.5]
 
 
-def test_sync_is_not_told_while_changes_may_be_missing(api: ApiServer, cluster: Cluster) -> None:
+def test_sync_is_not_reported_while_changes_may_be_missing(api: ApiServer, cluster: Cluster) -> None:
     changes = watch(cluster, "Pod")
     told(changes)
     api.put("pods", "a")
@@ -90,7 +90,9 @@ def test_sync_is_not_told_while_changes_may_be_missing(api: ApiServer, cluster: 
 
 
 @pytest.mark.parametrize("as_status", [True, False], ids=["refused", "in the stream"])
-def test_expired_watch_lists_again_and_tells_what_it_missed(api: ApiServer, cluster: Cluster, as_status: bool) -> None:
+def test_expired_watch_lists_again_and_reports_what_it_missed(
+    api: ApiServer, cluster: Cluster, as_status: bool
+) -> None:
     for name in ("gone", "same", "changed"):
         api.put("pods", name, phase="Pending")
     changes = watch(cluster, "Pod")
@@ -106,7 +108,7 @@ def test_expired_watch_lists_again_and_tells_what_it_missed(api: ApiServer, clus
     assert api.asked().count("list pods") == 2
 
 
-def test_pod_of_the_same_name_made_anew_in_a_gap_is_another_pod(api: ApiServer, cluster: Cluster) -> None:
+def test_pod_recreated_under_the_same_name_in_a_gap_is_a_new_pod(api: ApiServer, cluster: Cluster) -> None:
     api.put("pods", "a", phase="Failed")
     changes = watch(cluster, "Pod")
     told(changes)
@@ -116,7 +118,7 @@ def test_pod_of_the_same_name_made_anew_in_a_gap_is_another_pod(api: ApiServer, 
     assert told(changes) == [("DELETED", "a", "Failed"), ("ADDED", "a", "Pending")]
 
 
-def test_api_server_that_restarts_loses_no_change(api: ApiServer, cluster: Cluster) -> None:
+def test_api_server_restart_loses_no_change(api: ApiServer, cluster: Cluster) -> None:
     api.put("pods", "a", phase="Pending")
     changes = watch(cluster, "Pod")
     told(changes)
@@ -157,7 +159,7 @@ def test_unknown_kind_ends_the_watch(cluster: Cluster) -> None:
         told(watch(cluster, "PyTorchJob"))
 
 
-def test_watch_that_ends_at_once_and_brings_nothing_becomes_a_list_now_and_then(
+def test_watch_that_always_ends_at_once_falls_back_to_occasional_lists(
     api: ApiServer, cluster: Cluster, time: Time
 ) -> None:
     changes = watch(replace(cluster, watch_seconds=5), "Pod")

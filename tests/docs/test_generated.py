@@ -46,7 +46,7 @@ def test_a_stale_pipeline_file_is_refused() -> None:
         parameters_page({"a": Parameter("a", "STRING")}, {"First": ["a", "b"]})
 
 
-def test_the_pages_in_the_repository_are_fresh() -> None:
+def test_generated_pages_in_the_repository_are_up_to_date() -> None:
     """When this fails: make docs. A process of its own, as click keeps what earlier tests made of a command's help."""
     command = [sys.executable, "-m", "utils.cli.main", "docs", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

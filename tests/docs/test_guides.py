@@ -26,7 +26,7 @@ def test_a_command_names_the_test_that_runs_it_or_why_none_does(block: Block) ->
         assert test in functions
 
 
-def test_links_of_the_guides_lead_somewhere() -> None:
+def test_links_in_the_guides_resolve() -> None:
     for guide in GUIDES:
         page = (ROOT / "docs" / guide).read_text()
         for target in [part.partition(")")[0] for part in page.split("](")[1:]]:
@@ -44,7 +44,7 @@ def test_links_of_the_guides_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize(("guide", "least"), [("kubernetes.md", 10), ("openshift.md", 5)])
-def test_messages_in_the_table_of_troubles_are_what_our_programs_say(guide: str, least: int) -> None:
+def test_messages_in_the_troubleshooting_table_exist_in_the_code(guide: str, least: int) -> None:
     table = (ROOT / "docs" / guide).read_text().partition("| message | cause | what to do |")[2]
     said = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
     assert len(said) > least

@@ -64,11 +64,11 @@ def test_every_metric_is_documented_for_its_task(component: str) -> None:
     assert not exact & {name for names in listed.values() for name in names}
 
 
-def test_the_page_names_no_other_task() -> None:
+def test_page_names_no_unknown_task() -> None:
     assert {*documented()} == {name for name, tree in COMPONENTS.items() if logged(tree)}
 
 
-def test_a_literal_a_loop_and_a_choice_are_read_from_the_source() -> None:
+def test_metric_names_are_read_from_literals_loops_and_conditionals() -> None:
     source = """
 kind = "a" if phase else "b"
 for name in ("x", "y"):

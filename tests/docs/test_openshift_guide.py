@@ -60,7 +60,7 @@ def test_a_run_from_a_shell(server: FakeServer, tmp_path: Path, monkeypatch: pyt
     assert len(server.versions) == 1
 
 
-def test_findings_of_the_first_task_end_the_command_with_a_code_of_their_own(
+def test_findings_of_prerequisites_have_their_own_exit_code(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.moments = [Moment("FAILED", {"prerequisites": "FAILED"})]

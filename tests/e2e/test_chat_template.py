@@ -22,7 +22,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
-def test_model_without_a_chat_template_is_trained_with_its_familys(seen: dict[str, Any], family: str) -> None:
+def test_model_without_a_chat_template_is_trained_with_that_of_its_family(seen: dict[str, Any], family: str) -> None:
     """Trap 45b: it failed in data processing, after the teacher was paid."""
     found = seen[family]
     assert found["choice"]["name"] == TEMPLATES[family]
@@ -31,7 +31,7 @@ def test_model_without_a_chat_template_is_trained_with_its_familys(seen: dict[st
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
-def test_only_the_answer_is_learnt_and_every_token_has_an_embedding(seen: dict[str, Any], family: str) -> None:
+def test_only_answers_are_learned_and_every_token_has_an_embedding(seen: dict[str, Any], family: str) -> None:
     found = seen[family]
     assert "cubits high" in found["learnt"]
     assert "How high" in found["sample"]

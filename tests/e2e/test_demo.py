@@ -79,7 +79,7 @@ def test_every_stage_left_its_result(finished: Any) -> None:
     assert "<svg" in page
 
 
-def test_volume_is_gone_after_success(finished: Any) -> None:
+def test_volume_is_deleted_after_success(finished: Any) -> None:
     home, _, _, _ = finished
     assert list((home / "claims").iterdir()) == []
 

@@ -19,7 +19,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_served_model_reads_and_answers_as_the_original(model_dir: Path, tmp_path: Path) -> None:
+def test_served_model_tokenizes_and_answers_like_the_original(model_dir: Path, tmp_path: Path) -> None:
     seen = json.loads(in_stages("tests/e2e/run_evaluation.py", "tokens", str(model_dir), str(tmp_path)))
     assert seen["served"]["tokens"] == seen["original"]["tokens"]
     # 8-bit weights may leave the common path after a while; the first words are the same.

@@ -28,7 +28,7 @@ def test_taxonomy_without_a_leaf_fails(seen: dict[str, Any]) -> None:
     assert "has no leaf" in seen["taxonomies"]["empty"]
 
 
-def test_generation_goes_on_where_it_broke_off(seen: dict[str, Any]) -> None:
+def test_generation_resumes_where_it_stopped(seen: dict[str, Any]) -> None:
     assert "out of credit" in seen["broken_off"]["failure"]
     assert "sdg" not in seen["broken_off"]["left"]
     resumed = seen["resumed"]
@@ -56,7 +56,7 @@ def test_taxonomy_of_one_kind_works(seen: dict[str, Any], kind: str, leaves: int
         assert (result["knowledge_file"], result["mmlu_tasks_dir"], result["mmlu_questions"]) == ("", "", 0)
 
 
-def test_no_valid_sample_shows_what_the_teacher_answered(seen: dict[str, Any]) -> None:
+def test_error_without_valid_samples_shows_the_teachers_answer(seen: dict[str, Any]) -> None:
     assert "gave no valid sample" in seen["chatty"]["failure"]
     assert "Sure! I would love to help you" in seen["chatty"]["failure"]
 
@@ -80,5 +80,5 @@ def test_a_slow_teacher_is_a_clear_failure(seen: dict[str, Any]) -> None:
     assert "longer than a request may take" in seen["slow"]
 
 
-def test_the_token_is_nowhere(seen: dict[str, Any]) -> None:
+def test_token_is_written_nowhere(seen: dict[str, Any]) -> None:
     assert "canary" not in json.dumps(seen)

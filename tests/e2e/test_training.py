@@ -73,7 +73,7 @@ def test_held_out_questions_are_not_among_the_token_ids(volume: Path) -> None:
     assert counts["skills"]["longest"] == max(row["len"] for row in rows)
 
 
-def test_loss_goes_down_in_both_phases(trained: Path) -> None:
+def test_loss_decreases_in_both_phases(trained: Path) -> None:
     for phase in (1, 2):
         result = marker(trained, f"train_phase_{phase}")
         losses = [loss for _, loss in result["loss"]]

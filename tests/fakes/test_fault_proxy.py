@@ -81,7 +81,7 @@ def test_request_and_answer_pass_with_token_and_body(proxy: ApiProxy) -> None:
 
 
 @pytest.mark.parametrize("code", [403, 410, 429, 500])
-def test_request_is_refused_as_often_as_wanted(proxy: ApiProxy, code: int) -> None:
+def test_request_is_refused_the_configured_number_of_times(proxy: ApiProxy, code: int) -> None:
     proxy.faults.append(Fault("list", "pods", code, retry_after=7, times=2))
     for _ in range(2):
         status, headers, answer = ask(proxy, "GET", PODS)
@@ -116,7 +116,7 @@ def test_watch_ends_with_gone(proxy: ApiProxy) -> None:
     assert (json.loads(last)["type"], json.loads(last)["object"]["code"]) == ("ERROR", 410)
 
 
-def test_server_that_is_away_is_a_connection_that_ends(proxy: ApiProxy) -> None:
+def test_unavailable_server_closes_connections(proxy: ApiProxy) -> None:
     proxy.server = "http://127.0.0.1:9"
     with pytest.raises(ConnectionResetError):
         ask(proxy, "GET", PODS)

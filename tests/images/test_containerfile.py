@@ -30,14 +30,14 @@ def test_only_known_instructions_are_used() -> None:
     assert {keyword for keyword, _ in instructions()} == {"ARG", "FROM", "ENV", "RUN", "COPY", "USER", "WORKDIR"}
 
 
-def test_both_bases_are_the_ones_of_our_list_by_digest() -> None:
+def test_base_images_are_those_of_our_list_by_digest() -> None:
     """Trap 43."""
     defaults = dict(rest.split("=", 1) for rest in of("ARG"))
     assert (defaults["BUILD_BASE"], defaults["RUN_BASE"]) == (images.CUDA_BUILD, images.CUDA_RUN)
     assert of("FROM") == ["${BUILD_BASE} AS build", "${RUN_BASE}"]
 
 
-def test_python_packages_come_from_lock_files_with_hashes_alone() -> None:
+def test_python_packages_come_only_from_lock_files_with_hashes() -> None:
     commands = [
         words
         for rest in of("RUN")
@@ -51,13 +51,13 @@ def test_python_packages_come_from_lock_files_with_hashes_alone() -> None:
     assert locks == {"uv.txt", "container.txt", "flash-attn.txt"}
 
 
-def test_what_is_copied_from_the_repository_is_there() -> None:
+def test_copied_files_exist_in_the_repository() -> None:
     copied = [word for rest in of("COPY") if "--from" not in rest for word in rest.split()[:-1]]
     assert len(copied) == 4
     assert [name for name in copied if not (ROOT / name).is_file()] == []
 
 
-def test_the_user_is_one_whom_openshift_may_replace() -> None:
+def test_image_user_can_be_replaced_by_openshift() -> None:
     assert of("USER") == ["1001"]
     final = of("RUN")[3]
     assert "useradd --uid 1001 --gid 0" in final

@@ -49,7 +49,7 @@ def test_every_program_that_a_task_starts_is_known_to_be_in_its_image(name: str)
     assert found - PROGRAMS == set()
 
 
-def test_the_check_sees_the_package_that_an_image_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_finds_a_package_missing_from_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first choice for data import was an image with kfp, kubernetes and requests, without boto3."""
     monkeypatch.setitem(globals(), "packages_of", lambda image: {"kfp": "2.13.0", "requests": "2.32.3"})
     assert lacking(COMPONENTS["data_import"].python_func, images.NOTEBOOK) >= {"boto3", "botocore"}
@@ -77,7 +77,7 @@ def test_imports_and_programs_are_found_in_every_form() -> None:
 
 
 @pytest.mark.parametrize("image", NAMES)
-def test_what_is_installed_here_for_an_image_has_the_images_versions(image: str) -> None:
+def test_local_environment_of_an_image_has_its_versions(image: str) -> None:
     known, locked = packages_of(image), {}
     for line in (REQUIREMENTS / f"{NAMES[image]}.txt").read_text().splitlines():
         if "==" in line and not line.startswith((" ", "#")):

@@ -139,7 +139,7 @@ def test_every_light_task_does_its_work_with_the_packages_of_its_image(
     assert {".report.html", ".report.json", ".tgz.sha256"} <= kinds, kinds
 
 
-def test_tasks_run_as_a_user_without_a_name_who_can_not_write_to_the_home(tmp_path: Path) -> None:
+def test_tasks_run_as_a_user_without_name_or_writable_home(tmp_path: Path) -> None:
     """What the test above relies on."""
     pods = PodRunner(tmp_path / "pods", images.NOTEBOOK, {}, {}, heavy_tasks)
     if not pods.prefix:

@@ -68,7 +68,7 @@ def test_executor_input_is_what_kfp_reads() -> None:
     }
 
 
-def test_rewritten_inputs_stand_in_for_the_task_s_own() -> None:
+def test_rewritten_inputs_replace_the_tasks_own() -> None:
     assert executor_input(TASK, "/r", {"n": 4})["inputs"]["parameterValues"] == {"n": 4}
 
 
@@ -78,7 +78,7 @@ def test_the_message_is_valid_json_with_integers_as_integers() -> None:
     assert isinstance(message["inputs"]["parameterValues"]["n"], int)
 
 
-def test_what_a_value_holds_is_data_and_never_a_placeholder() -> None:
+def test_placeholders_inside_values_are_not_expanded() -> None:
     assert command("{{$.inputs.parameters['text']}}") == ['quotes " and {{$}} in it']
     assert json.loads(command("{{$}}")[0])["inputs"]["parameterValues"]["text"] == 'quotes " and {{$}} in it'
 
@@ -118,14 +118,14 @@ def test_placeholders_in_a_command(template: str, result: str) -> None:
         ('{"IfPresent": {"InputName": "data", "Then": {"Concat": ["a", "b"]}}}', ["ab"]),
     ],
 )
-def test_if_present(template: str, result: list[str]) -> None:
+def test_if_present_placeholders(template: str, result: list[str]) -> None:
     assert command(template) == result
 
 
 @pytest.mark.parametrize(
     "template", ["{{$.inputs.artifacts['gone'].uri}}", "{{$.outputs.parameters['gone'].output_file}}", "{{$.what}}"]
 )
-def test_a_placeholder_for_nothing_fails_the_task(template: str) -> None:
+def test_placeholder_without_a_value_fails_the_task(template: str) -> None:
     with pytest.raises(TaskFailed, match="placeholder"):
         command(template)
 
@@ -146,13 +146,13 @@ def test_outputs_are_typed(tmp_path: Path) -> None:
     assert outputs.artifacts == {"model": [Artifact("model", "system.Model", f"{tmp_path}/model", {})]}
 
 
-def test_a_value_in_the_report_counts_before_a_file(tmp_path: Path) -> None:
+def test_value_in_the_executor_output_wins_over_a_file(tmp_path: Path) -> None:
     (tmp_path / "executor_output.json").write_text('{"parameterValues": {"count": 3}}')
     (tmp_path / "count").write_text("no number")
     assert read_outputs(TASK, tmp_path).parameters == {"count": 3}
 
 
-def test_output_artifacts_keep_metadata_and_a_uri_of_their_own(tmp_path: Path) -> None:
+def test_output_artifacts_keep_their_own_metadata_and_uri(tmp_path: Path) -> None:
     one = {"name": "best", "uri": "s3://elsewhere", "metadata": {"loss": 0.5, "epoch": 2.0}}
     (tmp_path / "executor_output.json").write_text(json.dumps({"artifacts": {"model": {"artifacts": [one]}}}))
     assert read_outputs(TASK, tmp_path).artifacts["model"] == [
@@ -169,13 +169,13 @@ def test_output_artifacts_keep_metadata_and_a_uri_of_their_own(tmp_path: Path) -
         ("count", "3.5", "wrong type for its output count"),
     ],
 )
-def test_outputs_that_are_not_right_fail_the_task(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_invalid_outputs_fail_the_task(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(TaskFailed, match=message):
         read_outputs(TASK, tmp_path)
 
 
-def test_a_container_component_s_command(tmp_path: Path) -> None:
+def test_command_of_a_container_component(tmp_path: Path) -> None:
     """Placeholders of a container component as the compiler writes them (a runner with images runs these)."""
 
     @dsl.container_component

@@ -73,7 +73,7 @@ def of(name: str) -> str:
         " 1<2&&2<3 ",
     ],
 )
-def test_holds(expression: str) -> None:
+def test_conditions_that_are_true(expression: str) -> None:
     assert evaluate(expression, INPUTS)
 
 
@@ -94,7 +94,7 @@ def test_holds(expression: str) -> None:
         "1 < 2 == false",
     ],
 )
-def test_does_not_hold(expression: str) -> None:
+def test_conditions_that_are_false(expression: str) -> None:
     assert not evaluate(expression, INPUTS)
 
 
@@ -120,11 +120,11 @@ def test_does_not_hold(expression: str) -> None:
         ("", "expected name"),
     ],
 )
-def test_has_no_value(expression: str, message: str) -> None:
+def test_invalid_conditions_are_errors(expression: str, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
         evaluate(expression, INPUTS)
 
 
-def test_text_of_a_parameter_is_never_code() -> None:
+def test_parameter_text_is_never_evaluated() -> None:
     """A value is compared, never pasted: quotes in it can't change what the condition says."""
     assert not evaluate(f"{of('x')} == 'safe'", {"x": "' == '' || true || 'a' == '"})

@@ -42,7 +42,7 @@ def test_the_interface_of_a_pipeline(tmp_path: Path) -> None:
     assert isinstance(pipeline.parameters["ratio"].default, float)
 
 
-def test_a_file_in_the_api_s_form(tmp_path: Path) -> None:
+def test_file_in_the_form_of_the_api_is_read(tmp_path: Path) -> None:
     text = text_of(chain, tmp_path)
     indented = "\n".join(f"  {line}" for line in text.splitlines() if not line.startswith("#"))
     for key in ("pipelineSpec", "pipeline_spec"):
@@ -79,14 +79,14 @@ def test_using_an_output_is_a_dependency_even_where_the_file_names_none(tmp_path
         ),
     ],
 )
-def test_a_file_that_is_no_pipeline(text: str, message: str) -> None:
+def test_file_that_is_not_a_pipeline_is_an_error(text: str, message: str) -> None:
     with pytest.raises(PipelineError, match=message) as caught:
         parse(text, "the file")
     assert caught.value.exit_code == 2
     assert caught.value.remedy
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="can't read the pipeline .*gone.yaml"):
         load(tmp_path / "gone.yaml")
 
@@ -122,7 +122,7 @@ def cannot_run() -> None:
     kubernetes.CreatePVC(access_modes=["ReadWriteMany"], size="1Gi")
 
 
-def test_everything_that_cannot_run_is_named_at_once(tmp_path: Path) -> None:
+def test_all_unsupported_features_are_named_at_once(tmp_path: Path) -> None:
     pipeline = compiled(cannot_run, tmp_path)
     found = findings(pipeline, containers=False)
     assert [line.partition(",")[0].partition(" (")[0] for line in found] == [
@@ -135,7 +135,7 @@ def test_everything_that_cannot_run_is_named_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_with_a_container_engine_images_run(tmp_path: Path) -> None:
+def test_container_components_run_with_a_container_engine(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in findings(compiled(cannot_run, tmp_path), containers=True)] == [
         "pipeline",
         "task say",
@@ -143,7 +143,7 @@ def test_with_a_container_engine_images_run(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_starts_when_something_cannot_run(tmp_path: Path) -> None:
+def test_nothing_starts_when_a_feature_is_unsupported(tmp_path: Path) -> None:
     runner = MemoryRunner(tmp_path / "run")
     with pytest.raises(PipelineError) as caught:
         walk(cannot_run, tmp_path, runner=runner)
@@ -200,11 +200,11 @@ def test_unknown_parts_of_a_file_are_refused_by_name() -> None:
     ]
 
 
-def test_a_good_pipeline_passes(tmp_path: Path) -> None:
+def test_valid_pipeline_passes(tmp_path: Path) -> None:
     check(compiled(loop_constants, tmp_path), containers=False)
 
 
-def test_literal_parameters_take_only_their_values(tmp_path: Path) -> None:
+def test_literal_parameters_accept_only_their_values(tmp_path: Path) -> None:
     """The field is in the specification; the SDK will write it for typing.Literal."""
     text = text_of(chain, tmp_path).replace(
         "      text:\n        parameterType: STRING\n",

@@ -42,9 +42,7 @@ def tarred(**files: str) -> bytes:
 @pytest.mark.parametrize("name", ["p.zip", "p.tar.gz", "p.tgz", "p.yaml"])
 @pytest.mark.parametrize("pack", [zipped, tarred])
 @pytest.mark.parametrize("files", [{"pipeline_yaml": TEXT, "other_yaml": "a: 1"}, {"any_yml": TEXT, "notes_txt": "x"}])
-def test_an_archive_is_read_whatever_it_is_called(
-    tmp_path: Path, name: str, pack: Callable[..., bytes], files: dict
-) -> None:
+def test_archive_is_read_whatever_its_name(tmp_path: Path, name: str, pack: Callable[..., bytes], files: dict) -> None:
     file = tmp_path / name
     file.write_bytes(pack(**files))
     assert load(file).name == "small"
@@ -65,7 +63,7 @@ def test_an_archive_is_read_whatever_it_is_called(
     # An archive holds the time, and each worker of pytest must see the same names.
     ids=["two pipelines", "no pipeline", "empty", "torn zip", "torn gzip", "nothing in it", "a program"],
 )
-def test_what_is_no_package_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_file_that_is_not_a_package_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "p.zip"
     file.write_bytes(content)
     with pytest.raises(PipelineError, match=message) as caught:
@@ -75,7 +73,7 @@ def test_what_is_no_package_is_named(tmp_path: Path, content: bytes, message: st
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_an_archive_may_not_grow_without_end(
+def test_archive_that_unpacks_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[..., bytes]
 ) -> None:
     """Foreign input: a few bytes may unpack to any size."""
@@ -96,11 +94,11 @@ def test_an_archive_may_not_grow_without_end(
         {"kind": "PipelineVersion", "spec": {"pipelineSpec": SPEC, "platformSpec": PLATFORM}},
     ],
 )
-def test_the_apis_forms_are_read(document: dict) -> None:
+def test_forms_of_the_api_are_read(document: dict) -> None:
     assert read_documents(json.dumps(document)) == (SPEC, PLATFORM)
 
 
-def test_the_platform_may_come_first_or_not_at_all() -> None:
+def test_platform_document_may_come_first_or_be_absent() -> None:
     assert read_documents(yaml.safe_dump_all([PLATFORM, SPEC])) == (SPEC, PLATFORM)
     assert read_documents(yaml.safe_dump(SPEC)) == (SPEC, {})
     assert read_documents(json.dumps({"display_name": "v1", "pipeline_spec": SPEC})) == (SPEC, {})
@@ -119,7 +117,7 @@ def test_the_platform_may_come_first_or_not_at_all() -> None:
         ([{"pipeline_spec": "text"}], "it has no pipelineInfo"),
     ],
 )
-def test_other_documents_are_named_as_what_they_are(documents: list, message: str) -> None:
+def test_other_kinds_of_documents_are_named(documents: list, message: str) -> None:
     with pytest.raises(PipelineError, match=message):
         read_documents(yaml.safe_dump_all(documents))
 

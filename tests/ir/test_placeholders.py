@@ -64,16 +64,16 @@ def test_run_placeholders_resolve_only_as_the_entire_constant(constant: object) 
         (7, 7),
     ],
 )
-def test_inputs_resolve_anywhere_and_keep_their_type_alone(constant: object, value: object) -> None:
+def test_inputs_resolve_inside_text_and_keep_their_type_when_alone(constant: object, value: object) -> None:
     assert resolve_inputs(constant, {"n": 3, "s": "a=b", "l": [1, "x"], "t": True}) == value
 
 
-def test_an_input_s_own_text_is_not_resolved_again() -> None:
+def test_text_of_an_input_is_not_resolved_again() -> None:
     inputs = {"a": "{{$.inputs.parameters['b']}}", "b": "secret"}
     assert resolve_inputs("x{{$.inputs.parameters['a']}}", inputs) == "x{{$.inputs.parameters['b']}}"
 
 
-def test_an_input_that_is_not_there_is_an_error() -> None:
+def test_missing_input_is_an_error() -> None:
     with pytest.raises(KeyError):
         resolve_inputs("{{$.inputs.parameters['gone']}}", {})
 
@@ -107,7 +107,7 @@ def test_paths(value: object, path: tuple, found: object) -> None:
 
 
 @pytest.mark.parametrize(("value", "path"), [({"a": 1}, ("b",)), ([1], (3,)), (5, ("a",)), ("no json", ("a",))])
-def test_a_path_to_nowhere_is_an_error(value: object, path: tuple) -> None:
+def test_path_that_does_not_exist_is_an_error(value: object, path: tuple) -> None:
     with pytest.raises(ValueError, match="no .* in"):
         follow_path(value, path)
 

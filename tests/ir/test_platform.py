@@ -145,12 +145,12 @@ def test_mounts_in_loops_and_nested_dags_see_their_own_inputs(tmp_path: Path) ->
         ),
     ],
 )
-def test_settings_as_older_files_hold_them(spec: dict, mount: Mount) -> None:
+def test_settings_of_older_files_are_read(spec: dict, mount: Mount) -> None:
     settings = pod_settings(Container("image", platform=spec), lambda source: {"name": "given"}[source.name], {})
     assert settings.mounts == (mount,)
 
 
-def test_resources_as_older_files_hold_them() -> None:
+def test_resources_of_older_files_are_read() -> None:
     container = Container("i", resources={"cpuLimit": 0.5, "memoryRequest": 2.147483648, "accelerator": {"count": "1"}})
     settings = pod_settings(container, lambda source: MISSING, {})
     assert settings.kubernetes["resources"] == {
@@ -160,7 +160,7 @@ def test_resources_as_older_files_hold_them() -> None:
     }
 
 
-def test_requirements_come_apart_from_the_command(tmp_path: Path) -> None:
+def test_requirements_are_separated_from_the_command(tmp_path: Path) -> None:
     @dsl.component(
         base_image="python:3.11",
         packages_to_install=["requests==2.0", "x>1"],

@@ -42,7 +42,7 @@ def test_state_and_times_follow_the_events(events: list[Any], state: TaskState, 
     assert (task.state, task.started, task.ended) == (state, started, ended)
 
 
-def test_message_stays_within_a_state_and_goes_with_it() -> None:
+def test_message_lasts_as_long_as_its_state() -> None:
     running = status(told(PENDING, 1, "waits for a node"), told(RUNNING, 2), told(RUNNING, 3, "epoch 1"), (RUNNING, 4))
     assert running.message == "epoch 1"
     assert after(running, told(SUCCEEDED, 5)).message == ""

@@ -74,7 +74,7 @@ def test_independent_tasks_run_at_the_same_time(tmp_path: Path) -> None:
     assert walk(together, tmp_path, runner=runner).state is SUCCEEDED
 
 
-def test_no_more_tasks_at_once_than_the_runner_takes(tmp_path: Path) -> None:
+def test_parallel_tasks_are_limited_by_the_runner(tmp_path: Path) -> None:
     @dsl.pipeline
     def many() -> None:
         with dsl.ParallelFor(list(range(12))):
@@ -108,7 +108,7 @@ def test_loop_parallelism_limits_its_iterations(tmp_path: Path) -> None:
 # --- failure ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_runs_ends_and_nothing_new_starts_after_a_failure(tmp_path: Path) -> None:
+def test_running_tasks_finish_and_no_new_task_starts_after_a_failure(tmp_path: Path) -> None:
     @dsl.pipeline
     def siblings() -> None:
         slow = waits_for_failure()
@@ -143,7 +143,7 @@ def test_events_of_a_success(tmp_path: Path) -> None:
     assert walked.outputs["say"] == Outputs({"Output": "t"}, {})
 
 
-def test_an_output_that_was_not_made_fails_the_task_that_needs_it(tmp_path: Path) -> None:
+def test_missing_output_fails_the_task_that_needs_it(tmp_path: Path) -> None:
     @component
     def makes_none() -> str:
         return None  # type: ignore[return-value]
@@ -172,7 +172,7 @@ def test_required_parameters_must_be_given(tmp_path: Path) -> None:
         walk(chain, tmp_path)
 
 
-def test_a_defect_of_the_runner_surfaces_after_the_exit_task_ran(tmp_path: Path) -> None:
+def test_runner_error_surfaces_after_the_exit_task_ran(tmp_path: Path) -> None:
     @dsl.pipeline
     def guarded() -> None:
         with dsl.ExitHandler(parts.cleanup()):
@@ -184,7 +184,7 @@ def test_a_defect_of_the_runner_surfaces_after_the_exit_task_ran(tmp_path: Path)
     assert "cleanup" in runner.ran
 
 
-def test_a_missing_prerequisite_of_a_task_is_not_tried_again(tmp_path: Path) -> None:
+def test_missing_prerequisite_of_a_task_is_not_retried(tmp_path: Path) -> None:
     class NoSecret(MemoryRunner):
         def call(self, task: Task) -> Outputs:
             raise PrerequisiteError("no Secret judge-secret", "it is not there")
@@ -201,7 +201,7 @@ def test_a_missing_prerequisite_of_a_task_is_not_tried_again(tmp_path: Path) -> 
 # --- retries ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
+def test_task_is_retried_with_growing_pauses(tmp_path: Path) -> None:
     """set_retry: the first retry comes after backoff_duration, the next after that times backoff_factor, and so on."""
 
     @dsl.pipeline
@@ -228,7 +228,7 @@ def test_a_task_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
     assert walked.messages("fails-twice")[0] == "attempt 1 of 6 failed: ValueError: attempt 0; again in 10 s"
 
 
-def test_three_tries_are_three(tmp_path: Path) -> None:
+def test_two_retries_make_three_attempts(tmp_path: Path) -> None:
     """Trap 27, here for tasks: so many retries after the first attempt, no fewer."""
 
     @dsl.pipeline
@@ -240,7 +240,7 @@ def test_three_tries_are_three(tmp_path: Path) -> None:
     assert walked.result.error == "task fail: ValueError: no luck"
 
 
-def test_no_retry_later_than_the_time_for_retries(tmp_path: Path) -> None:
+def test_no_retry_starts_after_the_maximum_retry_duration(tmp_path: Path) -> None:
     """set_retry: backoff_max_duration is the maximum duration during which the task will be retried."""
 
     @dsl.pipeline
@@ -293,7 +293,7 @@ def test_names_of_claims(tmp_path: Path, names: dict[str, str], made: str | None
         assert "both pvc_name and pvc_name_suffix" in walked.result.error
 
 
-def test_the_job_s_placeholders_reach_the_task(tmp_path: Path) -> None:
+def test_placeholders_of_the_job_reach_the_task(tmp_path: Path) -> None:
     """Traps, backends: a placeholder resolves only when it is the entire constant."""
 
     @dsl.pipeline

@@ -56,7 +56,7 @@ def canceled_within() -> None:
         parts.cleanup().after(parts.say(text="x")).ignore_upstream_failure()
 
 
-def test_cancel_stops_what_runs_and_exit_tasks_see_it(tmp_path: Path) -> None:
+def test_cancel_stops_running_tasks_and_exit_tasks_see_it(tmp_path: Path) -> None:
     """dsl.PipelineTaskFinalStatus: the state is SUCCEEDED, FAILED or CANCELLED."""
     walked = walk(canceled_within, tmp_path)
     assert walked.state is CANCELED
@@ -66,7 +66,7 @@ def test_cancel_stops_what_runs_and_exit_tasks_see_it(tmp_path: Path) -> None:
     assert walked.outputs["at-exit"].parameters["Output"].startswith("CANCELLED exit-handler-1 1 ")
 
 
-def test_a_task_that_waits_for_its_turn_does_not_start_once_canceled(tmp_path: Path) -> None:
+def test_waiting_task_does_not_start_after_a_cancel(tmp_path: Path) -> None:
     @dsl.pipeline
     def two() -> None:
         parts.cancels_run()
@@ -77,7 +77,7 @@ def test_a_task_that_waits_for_its_turn_does_not_start_once_canceled(tmp_path: P
     assert len(walked.runner.tasks) == 1
 
 
-def test_a_run_that_is_canceled_after_a_failure_is_canceled_and_tells_the_failure(tmp_path: Path) -> None:
+def test_run_canceled_after_a_failure_is_canceled_and_reports_the_failure(tmp_path: Path) -> None:
     @dsl.pipeline
     def both() -> None:
         parts.fail()
@@ -94,7 +94,7 @@ def test_a_run_that_is_canceled_after_a_failure_is_canceled_and_tells_the_failur
     assert walked.result.error == "task fail: ValueError: no luck"
 
 
-def test_a_canceled_task_is_not_tried_again(tmp_path: Path) -> None:
+def test_canceled_task_is_not_retried(tmp_path: Path) -> None:
     @dsl.pipeline
     def tries() -> None:
         parts.cancels_run().set_retry(3, backoff_duration="3000s")
@@ -127,7 +127,7 @@ def test_ctrl_c_cancels(tmp_path: Path) -> None:
     assert walked.outputs["at-exit"].parameters["Output"].startswith("CANCELLED")
 
 
-def test_a_run_has_failed_when_the_pipeline_s_deadline_passes(tmp_path: Path) -> None:
+def test_run_fails_at_the_deadline_of_the_pipeline(tmp_path: Path) -> None:
     """dsl.PipelineConfig: active_deadline_seconds is the maximum number of seconds a workflow is allowed to run."""
 
     @component
@@ -165,7 +165,7 @@ def test_a_loop_stops_when_canceled(tmp_path: Path) -> None:
 # --- resume ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_walk_goes_on_after_every_task_boundary(tmp_path: Path) -> None:
+def test_walk_resumes_after_every_task_boundary(tmp_path: Path) -> None:
     pipeline = compiled(loop_in_loop, tmp_path)
     whole = walk(pipeline, tmp_path / "whole")
     order = [event.task_id for event in whole.events if event.state is SUCCEEDED]

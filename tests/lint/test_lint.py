@@ -80,7 +80,7 @@ def sub_dag_inputs(documents: list[Any]) -> dict[str, Any]:
     return documents[0]["components"]["comp-exit-handler-1"]["inputDefinitions"]["parameters"]
 
 
-def test_a_pipeline_with_what_all_backends_have_has_no_finding(compiled: list[Any]) -> None:
+def test_pipeline_that_all_backends_support_has_no_finding(compiled: list[Any]) -> None:
     assert lint_text(yaml.safe_dump_all(compiled)) == []
 
 
@@ -306,7 +306,7 @@ def test_each_fault_is_named_with_the_backends_it_concerns(compiled: list[Any], 
     assert findings[0].backends == backends
 
 
-def test_every_refused_field_is_named_not_the_first_alone(compiled: list[Any]) -> None:
+def test_every_refused_field_is_named_not_only_the_first(compiled: list[Any]) -> None:
     documents = copy.deepcopy(compiled)
     documents[0].update(one=1)
     tasks(documents)["work"].update(two=2)
@@ -348,14 +348,14 @@ def test_parameters_of_accelerators_reach_a_nested_dag_only_beside_another_use(t
         lambda d: d[1]["platforms"]["kubernetes"]["deploymentSpec"].update(executors=[1]),
     ],
 )
-def test_parts_of_the_wrong_type_are_findings_and_no_traceback(compiled: list[Any], change: Change) -> None:
+def test_parts_of_the_wrong_type_are_findings_not_tracebacks(compiled: list[Any], change: Change) -> None:
     documents = copy.deepcopy(compiled)
     change(documents)
     assert Severity.ERROR in {finding.severity for finding in lint_text(yaml.safe_dump_all(documents))}
 
 
 @pytest.mark.parametrize("text", ["", "a: 1", "- a", "a: [", "root: {}\npipelineInfo: {}\n---\nother: 1\n"])
-def test_what_is_no_pipeline_is_refused(text: str) -> None:
+def test_file_that_is_not_a_pipeline_is_refused(text: str) -> None:
     with pytest.raises(PipelineError):
         lint_text(text)
 

@@ -64,7 +64,7 @@ def test_estimate_adds_up_every_tasks_container(compiled: list[Any]) -> None:
         assert after.spec - before.spec == len(before.containers) * (1000 * each + 3)
 
 
-def test_static_loop_counts_once_for_each_item(tmp_path: Path) -> None:
+def test_static_loop_counts_once_per_item(tmp_path: Path) -> None:
     @dsl.pipeline(name="loop")
     def loop() -> None:
         with dsl.ParallelFor(["a", "b", "c", "d"]) as item:
@@ -93,7 +93,7 @@ def test_workflow_near_the_limit_warns_and_above_it_is_an_error(compiled: list[A
         assert size_findings(padded(compiled, "a" * (exact + 100))) == above
 
 
-def test_container_that_no_process_takes_as_an_argument_is_an_error(tmp_path: Path) -> None:
+def test_container_too_large_for_a_process_argument_is_an_error(tmp_path: Path) -> None:
     @dsl.pipeline(name="one")
     def one() -> None:
         work(text="x").set_caching_options(False)
@@ -106,7 +106,7 @@ def test_container_that_no_process_takes_as_an_argument_is_an_error(tmp_path: Pa
     ]
 
 
-def test_what_can_not_be_followed_is_said_and_the_rest_still_checked(compiled: list[Any]) -> None:
+def test_parts_that_cannot_be_followed_are_reported_and_the_rest_is_checked(compiled: list[Any]) -> None:
     documents = copy.deepcopy(compiled)
     documents[0]["surprise"] = 1
     documents[0]["root"]["dag"]["tasks"]["work"]["dependentTasks"] = ["nobody"]

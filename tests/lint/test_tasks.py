@@ -60,13 +60,15 @@ def with_default(documents: list[Any], **defaults: str) -> str:
     return yaml.safe_dump_all(changed)
 
 
-def test_names_that_a_volume_may_have_are_no_finding(compiled: list[Any]) -> None:
+def test_valid_volume_names_are_not_findings(compiled: list[Any]) -> None:
     assert lint_text(with_default(compiled, secret="a", config_map="0-" + "a" * 61)) == []
 
 
 @pytest.mark.parametrize("name", ["kube-root-ca.crt", "a" * 64, "", "Upper", "under_score", "-a", "a-", "a\n"])
 @pytest.mark.parametrize("parameter", ["secret", "config_map", "claim"])
-def test_object_whose_name_no_volume_may_have_is_an_error(compiled: list[Any], parameter: str, name: str) -> None:
+def test_object_whose_name_is_not_a_valid_volume_name_is_an_error(
+    compiled: list[Any], parameter: str, name: str
+) -> None:
     """Trap 46: KFP names the pod's volume after it. The default goes down to a nested DAG."""
     (finding,) = lint_text(with_default(compiled, **{parameter: name}))
     assert finding.severity == Severity.ERROR
@@ -128,7 +130,7 @@ def test_final_status_is_an_error_where_the_compiler_does_not_know_it(tmp_path: 
     assert finding.backends == (OLDEST,)
 
 
-def test_labels_of_one_task_are_no_matter_of_its_own_where_all_share_a_template(tmp_path: Path) -> None:
+def test_labels_of_one_task_are_a_finding_where_all_tasks_share_a_template(tmp_path: Path) -> None:
     """KFP 2.5.0: the first task's labels are on all pods."""
 
     @dsl.pipeline(name="labelled")

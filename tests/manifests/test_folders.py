@@ -68,7 +68,7 @@ def test_every_file_of_a_folder_is_applied(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_pods_meet_the_restricted_standard_but_the_nfs_servers(folder: str) -> None:
+def test_pods_except_the_nfs_servers_meet_the_restricted_standard(folder: str) -> None:
     found = {one["metadata"]["name"]: not_restricted(spec) for one, spec in pods(folder)}
     if folder == "nfs":
         assert "privileged" in found["nfs-server"]
@@ -76,7 +76,7 @@ def test_pods_meet_the_restricted_standard_but_the_nfs_servers(folder: str) -> N
         assert [*filter(None, found.values())] == []
 
 
-def test_nothing_but_the_nfs_server_is_privileged_and_it_says_what_it_is_for() -> None:
+def test_only_the_nfs_server_is_privileged_and_says_why() -> None:
     text = (root() / "nfs/kustomization.yaml").read_text()
     assert text.startswith("# FOR TESTS ONLY")
     assert yaml.safe_load(text)["labels"][0]["pairs"] == {"ilab-pipeline/for-tests-only": "true"}
@@ -177,7 +177,7 @@ def test_the_teacher_serves_both_adapters_on_four_gpus() -> None:
 
 
 @pytest.mark.parametrize("folder", ["teacher", "judge"])
-def test_only_the_servers_own_account_may_see_it(folder: str) -> None:
+def test_only_the_servers_own_account_has_access(folder: str) -> None:
     objects = {one["kind"]: one for one in objects_of(folder)}
     service = objects["InferenceService"]["metadata"]
     assert service["annotations"]["security.opendatahub.io/enable-auth"] == "true"

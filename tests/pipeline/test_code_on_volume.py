@@ -68,7 +68,7 @@ def test_data_import_unpacks_the_code_and_later_tasks_import_it_from_the_volume(
     assert not list(volume.code.rglob("__pycache__"))
 
 
-def test_repeated_data_import_changes_no_file_that_is_right(volume: Volume) -> None:
+def test_repeated_data_import_leaves_intact_code_unchanged(volume: Volume) -> None:
     volume.run("data-import")
     files = [path for path in volume.code.rglob("*") if path.is_file()]
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files]

@@ -87,7 +87,7 @@ def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
     assert hours["train-knowledge"] * 3600 > 2 * own
 
 
-def test_prerequisites_call_each_secret_by_the_name_that_is_mounted(package: Path) -> None:
+def test_prerequisites_name_each_secret_as_it_is_mounted(package: Path) -> None:
     spec, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
     inputs = dict(tasks(spec))["prerequisites"]["inputs"]["parameters"]
     executor = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-prerequisites"]
@@ -131,8 +131,8 @@ def test_the_code_of_the_stages_travels_once(spec: dict[str, Any]) -> None:
     assert max(len(json.dumps(executor)) for executor in executors.values()) < 100_000
 
 
-def test_a_file_compiled_for_a_queue_differs_by_labels_and_what_says_so(package: Path, tmp_path: Path) -> None:
-    (command,) = commands("openshift.md", "test_a_file_compiled_for_a_queue_differs_by_labels_and_what_says_so")
+def test_file_compiled_for_a_queue_differs_only_by_labels_and_their_parameter(package: Path, tmp_path: Path) -> None:
+    (command,) = commands("openshift.md", "test_file_compiled_for_a_queue_differs_only_by_labels_and_their_parameter")
     words = command.replace("pipeline-NAME.yaml", str(tmp_path / "queued.yaml")).replace("NAME", "gpus").split()
     assert words[:2] == ["ilab-pipeline", "compile"]
     done = CliRunner().invoke(compile_command, words[2:])
@@ -171,7 +171,7 @@ def test_nothing_is_installed_when_a_task_runs(package: Path, spec: dict[str, An
     ] == []
 
 
-def test_parameters_reach_the_code_as_json_alone(spec: dict[str, Any]) -> None:
+def test_parameters_reach_the_code_only_as_json(spec: dict[str, Any]) -> None:
     """Trap 17: no value is pasted into a command line or into source."""
     for executor in spec["deploymentSpec"]["executors"].values():
         container = executor["container"]
@@ -202,7 +202,7 @@ def test_a_bundle_is_a_tar_that_anyone_can_list(package: Path) -> None:
     assert {"utils/__init__.py", "utils/messages.py", "utils/stages/publish.py"} <= set(listed)
 
 
-def test_packed_code_holds_nothing_that_a_server_would_expand(spec: dict[str, Any]) -> None:
+def test_packed_code_contains_nothing_that_a_server_would_expand(spec: dict[str, Any]) -> None:
     """KFP and Argo replace {{...}}, Kubernetes $(...), in a container's environment too.
 
     Go's JSON encoder writes <, > and & as six characters each.
@@ -212,7 +212,7 @@ def test_packed_code_holds_nothing_that_a_server_would_expand(spec: dict[str, An
     assert [value for value in values if set("{$<>&") & set(value)] == []
 
 
-def test_the_file_is_for_people_as_well(package: Path) -> None:
+def test_file_is_readable_by_people(package: Path) -> None:
     """No YAML anchors, sources as text."""
     text = package.read_text()
     assert not re.search(r"[:-] [&*]\w", text)

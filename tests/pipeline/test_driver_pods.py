@@ -87,7 +87,7 @@ def test_settings_of_a_task_reach_its_pod(package: Pipeline) -> None:
     assert main["args"][0] == "sh"
 
 
-def test_volume_has_the_name_of_the_object_and_one_secret_in_two_places_is_one_volume(package: Pipeline) -> None:
+def test_volume_is_named_after_its_object_and_shared_by_its_mounts(package: Pipeline) -> None:
     pod = dict(driver_pods(package, NEWEST))["exit-handler-1/work-2"]
     volumes = [one for one in pod["spec"]["volumes"] if "emptyDir" not in one]
     assert volumes == [
@@ -100,13 +100,13 @@ def test_volume_has_the_name_of_the_object_and_one_secret_in_two_places_is_one_v
     )
 
 
-def test_claim_that_a_task_makes_is_mounted(package: Pipeline) -> None:
+def test_claim_created_by_a_task_is_mounted(package: Pipeline) -> None:
     pod = dict(driver_pods(package, NEWEST))["work-3"]
     assert {"name": MADE, "persistentVolumeClaim": {"claimName": MADE}} in pod["spec"]["volumes"]
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.version)
-def test_scc_gives_each_container_a_user_and_takes_every_right(package: Pipeline, server: Any) -> None:
+def test_scc_sets_the_user_and_drops_all_capabilities(package: Pipeline, server: Any) -> None:
     for _, pod in driver_pods(package, server):
         spec = as_on_openshift(pod)["spec"]
         assert [one["name"] for one in spec["initContainers"]] == ["init", "kfp-launcher"]
@@ -134,7 +134,7 @@ def faults(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.version)
-def test_pods_of_our_file_have_no_fault_that_shows_without_a_cluster(server: Any) -> None:
+def test_pods_of_our_pipeline_are_valid_as_far_as_can_be_checked_without_a_cluster(server: Any) -> None:
     """Trap 46. tests/cluster/test_driver_pods.py asks a real API server."""
     pods = dict(driver_pods(load(ROOT / "pipeline.yaml"), server))
     assert len(pods) >= 10
@@ -142,7 +142,7 @@ def test_pods_of_our_file_have_no_fault_that_shows_without_a_cluster(server: Any
 
 
 @pytest.mark.parametrize("name", ["kube-root-ca.crt", "a" * 64, "", "s3-scratch"])
-def test_name_that_makes_an_invalid_pod_shows(package: Pipeline, name: str) -> None:
+def test_name_that_makes_a_pod_invalid_is_found(package: Pipeline, name: str) -> None:
     pods = dict(driver_pods(package, NEWEST, {"secret": name}))
     assert list(faults(pods["exit-handler-1/work-2"]))
     assert not list(faults(pods["work"]))

@@ -31,7 +31,7 @@ def test_outputs_of_a_finished_task_come_back_with_their_types(tmp_path: Path) -
     assert history.state is None
 
 
-def test_a_torn_last_line_counts_as_not_written(tmp_path: Path) -> None:
+def test_truncated_last_line_counts_as_not_written(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     write(path, event("a", TaskState.SUCCEEDED, outputs=OUTPUTS), event("b", TaskState.SUCCEEDED, outputs=OUTPUTS))
     whole = path.read_bytes()

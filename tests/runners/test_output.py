@@ -45,7 +45,7 @@ def test_output_goes_to_the_log_as_it_is(tmp_path: Path) -> None:
     assert reports[-1][0].startswith("no end")
 
 
-def test_secrets_are_masked_also_where_a_chunk_ends_in_their_middle(tmp_path: Path) -> None:
+def test_secrets_split_across_chunks_are_masked(tmp_path: Path) -> None:
     data = b"token is canary-value.\nagain canary-value"
     for cut in range(len(data)):
         (tmp_path / "task.log").unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def test_secrets_are_masked_also_where_a_chunk_ends_in_their_middle(tmp_path: Pa
         assert log == b"token is ***.\nagain ***"
 
 
-def test_the_executors_own_lines_are_no_messages() -> None:
+def test_executor_lines_are_not_messages() -> None:
     keep = MessageFilter()
     lines = ["[KFP Executor 2025 INFO]: Got executor_input:", "{", '    "inputs": {', "    }", "}", "reading", "{"]
     assert [keep(line) for line in lines] == ["", "", "", "", "", "reading", "{"]
@@ -76,13 +76,13 @@ def test_an_exception_comes_first_then_where_it_was_raised(tmp_path: Path) -> No
     assert "x.py" in reason(tmp_path, text)
 
 
-def test_of_chained_exceptions_the_last_one_counts(tmp_path: Path) -> None:
+def test_last_of_chained_exceptions_is_the_reason(tmp_path: Path) -> None:
     one = 'Traceback (most recent call last):\n  File "x.py", line 3\n{}\n'
     text = one.format("KeyError: 'a'") + "\nDuring handling, another exception occurred:\n\n" + one.format("OSError: b")
     assert reason(tmp_path, text).startswith("OSError: b")
 
 
-def test_without_either_the_last_lines_follow_the_exit_code(tmp_path: Path) -> None:
+def test_without_error_block_or_exception_the_last_lines_follow_the_exit_code(tmp_path: Path) -> None:
     lines = reason(tmp_path, "\n".join(f"line {n}" for n in range(100))).splitlines()
     assert lines[0] == "exit code 1"
     assert [line.strip() for line in lines[1:]] == [f"line {n}" for n in range(85, 100)]

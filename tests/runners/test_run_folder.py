@@ -62,7 +62,7 @@ def test_runs_whose_ids_have_the_prefix_are_still_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["", "A", "a_b", "../x", "a/b", "-a", "a-", "x" * 58])
-def test_an_id_that_can_not_name_kubernetes_objects_is_refused(tmp_path: Path, run_id: str) -> None:
+def test_id_that_cannot_name_kubernetes_objects_is_refused(tmp_path: Path, run_id: str) -> None:
     with pytest.raises(UsageError, match="can't be the id"):
         make(tmp_path, run_id)
 
@@ -73,7 +73,7 @@ def test_an_id_is_used_once(tmp_path: Path) -> None:
         make(tmp_path, "r1")
 
 
-def test_an_unknown_run_is_an_error_that_names_the_last_ones(tmp_path: Path) -> None:
+def test_unknown_run_is_an_error_that_names_recent_runs(tmp_path: Path) -> None:
     make(tmp_path, "r1")
     with pytest.raises(UsageError) as caught:
         find_run(tmp_path, "r2")

@@ -41,7 +41,7 @@ def test_members_under_the_known_folders_are_unpacked_and_the_rest_is_named(
     assert "left out of the archive: README.md, notes" in capsys.readouterr().out
 
 
-def test_names_that_start_with_a_dot_are_taken(tmp_path: Path) -> None:
+def test_members_that_start_with_a_dot_and_slash_are_accepted(tmp_path: Path) -> None:
     target = unpack(tmp_path, targz({f"./{name}": content for name, content in MODEL.items()}))
     assert names(target) == set(MODEL)
 
@@ -65,7 +65,7 @@ def test_a_git_checkout_inside_the_taxonomy_is_kept(tmp_path: Path) -> None:
         (member("model/hard", tarfile.LNKTYPE, "/etc/passwd"), "model/hard"),
     ],
 )
-def test_archive_members_that_reach_outside_refuse_the_whole_archive(
+def test_archive_with_members_that_reach_outside_is_refused(
     tmp_path: Path, bad: tarfile.TarInfo, told: str
 ) -> None:  # trap 16
     with pytest.raises(SystemExit) as error:
@@ -74,13 +74,13 @@ def test_archive_members_that_reach_outside_refuse_the_whole_archive(
     assert not (tmp_path / "tree").exists() and not (tmp_path / "evil").exists()
 
 
-def test_more_members_than_allowed_refuse_the_archive(tmp_path: Path) -> None:  # trap 16
+def test_archive_with_too_many_members_is_refused(tmp_path: Path) -> None:  # trap 16
     with pytest.raises(SystemExit, match="more than 3 are not unpacked"):
         unpack(tmp_path, targz(MODEL), max_members=3)
     assert not (tmp_path / "tree").exists()
 
 
-def test_content_larger_than_the_disk_refuses_the_archive_before_it_fills_it(
+def test_archive_larger_than_the_disk_is_refused_before_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # trap 16
     bomb = targz({**MODEL, "model/big": b"\0" * (8 << 20)})
@@ -121,7 +121,7 @@ def test_a_damaged_archive_is_refused_by_its_checksum(tmp_path: Path) -> None:
     [b"<html>not found</html>", b"PK\x03\x04zip", gzip.compress(b"no tar in here")],
     ids=["html", "zip", "gzip of text"],
 )
-def test_a_file_that_is_no_gzip_tar_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_gzip_tar_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(SystemExit) as error:
         unpack(tmp_path, content)
     assert "can't be unpacked" in str(error.value) and "next: pack it again" in str(error.value)
@@ -135,7 +135,7 @@ def test_a_packed_archive_unpacks_to_what_was_packed(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.part")) == []
 
 
-def test_links_are_packed_as_what_they_point_to(tmp_path: Path) -> None:
+def test_links_are_packed_as_their_targets(tmp_path: Path) -> None:
     """A model in a hub's cache is a folder of links to blobs elsewhere."""
     source = write_files(tmp_path / "source", {**TAXONOMY, "blobs/abc": b"weights"})
     (source / "model").mkdir()
@@ -145,7 +145,7 @@ def test_links_are_packed_as_what_they_point_to(tmp_path: Path) -> None:
     assert (unpack(tmp_path, packed.read_bytes()) / "model/model.safetensors").read_bytes() == b"weights"
 
 
-def test_too_little_space_is_told_with_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_reported_with_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 30, 8 << 30, 2 << 30))
     require_space(str(tmp_path), 2 << 30, "the archive")
     with pytest.raises(SystemExit, match="3.0 GiB are needed in .*, 2.0 GiB are free"):

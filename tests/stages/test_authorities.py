@@ -116,7 +116,7 @@ def test_the_authorities_beside_the_token_are_trusted(name: str, server: tuple[s
     assert own_authorities(str(tmp_path / "account")) == [ssl.PEM_cert_to_DER_cert(server[1].read_text())]
 
 
-def test_the_user_s_file_is_added_to_what_the_pod_has_each_certificate_once(
+def test_users_certificates_are_added_to_the_pods_without_duplicates(
     server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other, _ = make_certificate(tmp_path)
@@ -140,7 +140,7 @@ def test_public_authorities_alone_need_no_bundle(tmp_path: Path, monkeypatch: py
     assert ca_bundle("") == ca_bundle(str(tmp_path / "no-folder" / "ca-bundle.crt")) == ""
 
 
-def test_a_library_that_is_given_no_bundle_trusts_it_as_well(
+def test_library_without_an_explicit_bundle_trusts_it_too(
     server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, authority = server
@@ -161,7 +161,7 @@ def test_a_library_that_is_given_no_bundle_trusts_it_as_well(
         (DER.rpartition("-----END")[0], "certificate 1 is broken: its text is cut off"),
     ],
 )
-def test_a_broken_file_of_the_user_s_is_told_and_one_of_the_pod_s_left_out(
+def test_broken_file_of_the_user_is_an_error_and_one_of_the_pod_is_skipped(
     text: str, problem: str, server: tuple[str, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -177,7 +177,7 @@ def test_a_broken_file_of_the_user_s_is_told_and_one_of_the_pod_s_left_out(
     assert ("are left out" in capsys.readouterr().out) == ("BEGIN" in text)
 
 
-def test_a_key_that_the_config_map_lacks_is_told_with_those_it_has(tmp_path: Path) -> None:
+def test_missing_config_map_key_is_reported_with_the_existing_keys(tmp_path: Path) -> None:
     (tmp_path / "..data").mkdir()  # as the kubelet mounts a ConfigMap, a missing one too
     assert certificates_of(str(tmp_path / "ca-bundle.crt")) == []
     (tmp_path / "root.pem").write_text("")
@@ -186,7 +186,7 @@ def test_a_key_that_the_config_map_lacks_is_told_with_those_it_has(tmp_path: Pat
     assert certificates_of(str(tmp_path / "root.pem")) == [], "OpenShift fills an empty key when it is ready"
 
 
-def test_a_pod_s_file_that_cannot_be_read_is_left_out(
+def test_unreadable_file_of_the_pod_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -59,7 +59,7 @@ def download(settings: dict, key: str, path: Path, chunk: int = MIB) -> dict:
 # Checks of what was downloaded
 
 
-def test_the_sha256_object_beside_the_archive_is_what_counts(s3_server: S3, tmp_path: Path, key: str) -> None:
+def test_sha256_object_beside_the_archive_is_checked(s3_server: S3, tmp_path: Path, key: str) -> None:
     client, body = s3_server.client(), b"archive"
     client.put_object(Bucket="ilab", Key=key, Body=body)
     client.put_object(Bucket="ilab", Key=key + ".sha256", Body=f"{hashlib.sha256(body).hexdigest()}  data\n".encode())
@@ -68,7 +68,7 @@ def test_the_sha256_object_beside_the_archive_is_what_counts(s3_server: S3, tmp_
     assert (tmp_path / "got").read_bytes() == body
 
 
-def test_the_metadata_sha256_is_read_when_there_is_no_such_object(s3_server: S3, tmp_path: Path, key: str) -> None:
+def test_sha256_in_the_metadata_is_checked_without_such_an_object(s3_server: S3, tmp_path: Path, key: str) -> None:
     digest = hashlib.sha256(b"archive").hexdigest()
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"archive", Metadata={"sha256": digest.upper()})
     assert download(settings_of(s3_server, tmp_path), key, tmp_path / "got")["check"] == "sha256"
@@ -88,16 +88,14 @@ def test_content_with_another_sha256_is_refused_and_not_kept(
     assert [p.name for p in tmp_path.iterdir()] == ["secret"]
 
 
-def test_a_sha256_object_that_holds_something_else_is_an_error(s3_server: S3, tmp_path: Path, key: str) -> None:
+def test_invalid_sha256_object_is_an_error(s3_server: S3, tmp_path: Path, key: str) -> None:
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"x")
     s3_server.client().put_object(Bucket="ilab", Key=key + ".sha256", Body=b"see attachment")
     with pytest.raises(SystemExit, match="its sha256 can't be read"):
         download(settings_of(s3_server, tmp_path), key, tmp_path / "got")
 
 
-def test_a_multipart_etag_is_no_md5_and_is_checked_by_the_parts(
-    s3_server: S3, tmp_path: Path, key: str, content: bytes
-) -> None:
+def test_multipart_etag_is_checked_part_by_part(s3_server: S3, tmp_path: Path, key: str, content: bytes) -> None:
     settings = settings_of(s3_server, tmp_path)
     (tmp_path / "file").write_bytes(content)
     client = s3_server.client()
@@ -128,7 +126,7 @@ def test_a_multipart_etag_is_no_md5_and_is_checked_by_the_parts(
         (hashlib.md5(b"content").hexdigest(), False, 8, ""),
     ],
 )
-def test_an_etag_is_believed_only_where_it_says_something(
+def test_etag_is_checked_only_when_it_is_a_digest(
     tmp_path: Path, etag: str, opaque: bool, size: int, expected: str
 ) -> None:
     (tmp_path / "file").write_bytes(b"content")
@@ -138,7 +136,7 @@ def test_an_etag_is_believed_only_where_it_says_something(
 # Breaks
 
 
-def test_a_connection_that_breaks_is_taken_up_where_it_was(
+def test_broken_download_resumes_where_it_stopped(
     s3_server: S3, relay: Relay, tmp_path: Path, key: str, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
@@ -149,7 +147,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_was(
     assert (tmp_path / "got").read_bytes() == content
 
 
-def test_a_download_that_broke_off_goes_on_in_the_next_run(
+def test_interrupted_download_resumes_in_the_next_run(
     s3_server: S3,
     relay: Relay,
     tmp_path: Path,
@@ -176,7 +174,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
     assert "are here from an earlier try" in capsys.readouterr().out
 
 
-def test_a_torn_file_from_an_earlier_run_is_repaired(
+def test_truncated_file_of_an_earlier_run_is_repaired(
     s3_server: S3, tmp_path: Path, key: str, content: bytes
 ) -> None:  # trap 12
     """An earlier system took a file that was there for the whole archive."""
@@ -187,7 +185,9 @@ def test_a_torn_file_from_an_earlier_run_is_repaired(
     assert (tmp_path / "got").read_bytes() == content
 
 
-def test_an_object_that_changed_since_is_fetched_anew(s3_server: S3, tmp_path: Path, key: str, content: bytes) -> None:
+def test_object_that_changed_meanwhile_is_downloaded_again(
+    s3_server: S3, tmp_path: Path, key: str, content: bytes
+) -> None:
     client, settings = s3_server.client(), settings_of(s3_server, tmp_path)
     client.put_object(Bucket="ilab", Key=key, Body=b"old" * MIB)
     stat = object_stat(settings, s3_client(settings, ""), key)
@@ -210,7 +210,7 @@ def test_an_object_that_changed_since_is_fetched_anew(s3_server: S3, tmp_path: P
         ({"endpoint": "http://127.0.0.1:1"}, ["EndpointConnectionError", "check endpoint"]),
     ],
 )
-def test_every_wrong_setting_is_told_by_its_name(
+def test_every_wrong_setting_is_named(
     s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], told: str
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
@@ -282,7 +282,7 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory, s3_server: S3) -> Itera
     server.server_close()
 
 
-def test_tls_that_cannot_be_verified_is_refused_and_the_remedy_told(
+def test_unverifiable_tls_is_refused_with_a_remedy(
     s3_server: S3, tls_server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
@@ -300,7 +300,7 @@ def test_a_private_authority_is_trusted_when_its_certificate_is_given(
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_verify_tls_false_talks_to_a_server_nobody_vouches_for(
+def test_verify_tls_false_accepts_an_unknown_authority(
     s3_server: S3, tls_server: tuple[str, Path], tmp_path: Path
 ) -> None:
     settings = settings_of(s3_server, tmp_path, endpoint=tls_server[0], verify_tls="false")

@@ -80,7 +80,7 @@ def test_a_blank_value_is_unset(read: Read, monkeypatch: pytest.MonkeyPatch) -> 
     ("text", "value"), [("true", True), ("TRUE", True), ("on", True), ("1", True), ("", True), (" ", True),
                         ("false", False), ("no", False), ("0", False)]
 )  # fmt: skip
-def test_verify_tls_is_off_only_when_it_says_so(text: str, value: bool, read: Read) -> None:
+def test_verify_tls_is_off_only_for_a_clear_no(text: str, value: bool, read: Read) -> None:
     """Trap 14: blank, "on" and "enabled" once turned verification off."""
     assert read("--sdg-object-store-verify-tls", text)["sdg_object_store_verify_tls"] is value
 
@@ -91,18 +91,18 @@ def test_verify_tls_refuses_an_unknown_word(read: Read) -> None:
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_a_boolean_stays_what_it_is(value: bool) -> None:
+def test_boolean_is_accepted_unchanged(value: bool) -> None:
     assert StrictBoolean(True).convert(value, None, None) is value
 
 
-def test_a_variable_gives_a_value_that_was_not_typed(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_sets_a_flag_that_was_not_typed(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDG_OBJECT_STORE_BUCKET", "b")
     found = read("--sdg-object-store-region", "r")
     assert (found["sdg_object_store_bucket"], found["sdg_object_store_region"]) == ("b", "r")
     assert found.typed == {"sdg_object_store_region"}
 
 
-def test_values_do_not_show_in_a_traceback(read: Read) -> None:
+def test_values_do_not_appear_in_a_traceback(read: Read) -> None:
     assert "hunter2" not in repr(read("--judge-serving-model-api-key", "hunter2"))
 
 
@@ -121,7 +121,7 @@ def test_params_and_param_have_short_names(read: Read, tmp_path: Any) -> None:
     assert found["param"] == ("a=1", "b=2") and found["params"] == (tmp_path / "x.yaml",)
 
 
-def test_the_page_of_flags_names_defaults_as_they_are() -> None:
+def test_flag_tables_show_the_real_defaults() -> None:
     page = with_flag_tables(f"a\n{BEGIN}\noutdated row\n{END}\nz\n")
     assert "| `--nproc-per-node` | `1` | `ILAB_NPROC_PER_NODE` |" in page
     assert "| `--training-save-samples` | `0` |" in page

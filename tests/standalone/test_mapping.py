@@ -24,7 +24,7 @@ def test_every_flag_sets_parameters_that_the_pipeline_has() -> None:
     assert {name for flag in FLAGS.values() for name in flag.sets} <= set(known)
 
 
-def test_without_flags_it_is_the_first_generations_run(read: Read) -> None:
+def test_defaults_match_those_of_the_first_generation(read: Read) -> None:
     arguments = mapped(read())
     for n, epochs in ((1, 7), (2, 10)):
         assert arguments[f"train_num_epochs_phase_{n}"] == epochs
@@ -62,7 +62,7 @@ def test_values_are_typed_as_the_pipeline_wants_them(read: Read) -> None:
 
 
 @pytest.mark.parametrize("number", ["-1", "0", "", " "])
-def test_no_pull_request_is_minus_one_zero_or_blank(number: str, read: Read) -> None:
+def test_minus_one_zero_and_blank_mean_no_pull_request(number: str, read: Read) -> None:
     given = read("--taxonomy-repo-pr", number, "--taxonomy-repo-url", "https://example.org/t.git")
     assert mapped(given)["sdg_repo_pr"] == 0
 
@@ -79,7 +79,7 @@ def test_with_a_repository_the_branch_is_cloned(read: Read) -> None:
     assert arguments["sdg_repo_branch"] == "towns" and "report_notes" not in arguments
 
 
-def test_all_that_is_wrong_is_said_at_once(read: Read) -> None:
+def test_all_errors_are_reported_at_once(read: Read) -> None:
     given = read(
         *("--taxonomy-repo-pr", "main", "--node-selector", "gpu"),
         *("--toleration", "=x", "--model-to-train", "/data/model"),
@@ -93,16 +93,14 @@ def test_all_that_is_wrong_is_said_at_once(read: Read) -> None:
     ]
 
 
-def test_a_branch_or_a_pull_request_of_a_repository_not_both(read: Read) -> None:
+def test_branch_and_pull_request_are_mutually_exclusive(read: Read) -> None:
     args = ("--taxonomy-repo-url", "https://x.org/t", "--taxonomy-repo-branch", "a", "--taxonomy-repo-pr", "1")
     assert "give only one of them" in pipeline_arguments(read(*args), WHOLE)[1][0]
 
 
 @pytest.mark.parametrize("flag", ["--taxonomy-repo-url", "--taxonomy-repo-branch", "--judge-serving-model-endpoint"])
 @pytest.mark.parametrize("url", ["https://canary@x.org/t", "HTTPS://user:canary@x.org/t"])
-def test_an_address_with_a_password_in_it_is_refused_before_it_stands_in_a_manifest(
-    flag: str, url: str, read: Read
-) -> None:
+def test_address_with_a_password_is_refused_before_it_enters_a_manifest(flag: str, url: str, read: Read) -> None:
     (finding,) = pipeline_arguments(read(flag, url), WHOLE)[1]
     assert finding.startswith(f"{flag}: ") and "--taxonomy-repo-secret" in finding and "canary" not in finding
 
@@ -175,7 +173,7 @@ def test_the_model_to_train_is_a_folder_of_the_volume_in_both_phases(
 
 
 @pytest.mark.parametrize("path", ["/elsewhere/model", "../x", "/data/../etc"])
-def test_the_model_to_train_lies_on_the_volume(path: str, read: Read) -> None:
+def test_model_to_train_must_be_on_the_volume(path: str, read: Read) -> None:
     given = read("--training-phase", "1", "--model-to-train", path)
     assert "a folder on the run's volume" in pipeline_arguments(given, part_of("train", "1", None, False))[1][0]
 

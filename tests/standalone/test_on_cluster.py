@@ -64,7 +64,7 @@ def test_object_store_by_flags_and_judge_by_secret_make_a_whole_run(node: Node, 
     assert CANARY not in done.output + json.dumps([made(node, "jobs"), node.objects["configmaps"]])
 
 
-def test_without_its_secret_nothing_is_started(node: Node, run: Run) -> None:
+def test_nothing_starts_without_its_secret(node: Node, run: Run) -> None:
     put_secret(node, "judge", JUDGE_NAME="m")
     done = run("--sdg-object-store-secret", "store", "--judge-serving-model-secret", "judge")
     assert done.exit_code == 3
@@ -72,7 +72,7 @@ def test_without_its_secret_nothing_is_started(node: Node, run: Run) -> None:
     assert not made(node, "configmaps") and not made(node, "jobs")
 
 
-def test_a_refused_look_at_a_secret_is_an_error_that_names_the_right(node: Node, run: Run) -> None:
+def test_secret_that_may_not_be_read_is_an_error_that_names_the_right(node: Node, run: Run) -> None:
     """Trap 9: 403 was swallowed, and validation "passed"."""
     node.faults += [Fault("get", "secrets", 403) for _ in range(99)]
     done = run("--sdg-object-store-secret", "store", "--judge-serving-model-secret", "judge")
@@ -98,14 +98,14 @@ def test_parts_follow_each_other_on_one_volume(node: Node, run: Run) -> None:
         assert sorted(node.objects["secrets"]) == ["judge", "store"] and not node.objects["jobs"]
 
 
-def test_a_part_may_be_repeated_after_it_failed(node: Node, run: Run) -> None:
+def test_failed_part_can_be_repeated(node: Node, run: Run) -> None:
     node.play("train-knowledge", Act(exit_code=1, lines=("out of memory",)), Act())
     failed = run("train", "--training-phase", "1")
     assert failed.exit_code == 1 and "out of memory" in failed.output
     assert run("train", "--training-phase", "1").exit_code == 0
 
 
-def test_a_run_that_failed_says_how_to_go_on_and_goes_on(node: Node, run: Run) -> None:
+def test_failed_run_says_how_to_resume_and_resumes(node: Node, run: Run) -> None:
     put_secret(node, "judge", **JUDGE)
     node.play("train-knowledge", Act(exit_code=1), Act())
     flags = [*STORE_FLAGS, "--judge-serving-model-secret", "judge", "--keep-volume", "on_failure"]
@@ -123,7 +123,7 @@ def test_output_json_is_one_document(node: Node, run: Run) -> None:
     assert json.loads(done.stdout)["state"] == "SUCCEEDED" and done.exit_code == 0
 
 
-def test_other_credentials_than_those_of_a_secret_that_is_there_are_not_ignored(node: Node, run: Run) -> None:
+def test_credentials_that_differ_from_an_existing_secret_are_refused(node: Node, run: Run) -> None:
     """Trap 4: on 409 the new credentials were silently not applied."""
     put_secret(node, "judge", **JUDGE)
     put_secret(node, "ilab-r1-object-store", bucket="another")

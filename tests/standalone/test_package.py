@@ -26,19 +26,19 @@ def run(packed: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=packed.parent, capture_output=True, text=True, env={"PATH": "/usr/bin", **env})
 
 
-def test_it_fits_into_a_config_map_and_is_reproducible(packed: Path) -> None:
+def test_standalone_file_fits_into_a_config_map_and_is_reproducible(packed: Path) -> None:
     assert packed.stat().st_size <= LARGEST
     assert packed.read_bytes() == build(ROOT)
 
 
-def test_no_member_tells_when_or_where_it_was_made(packed: Path) -> None:
+def test_members_do_not_reveal_when_or_where_they_were_built(packed: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(packed.read_bytes())) as archive:
         members = archive.infolist()
     assert {member.date_time for member in members} == {(1980, 1, 1, 0, 0, 0)}
     assert [member.filename for member in members] == sorted(member.filename for member in members)
 
 
-def test_only_what_the_command_uses_is_in_it() -> None:
+def test_only_modules_that_the_command_uses_are_included() -> None:
     names = {str(file.relative_to(ROOT)) for file in closure(ROOT / "standalone.py")}
     assert {"utils/__init__.py", "utils/ir/walk.py", "utils/standalone/commands.py", "utils/cluster/watch.py"} <= names
     assert not {
@@ -46,7 +46,7 @@ def test_only_what_the_command_uses_is_in_it() -> None:
     }
 
 
-def test_help_asks_no_cluster(packed: Path) -> None:
+def test_help_contacts_no_cluster(packed: Path) -> None:
     """Trap 8: --help, show and --dry-run needed a kubeconfig."""
     for args in (["--help"], ["run", "--help"], ["run", "train", "--help"], ["show", "--help"]):
         done = run(packed, *args, KUBECONFIG="/nonexistent")
@@ -91,7 +91,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
         (["show", "--rbac", "--image=i", "--script-configmap=c", "--args=--force-pull"], "kind: RoleBinding"),
     ],
 )
-def test_it_needs_no_more_packages_than_a_workbench_has(packed: Path, args: list[str], printed: str) -> None:
+def test_standalone_file_needs_only_packages_of_a_workbench(packed: Path, args: list[str], printed: str) -> None:
     command = [sys.executable, "-c", _ONLY, str(packed), *args]
     done = subprocess.run(command, cwd=packed.parent, capture_output=True, text=True, env={"PATH": "/usr/bin"})
     assert done.returncode == 0, done.stderr

@@ -72,7 +72,7 @@ def test_values_that_would_fail_the_run_after_hours_are_all_refused_by_their_fla
     assert "--max-batch-len is '10', expected at least --max-seq-len (4096 tokens)" in done.output
 
 
-def test_tasks_that_ask_for_a_gpu_wait_in_the_queue_and_no_other_does() -> None:
+def test_only_tasks_that_ask_for_a_gpu_wait_in_the_queue() -> None:
     label = "kueue.x-k8s.io/queue-name"
     jobs = kinds(dry_run("run", *BY_SECRET, "--queue", "gpus"), "Job")
     pods = {task(job): job["spec"]["template"]["spec"]["containers"][0].get("resources", {}) for job in jobs}
@@ -95,7 +95,7 @@ def test_the_guides_command_works_unchanged() -> None:
     assert mounted == {"judge", "store", "teacher", "taxonomy-repo-secret"}
 
 
-def test_a_dry_run_holds_no_credential() -> None:
+def test_dry_run_contains_no_credential() -> None:
     """Trap 7: --dry-run printed API keys."""
     variables = {"SDG_OBJECT_STORE_SECRET_KEY": CANARY, "SDG_OBJECT_STORE_ACCESS_KEY": CANARY + "a"}
     store = ["--sdg-object-store-bucket", "b", "--sdg-object-store-data-key", "k"]
@@ -107,7 +107,7 @@ def test_a_dry_run_holds_no_credential() -> None:
     assert [set(one["stringData"].values()) for one in secrets] == [{"***"}] * 3
 
 
-def test_no_kubeconfig_is_needed_to_see_what_would_be_made() -> None:
+def test_dry_run_needs_no_kubeconfig() -> None:
     """Trap 8. In a process of its own: nothing is left of a client that another test configured."""
     env = {**os.environ, "KUBECONFIG": "/nonexistent", "HOME": "/nonexistent"}
     command = [sys.executable, "standalone.py", *GUIDE, "--dry-run"]
@@ -131,7 +131,7 @@ def test_two_runs_share_no_name() -> None:
     assert not one & other
 
 
-def test_all_that_is_missing_or_wrong_is_said_at_once() -> None:
+def test_all_missing_and_wrong_settings_are_reported_at_once() -> None:
     done = call("run", "--sdg-in-cluster", "--taxonomy-repo-pr", "main", "--judge-serving-model-name", "x")
     assert done.exit_code == 2
     for text in ("4 flags are missing or wrong", "object-store: ", "judge: ", "teacher: ", "--taxonomy-repo-pr 'main'"):
@@ -171,7 +171,7 @@ def test_parts_work_on_one_volume_and_keep_it() -> None:
     assert found == {"ilab-standalone"}
 
 
-def test_without_generation_no_teacher_is_asked_for() -> None:
+def test_without_generation_no_teacher_is_required() -> None:
     manifests = dry_run("run", *BY_SECRET, "--sdg-serving-model-secret", "teacher")
     assert "'teacher'" not in str([volumes(job) for job in kinds(manifests, "Job")])
 
@@ -185,7 +185,7 @@ def test_a_pipeline_parameter_wins_over_a_flag(read: Read, tmp_path: Path) -> No
     assert arguments["k8s_ca_key"] == "x"
 
 
-def test_a_secret_named_as_a_parameter_counts_as_its_flag(read: Read) -> None:
+def test_secret_named_by_a_parameter_counts_as_its_flag(read: Read) -> None:
     plan = make_plan(read("-p", "eval_judge_secret=j", "-p", "sdg_object_store_secret=s"))
     assert (plan.arguments["eval_judge_secret"], plan.arguments["sdg_object_store_secret"]) == ("j", "s")
 
@@ -195,7 +195,7 @@ def test_an_unknown_parameter_is_refused(read: Read) -> None:
         make_plan(read(*BY_SECRET, "-p", "nonsense=1"))
 
 
-def test_what_the_namespace_lacks_is_said_at_once_before_anything_starts(read: Read) -> None:
+def test_missing_objects_are_reported_at_once_before_anything_starts(read: Read) -> None:
     namespace = Namespace()
     namespace.secret("store", **{**STORE, "bucket": ""})
     with pytest.raises(PrerequisiteError) as caught:
@@ -218,7 +218,7 @@ def test_authorities_of_both_models_reach_the_pods(read: Read) -> None:
     assert made["metadata"]["name"] == "ilab-r1-ca" and PEM in made["data"]["ca-bundle.crt"]
 
 
-def test_a_restarted_pod_takes_the_same_run(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restarted_pod_continues_the_same_run(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTNAME", "ilab-pod")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     first, again = (make_plan(read(*BY_SECRET)).run_id for _ in range(2))
@@ -226,7 +226,7 @@ def test_a_restarted_pod_takes_the_same_run(read: Read, monkeypatch: pytest.Monk
     assert make_plan(read(*BY_SECRET, "--training-nodes", "4")).run_id != first
 
 
-def test_another_image_reaches_every_pod_also_through_the_job_that_show_prints() -> None:
+def test_another_image_reaches_every_pod_even_through_the_job_that_show_prints() -> None:
     mine, other = (f"registry.example/{name}@sha256:{64 * 'a'}" for name in ("ilab", "light"))
     chosen = ["--image", f"all={mine}", "--image", f"notebook={other}"]
     jobs = kinds(dry_run(*GUIDE, *chosen), "Job")
@@ -239,7 +239,7 @@ def test_another_image_reaches_every_pod_also_through_the_job_that_show_prints()
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == chosen
 
 
-def test_an_image_that_is_not_known_ends_before_anything_is_made() -> None:
+def test_unknown_image_is_refused_before_anything_is_created() -> None:
     done = call(*GUIDE, "--image", "runtime=a/b", "--dry-run")
     assert done.exit_code == 2
     assert "use instructlab, notebook, all" in done.stderr

@@ -42,7 +42,7 @@ def namespace() -> Namespace:
     return Namespace()
 
 
-def test_flags_make_a_secret_whose_name_the_tasks_get(read: Read) -> None:
+def test_flags_create_a_secret_whose_name_reaches_the_tasks(read: Read) -> None:
     """Trap 1: the name was read before the Secret was made."""
     (store,), findings = credentials_of(read(*STORE_FLAGS), ["object-store"])
     assert not findings and store.name("r1") == "ilab-r1-object-store"
@@ -65,11 +65,11 @@ def test_secrets_and_flags_mix_freely(judge: list[str], store: list[str], teache
         assert one.name("r") == (args[1] if len(args) == 2 else f"ilab-r-{one.role.name}")
 
 
-def test_values_never_show_in_a_representation(read: Read) -> None:
+def test_values_never_appear_in_a_representation(read: Read) -> None:
     assert "hunter2" not in repr(credentials_of(read(*JUDGE_FLAGS), ["judge"]))
 
 
-def test_all_that_is_missing_is_named_at_once(read: Read) -> None:
+def test_all_missing_settings_are_named_at_once(read: Read) -> None:
     given = read("--judge-serving-model-name", "x", "--sdg-object-store-bucket", "b")
     findings = credentials_of(given, ["object-store", "judge", "teacher"])[1]
     assert findings == [
@@ -118,7 +118,7 @@ def test_a_typed_flag_replaces_one_key_of_the_secret(read: Read, namespace: Name
         ("object-store", ["--sdg-object-store-secret", "x"], STORE),
     ],
 )
-def test_secrets_of_both_generations_will_do(
+def test_secrets_of_both_generations_are_accepted(
     role: str, args: list[str], data: dict[str, str], read: Read, namespace: Namespace
 ) -> None:
     namespace.secret("x", **data)
@@ -127,7 +127,7 @@ def test_secrets_of_both_generations_will_do(
     assert not findings and one.name("r") == "x"
 
 
-def test_what_secrets_lack_is_named_at_once_and_never_a_value(read: Read, namespace: Namespace) -> None:
+def test_missing_keys_of_secrets_are_named_at_once_without_values(read: Read, namespace: Namespace) -> None:
     namespace.secret("s", **{**STORE, "access_key": " "}, endpoint="store:9000")
     namespace.secret("t", endpoint="http://t", api_key="hunter2")
     given = read(
@@ -169,7 +169,7 @@ def both(namespace: Namespace) -> Namespace:
 THE_CLUSTERS = {"k8s_ca_configmap": "kube-root-ca.crt", "k8s_ca_key": "ca.crt"}
 
 
-def test_without_an_authority_it_is_the_clusters_own(both: Namespace, read: Read) -> None:
+def test_default_authority_is_the_clusters_own(both: Namespace, read: Read) -> None:
     assert resolved(read(*BY_SECRET), both) == (THE_CLUSTERS, [], [])
 
 
@@ -201,14 +201,14 @@ def test_two_authorities_become_one_config_map_of_the_run(both: Namespace, read:
     assert bundle.index("first") < bundle.index("second")
 
 
-def test_a_certificate_in_the_secret_itself_will_do(both: Namespace, read: Read) -> None:
+def test_certificate_in_the_secret_itself_is_accepted(both: Namespace, read: Read) -> None:
     both.secret("j", **JUDGE, JUDGE_CA_CERT=PEM)
     arguments, (manifest,), findings = resolved(read(*BY_SECRET), both)
     assert arguments["k8s_ca_configmap"] == "ilab-r-ca" and not findings
     assert PEM in manifest["data"]["ca-bundle.crt"]
 
 
-def test_the_secrets_authority_counts_unless_a_flag_is_typed(both: Namespace, read: Read) -> None:
+def test_secrets_authority_is_used_unless_a_flag_is_typed(both: Namespace, read: Read) -> None:
     both.secret("j", **JUDGE, JUDGE_CA_CERT="from-secret")
     for name in ("from-secret", "typed"):
         both.objects["ConfigMap", name] = {"data": {"ca-bundle.crt": PEM}}
@@ -217,7 +217,7 @@ def test_the_secrets_authority_counts_unless_a_flag_is_typed(both: Namespace, re
     assert resolved(typed, both)[0]["k8s_ca_configmap"] == "typed"
 
 
-def test_an_authority_that_is_not_there_is_named(both: Namespace, read: Read) -> None:
+def test_missing_authority_is_named(both: Namespace, read: Read) -> None:
     both.config_map("one", other=PEM)
     both.objects["ConfigMap", "three"] = {"data": {"ca-bundle.crt": "text"}}
     both.secret("t", endpoint="http://t", model="m", SDG_CA_CERT="two")
@@ -230,6 +230,6 @@ def test_an_authority_that_is_not_there_is_named(both: Namespace, read: Read) ->
     )
 
 
-def test_only_roles_that_the_part_uses_are_looked_at(both: Namespace, read: Read) -> None:
+def test_only_secrets_that_the_part_uses_are_checked(both: Namespace, read: Read) -> None:
     given = read("--judge-serving-model-secret", "j", "--sdg-serving-model-ca-cert", "nowhere")
     assert resolved(given, both, ("judge",)) == (THE_CLUSTERS, [], [])

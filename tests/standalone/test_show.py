@@ -38,7 +38,7 @@ def test_flags_change_the_job() -> None:
     assert pod["containers"][0]["command"][1] == "/config/standalone.py"
 
 
-def test_a_replaced_pod_goes_on_with_the_run_of_its_job() -> None:
+def test_replaced_pod_resumes_the_run_of_its_job() -> None:
     (job,) = shown("--name", "night", "--args", "--force-pull")
     assert job["spec"]["template"]["spec"]["containers"][0]["command"][-2:] == ["--run-id", "night"]
     for own in (["--args", "--run-id=mine"], ["--args", "train"]):
@@ -46,7 +46,7 @@ def test_a_replaced_pod_goes_on_with_the_run_of_its_job() -> None:
         assert job["spec"]["template"]["spec"]["containers"][0]["command"][-1] == "run"
 
 
-def test_the_pod_is_what_restricted_namespaces_take() -> None:
+def test_pod_is_accepted_by_restricted_namespaces() -> None:
     (job,) = shown("--args", "--force-pull")
     pod = job["spec"]["template"]["spec"]
     assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -57,7 +57,7 @@ def test_the_pod_is_what_restricted_namespaces_take() -> None:
 
 
 @pytest.mark.parametrize("args", [("=hunter2",), (" hunter2",), ("", "--args", "hunter2")])
-def test_credentials_do_not_stand_in_a_job(args: tuple[str, ...]) -> None:
+def test_credentials_are_refused_in_a_job(args: tuple[str, ...]) -> None:
     flag = f"--judge-serving-model-api-key{args[0]}"
     done = CliRunner().invoke(main, [*NEEDED, "--args", flag, *args[1:]])
     assert done.exit_code == 2 and "hunter2" not in done.output
@@ -67,7 +67,7 @@ def test_credentials_do_not_stand_in_a_job(args: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "args", [["--taxonomy-repo-url=https://hunter2@h/t"], ["-p", "sdg_repo_url=https://hunter2@h/t"]]
 )
-def test_credentials_in_an_address_do_not_stand_in_a_job(args: list[str]) -> None:
+def test_credentials_in_an_address_are_refused_in_a_job(args: list[str]) -> None:
     done = CliRunner().invoke(main, [*NEEDED, *(f"--args={arg}" for arg in args)])
     assert done.exit_code == 2 and "hunter2" not in done.output
     assert "an address with a user, token or password in it would be readable in the Job" in done.output
@@ -76,7 +76,7 @@ def test_credentials_in_an_address_do_not_stand_in_a_job(args: list[str]) -> Non
 @pytest.mark.parametrize(
     ("given", "account"), [((), "night"), (("--service-account", "ilab-pipeline"), "ilab-pipeline")]
 )
-def test_the_rights_of_a_job_replace_no_others(given: tuple[str, ...], account: str) -> None:
+def test_rights_of_a_job_do_not_replace_others(given: tuple[str, ...], account: str) -> None:
     """manifests/access has a Role ilab-pipeline with the same purpose and other rules."""
     *rights, job = shown("--rbac", "--name", "night", *given, "--args", "--sdg-object-store-secret=s")
     names = {one["kind"]: one["metadata"]["name"] for one in rights}
@@ -86,7 +86,7 @@ def test_the_rights_of_a_job_replace_no_others(given: tuple[str, ...], account: 
     assert job["spec"]["template"]["spec"]["serviceAccountName"] == account
 
 
-def test_what_is_required_is_required() -> None:
+def test_required_flags_are_required() -> None:
     done = CliRunner().invoke(main, ["show", "--image", "i", "--script-configmap", "c"])
     assert done.exit_code == 2 and "--args" in done.output
 
@@ -97,18 +97,18 @@ def test_secrets_are_found_among_the_arguments() -> None:
     assert secrets_of("job", ["--sdg-object-store-bucket=b", "--run-id", "r"])[1] == ["ilab-r-object-store"]
 
 
-def test_a_part_has_rights_to_the_secret_that_it_makes() -> None:
+def test_part_has_rights_to_the_secret_that_it_creates() -> None:
     """Its run has another name than the Job's."""
     args = ["--judge-serving-model-secret=j", "--judge-serving-model-endpoint=http://j", "evaluation"]
     assert secrets_of("mine", args) == (["j"], ["ilab-standalone-judge"])
 
 
-def test_a_pod_that_was_taken_away_is_gone_before_the_next_one_starts() -> None:
+def test_evicted_pod_is_gone_before_its_replacement_starts() -> None:
     (job,) = shown("--args", "--force-pull")
     assert job["spec"]["podReplacementPolicy"] == "Failed"
 
 
-def test_a_run_that_has_ended_is_not_started_again_and_a_killed_pod_is() -> None:
+def test_finished_run_is_not_restarted_but_a_killed_pod_is() -> None:
     (job,) = shown("--args", "--force-pull")
     pod = job["spec"]["template"]["spec"]
     assert pod["restartPolicy"] == "Never"  # at its limit such a Job keeps the pod with its log
@@ -121,7 +121,7 @@ def test_a_run_that_has_ended_is_not_started_again_and_a_killed_pod_is() -> None
     assert (ended["action"], taken_away["action"]) == ("FailJob", "Ignore")
 
 
-def test_a_pod_that_walks_has_the_time_that_its_end_takes() -> None:
+def test_grace_period_covers_the_end_of_a_run() -> None:
     (job,) = shown("--args", "--force-pull")
     workbench = yaml.safe_load((ROOT / "manifests/workbench/pod.yaml").read_text())
     for pod in (job["spec"]["template"]["spec"], workbench["spec"]):

@@ -116,14 +116,14 @@ def test_the_findings_of_prerequisites_are_printed(
     assert "exit status" not in told
 
 
-def test_an_object_store_out_of_reach_is_no_obstacle(start: Start, explain: Explain) -> None:
+def test_unreachable_object_store_does_not_prevent_an_explanation(start: Start, explain: Explain) -> None:
     server = start(logs={"prerequisites": LOG}, store_away=True, multi_user=True)
     told = explain(server)
     assert EXPECTED in told
     assert "read from: log of the pod" in told
 
 
-def test_a_signed_url_gets_no_token(start: Start, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_is_not_sent_to_signed_urls(start: Start, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     server = start(logs={"prerequisites": LOG})
     assert submit_run(package, {}, host=server.url, namespace="lab", token="canary-31", wait=True) == 3
     (asked,) = [one for one in server.requests if one["path"].startswith("/store/")]
@@ -131,7 +131,7 @@ def test_a_signed_url_gets_no_token(start: Start, package: Pipeline, capsys: pyt
     assert "canary-31" not in "".join(capsys.readouterr())
 
 
-def test_the_pods_log_comes_from_the_cluster_when_the_server_can_not_read_it(
+def test_pod_log_is_read_from_the_cluster_when_the_server_cannot(
     start: Start, explain: Explain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start("2.5.0", logs={"prerequisites": LOG}, multi_user=True, cluster=True)
@@ -155,7 +155,7 @@ REFUSED = 'Pod "small-x7k2p-system-container-impl-1" is invalid: spec.volumes[1]
     ],
     ids=["pod that could not be made", "driver", "without the right to read pods"],
 )
-def test_what_kept_a_pod_from_running_is_in_the_workflow(
+def test_reason_why_a_pod_did_not_run_is_read_from_the_workflow(
     start: Start, explain: Explain, settings: dict[str, object]
 ) -> None:
     message = f"task 'small-x7k2p.root.prerequisites.executor' errored: {REFUSED}"
@@ -181,7 +181,7 @@ def test_an_exception_is_named(start: Start, explain: Explain) -> None:
 
 
 @pytest.mark.parametrize("cluster", [True, False])
-def test_what_nobody_may_read_is_told_with_the_command_for_who_may(
+def test_unreadable_logs_are_reported_with_a_command_for_someone_with_the_right(
     start: Start, explain: Explain, cluster: bool
 ) -> None:
     server = start(denied={"pods", "pods/log", "workflows"}, cluster=cluster)
@@ -191,9 +191,7 @@ def test_what_nobody_may_read_is_told_with_the_command_for_who_may(
     assert ("no right to list pods in the namespace lab" in told) is cluster
 
 
-def test_the_namespace_that_was_looked_into_is_told(
-    start: Start, explain: Explain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_searched_namespace_is_reported(start: Start, explain: Explain, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server named by --host may belong to another project than the kubeconfig's."""
     server = start("2.5.0", cluster=True)
     answer = server.answer
@@ -207,7 +205,7 @@ def test_the_namespace_that_was_looked_into_is_told(
     assert "no Workflow of the run in the namespace lab; --namespace names another" in told
 
 
-def test_a_run_that_came_to_no_task_is_explained_as_well(start: Start, explain: Explain) -> None:
+def test_run_that_started_no_task_is_explained(start: Start, explain: Explain) -> None:
     server = start(cluster=True)
     server.moments = [Moment("FAILED")]
     assert "root failed" in explain(server, code=1)

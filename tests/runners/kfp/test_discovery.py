@@ -15,7 +15,7 @@ from utils.runners.kfp.discovery import find_ui
 TOKEN = "canary-77ab"
 
 
-def test_a_cluster_that_refuses_has_no_server(
+def test_cluster_that_refuses_the_lookup_is_an_error(
     server: FakeServer, kubeconfig: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kubeconfig(server.url)
@@ -99,7 +99,7 @@ def test_the_dashboard_is_found_by_the_link_in_the_console(
     assert find_ui(Server(FOUND.host, namespace="lab")) == ui
 
 
-def test_without_the_right_to_read_the_link_there_is_none(server: FakeServer, kubeconfig: Callable[..., None]) -> None:
+def test_link_that_may_not_be_read_is_left_out(server: FakeServer, kubeconfig: Callable[..., None]) -> None:
     server.console_links, server.denied = {"rhodslink": DASHBOARD}, {"consolelinks"}
     kubeconfig(server.url)
     assert find_ui(FOUND) == ""
@@ -117,11 +117,11 @@ def test_without_the_right_to_read_the_link_there_is_none(server: FakeServer, ku
         (Server("https://kubeflow.example.com", ui="kfp.example.com"), "http://kfp.example.com"),
     ],
 )
-def test_where_links_start_without_a_cluster(server: Server, ui: str) -> None:
+def test_start_of_links_without_a_cluster(server: Server, ui: str) -> None:
     assert find_ui(server) == ui
 
 
-def test_without_a_link_the_place_in_the_dashboard_is_told(
+def test_without_a_link_the_place_in_the_dashboard_is_described(
     server: FakeServer,
     package: Pipeline,
     capsys: pytest.CaptureFixture[str],

@@ -48,14 +48,14 @@ def answer(*details: tuple[str, str], state: str = "RUNNING", history: tuple[str
     )
 
 
-def test_tasks_are_those_that_run_something_wherever_they_are() -> None:
+def test_only_nodes_that_run_something_are_tasks_at_any_depth() -> None:
     assert pod_templates(parse(PIPELINE)) == {
         "work": ("system-container-impl", "metadata-1-2-system-container-impl"),
         "fetch": ("system-container-impl",),
     }
 
 
-def test_each_round_of_a_loop_is_a_task_of_its_own() -> None:
+def test_each_loop_iteration_is_a_separate_task() -> None:
     rounds = (("work-driver", "SUCCEEDED"), ("work", "SUCCEEDED"), ("work", "RUNNING"), ("for-loop-1", "RUNNING"))
     report = read_run(answer(*rounds), pod_templates(parse(PIPELINE)))
     assert [(task.name, task.state, task.id) for task in report.tasks] == [
@@ -80,7 +80,7 @@ def test_a_task_that_its_driver_did_not_start_has_failed(details: list[tuple[str
     assert (task.name, task.state) == ("work", "FAILED")
 
 
-def test_without_the_pipeline_what_is_surely_machinery_is_left_out() -> None:
+def test_internal_nodes_are_left_out_even_without_the_pipeline_file() -> None:
     details = [(name, "RUNNING") for name in ("root", "root-driver", "work-driver", "work", "executor", "executor(0)")]
     assert [task.name for task in read_run(answer(*details), {}).tasks] == ["work"]
 
@@ -97,7 +97,7 @@ def test_without_the_pipeline_what_is_surely_machinery_is_left_out() -> None:
         ("CANCELING", ("RUNNING", "CANCELING"), False),
     ],
 )
-def test_stopped_is_what_was_being_canceled_when_it_ended(state: str, history: tuple[str, ...], stopped: bool) -> None:
+def test_run_that_was_canceling_when_it_ended_was_stopped(state: str, history: tuple[str, ...], stopped: bool) -> None:
     assert read_run(answer(state=state, history=history), {}).stopped is stopped
 
 
@@ -105,13 +105,13 @@ def test_stopped_is_what_was_being_canceled_when_it_ended(state: str, history: t
     ("earlier", "stopped"),
     [("CANCELING", True), ("RUNNING", False), ("FAILED", False)],
 )
-def test_what_was_seen_counts_where_the_history_lacks_it(earlier: str, stopped: bool) -> None:
+def test_observed_states_complete_the_history(earlier: str, stopped: bool) -> None:
     last = read_run(answer(state="FAILED", history=("RUNNING", "FAILED")), {})
     assert last.after(RunReport("r", "", earlier)).stopped is stopped
     assert last.after(None).stopped is False
 
 
-def test_tasks_are_told_in_the_order_in_which_they_ended() -> None:
+def test_tasks_are_reported_in_the_order_they_ended() -> None:
     """A real server lists them in no order: clean up, which failed last, hid why the run failed."""
     run = answer(("clean-up", "FAILED"), ("prerequisites", "FAILED"), state="FAILED")
     for task, minute in zip(run.run_details.task_details, (2, 1), strict=True):

@@ -47,13 +47,13 @@ def test_a_run_is_created_from_a_version_that_holds_the_file_as_it_is(
     assert TOKEN not in printed
 
 
-def test_duplicate_knows_pipeline_and_version(server: FakeServer, package: Pipeline) -> None:
+def test_duplicate_form_shows_pipeline_and_version(server: FakeServer, package: Pipeline) -> None:
     submit_run(package, {}, host=server.url)
     (version,) = server.versions
     assert server.duplicate_form(server.runs[0].id) == {"pipeline": "small", "version": version["display_name"]}
 
 
-def test_a_version_is_used_again_when_the_file_is_the_same(
+def test_version_of_the_same_file_is_reused(
     server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
@@ -70,7 +70,7 @@ def test_a_version_is_used_again_when_the_file_is_the_same(
     assert used == ["version-0", "version-0", "version-1"]
 
 
-def test_what_somebody_else_uploads_at_the_same_time_is_used(
+def test_concurrent_upload_by_someone_else_is_used(
     server: FakeServer, package: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pipeline and version are looked for, made, refused as there already, and found."""
@@ -98,7 +98,7 @@ def test_the_apis_form_of_a_file_is_uploaded_as_two_documents(server: FakeServer
     assert server.versions[0]["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
 
 
-def test_who_may_not_upload_still_runs_and_is_told(
+def test_user_who_may_not_upload_can_still_run_and_gets_a_warning(
     server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.no_uploads = True
@@ -112,7 +112,7 @@ def test_who_may_not_upload_still_runs_and_is_told(
     assert "may not create pipelines" in printed
 
 
-def test_an_experiment_that_is_there_is_used(server: FakeServer, package: Pipeline) -> None:
+def test_existing_experiment_is_used(server: FakeServer, package: Pipeline) -> None:
     server.experiments.append({"display_name": "ilab", "experiment_id": "old"})
     submit_run(package, {}, host=server.url)
     assert server.sent("POST", "/apis/v2beta1/runs")[0]["experiment_id"] == "old"
@@ -120,9 +120,7 @@ def test_an_experiment_that_is_there_is_used(server: FakeServer, package: Pipeli
 
 
 @pytest.mark.parametrize("multi_user", [False, True])
-def test_the_namespace_is_sent_to_multi_user_servers_alone(
-    server: FakeServer, package: Pipeline, multi_user: bool
-) -> None:
+def test_namespace_is_sent_only_to_multi_user_servers(server: FakeServer, package: Pipeline, multi_user: bool) -> None:
     server.multi_user = multi_user
     submit_run(package, {}, host=server.url, namespace="lab")
     for made in (*server.experiments, *server.pipelines):
@@ -131,7 +129,7 @@ def test_the_namespace_is_sent_to_multi_user_servers_alone(
     assert ["namespace=lab" in path for path in listed] == [multi_user]
 
 
-def test_no_server_at_the_address(server: FakeServer, package: Pipeline) -> None:
+def test_unreachable_server_is_a_missing_prerequisite(server: FakeServer, package: Pipeline) -> None:
     server.http.server_close()
     with pytest.raises(PrerequisiteError, match="can't be reached"):
         submit_run(package, {}, host=server.url)
@@ -167,7 +165,7 @@ def test_the_servers_refusal_is_shown(
     assert said in caught.value.cause
 
 
-def test_a_file_that_the_server_cannot_compile_is_not_tried_again() -> None:
+def test_file_that_the_server_cannot_compile_is_not_retried() -> None:
     """Trap 47: KFP 2.5.0 answers 500, as if it were busy."""
     old = FakeServer("2.5.0")
     try:
@@ -179,7 +177,7 @@ def test_a_file_that_the_server_cannot_compile_is_not_tried_again() -> None:
     assert "task final status not supported yet" in caught.value.cause and "lint" in caught.value.remedy
 
 
-def test_what_the_upload_of_a_version_hides_is_said_by_the_creation_of_the_run(server: FakeServer) -> None:
+def test_cause_hidden_by_the_upload_is_reported_by_the_run_creation(server: FakeServer) -> None:
     """A bad file is "Failed to create a pipeline version" (500) there."""
     with pytest.raises(IlabError) as caught:
         submit_run(parse(PACKAGE.replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")), {}, host=server.url)
@@ -187,7 +185,7 @@ def test_what_the_upload_of_a_version_hides_is_said_by_the_creation_of_the_run(s
 
 
 @pytest.mark.parametrize("variable", ["KF_PIPELINES_UI_ENDPOINT", "ILAB_UI_HOST"])
-def test_links_start_where_the_variable_says(
+def test_links_start_with_the_address_in_the_variable(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "https://dashboard.example.com/external/pipelinesSdk/lab")
@@ -200,9 +198,7 @@ def test_links_start_where_the_variable_says(
 
 
 @pytest.mark.parametrize("command", [run, pipeline_command(our_pipeline()).commands["run"]], ids=["run", "pipeline.py"])
-def test_the_queue_of_a_run_is_written_into_the_labels_of_the_version_it_uploads(
-    server: FakeServer, command: Any
-) -> None:
+def test_queue_of_a_run_is_written_into_the_labels_of_its_version(server: FakeServer, command: Any) -> None:
     """A pod's labels are texts of the platform spec: the server fills in no parameter (KFP 2.5.0 to 2.17)."""
     place = ["--on", "kfp"] if command is run else []
     done = CliRunner().invoke(command, [*place, "--host", server.url, "-p", "k8s_queue=gpus"])

@@ -47,7 +47,7 @@ def test_waiting_ends_with_the_outcome_as_exit_code(
 
 
 @pytest.mark.parametrize("sign", ["seen", "history", "Workflow"])
-def test_a_stopped_run_is_told_from_a_failed_one(
+def test_stopped_run_is_distinguished_from_a_failed_one(
     server: FakeServer,
     package: Pipeline,
     kubeconfig: Callable[[str], None],
@@ -93,7 +93,9 @@ def test_a_stop_that_came_too_late_is_a_success(server: FakeServer, package: Pip
     assert submit_run(package, {}, host=server.url, wait=True) == 0
 
 
-def test_the_machinery_is_not_shown(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_internal_nodes_are_not_shown(
+    server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Neither drivers and executors nor groups nor the Workflow itself."""
     server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING")), Moment("SUCCEEDED", states("SUCCEEDED"))]
     submit_run(package, {}, host=server.url, wait=True)
@@ -115,7 +117,7 @@ def test_interrupted_waiting_leaves_the_run_alone(
     assert not [one for one in server.requests if one["path"].endswith(":terminate")]
 
 
-def test_json_is_one_document(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_is_one_document(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     server.moments = [Moment("FAILED", states("SUCCEEDED", "FAILED"))]
     server.logs = {"train": "error: out of memory\n  cause: the card is small\n  next: use a larger one\n"}
     assert submit_run(package, {}, run_id="r", host=server.url, namespace="lab", wait=True, output="json") == 1
@@ -139,9 +141,7 @@ def test_json_is_one_document(server: FakeServer, package: Pipeline, capsys: pyt
     }
 
 
-def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(
-    server: FakeServer, package: Pipeline
-) -> None:
+def test_permanent_error_ends_waiting_and_says_that_the_run_continues(server: FakeServer, package: Pipeline) -> None:
     server.moments = [Moment("RUNNING"), 401]
     with pytest.raises(IlabError) as caught:
         submit_run(package, {}, host=server.url, wait=True)
@@ -149,7 +149,7 @@ def test_what_does_not_pass_ends_the_waiting_and_says_that_the_run_goes_on(
     assert "it continues" in caught.value.remedy
 
 
-def test_a_server_that_stays_away_is_given_up_after_a_while(server: FakeServer, package: Pipeline) -> None:
+def test_server_that_stays_away_is_abandoned_after_a_while(server: FakeServer, package: Pipeline) -> None:
     server.moments = [503]
     submit_run(package, {}, host=server.url)
     with pytest.raises(ServerAway):

@@ -83,7 +83,7 @@ def command(lab: Lab) -> Command:
     return Command(lab)
 
 
-def test_a_run_ends_with_scores_and_where_archive_report_and_record_are(command: Command) -> None:
+def test_run_ends_with_scores_and_the_places_of_archive_report_and_record(command: Command) -> None:
     command.lab.node.play("prerequisites", Act(values(Output=1), ("looks good",)))
     command.lab.node.play("publish", Act(values(Output="day/new.tar")))
     command.lab.node.play("report", Act(REPORT))
@@ -102,7 +102,7 @@ def test_a_run_ends_with_scores_and_where_archive_report_and_record_are(command:
     assert "nothing was done now" in again.stderr
 
 
-def test_past_runs_of_a_cluster_are_shown_and_removed_with_what_they_have_there(command: Command) -> None:
+def test_past_runs_are_listed_and_removed_with_their_objects(command: Command) -> None:
     command.lab.node.play("prerequisites", Act(values(Output=1), ("looks good",)))
     command.run()
     listed = json.loads(command("status", "-o", "json").stdout)
@@ -118,7 +118,7 @@ def test_past_runs_of_a_cluster_are_shown_and_removed_with_what_they_have_there(
     assert not list((command.home / "runs").iterdir())
 
 
-def test_a_failed_check_has_its_own_exit_code_and_resume_goes_on(
+def test_failed_check_has_its_own_exit_code_and_can_be_resumed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ILAB_PYTHON", "/somewhere/python3")  # set for local runs, it says nothing of this one
@@ -145,7 +145,9 @@ def test_a_failed_check_has_its_own_exit_code_and_resume_goes_on(
         (["--run-id", "No_Id"], "can't be the id"),
     ],
 )
-def test_wrong_usage_is_refused_before_the_cluster_is_asked(command: Command, words: list[str], message: str) -> None:
+def test_wrong_usage_is_refused_before_the_cluster_is_contacted(
+    command: Command, words: list[str], message: str
+) -> None:
     result = command.run(*words)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -153,7 +155,7 @@ def test_wrong_usage_is_refused_before_the_cluster_is_asked(command: Command, wo
 
 
 @pytest.mark.parametrize("text", ["[1]", "spec: 3", "kind: Pod", "a: [", "metadata: {}\nstatus: {}"])
-def test_an_overlay_that_is_none_is_refused(command: Command, text: str) -> None:
+def test_file_that_is_not_an_overlay_is_refused(command: Command, text: str) -> None:
     overlay = command.lab.folder / "overlay.yaml"
     overlay.write_text(text)
     result = command.run("--pod-overlay", str(overlay))
@@ -161,7 +163,7 @@ def test_an_overlay_that_is_none_is_refused(command: Command, text: str) -> None
     assert f"--pod-overlay {overlay} is no" in result.stderr
 
 
-def test_a_kubeconfig_that_leads_nowhere_has_the_exit_code_of_prerequisites(command: Command) -> None:
+def test_unusable_kubeconfig_exits_like_failed_prerequisites(command: Command) -> None:
     broken = command.lab.folder / "broken"
     broken.write_text("{}")
     result = command.run("--kubeconfig", str(broken))
@@ -169,7 +171,7 @@ def test_a_kubeconfig_that_leads_nowhere_has_the_exit_code_of_prerequisites(comm
     assert "next: " in result.stderr
 
 
-def test_a_dry_run_asks_no_cluster_and_shows_all_that_the_run_would_make(
+def test_dry_run_contacts_no_cluster_and_shows_everything_the_run_would_create(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", "/no/such/file")

@@ -16,7 +16,7 @@ def pipeline() -> None:
 
 
 @pytest.mark.parametrize(("evictions", "state"), [(MOST_PODS - 1, TaskState.SUCCEEDED), (MOST_PODS, TaskState.FAILED)])
-def test_pods_that_are_taken_away_are_replaced_but_not_for_ever(lab: Lab, evictions: int, state: TaskState) -> None:
+def test_evicted_pods_are_replaced_but_not_forever(lab: Lab, evictions: int, state: TaskState) -> None:
     lab.node.play("take", *[Act(evicted=True)] * evictions, Act(holds=state is TaskState.FAILED))
     result = lab.run(pipeline)
     assert result.state is state

@@ -13,7 +13,7 @@ from utils.errors import IlabError
 from utils.runners.kubernetes import observed, pod_log
 
 
-def test_a_line_that_comes_after_the_end_of_its_task_is_not_reported(
+def test_line_that_arrives_after_the_end_of_its_task_is_not_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended, told = threading.Event(), []
@@ -32,7 +32,7 @@ def test_a_line_that_comes_after_the_end_of_its_task_is_not_reported(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_watch_that_breaks_down_ends_the_waiting(node: ApiServer, kubeconfig: Path) -> None:
+def test_broken_watch_ends_waiting(node: ApiServer, kubeconfig: Path) -> None:
     node.objects["pods"]["bad"] = {"metadata": {"name": "bad"}}  # no uid: nothing the watch can work with
     with (
         observed.Observed(connect(kubeconfig=str(kubeconfig)), "") as seen,

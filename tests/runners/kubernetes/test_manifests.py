@@ -61,7 +61,7 @@ def test_a_pod_meets_the_restricted_pod_security_standard() -> None:
     assert "runAsUser" not in str(spec)
 
 
-def test_a_pod_runs_once_and_is_replaced_only_when_the_cluster_took_it_away() -> None:
+def test_pod_runs_once_and_is_replaced_only_after_a_disruption() -> None:
     spec = job()["spec"]
     assert (spec["backoffLimit"], spec["template"]["spec"]["restartPolicy"]) == (0, "Never")
     assert spec["podReplacementPolicy"] == "Failed"
@@ -69,7 +69,7 @@ def test_a_pod_runs_once_and_is_replaced_only_when_the_cluster_took_it_away() ->
     assert spec["podFailurePolicy"] == {"rules": [rule]}
 
 
-def test_all_belongs_to_the_run() -> None:
+def test_all_objects_belong_to_the_run() -> None:
     made = job()
     assert made["metadata"]["ownerReferences"] == [OWNER]
     assert made["metadata"]["namespace"] == "lab"
@@ -81,7 +81,7 @@ def test_all_belongs_to_the_run() -> None:
     assert "storageClassName" not in claim["spec"]
 
 
-def test_the_token_of_the_service_account_only_goes_to_pods_that_ask_the_api() -> None:
+def test_service_account_token_is_mounted_only_in_pods_that_use_the_api() -> None:
     asking = {"labels": {"ilab-pipeline/api-access": "true"}}
     assert pod()["automountServiceAccountToken"] is False
     assert pod(kubernetes=asking)["automountServiceAccountToken"] is True
@@ -146,7 +146,7 @@ def test_volumes(mount: Mount, volume: dict[str, Any], where: dict[str, Any]) ->
     assert made["name"] == mounted["name"] and DNS.fullmatch(made["name"])
 
 
-def test_volumes_have_names_that_a_pod_may_have_whatever_the_objects_are_called() -> None:
+def test_volume_names_are_valid_whatever_the_names_of_their_objects() -> None:
     """Trap 46: Kubeflow Pipelines names a volume after its object, and no volume's name may hold a dot."""
     names = ("kube-root-ca.crt", "a." * 120 + "a", "a" * 70)
     spec = pod(mounts=tuple(Mount("config_map", name, f"/m{n}") for n, name in enumerate(names)))
@@ -176,7 +176,7 @@ def test_resources_accelerator_and_shared_memory() -> None:
     assert pod(kubernetes={"labels": {"ilab-pipeline/shared-memory": "true"}})["volumes"]
 
 
-def test_the_rest_of_the_platform_settings() -> None:
+def test_remaining_platform_settings_reach_the_pod() -> None:
     given = {
         "node_selector": {"gpu": "a100"},
         "tolerations": [{"key": "gpu", "operator": "Exists"}],
@@ -212,7 +212,7 @@ def test_affinity_terms_with_a_weight_are_preferences() -> None:
     assert affinity([], []) == {}
 
 
-def test_the_overlay_reaches_every_pod_and_its_labels_the_job_for_queues() -> None:
+def test_overlay_reaches_every_pod_and_its_labels_also_the_job() -> None:
     overlay = {
         "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q", "ilab-pipeline/run": "forged"}},
         "spec": {"containers": [{"name": "*", "env": [{"name": "HTTPS_PROXY", "value": "p"}]}], "hostNetwork": False},
@@ -234,7 +234,7 @@ def test_the_overlay_reaches_every_pod_and_its_labels_the_job_for_queues() -> No
         ("a-" * 20 + "b", "task-" * 30),
     ],
 )
-def test_names_are_dns_labels_also_with_a_pods_suffix(run_id: str, task_id: str) -> None:
+def test_names_are_dns_labels_even_with_a_pods_suffix(run_id: str, task_id: str) -> None:
     name = job_name(run_id, task_id, "0123456789abcdef")
     assert DNS.fullmatch(name) and len(name) <= 57 and name.endswith("-01234567")
     assert len(task_slug(task_id)) <= 63
@@ -257,7 +257,7 @@ def test_task_ids_that_look_alike_do_not_collide() -> None:
         {"id": "exit-handler-1/other"},
     ],
 )
-def test_another_configuration_has_another_hash_and_name(change: dict[str, Any]) -> None:
+def test_different_configuration_has_a_different_hash_and_name(change: dict[str, Any]) -> None:
     one, other = job()["metadata"], job(**change)["metadata"]
     assert one == job()["metadata"]
     assert one["labels"][HASH_LABEL] != other["labels"][HASH_LABEL]
@@ -265,11 +265,11 @@ def test_another_configuration_has_another_hash_and_name(change: dict[str, Any])
 
 
 @pytest.mark.parametrize("change", [{"attempt": 2}, {"timeout_seconds": 60.0}])
-def test_attempt_and_deadline_are_no_part_of_the_hash(change: dict[str, Any]) -> None:
+def test_attempt_and_deadline_are_not_part_of_the_hash(change: dict[str, Any]) -> None:
     assert job()["metadata"]["name"] == job(**change)["metadata"]["name"]
 
 
-def test_a_job_whose_runner_is_gone_ends_after_all_deadlines() -> None:
+def test_job_whose_runner_is_gone_ends_after_all_deadlines() -> None:
     assert job(timeout_seconds=100.0)["spec"]["activeDeadlineSeconds"] == 100 + 3600 + 600
     assert "activeDeadlineSeconds" not in job()["spec"]
     gpus = {"labels": {QUEUE_LABEL: "q"}, "resources": {"accelerator_type": "nvidia.com/gpu", "accelerator_count": "1"}}
@@ -278,7 +278,7 @@ def test_a_job_whose_runner_is_gone_ends_after_all_deadlines() -> None:
 
 
 @pytest.mark.parametrize("text", ["$(HOME)", "$$", "$$(A)", "a$", "$0 $@", "$$$(", "100$ $(x) $$$$"])
-def test_the_kubelet_hands_over_the_command_as_it_is(text: str) -> None:
+def test_kubelet_passes_the_command_unchanged(text: str) -> None:
     made = job_manifest(TASK, ["echo", text], SETTINGS)["spec"]["template"]["spec"]["containers"][0]["command"][1]
     assert _expanded(made) == text
 
@@ -333,6 +333,6 @@ def test_outputs_from_the_message(message: str, expected: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("message", "text"), [("{" + "x" * 4095, "longer than the 4096"), ("{torn", "no valid executor_output")]
 )
-def test_a_message_that_is_cut_off_or_torn_is_an_error(message: str, text: str) -> None:
+def test_truncated_or_damaged_message_is_an_error(message: str, text: str) -> None:
     with pytest.raises(TaskFailed, match=text):
         outputs_of(TASK, message)

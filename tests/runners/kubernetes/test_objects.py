@@ -14,7 +14,7 @@ from utils.errors import IlabError, UsageError
 from utils.ir.model import Event, TaskState
 
 
-def test_a_run_whose_object_is_deleted_ends(lab: Lab) -> None:
+def test_run_ends_when_its_object_is_deleted(lab: Lab) -> None:
     lab.node.play("take", Act(holds=True))
 
     def delete(event: Event) -> None:
@@ -39,7 +39,7 @@ def secret(owner: Any, value: str = "hidden") -> list[dict[str, Any]]:
     return [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"api_token": value}}]
 
 
-def test_secrets_made_from_flags_belong_to_the_run_and_go_with_its_end(lab: Lab) -> None:
+def test_secrets_from_flags_belong_to_the_run_and_are_deleted_at_its_end(lab: Lab) -> None:
     seen: list[Any] = []
     lab.node.play("make", Act(values(Output=1)))
     lab.on_event = lambda event: seen.extend(lab.node.objects["secrets"].values())
@@ -62,7 +62,7 @@ def test_a_secret_with_other_values_is_not_taken_for_the_same(lab: Lab) -> None:
     assert lab.node.created() == []
 
 
-def test_a_secret_that_was_in_the_way_is_left_alone(lab: Lab) -> None:
+def test_conflicting_secret_is_left_alone(lab: Lab) -> None:
     part = frozenset({"make"})
     lab.run(alone, skip=part)
     lab.node.put("secrets", "ilab-r1-teacher", metadata={"labels": {}}, data={"api_token": "b3RoZXI="})
@@ -71,7 +71,7 @@ def test_a_secret_that_was_in_the_way_is_left_alone(lab: Lab) -> None:
     assert lab.left() == ["secrets/ilab-r1-teacher"]
 
 
-def test_a_claim_that_is_there_is_used_when_it_fits_and_refused_with_the_difference_when_not(lab: Lab) -> None:
+def test_existing_claim_is_used_if_it_fits_and_refused_with_the_difference_if_not(lab: Lab) -> None:
     lab.run(mounted, "r1")
     claim = lab.node.objects["persistentvolumeclaims"]["c"]
     claim["spec"]["resources"]["requests"]["storage"] = "5Gi"
@@ -80,7 +80,7 @@ def test_a_claim_that_is_there_is_used_when_it_fits_and_refused_with_the_differe
     assert "spec.resources.requests.storage: 5Gi, wanted 1Gi" in result.error
 
 
-def test_a_claim_that_is_being_deleted_is_waited_for_and_made_anew(lab: Lab) -> None:
+def test_claim_that_is_being_deleted_is_waited_for_and_recreated(lab: Lab) -> None:
     going = {"labels": {"ilab-pipeline/run": "r1"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
     spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
     lab.node.put("persistentvolumeclaims", "c", metadata=going, spec=spec)
@@ -91,7 +91,7 @@ def test_a_claim_that_is_being_deleted_is_waited_for_and_made_anew(lab: Lab) -> 
     assert "deletionTimestamp" not in lab.node.objects["persistentvolumeclaims"]["c"]["metadata"]
 
 
-def test_a_right_that_is_missing_leaves_no_run_behind(lab: Lab) -> None:
+def test_missing_right_leaves_no_run_behind(lab: Lab) -> None:
     message = "configmaps is forbidden: User x cannot create resource configmaps"
     body = {"reason": "Forbidden"}
     lab.node.faults.append(Fault("create", "configmaps", 403, message=message, body=body))

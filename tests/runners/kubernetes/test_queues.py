@@ -41,7 +41,7 @@ def admit_after(lab: Lab, seconds: float) -> None:
     lab.on_event = admit
 
 
-def test_time_in_a_queue_is_shown_and_is_not_time_to_start(lab: Lab) -> None:
+def test_time_in_a_queue_is_shown_and_does_not_count_as_pending(lab: Lab) -> None:
     lab.node.play("take", Act(queued=True), Act())
     admit_after(lab, 1.0)
     result = lab.run(pipeline, settings={"pending_seconds": 0.5, "queue_seconds": 30})
@@ -66,7 +66,7 @@ def test_time_to_start_counts_from_the_admission(lab: Lab) -> None:
     assert "take did not start in 0.5 s: unschedulable: 0/3 nodes are available" in result.error
 
 
-def test_a_task_that_its_queue_takes_back_waits_there_again(lab: Lab) -> None:
+def test_preempted_task_waits_in_its_queue_again(lab: Lab) -> None:
     lab.node.play("take", Act(holds=True), Act())
 
     def act(event: Event) -> None:
@@ -94,7 +94,7 @@ def test_only_tasks_that_ask_for_a_gpu_get_the_label_and_keep_their_own(lab: Lab
         assert QUEUE_LABEL not in str(make_job)
 
 
-def test_the_queue_is_written_into_the_file_and_can_be_taken_out_again(lab: Lab) -> None:
+def test_queue_is_written_into_the_file_and_can_be_removed_again(lab: Lab) -> None:
     plain = compiled(pipeline, lab.folder)
     assert in_queue(plain, {}) is in_queue(plain, {"k8s_queue": ""}) is plain
     queued = in_queue(plain, {"k8s_queue": "gpus"})

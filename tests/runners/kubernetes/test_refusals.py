@@ -8,18 +8,18 @@ NO_ACCOUNT = 'pod refused: error looking up service account lab/nobody: servicea
 
 
 @pytest.mark.parametrize("reason", ["quota: exceeded quota: gpus", "queue: suspended", "no pod yet: EOF", ""])
-def test_what_may_pass_is_waited_for(reason: str) -> None:
+def test_temporary_refusal_is_waited_for(reason: str) -> None:
     refusals = Refusals()
     assert not any(refusals.stands(reason, now) for now in (0.0, REFUSED_SECONDS, 10 * REFUSED_SECONDS))
 
 
-def test_refusal_stands_after_some_time_and_then_for_every_task() -> None:
+def test_refusal_becomes_final_after_some_time_for_every_task() -> None:
     refusals = Refusals()
     assert [refusals.stands(NO_ACCOUNT, now) for now in (5.0, 79.0, 80.0, 81.0)] == [False, False, True, True]
     assert not refusals.stands(NO_ACCOUNT + "!", 81.0)
 
 
-def test_refusal_that_was_mended_counts_from_anew() -> None:
+def test_refusal_after_a_fix_is_timed_anew() -> None:
     refusals = Refusals()
     refusals.stands(NO_ACCOUNT, 0.0)
     refusals.over(NO_ACCOUNT)

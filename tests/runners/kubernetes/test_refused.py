@@ -24,7 +24,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utils.runners.kubernetes.refused.REFUSED_SECONDS", 0.3)
 
 
-def test_a_pod_that_is_refused_for_good_fails_its_task_soon_and_the_exit_task_at_once(lab: Lab) -> None:
+def test_permanently_refused_pod_fails_its_task_soon_and_the_exit_task_at_once(lab: Lab) -> None:
     for task in ("take", "after"):
         lab.node.play(task, Act(refused=NO_ACCOUNT))
     result = lab.run(pipeline)
@@ -36,13 +36,13 @@ def test_a_pod_that_is_refused_for_good_fails_its_task_soon_and_the_exit_task_at
     assert lab.left() == [name for name in lab.left() if name.startswith("events/")]
 
 
-def test_a_quota_is_waited_for_as_a_queue_is(lab: Lab) -> None:
+def test_exceeded_quota_is_waited_for_like_a_queue(lab: Lab) -> None:
     lab.node.play("take", Act(refused="exceeded quota: gpus"))
     result = lab.run(pipeline, settings={"pending_seconds": 0.5})
     assert "take did not start in 0.5 s: quota: exceeded quota: gpus" in result.error
 
 
-def test_an_account_that_comes_a_moment_late_is_soon_enough(lab: Lab) -> None:
+def test_service_account_created_a_moment_late_is_in_time(lab: Lab) -> None:
     lab.node.play("take", Act(refused=NO_ACCOUNT), Act())
 
     def admit(event: Event) -> None:

@@ -16,7 +16,7 @@ def command(lab: Lab, task: str) -> str:
     return " ".join(lab.node.manifest(task)["spec"]["template"]["spec"]["containers"][0]["command"])
 
 
-def test_values_reach_the_next_task_and_nothing_but_the_record_is_left(lab: Lab) -> None:
+def test_values_reach_the_next_task_and_only_the_record_is_left(lab: Lab) -> None:
     lab.node.play("make", Act(values(Output=7), ("progress: 1/2 things", "at work")))
     result = lab.run(two, arguments={"n": 5})
     assert (result.state, result.error, result.earlier) == (TaskState.SUCCEEDED, "", False)
@@ -30,7 +30,7 @@ def test_values_reach_the_next_task_and_nothing_but_the_record_is_left(lab: Lab)
     assert any(event.progress == (1, 2, "things") for event in lab.events)
 
 
-def test_a_failure_tells_the_containers_last_lines_and_stops_what_runs_beside(lab: Lab) -> None:
+def test_failure_reports_the_containers_last_lines_and_stops_parallel_tasks(lab: Lab) -> None:
     lab.node.play("make", Act(lines=("starting", "error: no water", "  cause: the tide"), exit_code=1))
     lab.node.play("take", Act(holds=True))
     result = lab.run(beside)
@@ -51,7 +51,7 @@ def test_a_failure_tells_the_containers_last_lines_and_stops_what_runs_beside(la
         (Act(message="last words", exit_code=2), ["ended with exit code 2", "    last words"]),
     ],
 )
-def test_why_a_container_ended_comes_first(lab: Lab, act: Act, expected: list[str]) -> None:
+def test_reason_why_a_container_ended_comes_first(lab: Lab, act: Act, expected: list[str]) -> None:
     lab.node.play("take", act)
     lab.node.play("make", Act(values(Output=1)))
     lab.run(two)
@@ -60,7 +60,7 @@ def test_why_a_container_ended_comes_first(lab: Lab, act: Act, expected: list[st
     assert [line for line in lines if line in expected] == expected[1:]
 
 
-def test_attempts_are_jobs_of_their_own_and_share_a_log(lab: Lab) -> None:
+def test_each_attempt_is_a_job_and_all_share_a_log(lab: Lab) -> None:
     play = lab.node.play("take", Act(exit_code=1, lines=("first",)), Act(lines=("second",)))
     result = lab.run(tried)
     assert result.state is TaskState.SUCCEEDED
@@ -77,7 +77,7 @@ def test_a_pod_that_was_evicted_is_followed_in_its_replacement(lab: Lab) -> None
     assert "again" in result.folder.log("make").read_text()
 
 
-def test_a_pod_that_can_not_start_ends_by_its_deadline_with_the_schedulers_words(lab: Lab) -> None:
+def test_pod_that_cannot_start_fails_at_its_deadline_with_the_schedulers_message(lab: Lab) -> None:
     lab.node.play("make", Act(waits="0/3 nodes are available: 3 Insufficient nvidia.com/gpu"))
     result = lab.run(two, settings={"pending_seconds": 1.0})
     assert result.state is TaskState.FAILED
@@ -88,7 +88,7 @@ def test_a_pod_that_can_not_start_ends_by_its_deadline_with_the_schedulers_words
     assert lab.left() == []
 
 
-def test_a_pod_that_is_taken_away_and_not_replaced_ends_by_the_deadline_for_pending(lab: Lab) -> None:
+def test_evicted_pod_that_is_not_replaced_fails_at_the_pending_deadline(lab: Lab) -> None:
     lab.node.play("take", Act(holds=True))
 
     def take_away(event: Event) -> None:
@@ -103,14 +103,14 @@ def test_a_pod_that_is_taken_away_and_not_replaced_ends_by_the_deadline_for_pend
     assert lab.left() == []
 
 
-def test_the_deadline_for_running_is_another_one(lab: Lab) -> None:
+def test_running_deadline_is_separate_from_the_pending_deadline(lab: Lab) -> None:
     lab.node.play("take", Act(holds=True))
     result = lab.run(limited)
     assert "take ran longer than the 1 s it has" in result.error
     assert lab.left() == []
 
 
-def test_an_interrupt_deletes_jobs_runs_no_exit_task_and_the_run_goes_on_later(lab: Lab) -> None:
+def test_interrupt_deletes_jobs_without_an_exit_task_and_the_run_can_be_resumed(lab: Lab) -> None:
     lab.node.play("make", Act(values(Output=1)))
     lab.node.play("take", Act(holds=True), Act())
 

@@ -42,13 +42,13 @@ def test_after_a_kill_a_job_that_has_ended_is_not_run_again(lab: Lab) -> None:
     assert lab.left() == []
 
 
-def test_a_result_that_went_with_its_pod_is_made_again(lab: Lab) -> None:
+def test_result_lost_with_its_pod_is_made_again(lab: Lab) -> None:
     play = lab.node.play("make", Act(values(Output=7), lost=True), Act(values(Output=8)))
     assert lab.run(two).tasks["make"].parameters == {"Output": 8}
     assert play.made == 2
 
 
-def test_a_job_that_goes_on_with_another_configuration_is_refused(lab: Lab) -> None:
+def test_job_running_with_another_configuration_is_refused(lab: Lab) -> None:
     lab.node.play("make", Act(holds=True))
     overlay = {"spec": {"priorityClassName": "high"}}
 
@@ -82,7 +82,7 @@ def test_another_run_of_the_same_id_is_refused_with_what_differs(lab: Lab) -> No
     assert "another pipeline file" in refused.value.cause
 
 
-def test_a_part_of_a_run_starts_anew_on_the_same_volume_however_an_earlier_part_ended(lab: Lab) -> None:
+def test_part_of_a_run_starts_on_the_same_volume_however_an_earlier_part_ended(lab: Lab) -> None:
     lab.node.play("make", Act(values(Output=1)))
     skip = frozenset({"exit-handler-1/take"})
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_a_part_of_a_run_starts_anew_on_the_same_volume_however_an_earlier_part_
     assert record["task.exit-handler-1.take.json"]["state"] == "SUCCEEDED"
 
 
-def test_jobs_that_were_kept_are_no_results_of_the_next_start(lab: Lab) -> None:
+def test_kept_jobs_are_not_results_of_the_next_start(lab: Lab) -> None:
     made = lab.node.play("make", Act(values(Output=1)))
     for _ in range(2):
         lab.run(beside, skip=frozenset({"exit-handler-1/take"}), keep_jobs=True)
@@ -108,7 +108,7 @@ def test_jobs_that_were_kept_are_no_results_of_the_next_start(lab: Lab) -> None:
     assert cleaned.made == 2  # the clean-up of the first end is none of the second
 
 
-def test_a_start_that_fails_before_its_first_task_can_be_repeated_otherwise(lab: Lab) -> None:
+def test_start_that_fails_before_its_first_task_can_be_repeated_with_other_settings(lab: Lab) -> None:
     lab.node.play("take", Act())
     part = frozenset({"make"})
     assert lab.run(alone, skip=part).state is TaskState.SUCCEEDED

@@ -38,7 +38,7 @@ def other() -> None:
 
 
 @pytest.mark.parametrize("ends", ["the task it follows", "Ctrl-C"])
-def test_the_process_that_was_first_stops_and_deletes_nothing(lab: Lab, tmp_path: Path, ends: str) -> None:
+def test_first_process_stops_and_deletes_nothing(lab: Lab, tmp_path: Path, ends: str) -> None:
     lab.node.play("first", Act(holds=True))
 
     def take_over(event: Event) -> None:
@@ -64,7 +64,7 @@ def test_the_process_that_was_first_stops_and_deletes_nothing(lab: Lab, tmp_path
     assert {task: play.made for task, play in lab.node.plays.items()} == {"first": 1, "last": 1, "after": 1}
 
 
-def test_a_start_that_is_refused_takes_nothing_over(lab: Lab) -> None:
+def test_refused_start_takes_nothing_over(lab: Lab) -> None:
     lab.run(pipeline)
     lab.take_over(host="b", pid=7, since="2026-01-01T00:00:00Z")
     lab.run(pipeline)

@@ -44,7 +44,7 @@ def secret(owner: Any) -> list[dict[str, Any]]:
     return [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ilab-r1-teacher"}, "stringData": {"a": "b"}}]
 
 
-def test_jobs_that_may_not_be_deleted_are_named_with_the_command_and_the_run_has_its_end(lab: Lab) -> None:
+def test_jobs_that_may_not_be_deleted_are_named_with_a_command_and_the_run_still_ends(lab: Lab) -> None:
     lab.node.play("break-down", Act(exit_code=1))
     lab.node.play("work", Act(holds=True))
     result = run_without(lab, "delete", "jobs", extras=secret)
@@ -66,7 +66,7 @@ def test_jobs_that_may_not_be_deleted_are_named_with_the_command_and_the_run_has
     assert (result.state, result.left, lab.left()) == (TaskState.SUCCEEDED, None, [])
 
 
-def test_training_jobs_that_may_not_be_listed_keep_no_other_job(lab: Lab) -> None:
+def test_unlistable_training_jobs_do_not_prevent_deleting_other_jobs(lab: Lab) -> None:
     result = run_without(lab, "list", "pytorchjobs")
     assert (result.state, lab.left()) == (TaskState.SUCCEEDED, [])
     assert result.left is not None

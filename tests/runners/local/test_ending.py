@@ -14,7 +14,7 @@ from tests.runners.local.conftest import Home
         (("published=false", "keep_volume=never"), False),
     ],
 )
-def test_volume_goes_after_success_alone(home: Home, words: tuple[str, ...], kept: bool) -> None:
+def test_volume_is_deleted_only_after_success(home: Home, words: tuple[str, ...], kept: bool) -> None:
     result = home.run("ending", "r1", *(part for word in words for part in ("-p", word)))
     assert result.exit_code == 0, result.output
     claim = home.path / "claims" / "ilab-r1"
@@ -28,7 +28,7 @@ def test_volume_goes_after_success_alone(home: Home, words: tuple[str, ...], kep
     assert home.data.exists(), "another claim"
 
 
-def test_volume_of_a_run_that_failed_is_there_to_go_on_with(home: Home) -> None:
+def test_volume_of_a_failed_run_is_kept_for_resume(home: Home) -> None:
     """Trap 54: kept by default, so that resume repeats what failed."""
     result = home.run("ending", "r1", "-p", "published=true", "-p", "needs=mended")
     assert result.exit_code == 1

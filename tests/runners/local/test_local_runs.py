@@ -34,21 +34,21 @@ def test_two_tasks_run_in_parallel_up_to_the_limit(home: Home) -> None:
     assert not (home.data / "met").exists()
 
 
-def test_a_task_out_of_time_fails_and_its_children_are_gone(home: Home) -> None:
+def test_task_past_its_deadline_fails_and_its_children_are_ended(home: Home) -> None:
     result = home.run("timed", "r1", *CLAIM)
     assert result.exit_code == 1
     assert "ran longer than the 1 s it has" in result.output
     assert [pid for pid in home.ids("deep/er/hang") if is_alive(pid)] == []
 
 
-def test_a_task_is_tried_again(home: Home) -> None:
+def test_failed_task_is_retried(home: Home) -> None:
     found = home.run_json("retried", "r1", "-p", "times=2", *CLAIM)
     assert found["outputs"] == {"Output": "try 2"}
     log = home.call("logs", "r1").output
     assert log.count("--- started again") == 2
 
 
-def test_a_failed_run_tells_task_reason_log_and_how_to_go_on(home: Home) -> None:
+def test_failed_run_reports_task_reason_log_and_how_to_resume(home: Home) -> None:
     result = home.run("retried", "r1", "-p", "times=9", *CLAIM)
     assert result.exit_code == 1
     assert "fail-first failed" in result.output
@@ -57,13 +57,13 @@ def test_a_failed_run_tells_task_reason_log_and_how_to_go_on(home: Home) -> None
     assert f"resume: ilab-pipeline resume r1 --home {home.path}" in result.output
 
 
-def test_failed_prerequisites_have_an_exit_code_of_their_own(home: Home) -> None:
+def test_failed_prerequisites_have_their_own_exit_code(home: Home) -> None:
     result = home.run("checked", "r1", "-p", "ok=false")
     assert result.exit_code == 3
     assert "error: the bucket is gone\n  cause: deleted\n  next: make it" in result.output
 
 
-def test_a_run_whose_exit_task_deleted_the_volume_tells_that_it_can_not_be_resumed(home: Home) -> None:
+def test_run_whose_exit_task_deleted_the_volume_says_that_it_cannot_be_resumed(home: Home) -> None:
     result = home.run("deleting", "r1", "-p", "ok=false", *CLAIM)
     assert result.exit_code == 3
     assert "resume: not possible" in result.output
@@ -119,7 +119,7 @@ def test_packages_that_the_interpreter_lacks_are_refused_before_anything_starts(
     assert not home.run_dir("r1").exists()
 
 
-def test_packages_that_are_there_are_not_installed_again(home: Home) -> None:
+def test_installed_packages_are_not_installed_again(home: Home) -> None:
     assert home.run_json("satisfied", "r1")["outputs"] == {"Output": "pytest"}
 
 

@@ -84,13 +84,13 @@ def test_config_maps_hold_plain_values(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "optional"), [("secret", "none", True), ("config_map", "kube-root-ca.crt", False)]
 )
-def test_an_optional_one_that_is_absent_is_an_empty_folder(
+def test_absent_optional_secret_is_an_empty_folder(
     source: Path, tmp_path: Path, kind: str, name: str, optional: bool
 ) -> None:
     assert list(SecretFiles(source, tmp_path / "private").folder(kind, name, optional).iterdir()) == []
 
 
-def test_one_that_is_needed_and_absent_fails_by_name(source: Path, tmp_path: Path) -> None:
+def test_absent_required_secret_fails_by_name(source: Path, tmp_path: Path) -> None:
     with pytest.raises(TaskFailed, match="no Secret store") as caught:
         SecretFiles(source, tmp_path / "private").folder("secret", "store", False)
     assert "judge, teacher" in caught.value.cause
@@ -98,7 +98,7 @@ def test_one_that_is_needed_and_absent_fails_by_name(source: Path, tmp_path: Pat
         SecretFiles(None, tmp_path / "private").folder("secret", "store", False)
 
 
-def test_variables_come_from_keys(source: Path, tmp_path: Path) -> None:
+def test_environment_variables_come_from_keys(source: Path, tmp_path: Path) -> None:
     files = SecretFiles(source, tmp_path / "private")
     assert files.variable(EnvFrom("secret", "judge", "api_token", "TOKEN")) == "token-1"
     assert files.variable(EnvFrom("secret", "judge", "absent", "TOKEN", optional=True)) is None
@@ -129,13 +129,13 @@ def test_errors_name_the_file_and_never_show_a_value(tmp_path: Path, content: st
     assert "plain secret" not in caught.value.render()
 
 
-def test_a_claim_is_a_folder_and_its_sub_path_is_made(tmp_path: Path) -> None:
+def test_claim_is_a_folder_and_its_sub_path_is_created(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     assert claim_folder(tmp_path, "r1", Mount("claim", "shared", "/d", "a/b")) == tmp_path / "shared" / "a" / "b"
     assert (tmp_path / "shared" / "a" / "b").is_dir()
 
 
-def test_an_unknown_claim_is_refused_and_the_runs_own_is_made_again(tmp_path: Path) -> None:
+def test_unknown_claim_is_refused_and_the_runs_own_is_recreated(tmp_path: Path) -> None:
     with pytest.raises(TaskFailed, match="no volume claim typo"):
         claim_folder(tmp_path, "r1", Mount("claim", "typo", "/d"))
     assert claim_folder(tmp_path, "r1", Mount("claim", "ilab-r1", "/d")).is_dir()

@@ -55,7 +55,7 @@ def volume(tmp_path: Path, tokenizer: dict[str, Any], **config: object) -> str:
         ({}, "ibm_generic_tmpl"),
     ],
 )
-def test_model_without_a_template_gets_the_librarys_of_its_family(
+def test_model_without_a_template_gets_the_librarys_for_its_family(
     config: dict[str, Any], name: str, tmp_path: Path
 ) -> None:
     """Trap 45b."""
@@ -64,7 +64,7 @@ def test_model_without_a_template_gets_the_librarys_of_its_family(
     assert "tokenizer has none" in choice["why"]
 
 
-def test_the_tokenizers_own_template_counts_before_the_familys(tmp_path: Path) -> None:
+def test_tokenizers_own_template_wins_over_the_familys(tmp_path: Path) -> None:
     tokenizer = {"chat_template": PLAIN, "eos_token": {"content": "</s>"}}
     choice = choose_chat_template(volume(tmp_path, tokenizer, model_type="granite"), "")
     assert choice["name"] == "tokenizer"
@@ -76,13 +76,13 @@ def test_of_several_templates_the_default_is_used(tmp_path: Path) -> None:
     assert choose_chat_template(volume(tmp_path, {"chat_template": named}), "")["name"] == "tokenizer"
 
 
-def test_the_file_beside_the_tokenizer_counts_before_its_configuration(tmp_path: Path) -> None:
+def test_file_beside_the_tokenizer_wins_over_its_configuration(tmp_path: Path) -> None:
     data_dir = volume(tmp_path, {"chat_template": "{{ broken"})
     (tmp_path / "model" / "chat_template.jinja").write_text(PLAIN)
     assert "<user>" in choose_chat_template(data_dir, "")["example"]
 
 
-def test_a_named_template_counts_before_the_tokenizers_own(tmp_path: Path) -> None:
+def test_named_template_wins_over_the_tokenizers_own(tmp_path: Path) -> None:
     data_dir = volume(tmp_path, {"chat_template": PLAIN}, model_type="granite")
     assert choose_chat_template(data_dir, "ibm_legacy_tmpl")["name"] == "ibm_legacy_tmpl"
 
@@ -100,15 +100,13 @@ def test_a_named_template_counts_before_the_tokenizers_own(tmp_path: Path) -> No
         ("{{ ''|attr('format') }}", "attr"),
     ],
 )
-def test_a_template_in_which_no_conversation_can_be_written_is_found_at_once(
-    template: str, cause: str, tmp_path: Path
-) -> None:
+def test_template_that_cannot_render_a_conversation_is_found_at_once(template: str, cause: str, tmp_path: Path) -> None:
     """Trap 69: found in data import, not after the teacher's hours."""
     with pytest.raises(SystemExit, match=cause):
         choose_chat_template(volume(tmp_path, {"chat_template": template}), "")
 
 
-def test_a_template_that_does_not_end_is_stopped() -> None:
+def test_endless_template_is_stopped() -> None:
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(SystemExit, match="takes longer than 0.1 s"):
         render_example(loops, {}, "here", 0.1)
@@ -122,11 +120,11 @@ def test_a_template_that_does_not_end_is_stopped() -> None:
         PLAIN + "{{ strftime_now('%Y') }}{{ messages | tojson(indent=2) }}{% if tools %}{{ tools }}{% endif %}",
     ],
 )
-def test_what_transformers_adds_to_jinja_is_there(template: str, tmp_path: Path) -> None:
+def test_jinja_extensions_of_transformers_are_available(template: str, tmp_path: Path) -> None:
     assert choose_chat_template(volume(tmp_path, {"chat_template": template}), "")["name"] == "tokenizer"
 
 
-def test_a_python_file_is_read_and_written_anew(tmp_path: Path) -> None:
+def test_python_file_is_read_and_rewritten(tmp_path: Path) -> None:
     """The library executes the file it is given: never the user's own."""
     data_dir = volume(tmp_path, {})
     evil = f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"

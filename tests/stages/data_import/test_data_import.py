@@ -77,7 +77,7 @@ def stage(s3_server: S3, tmp_path: Path, request: pytest.FixtureRequest) -> Impo
     return Import(s3_server, tmp_path, f"{request.node.name}/data.tar.gz")
 
 
-def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_volume(stage: Import) -> None:  # trap 15
+def test_archive_with_generated_data_is_unpacked_and_removed_from_the_volume(stage: Import) -> None:  # trap 15
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
     marker = stage.run()
     assert stage.files() == PLACES
@@ -87,7 +87,7 @@ def test_an_archive_with_generated_data_ends_up_in_its_places_and_leaves_the_vol
     assert stage.metrics.metadata == {"imported_archive_bytes": result["size"], "imported_samples_given": 1.0}
 
 
-def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or_is_forced(
+def test_repeated_import_returns_at_once_and_another_archive_needs_force(
     stage: Import, capsys: pytest.CaptureFixture[str]
 ) -> None:  # trap 12
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
@@ -107,7 +107,7 @@ def test_started_again_it_returns_at_once_and_with_another_archive_it_refuses_or
     assert not (stage.data / "sdg").exists(), "data that the new archive does not have must not stay"
 
 
-def test_a_forced_import_that_fails_does_not_pass_for_finished(stage: Import) -> None:
+def test_failed_forced_import_does_not_count_as_finished(stage: Import) -> None:
     stage.upload(targz({**MODEL, **TAXONOMY}))
     stage.run()
     stage.upload(b"not a gzip")
@@ -155,7 +155,7 @@ def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
         (targz({**MODEL, **TAXONOMY}, (special("model/null", tarfile.CHRTYPE),)), "it is a device"),
     ],
 )
-def test_a_bad_archive_is_refused_with_one_message_and_nothing_half_written(
+def test_bad_archive_is_refused_with_one_message_and_nothing_partially_written(
     stage: Import, content: bytes, told: str
 ) -> None:
     stage.upload(content)
@@ -197,7 +197,7 @@ def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(
         ({"access_key": "", "bucket": ""}, "lacks: bucket; access_key"),
     ],
 )
-def test_a_wrong_object_store_secret_is_told_by_the_key_to_correct(
+def test_wrong_object_store_secret_names_the_key_to_correct(
     stage: Import, tmp_path: Path, changes: dict[str, str], told: str
 ) -> None:
     stage.upload(targz({**MODEL, **TAXONOMY}))
@@ -220,7 +220,7 @@ def test_with_a_local_model_and_taxonomy_no_archive_and_no_object_store_is_neede
     assert marker["result"]["data_generated_elsewhere"] is False
 
 
-def test_a_base_model_from_a_prefix_replaces_the_archive_s(stage: Import, s3_server: S3) -> None:
+def test_base_model_from_a_prefix_replaces_that_of_the_archive(stage: Import, s3_server: S3) -> None:
     client = s3_server.client()
     for name, content in {**MODEL, "model/sub/extra.json": b"1"}.items():
         client.put_object(Bucket="ilab", Key=f"models/base/{name.removeprefix('model/')}", Body=content)
@@ -242,7 +242,7 @@ def test_a_base_model_from_a_prefix_replaces_the_archive_s(stage: Import, s3_ser
         ("/no/such/folder", "s3://bucket/prefix"),
     ],
 )
-def test_a_base_model_that_cannot_be_had_is_told(stage: Import, base_model: str, told: str) -> None:
+def test_unavailable_base_model_is_an_error(stage: Import, base_model: str, told: str) -> None:
     stage.upload(targz({**MODEL, **TAXONOMY}))
     assert told in stage.fails(base_model=base_model)
 
@@ -309,7 +309,7 @@ def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     server.server_close()
 
 
-def test_a_skills_only_taxonomy_comes_over_https_with_the_secret_s_password_and_a_private_ca(
+def test_skills_only_taxonomy_is_cloned_over_https_with_password_and_private_ca(
     stage: Import, git_server: tuple[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     secret = write_files(tmp_path / "repo-secret", {"username": b"me", "password": b"TOKEN-CANARY"})
@@ -329,7 +329,7 @@ def test_a_skills_only_taxonomy_comes_over_https_with_the_secret_s_password_and_
     assert b"TOKEN-CANARY" not in everything
 
 
-def test_a_wrong_password_and_an_unknown_authority_end_with_git_s_words_and_no_prompt(
+def test_wrong_password_and_unknown_authority_show_gits_message_without_a_prompt(
     git_server: tuple[str, Path], tmp_path: Path
 ) -> None:
     secret = write_files(tmp_path / "secret", {"username": b"me", "password": b"WRONG-CANARY"})

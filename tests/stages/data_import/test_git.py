@@ -87,9 +87,7 @@ def test_a_plain_folder_is_copied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("choice", [{"branch": "nowhere"}, {"pr": 8}, {"commit": "0123456789"}])
-def test_what_the_repository_does_not_have_ends_with_git_s_own_words(
-    tmp_path: Path, repo: Repo, choice: dict[str, Any]
-) -> None:
+def test_missing_revision_shows_gits_message(tmp_path: Path, repo: Repo, choice: dict[str, Any]) -> None:
     with pytest.raises(SystemExit) as error:
         clone_taxonomy(**{"url": str(repo[0]), **NO_CHOICE, **choice}, secret_dir="", ca="", target=str(tmp_path / "t"))
     what, cause, remedy = str(error.value).splitlines()
@@ -142,7 +140,7 @@ def test_https_ssh_and_absolute_paths_are_accepted(url: str) -> None:
         ("", {"branch": "main"}),
     ],
 )
-def test_other_addresses_and_options_in_disguise_are_refused(url: str, choice: dict[str, Any]) -> None:
+def test_other_addresses_and_disguised_options_are_refused(url: str, choice: dict[str, Any]) -> None:
     with pytest.raises(SystemExit, match="the taxonomy repository can't be used"):
         check_taxonomy_source(url, **{**NO_CHOICE, **choice})
 
@@ -178,7 +176,7 @@ def secret(folder: Path, **values: str) -> str:
         ("git@example.com:t.git", {"known_hosts": "h"}, "ssh-privatekey"),
     ],
 )
-def test_a_secret_lacking_one_key_is_refused_at_once_by_the_key_s_name(
+def test_secret_without_a_needed_key_is_refused_by_the_keys_name(
     tmp_path: Path, url: str, values: dict[str, str], lacks: str
 ) -> None:
     with pytest.raises(SystemExit, match=f"lacks: {lacks}"):
@@ -191,7 +189,7 @@ def test_an_optional_secret_that_does_not_exist_means_no_credentials(tmp_path: P
     assert options == [] and environment["GIT_TERMINAL_PROMPT"] == "0"
 
 
-def test_ssh_urls_work_with_the_secret_s_key_and_known_hosts_and_leave_no_key_behind(
+def test_ssh_urls_use_the_secrets_key_and_known_hosts_and_leave_no_key_behind(
     tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The program `ssh` is a stand-in that notes how it was called and serves the repository from this disk."""
@@ -227,13 +225,13 @@ def test_the_ssh_key_is_removed_after_a_failure_too(tmp_path: Path, monkeypatch:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_git_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_git_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="git is not installed"):
         clone_taxonomy("https://example.com/t.git", "", 0, "", "", "", str(tmp_path / "t"))
 
 
-def test_the_key_copied_for_ssh_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_key_copied_for_ssh_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     folder = secret(tmp_path / "secret", ssh_privatekey="k", known_hosts="h")
     git_credentials("git@example.com:t.git", folder, str(tmp_path))
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600

@@ -35,7 +35,7 @@ def test_each_piece_that_is_missing_is_named(tmp_path: Path, gone: str, missing:
     assert missing_pieces(str(write_files(tmp_path, files)), ["model", "taxonomy", "data"]) == [missing]
 
 
-def test_foundational_skills_stand_for_compositional_skills(tmp_path: Path) -> None:
+def test_foundational_skills_can_replace_compositional_skills(tmp_path: Path) -> None:
     write_files(tmp_path, {**DATA, "taxonomy/knowledge/a": b"", "taxonomy/foundational_skills/a": b""})
     assert missing_pieces(str(tmp_path), ["taxonomy", "data"]) == []
 
@@ -49,7 +49,7 @@ def test_foundational_skills_stand_for_compositional_skills(tmp_path: Path) -> N
         ("knowledge/a/attribution.txt", ["taxonomy/knowledge/**/qna.yaml or "]),
     ],
 )
-def test_a_taxonomy_that_data_are_generated_from_has_a_leaf(tmp_path: Path, leaf: str, missing: list[str]) -> None:
+def test_taxonomy_for_generation_needs_a_leaf(tmp_path: Path, leaf: str, missing: list[str]) -> None:
     folders = {"taxonomy/knowledge/.keep": b"", "taxonomy/compositional_skills/.keep": b""}
     write_files(tmp_path, {**folders, f"taxonomy/{leaf}": b""})
     found = missing_pieces(str(tmp_path), ["taxonomy"])
@@ -69,7 +69,7 @@ def test_a_taxonomy_that_data_are_generated_from_has_a_leaf(tmp_path: Path, leaf
         (b"\x02" + bytes(7) + b"[]", ["not a whole safetensors file"]),
     ],
 )
-def test_weights_that_are_torn_are_found_before_a_gpu_is_used(tmp_path: Path, content: bytes, told: str) -> None:
+def test_truncated_weights_are_found_before_a_gpu_is_used(tmp_path: Path, content: bytes, told: str) -> None:
     write_files(tmp_path, {"model/model-1.safetensors": content})
     found = torn_weights(str(tmp_path))
     assert len(found) == len(told) and all(

@@ -51,7 +51,7 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_question_is_told_without_its_document(data_dir: Path) -> None:
+def test_question_is_separated_from_its_document(data_dir: Path) -> None:
     questions = {s["question"] for file in FILES for s in read_samples(str(data_dir / file))}
     assert questions == {
         *(f"How high is tide {i}?" for i in range(8)),
@@ -110,7 +110,7 @@ def test_rows_without_any_leaf_can_be_held_out(tmp_path: Path) -> None:
         ({"a": 4000}, 0.5, {"a": 50}),
     ],
 )
-def test_held_out_is_even_over_leaves(sizes: dict, fraction: float, expected: dict) -> None:
+def test_held_out_questions_are_spread_evenly_over_leaves(sizes: dict, fraction: float, expected: dict) -> None:
     questions = {f"{leaf} {i}": {"leaf": leaf} for leaf, size in sizes.items() for i in range(size)}
     counts: dict[str, int] = {}
     for entry in choose_held_out(questions, fraction, 42).values():
@@ -118,7 +118,7 @@ def test_held_out_is_even_over_leaves(sizes: dict, fraction: float, expected: di
     assert counts == expected
 
 
-def test_held_out_depends_on_the_seed_and_not_on_the_order() -> None:
+def test_held_out_questions_depend_on_the_seed_and_not_on_the_order() -> None:
     questions = {f"question {i}": {"leaf": "a"} for i in range(40)}
     turned = dict(reversed(questions.items()))
     assert choose_held_out(questions, 0.2, 1) == choose_held_out(turned, 0.2, 1)

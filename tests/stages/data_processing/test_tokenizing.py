@@ -52,7 +52,7 @@ def rows(tmp_path: Path) -> tuple[str, str]:
     return str(tmp_path / "rows.jsonl"), str(tmp_path / "skills")
 
 
-def test_an_installed_deepspeed_that_needs_a_gpu_is_left_out(library: Callable[..., None], tmp_path: Path) -> None:
+def test_installed_deepspeed_that_needs_a_gpu_is_ignored(library: Callable[..., None], tmp_path: Path) -> None:
     """With Triton 3.2, DeepSpeed up to 0.16.3 can't be imported without a GPU, and DS_ACCELERATOR=cpu does not help."""
     seen: list[Any] = []
     library(written([-100, 5, 6], seen))
@@ -66,7 +66,7 @@ def test_a_template_whose_assistant_marks_are_not_found_fails(library: Callable[
         tokenize_rows(*rows(tmp_path), "model", "", 100)
 
 
-def test_a_tokenizer_that_the_library_refuses_is_told_with_its_remedy(
+def test_tokenizer_that_the_library_refuses_is_reported_with_a_remedy(
     library: Callable[..., None], tmp_path: Path
 ) -> None:
     """setup_tokenizer asserts that there is an end-of-text token."""

@@ -56,7 +56,7 @@ def test_without_any_checkpoint_scoring_fails() -> None:
         mt_bench.trained_checkpoints({}, {"skipped": True, "checkpoints": []})
 
 
-def test_next_checkpoint_answers_while_the_one_before_is_judged() -> None:
+def test_next_checkpoint_answers_while_the_previous_one_is_judged() -> None:
     second_is_answering = threading.Event()
 
     def generate(item: int) -> None:
@@ -81,7 +81,7 @@ def test_a_failing_judge_ends_the_overlapped_work() -> None:
     assert 3 not in answered
 
 
-def test_a_finished_part_is_not_computed_again_and_a_bad_one_is(tmp_path: Path) -> None:
+def test_finished_part_is_not_recomputed_but_a_damaged_one_is(tmp_path: Path) -> None:
     path = str(tmp_path / "scores" / "part.json")
     assert mt_bench.kept(path, lambda: {"rate": 1.0}, lambda s: s["rate"] < 0.5) == {"rate": 1.0}
     assert mt_bench.kept(path, lambda: {"rate": 0.0}, lambda s: s["rate"] < 0.5) == {"rate": 0.0}
@@ -89,22 +89,22 @@ def test_a_finished_part_is_not_computed_again_and_a_bad_one_is(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("text", "expected"), [("8", 8), ("1", 1), ("20", 20)])
-def test_workers_given_as_text_are_a_number(text: str, expected: int) -> None:
+def test_workers_may_be_given_as_text(text: str, expected: int) -> None:
     assert serving.eval_workers(text, gpus=0) == expected
 
 
-def test_auto_workers_are_at_least_one_and_at_most_ten_a_gpu() -> None:
+def test_auto_workers_are_at_least_one_and_at_most_ten_per_gpu() -> None:
     assert 1 <= serving.eval_workers("auto", gpus=0) <= 8
     assert 1 <= serving.eval_workers("auto", gpus=1) <= 10
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "many", "", "1.5"])
-def test_other_workers_are_refused(text: str) -> None:
+def test_invalid_workers_are_refused(text: str) -> None:
     with pytest.raises(SystemExit, match="positive integer"):
         serving.eval_workers(text, gpus=1)
 
 
-def test_summary_names_each_entry_once_and_rightly() -> None:
+def test_summary_names_each_entry_once_and_correctly() -> None:
     summary = scores.score_summary(
         "qna", {"a": 7.0, "b": 2.0, "c": 5.0, "d": 1.0, "e": 3.0}, {"a": 5.0, "b": 3.0, "c": 5.0}
     )

@@ -25,7 +25,7 @@ def asked(url: str, seconds: float = 5, path: str = "completions") -> list[dict]
 @pytest.mark.parametrize(
     ("path", "answer", "text"), [("completions", TEXT, "prompt"), ("chat/completions", CHAT, "messages")]
 )
-def test_the_answer_is_as_long_as_those_of_the_run(
+def test_requested_answer_is_as_long_as_those_of_the_run(
     serve: Callable[..., Server], path: str, answer: Answer, text: str
 ) -> None:
     """SDG's full pipeline and MT-Bench's judgements ask for up to 2048 tokens."""
@@ -64,7 +64,7 @@ def test_a_connection_that_is_closed_before_the_answer_is_an_error_that_names_th
     assert "level" not in finding
 
 
-def test_a_gateways_time_out_is_the_same_error(serve: Callable[..., Server]) -> None:
+def test_gateway_timeout_is_the_same_error(serve: Callable[..., Server]) -> None:
     """OpenShift's router answers 504 when the server says nothing within the Route's time-out."""
     (finding,) = asked(serve((504, "<html>Gateway Time-out</html>")).url)
     assert "cut off after 0 s (504)" in finding["problem"]
@@ -94,7 +94,7 @@ def test_a_server_that_is_slow_is_a_warning(serve: Callable[..., Server]) -> Non
         ("http://[fd00::7]:8080/v1", False),
     ],
 )
-def test_a_server_by_its_address_has_no_route_before_it(endpoint: str, answer: bool) -> None:
+def test_server_addressed_directly_is_not_behind_a_route(endpoint: str, answer: bool) -> None:
     assert behind_proxy(endpoint) is answer
 
 

@@ -22,7 +22,7 @@ def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -
     return checks.check_model_server("judge", "chat/completions", folder, ca, RETRY_SECONDS)
 
 
-def test_without_archive_the_teacher_must_be_there(tmp_path: Path) -> None:
+def test_without_an_archive_the_teacher_is_required(tmp_path: Path) -> None:
     assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0]["level"] == "warning"
     with pytest.raises(SystemExit, match="lacks: endpoint"):
         checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, False)
@@ -48,7 +48,7 @@ def test_without_archive_the_teacher_must_be_there(tmp_path: Path) -> None:
         ([(307, "http://elsewhere.example/")], 1, "answered 307"),
     ],
 )
-def test_a_model_server_gets_three_tries_where_another_try_can_help(
+def test_model_server_gets_three_attempts_when_a_retry_can_help(
     tmp_path: Path, serve: Callable[..., Server], answers: list[Answer], tries: int, problem: str
 ) -> None:
     """Trap 27: three tries are three, and a cold model has time."""
@@ -71,16 +71,14 @@ def test_a_refused_connection_is_tried_three_times(tmp_path: Path, serve: Callab
 
 
 @pytest.mark.parametrize("before", [0, 193])
-def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_finding(
+def test_token_echoed_by_a_server_is_not_in_the_finding(
     tmp_path: Path, serve: Callable[..., Server], before: int
 ) -> None:
     (finding,) = judge_findings(tmp_path, serve((400, "x" * before + TOKEN)).url)
     assert TOKEN[:6] not in json.dumps(finding)
 
 
-def test_no_token_but_the_secrets_own_is_sent_and_never_to_another_host(
-    tmp_path: Path, serve: Callable[..., Server]
-) -> None:
+def test_only_the_secrets_token_is_sent_and_never_to_another_host(tmp_path: Path, serve: Callable[..., Server]) -> None:
     """Trap 28: the pod's own token goes nowhere, and a redirect takes none along."""
     other = serve(CHAT)
     server = serve((307, other.url + "/v1/chat/completions"))
@@ -100,7 +98,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
     return context, str(authority)
 
 
-def test_tls_that_cannot_be_verified_is_explained_and_the_ca_file_remedies_it(
+def test_unverifiable_tls_is_explained_and_the_ca_file_solves_it(
     tmp_path: Path, serve: Callable[..., Server], tls: tuple[ssl.SSLContext, str]
 ) -> None:
     server = serve(CHAT, context=tls[0])

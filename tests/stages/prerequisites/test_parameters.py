@@ -24,17 +24,17 @@ def defaults() -> dict[str, Any]:
     return {name: p["defaultValue"] for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
 
 
-def test_defaults_are_right() -> None:
+def test_defaults_pass_all_checks() -> None:
     assert check_parameters(defaults()) == []
 
 
-def test_every_rule_is_about_a_parameter_that_there_is() -> None:
+def test_every_rule_concerns_an_existing_parameter() -> None:
     names = [name for *_, names in [*parameter_ranges(), *parameter_patterns()] for name in names]
     assert not {*names} - {*defaults()}
     assert len({*names}) == len(names)
 
 
-def test_what_is_not_given_is_not_checked() -> None:
+def test_parameters_that_are_not_given_are_not_checked() -> None:
     assert check_parameters({}) == []
 
 
@@ -116,7 +116,7 @@ def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> Non
         ("train_timeout", "72", "72h"),
     ],
 )  # fmt: skip
-def test_a_quantity_that_cannot_be_meant_is_refused_with_the_probable_one(name: str, value: str, probable: str) -> None:
+def test_implausible_quantity_is_refused_with_a_suggestion(name: str, value: str, probable: str) -> None:
     """The API server takes 250 as 250 bytes: the pods would be killed for their memory after the data is paid for."""
     (finding,) = check_parameters({name: value})
     assert finding["problem"].startswith(f"{name} is {value!r}, expected ")
@@ -129,7 +129,7 @@ def test_a_quantity_that_cannot_be_meant_is_refused_with_the_probable_one(name: 
     [("k8s_storage_size", "100000000"), ("k8s_storage_size", "0"), ("train_cpu_per_worker", "600000m"),
      ("train_timeout", "1.5h"), ("train_timeout", "soon"), ("train_memory_per_worker", "E")],
 )  # fmt: skip
-def test_nothing_is_guessed_where_many_things_may_be_meant(name: str, value: str) -> None:
+def test_ambiguous_quantity_gets_no_suggestion(name: str, value: str) -> None:
     (finding,) = check_parameters({name: value})
     assert "did you mean" not in finding["problem"]
 
@@ -167,7 +167,7 @@ def test_names_of_mounted_objects_are_dns_labels_on_kubeflow_pipelines(
         assert f"-p {name}=NAME" in finding["remedy"]
 
 
-def test_all_that_is_wrong_is_found_at_once() -> None:
+def test_all_errors_are_found_at_once() -> None:
     wrong = {"train_num_epochs_phase_1": 0, "train_timeout": "soon", "k8s_storage_size": "200GB"}
     assert [f["problem"].split()[0] for f in check_parameters({**defaults(), **wrong})] == [*wrong][:1] + [
         "k8s_storage_size",

@@ -101,7 +101,7 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     api.stop()
 
 
-def test_everything_in_order_passes_and_leaves_nothing_in_the_store(
+def test_valid_setup_passes_and_leaves_nothing_in_the_store(
     run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server]
 ) -> None:
     s3 = s3_server.client()
@@ -165,7 +165,7 @@ def test_all_findings_come_in_one_table_each_with_its_remedy(
         assert s3_server.secret_key not in text
 
 
-def test_a_store_that_takes_no_upload_is_found_before_training(tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_store_that_refuses_uploads_is_found_before_training(tmp_path: Path, serve: Callable[..., Server]) -> None:
     refused = "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>read only</Message></Error>"
     store = S3(serve((403, refused)).url, "reader", TOKEN, "ilab")
     with pytest.raises(SystemExit, match="AccessDenied\n  cause: the store refuses this account"):
@@ -201,7 +201,7 @@ def test_secrets_of_the_object_store_are_checked_key_by_key(
         checks.check_object_store(str(folder), "", "", "")
 
 
-def test_secret_that_does_not_exist_is_mounted_with_what_kubernetes_keeps_beside_keys(tmp_path: Path) -> None:
+def test_secret_folder_with_only_kubernetes_links_counts_as_absent(tmp_path: Path) -> None:
     (tmp_path / "..2025_06_13").mkdir()
     (tmp_path / "..data").symlink_to("..2025_06_13")
     assert checks.check_teacher(str(tmp_path), "", RETRY_SECONDS, True)[0]["level"] == "warning"
@@ -223,7 +223,7 @@ def test_a_certificate_file_that_cannot_be_used_is_one_finding_among_the_others(
 
 
 @pytest.mark.parametrize(("on_kfp", "told"), [(True, True), (False, False)])
-def test_an_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_there_alone(
+def test_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_only_there(
     run_stage: Callable[..., str], monkeypatch: pytest.MonkeyPatch, on_kfp: bool, told: bool
 ) -> None:
     if on_kfp:
@@ -234,7 +234,7 @@ def test_an_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_there
 
 
 @pytest.mark.parametrize("count", [1, 3, 60])
-def test_the_end_of_the_log_holds_the_findings_in_short(count: int) -> None:
+def test_end_of_the_log_summarizes_the_findings(count: int) -> None:
     """Dashboards show a log's end, and a container's message has 2048 bytes."""
     findings = [
         {"check": f"check {i}", "level": "error", "problem": f"problem {i} " + "x" * 900, "remedy": "y" * 900}

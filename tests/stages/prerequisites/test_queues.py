@@ -18,7 +18,7 @@ from utils.stages.prerequisites.queues import check_queue
         ({"kueue.x-k8s.io": "v1beta2"}, ["gpus"], False, "", ""),
     ],
 )
-def test_a_queue_that_is_not_there_is_found_before_a_day_is_waited_for_it(
+def test_missing_queue_is_found_before_the_run_waits_for_it(
     groups: dict[str, str], queues: list[str], forbidden: bool, level: str, problem: str,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -32,7 +32,7 @@ def words(rights: dict[str, list[str]]) -> list[str]:
 
 
 @pytest.mark.parametrize("launcher", ["pytorchjob", "process"])
-def test_each_right_that_later_tasks_need_is_asked_for(api: KubernetesApi, launcher: str) -> None:
+def test_each_right_that_later_tasks_need_is_checked(api: KubernetesApi, launcher: str) -> None:
     assert check_rights(launcher) == []
     asked = words(NEEDED) + words(USEFUL)
     if launcher == "process":
@@ -50,7 +50,7 @@ def test_a_missing_right_is_named_and_not_swallowed(api: KubernetesApi, right: s
 
 
 @pytest.mark.parametrize("right", words(USEFUL))
-def test_a_right_that_only_explains_things_is_a_warning_that_says_what_is_lost(api: KubernetesApi, right: str) -> None:
+def test_missing_right_for_diagnostics_is_a_warning_that_says_what_is_lost(api: KubernetesApi, right: str) -> None:
     api.refused.add(right)
     (finding,) = missing_rights("pytorchjob")
     assert finding["level"] == "warning"
@@ -58,7 +58,7 @@ def test_a_right_that_only_explains_things_is_a_warning_that_says_what_is_lost(a
     assert finding["problem"].partition(": ")[2]
 
 
-def test_all_verbs_of_a_kind_are_granted_by_one_line(api: KubernetesApi) -> None:
+def test_one_command_grants_all_verbs_of_a_kind(api: KubernetesApi) -> None:
     api.refused |= set(words({"pytorchjobs": NEEDED["pytorchjobs"]}))
     (finding,) = missing_rights("pytorchjob")
     name = "ilab-pytorchjobs-create-get-list-delete"
@@ -69,14 +69,14 @@ def test_all_verbs_of_a_kind_are_granted_by_one_line(api: KubernetesApi) -> None
     )
 
 
-def test_the_account_of_plain_kubernetes_is_sent_to_its_own_folder(api: KubernetesApi) -> None:
+def test_remedy_for_plain_kubernetes_names_its_manifests_folder(api: KubernetesApi) -> None:
     api.user = "system:serviceaccount:lab:ilab-pipeline"
     api.refused.add("create persistentvolumeclaims")
     (finding,) = missing_rights("process")
     assert finding["remedy"].startswith("kubectl apply -k manifests/access grants all")
 
 
-def test_a_user_who_is_no_service_account_gets_a_line_to_fill_in(api: KubernetesApi) -> None:
+def test_user_who_is_not_a_service_account_gets_a_command_to_complete(api: KubernetesApi) -> None:
     api.user = "someone"
     api.refused.add("create persistentvolumeclaims")
     (finding,) = missing_rights("process")
@@ -84,13 +84,13 @@ def test_a_user_who_is_no_service_account_gets_a_line_to_fill_in(api: Kubernetes
     assert "--serviceaccount=lab:ACCOUNT" in finding["remedy"]
 
 
-def test_a_pod_without_a_token_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pod_without_a_token_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     (finding,) = missing_rights("process")
     assert finding["problem"] == "the pod has no token for the Kubernetes API"
 
 
-def test_rights_that_cannot_be_asked_for_do_not_stop_the_run(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+def test_failed_review_of_rights_does_not_stop_the_run(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     api.faults.append(404)
     assert missing_rights("pytorchjob") == []
     assert "rights can't be checked (404" in capsys.readouterr().out

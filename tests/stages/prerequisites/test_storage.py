@@ -36,7 +36,7 @@ def add(
         ("rbd", "rbd offers no ReadWriteMany: its provisioner openshift-storage.rbd.csi.ceph.com", "cephfs, nfs"),
     ],
 )
-def test_class_is_looked_up(api: KubernetesApi, name: str, problem: str, remedy: str) -> None:
+def test_class_without_support_is_a_finding(api: KubernetesApi, name: str, problem: str, remedy: str) -> None:
     add(api, "gp3", "ebs.csi.aws.com")
     add(api, "nfs", "nfs.csi.k8s.io", DEFAULT)
     add(api, "rbd", "openshift-storage.rbd.csi.ceph.com")
@@ -57,7 +57,7 @@ def test_class_is_looked_up(api: KubernetesApi, name: str, problem: str, remedy:
         ("kubernetes.io/no-provisioner", "without a volume made by hand"),
     ],
 )
-def test_class_that_may_offer_it_is_a_warning(api: KubernetesApi, provisioner: str, condition: str) -> None:
+def test_class_that_may_support_it_is_a_warning(api: KubernetesApi, provisioner: str, condition: str) -> None:
     add(api, "some", provisioner)
     (finding,) = check_storage("some")
     assert finding["level"] == "warning"
@@ -79,7 +79,7 @@ def test_no_default_class_is_an_error_only_where_the_run_names_none(api: Kuberne
     assert check_storage("nfs") == []
 
 
-def test_of_two_default_classes_the_newest_counts(api: KubernetesApi) -> None:
+def test_newest_of_two_default_classes_is_used(api: KubernetesApi) -> None:
     """As in Kubernetes, pkg/volume/util/storageclass.go: the newest, then the first by name."""
     add(api, "gp3", "ebs.csi.aws.com", DEFAULT, hour=1)
     add(api, "nfs", "nfs.csi.k8s.io", DEFAULT, hour=2)
@@ -88,7 +88,7 @@ def test_of_two_default_classes_the_newest_counts(api: KubernetesApi) -> None:
     assert "a-disk, the cluster's default" in check_storage("")[0]["problem"]
 
 
-def test_classes_that_may_not_be_read_are_unknown_and_not_fine(api: KubernetesApi) -> None:  # trap 9
+def test_unreadable_classes_are_unknown_not_passed(api: KubernetesApi) -> None:  # trap 9
     api.forbidden.add("storageclasses")
     (finding,) = check_storage("nfs")
     assert finding["level"] == "warning"
@@ -98,7 +98,7 @@ def test_classes_that_may_not_be_read_are_unknown_and_not_fine(api: KubernetesAp
     assert "create clusterrolebinding ilab-storageclasses-list-lab-pipeline-runner-dspa" in finding["remedy"]
 
 
-def test_on_one_machine_nothing_is_asked(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_one_machine_no_class_is_checked(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
     assert check_storage("") == []
     assert api.requests == []
@@ -107,5 +107,5 @@ def test_on_one_machine_nothing_is_asked(api: KubernetesApi, monkeypatch: pytest
 @pytest.mark.parametrize(
     "provisioner", ["efs.csi.aws.com", "file.csi.azure.com", "nfs.csi.k8s.io", "driver.longhorn.io"]
 )
-def test_unknown_provisioners_and_those_of_files_pass(provisioner: str) -> None:
+def test_unknown_and_file_provisioners_pass(provisioner: str) -> None:
     assert condition_of(provisioner) is None

@@ -44,7 +44,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("", 7, "", "no pull request 7"),
     ],
 )
-def test_the_taxonomy_repository_has_what_is_asked_for(
+def test_requested_revision_is_looked_up_in_the_taxonomy_repository(
     repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
 ) -> None:
     findings = checks.check_taxonomy_repo(repository, branch, pr, commit, str(tmp_path), "")
@@ -60,7 +60,7 @@ def test_the_taxonomy_repository_has_what_is_asked_for(
         ("", "", 3, "", "sdg_repo_pr is set, sdg_repo_url is not"),
     ],
 )
-def test_branch_pull_request_and_commit_exclude_each_other(
+def test_branch_pull_request_and_commit_are_mutually_exclusive(
     tmp_path: Path, url: str, branch: str, pr: int, commit: str, message: str
 ) -> None:
     """Trap 35: a default branch made the pull request dead, silently."""
@@ -68,7 +68,7 @@ def test_branch_pull_request_and_commit_exclude_each_other(
         checks.check_taxonomy_repo(url, branch, pr, commit, str(tmp_path), "")
 
 
-def test_an_absent_repository_is_a_finding(tmp_path: Path) -> None:
+def test_missing_repository_is_a_finding(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="can't be fetched"):
         checks.check_taxonomy_repo(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
 
@@ -92,7 +92,7 @@ def served(kind: str) -> Answer:
         ((403, "forbidden"), "", ""),
     ],
 )
-def test_the_training_operator_is_there(
+def test_training_operator_is_looked_up(
     kubeconfig: Callable[[str], None],
     serve: Callable[..., Server],
     quick: None,
@@ -152,7 +152,7 @@ def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeyp
         (KeyError("items"), "KeyError: 'items'", "traceback"),
     ],
 )
-def test_a_check_that_breaks_off_is_a_finding_among_others(
+def test_crashed_check_is_a_finding_among_others(
     error: Exception, problem: str, remedy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trap 49: an image without boto3 hid what all other checks had found."""

@@ -38,16 +38,16 @@ def test_the_defaults_let_everything_pass() -> None:
 
 
 @pytest.mark.parametrize(("limit", "passed"), [(0.0, True), (6.5, True), (6.6, False)])
-def test_the_candidate_s_own_score_is_compared_not_the_best(limit: float, passed: bool) -> None:
+def test_candidates_own_score_is_compared_not_the_best_one(limit: float, passed: bool) -> None:
     assert verdicts(SCORES, min_mt_bench=limit)["min_mt_bench"] is passed
 
 
 @pytest.mark.parametrize(("limit", "passed"), [(1.0, True), (0.1, True), (0.05, False), (0.0, False)])
-def test_the_candidate_s_own_error_rate_is_compared(limit: float, passed: bool) -> None:
+def test_candidates_own_error_rate_is_compared(limit: float, passed: bool) -> None:
     assert verdicts(SCORES, max_error_rate=limit)["max_error_rate"] is passed
 
 
-def test_a_candidate_without_a_score_fails_any_limit_but_zero() -> None:
+def test_candidate_without_a_score_fails_any_limit_above_zero() -> None:
     bench = {"candidate": "c", "checkpoints": [{"model": "c", "overall_score": None, "error_rate": 1.0}]}
     scores = {**SCORES, "mt_bench": bench}
     assert verdicts(scores)["min_mt_bench"] and not verdicts(scores, min_mt_bench=0.1)["min_mt_bench"]
@@ -81,7 +81,7 @@ def test_improvement_needs_one_gain_and_no_loss(changes: dict[str, str], passed:
         ("", "", "2025-01-31_23-59-58.model.tar.gz"),
     ],
 )
-def test_the_archive_is_named_by_utc_time_beside_its_key_with_slashes_too(
+def test_archive_name_has_the_utc_time_and_keeps_the_folders_of_its_key(
     name: str, data_key: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -97,7 +97,7 @@ def test_missing_results_are_named_and_nothing_is_published(tmp_path: Path) -> N
         read_scores(str(tmp_path))
 
 
-def test_the_candidate_named_by_the_score_file_must_be_there(tmp_path: Path) -> None:
+def test_candidate_named_by_the_score_file_must_exist(tmp_path: Path) -> None:
     (tmp_path / "scores").mkdir()
     for name, scores in SCORES.items():
         (tmp_path / "scores" / f"{name}.json").write_text(json.dumps(scores))
@@ -107,7 +107,7 @@ def test_the_candidate_named_by_the_score_file_must_be_there(tmp_path: Path) -> 
     assert read_scores(str(tmp_path)) == SCORES
 
 
-def test_provenance_holds_every_stage_s_inputs_hash_and_versions(tmp_path: Path) -> None:
+def test_provenance_has_inputs_hash_and_versions_of_every_stage(tmp_path: Path) -> None:
     (tmp_path / "done").mkdir()
     marker = {"stage": "sdg", "inputs": {"scale": 3}, "inputs_hash": "ab12", "versions": {"torch": "2"}, "result": {}}
     (tmp_path / "done" / "sdg.json").write_text(json.dumps(marker))

@@ -112,7 +112,7 @@ def test_a_name_that_ends_in_tar_gives_a_plain_tar(s3_server: S3, volume: Path) 
         ({"max_error_rate": 0.05, "min_mt_bench": 9.9}, ["min_mt_bench", "max_error_rate"]),
     ],
 )
-def test_a_candidate_below_the_gate_is_not_published_and_the_run_goes_on(
+def test_candidate_below_the_gate_is_not_published_and_the_run_continues(
     s3_server: S3, volume: Path, limits: dict[str, float], failed: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     key, marker = run(s3_server, volume, "publish-4/data.tar.gz", **limits)
@@ -122,7 +122,7 @@ def test_a_candidate_below_the_gate_is_not_published_and_the_run_goes_on(
     assert "NOT PASSED" in capsys.readouterr().out
 
 
-def test_started_again_it_publishes_no_second_archive(s3_server: S3, volume: Path) -> None:
+def test_repeated_publish_uploads_no_second_archive(s3_server: S3, volume: Path) -> None:
     first, _ = run(s3_server, volume, "publish-5/data.tar.gz")
     assert run(s3_server, volume, "publish-5/data.tar.gz")[0] == first
     assert s3_server.client().list_objects_v2(Bucket="ilab", Prefix="publish-5/")["KeyCount"] == 2
@@ -134,7 +134,7 @@ def test_missing_results_fail_the_stage(s3_server: S3, volume: Path) -> None:  #
         run(s3_server, volume, "publish-6/data.tar.gz")
 
 
-def test_an_upload_that_is_stopped_leaves_no_half_in_the_store(s3_server: S3, volume: Path) -> None:
+def test_interrupted_upload_leaves_nothing_in_the_store(s3_server: S3, volume: Path) -> None:
     """A task is stopped by SIGTERM; the process is stopped in the middle of the archive."""
     (volume / CANDIDATE / "model-00001.safetensors").write_bytes(bytes(33 << 20))
     code = (

@@ -90,7 +90,7 @@ def test_full_page_has_a_chart_for_each_series(pages: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("run", ["full", "held back", "sparse", "empty"])
-def test_page_loads_and_runs_nothing(pages: dict[str, str], run: str) -> None:
+def test_page_loads_no_resources_and_runs_no_scripts(pages: dict[str, str], run: str) -> None:
     page = Elements(pages[run])
     assert not {"script", "img", "link", "iframe", "object", "embed", "a", "form"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
@@ -109,7 +109,7 @@ def test_untrusted_text_is_never_markup(attacked: str, pages: dict[str, str]) ->
     assert "{{7*7}}" in page.text
 
 
-def test_same_run_makes_the_same_bytes(facts: dict[str, dict[str, Any]], pages: dict[str, str]) -> None:
+def test_report_of_the_same_run_is_identical(facts: dict[str, dict[str, Any]], pages: dict[str, str]) -> None:
     assert render(facts["full"]) == pages["full"]
 
 
@@ -125,7 +125,7 @@ def test_same_run_makes_the_same_bytes(facts: dict[str, dict[str, Any]], pages: 
         ("empty", ["was not compared"], ["MT-Bench by checkpoint", "Sample answers", "Training", "Gate", "Time"]),
     ],
 )
-def test_what_is_missing_is_said_or_left_out(
+def test_missing_results_are_named_or_left_out(
     pages: dict[str, str], run: str, present: list[str], absent: list[str]
 ) -> None:
     assert [text for text in present if text not in pages[run]] == []
@@ -141,7 +141,7 @@ def test_every_phase_name_and_mmlu_option_is_shown(tmp_path: Path) -> None:
     assert "+0.014" in page
 
 
-def test_charts_follow_the_page_in_light_and_dark() -> None:
+def test_charts_follow_light_and_dark_mode() -> None:
     chart = str(bar_chart([("a/b", 1.0, 2.0)], 1)) + str(line_chart([(1, 2.0), (2, 1.0)], "step"))
     assert "var(--base)" in chart
     assert "var(--candidate)" in chart
@@ -170,12 +170,12 @@ def test_bar_chart_of_many_leaves_shows_those_that_changed_most() -> None:
     assert ">k/leaf19<" not in chart
 
 
-def test_bars_of_nothing_but_zeros_begin_beside_their_leaf() -> None:
+def test_zero_bars_start_beside_their_leaf() -> None:
     chart = str(bar_chart([("k/a", 0.0, 0.0)], 3))
     assert max(float(x) for x in re.findall(r' x="([\d.]+)"', chart)) < 60
 
 
-def test_one_step_alone_is_step_1() -> None:
+def test_single_step_is_labeled_step_1() -> None:
     chart = str(line_chart([(1, 3.07)], "step"))
     assert ">1<" in chart and ">0.95" not in chart
 

@@ -37,7 +37,7 @@ def stored(s3_server: Any, key: str) -> tuple[bytes, str]:
     return found["Body"].read(), found["ContentType"]
 
 
-def test_report_lies_beside_the_archive(s3_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_report_is_stored_beside_the_archive(s3_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     key = "report/2025-01-31_12-00-00.data.tar.gz"
     place = run(s3_server, tmp_path, {"published": True, "key": key, "size": 1, "sha256": "", "gate": {"checks": []}})
     assert place == f"s3://{s3_server.bucket}/{key}.report.html"
@@ -48,7 +48,7 @@ def test_report_lies_beside_the_archive(s3_server: Any, tmp_path: Path, capsys: 
     assert kind == "application/json"
 
 
-def test_report_of_a_candidate_that_was_held_back_gets_a_key_of_its_own(s3_server: Any, tmp_path: Path) -> None:
+def test_report_of_a_held_back_candidate_gets_its_own_key(s3_server: Any, tmp_path: Path) -> None:
     gate = {"passed": False, "checks": [{"name": "min_mt_bench", "limit": 9, "value": 5, "passed": False}]}
     held = {"published": False, "key": "", "size": 0, "sha256": "", "gate": gate}
     place = run(s3_server, tmp_path, held, data_key="held/data.tar.gz")
@@ -57,7 +57,7 @@ def test_report_of_a_candidate_that_was_held_back_gets_a_key_of_its_own(s3_serve
     assert b"held" in stored(s3_server, key)[0]
 
 
-def test_report_that_cannot_be_stored_fails_and_lies_in_the_artifacts(s3_server: Any, tmp_path: Path) -> None:
+def test_report_that_cannot_be_stored_fails_but_stays_in_the_artifacts(s3_server: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="InvalidAccessKeyId"):
         run(s3_server, tmp_path, {}, access_key="unknown")
     assert (tmp_path / "page").stat().st_size > 1000

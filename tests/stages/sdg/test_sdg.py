@@ -39,7 +39,7 @@ def write_sdg_run(folder: Path, suffix: str, rows: int) -> None:
     (nodes / "knowledge_tea_task.yaml").write_text(yaml.safe_dump(task))
 
 
-def test_exactly_one_runs_files_are_used(tmp_path: Path) -> None:
+def test_files_of_exactly_one_run_are_used(tmp_path: Path) -> None:
     """Trap 20: globs mixed the data of several runs; the first node_datasets_* found was taken."""
     write_sdg_run(tmp_path / "sdg", NEW, rows=4)
     write_sdg_run(tmp_path / "sdg", OLD, rows=9)
@@ -51,7 +51,7 @@ def test_exactly_one_runs_files_are_used(tmp_path: Path) -> None:
     assert result["samples_by_leaf"] == {"knowledge_tea": 4}
 
 
-def test_task_files_name_their_data_where_they_are(tmp_path: Path) -> None:
+def test_task_files_point_to_their_data(tmp_path: Path) -> None:
     write_sdg_run(tmp_path / "sdg", NEW, rows=1)
     imported_samples(str(tmp_path))
     folder = tmp_path / "sdg" / f"node_datasets_{NEW}"
@@ -124,7 +124,7 @@ def test_sampling_works_for_every_sample_size(
         assert [type(size) for size in sizes.values()] == [float, int]
 
 
-def test_scaled_datasets_leaves_the_recipe_as_it_was() -> None:
+def test_scaled_datasets_does_not_change_the_recipe() -> None:
     recipe = [{"path": "/a", "sampling_size": 0.5}]
     assert scaled_datasets(recipe, 0.5) == [{"path": "/a", "sampling_size": 0.25}]
     assert recipe == [{"path": "/a", "sampling_size": 0.5}]
@@ -138,7 +138,7 @@ def test_installed_docling_models_are_not_hidden(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "scratch" / "share").exists()
 
 
-def test_work_goes_on_only_with_the_same_inputs(tmp_path: Path) -> None:
+def test_generation_resumes_only_with_the_same_inputs(tmp_path: Path) -> None:
     part, suffix = sdg_part(str(tmp_path), {"scale_factor": 2})
     Path(part, "generated", "leaf.jsonl").write_text("{}\n")
     assert sdg_part(str(tmp_path), {"scale_factor": 2}) == (part, suffix)
@@ -147,7 +147,7 @@ def test_work_goes_on_only_with_the_same_inputs(tmp_path: Path) -> None:
     assert not Path(part, "generated", "leaf.jsonl").exists()
 
 
-def test_a_pipeline_folder_must_be_complete(tmp_path: Path) -> None:
+def test_sdg_pipeline_folder_must_be_complete(tmp_path: Path) -> None:
     (tmp_path / "knowledge.yaml").write_text("blocks: []\n")
     with pytest.raises(SystemExit, match=r"missing: freeform_skills.yaml, grounded_skills.yaml"):
         pipeline_hash(str(tmp_path))
@@ -156,7 +156,7 @@ def test_a_pipeline_folder_must_be_complete(tmp_path: Path) -> None:
     assert pipeline_hash("full") == ""
 
 
-def test_an_edited_pipeline_counts_as_another(tmp_path: Path) -> None:
+def test_edited_sdg_pipeline_counts_as_a_different_one(tmp_path: Path) -> None:
     for name in ("knowledge", "freeform_skills", "grounded_skills"):
         (tmp_path / f"{name}.yaml").write_text("blocks: []\n")
     before = pipeline_hash(str(tmp_path))
@@ -179,7 +179,7 @@ def test_system_prompt_is_neutral_for_other_models(model_type: str, start: str, 
     assert system_prompt(str(tmp_path)).startswith(start)
 
 
-def test_right_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
+def test_correct_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
     """The library numbers the letters that occur: of B and D it makes 0 and 1. Options that repeat have no answer."""
     data = tmp_path / "mmlubench_leaf.jsonl"
     four = ["one", "two", "three", "four"]

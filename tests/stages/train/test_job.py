@@ -13,7 +13,7 @@ from tests.stages.train.pytorchjobs import NAME, add_pod, launch
 from utils.stages.train.job import trainer_lines
 
 
-def test_job_that_succeeds(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+def test_succeeded_job_is_kept_for_its_logs(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     add_pod(api, "master", "Running")
     api.job_states.extend(["", "Running", "Running", "Succeeded"])
     ticks: list[int] = []
@@ -43,7 +43,7 @@ def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesAp
     assert api.objects["pytorchjobs"] == {}  # a retry meets no 409
 
 
-def test_logs_are_told_up_to_where_torchrun_takes_over() -> None:
+def test_logs_are_shown_up_to_the_traceback_of_torchrun() -> None:
     elastic = "E1122 1 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 0"
     torchrun = "\n".join([elastic, "Traceback (most recent call last):", *["  raise ChildFailedError("] * 40])
     assert trainer_lines(f"step 1\n[rank0]: CUDA out of memory\n{torchrun}").splitlines() == [
@@ -54,7 +54,7 @@ def test_logs_are_told_up_to_where_torchrun_takes_over() -> None:
     assert trainer_lines("\n".join(map(str, range(30)))) == "\n".join(map(str, range(5, 30)))
 
 
-def test_job_without_success_is_not_taken_as_success(api: KubernetesApi) -> None:  # trap 25
+def test_job_without_success_does_not_count_as_succeeded(api: KubernetesApi) -> None:  # trap 25
     add_pod(api, "master", "Succeeded")
     api.job_states.append("Running")
     with pytest.raises(SystemExit, match=r"did not end in 0\.2 s"):
@@ -62,7 +62,7 @@ def test_job_without_success_is_not_taken_as_success(api: KubernetesApi) -> None
     assert api.objects["pytorchjobs"] == {}
 
 
-def test_job_that_cannot_be_scheduled_ends_with_the_schedulers_message(api: KubernetesApi) -> None:  # trap 6
+def test_unschedulable_job_fails_with_the_schedulers_message(api: KubernetesApi) -> None:  # trap 6
     reason = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": reason}
     add_pod(api, "master", "Pending", conditions=[condition])  # without containerStatuses
@@ -72,7 +72,7 @@ def test_job_that_cannot_be_scheduled_ends_with_the_schedulers_message(api: Kube
     assert api.objects["pytorchjobs"] == {}
 
 
-def test_waiting_in_a_queue_is_shown_and_is_not_time_to_start(
+def test_time_in_a_queue_is_shown_and_does_not_count_as_pending(
     api: KubernetesApi, capsys: pytest.CaptureFixture
 ) -> None:
     """A suspended PyTorchJob is what Kueue makes of one with its label (jobframework.BaseWebhook.Default)."""
@@ -98,7 +98,7 @@ def test_a_queue_has_its_own_deadline(api: KubernetesApi) -> None:
     assert api.objects["pytorchjobs"] == {}
 
 
-def test_a_job_that_its_queue_takes_back_is_waited_for_again(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+def test_preempted_job_is_waited_for_again(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     add_pod(api, "master", "Running")
     api.job_states.extend(["Running", *["Suspended"] * 50, "Running", "Succeeded"])
     launch(pending=0.3, timeout=0.3, queue="gpus")
@@ -107,14 +107,14 @@ def test_a_job_that_its_queue_takes_back_is_waited_for_again(api: KubernetesApi,
     assert out.count("all training pods have started") == 2
 
 
-def test_events_that_cannot_be_read_do_not_end_the_waiting(api: KubernetesApi) -> None:
+def test_unreadable_events_do_not_end_waiting(api: KubernetesApi) -> None:
     api.forbidden.add("events")
     api.job_states.append("Suspended")
     with pytest.raises(SystemExit, match=r"waiting in the queue gpus \(its events can't be read: 403\)"):
         launch(queued=0.2, queue="gpus")
 
 
-def test_image_that_cannot_be_pulled_is_told(api: KubernetesApi) -> None:
+def test_image_that_cannot_be_pulled_is_reported(api: KubernetesApi) -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
     status = {"name": "pytorch", "state": waiting, "image": "", "imageID": "", "ready": False, "restartCount": 0}
     add_pod(api, "master", "Running")
@@ -138,7 +138,7 @@ def test_running_deadline_counts_from_the_start_of_the_pods(api: KubernetesApi) 
         launch(timeout=0.1, tick=start)
 
 
-def test_api_server_that_is_away_for_a_while_is_waited_for(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+def test_temporarily_unavailable_api_server_is_waited_for(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     add_pod(api, "master", "Running")
     api.job_states.extend(["Running", "Running", "Succeeded"])
     looks = iter([[500], [0, 0, 0, 0, 0, 0, 0, 0], [429], []])
@@ -171,7 +171,7 @@ def hanging(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[set
 
 
 @pytest.mark.parametrize("kind", ["/pods", "/events"])
-def test_api_server_that_never_answers_does_not_keep_the_launcher_from_its_deadline(
+def test_api_server_that_never_answers_does_not_delay_the_deadline(
     api: KubernetesApi, hanging: set[str], kind: str
 ) -> None:  # trap 5
     hanging.add(kind)
@@ -183,7 +183,7 @@ def test_api_server_that_never_answers_does_not_keep_the_launcher_from_its_deadl
     assert time.monotonic() - begun < 5
 
 
-def test_failed_job_whose_logs_never_come_is_told_without_them(api: KubernetesApi, hanging: set[str]) -> None:
+def test_failed_job_without_readable_logs_is_reported(api: KubernetesApi, hanging: set[str]) -> None:
     hanging.add("/log")
     add_pod(api, "master", "Failed")
     api.job_states.append("Failed")
@@ -193,7 +193,7 @@ def test_failed_job_whose_logs_never_come_is_told_without_them(api: KubernetesAp
     assert time.monotonic() - begun < 5
 
 
-def test_missing_rights_or_operator_are_told(api: KubernetesApi) -> None:
+def test_missing_rights_or_operator_are_reported(api: KubernetesApi) -> None:
     api.forbidden.add("pytorchjobs")
     with pytest.raises(SystemExit, match=r"could not be created in lab \(403\)"):
         launch()

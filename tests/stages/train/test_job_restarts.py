@@ -22,7 +22,7 @@ def test_job_deleted_by_someone_fails_the_step(api: KubernetesApi) -> None:
         launch(tick=lambda: drop(api))
 
 
-def test_same_job_that_runs_is_attached_to(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:  # trap 3
+def test_existing_job_is_reattached(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:  # trap 3
     add_pod(api, "master", "Running")
     there(api, "Running")
     api.job_states.extend(["Running", "Running", "Succeeded"])
@@ -30,13 +30,13 @@ def test_same_job_that_runs_is_attached_to(api: KubernetesApi, capsys: pytest.Ca
     assert "already exists (Running): attaching to it" in capsys.readouterr().out
 
 
-def test_same_job_that_succeeded_is_used_again(api: KubernetesApi) -> None:  # trap 3
+def test_existing_succeeded_job_is_reused(api: KubernetesApi) -> None:  # trap 3
     there(api, "Succeeded")
     launch()
     assert [request for request in api.requests if request.startswith("DELETE")] == []
 
 
-def test_same_job_that_failed_fails_the_step_with_its_logs_and_is_deleted(api: KubernetesApi) -> None:  # traps 3, 25
+def test_existing_failed_job_fails_the_step_with_its_logs_and_is_deleted(api: KubernetesApi) -> None:  # traps 3, 25
     there(api, "Failed")
     add_pod(api, "worker", "Failed")
     api.logs = {f"{NAME}-worker-0": "CUDA out of memory"}
@@ -46,7 +46,7 @@ def test_same_job_that_failed_fails_the_step_with_its_logs_and_is_deleted(api: K
 
 
 @pytest.mark.parametrize("state", ["Running", "Succeeded", "Failed"])
-def test_other_job_of_that_name_is_refused_and_left_alone(api: KubernetesApi, state: str) -> None:  # trap 3
+def test_different_job_of_the_same_name_is_refused_and_left_alone(api: KubernetesApi, state: str) -> None:  # trap 3
     there(api, state, image="other")
     with pytest.raises(SystemExit, match=f"already exists in lab\n.*other inputs.*\n.*delete pytorchjob {NAME}"):
         launch()
@@ -69,7 +69,7 @@ def test_job_that_is_being_deleted_is_waited_for(api: KubernetesApi) -> None:
     assert not job_is_there(NAME, 10, poll=0.01)
 
 
-def test_job_that_stays_while_it_is_being_deleted_or_cannot_be_read_fails_the_step(api: KubernetesApi) -> None:
+def test_job_that_stays_terminating_or_is_unreadable_fails_the_step(api: KubernetesApi) -> None:
     there(api, "Running")
     api.objects["pytorchjobs"][NAME]["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
     with pytest.raises(SystemExit, match="still being deleted"):

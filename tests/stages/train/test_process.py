@@ -91,12 +91,12 @@ def test_failed_training_fails_with_the_trainers_last_lines(training: Callable) 
     assert "ChildFailedError" not in text
 
 
-def test_full_disk_is_told(training: Callable) -> None:
+def test_full_disk_is_reported(training: Callable) -> None:
     with pytest.raises(SystemExit, match=r"cause: the disk is full: \d+ MiB are free"):
         run(training('raise OSError(28, "No space left on device")'))
 
 
-def test_training_is_ended_after_its_timeout(training: Callable) -> None:
+def test_training_is_stopped_after_its_timeout(training: Callable) -> None:
     sleeping = training(SLEEPER)
     with pytest.raises(SystemExit, match="it ran longer than 1 s"):
         run(sleeping, timeout=1)
@@ -129,7 +129,7 @@ def test_no_trainer_outlives_its_launcher(training: Callable, number: int) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_trainer_left_by_an_earlier_launcher_is_ended_first(training: Callable) -> None:
+def test_trainer_left_by_an_earlier_launcher_is_stopped_first(training: Callable) -> None:
     new = training("")
     command = [sys.executable, "-c", "import time; time.sleep(300)", f"--output_dir={new['output']}"]
     other = [*command[:-1], f"--output_dir={new['output']}2"]
@@ -149,7 +149,7 @@ def test_cpu_training_refuses_other_versions_of_the_library(tmp_path: Path, monk
         main_ds.main()
 
 
-def test_cpu_script_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_script_is_self_contained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ILAB_CPU_PROGRAMS", str(PROGRAMS))
     copy_cpu_main_ds(str(tmp_path))
     result = subprocess.run(

@@ -47,7 +47,7 @@ def test_pods_are_admitted_under_the_restricted_standard_and_have_shared_memory(
     assert pod["automountServiceAccountToken"] is False
 
 
-def test_overlay_goes_into_every_training_pod_and_counts_as_a_change() -> None:
+def test_overlay_reaches_every_training_pod_and_changes_the_hash() -> None:
     overlay = {
         "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}},
         "spec": {
@@ -68,7 +68,7 @@ def test_overlay_goes_into_every_training_pod_and_counts_as_a_change() -> None:
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus", "a queue admits the job by its own label"
 
 
-def test_the_job_asks_its_queue_and_an_empty_name_is_none() -> None:
+def test_queue_label_is_set_only_for_a_named_queue() -> None:
     label = "kueue.x-k8s.io/queue-name"
     assert manifest(queue="gpus")["metadata"]["labels"][label] == "gpus"
     assert label not in str(manifest())
@@ -85,7 +85,7 @@ def test_one_cpu_pod_needs_no_worker_and_no_gpu() -> None:
 
 
 @pytest.mark.parametrize("change", [{"image": "other"}, {"gpus": 2}, {"timeout": 1}, {"tolerations": []}])
-def test_hash_label_tells_jobs_apart(change: dict) -> None:
+def test_hash_label_distinguishes_jobs(change: dict) -> None:
     key = "ilab-pipeline/inputs"
     assert manifest(**change)["metadata"]["labels"][key] != manifest()["metadata"]["labels"][key]
     assert manifest()["metadata"]["labels"][key] == manifest()["metadata"]["labels"][key]

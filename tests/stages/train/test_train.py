@@ -126,7 +126,7 @@ def test_knowledge_only_taxonomy_skips_phase_2(api: KubernetesApi, run: Callable
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
 
 
-def test_finished_phase_starts_no_job_and_other_parameters_need_force(api: KubernetesApi, run: Callable) -> None:
+def test_finished_phase_starts_no_job_and_changed_parameters_need_force(api: KubernetesApi, run: Callable) -> None:
     before = run(1)
     api.objects["pytorchjobs"].clear()
     assert run(1) == before
@@ -137,9 +137,7 @@ def test_finished_phase_starts_no_job_and_other_parameters_need_force(api: Kuber
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
 
 
-def test_phase_starts_from_the_model_that_is_named(
-    api: KubernetesApi, run: Callable, tmp_path: Path
-) -> None:  # trap 11
+def test_phase_starts_from_the_named_model(api: KubernetesApi, run: Callable, tmp_path: Path) -> None:  # trap 11
     for phase, folder in ((1, "mine"), (2, "other")):
         save_model(tmp_path / "data" / folder)
         run(phase, model=folder if phase == 1 else str(tmp_path / "data" / folder))
@@ -162,7 +160,7 @@ def save_state(phase: Path, epoch: int) -> None:
         file.writestr("x", "")
 
 
-def test_training_whose_pods_fail_goes_on_while_it_gains_epochs(
+def test_training_whose_pods_fail_is_retried_while_it_gains_epochs(
     api: KubernetesApi, run: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     answer, phase = api.answer, tmp_path / "data" / "phase_1"
@@ -193,7 +191,7 @@ def test_training_whose_pods_fail_goes_on_while_it_gains_epochs(
 
 
 @pytest.mark.parametrize("state", ["Running", "Succeeded"])
-def test_job_that_outlived_its_launcher_is_gone_on_with_and_its_folder_left_alone(
+def test_job_that_outlived_its_launcher_is_reattached_and_its_folder_left_alone(
     api: KubernetesApi, run: Callable, tmp_path: Path, state: str
 ) -> None:  # traps 3, 25: a killed launcher's second try must not empty the folder that the pods write to
     phase = tmp_path / "data" / "phase_1"
@@ -224,7 +222,7 @@ def test_job_that_outlived_its_launcher_is_gone_on_with_and_its_folder_left_alon
         ({"timeout": "3 days"}, "'3 days' is not a valid duration"),
     ],
 )
-def test_bad_parameters_are_refused_before_a_job_is_made(
+def test_invalid_parameters_are_refused_before_a_job_is_created(
     api: KubernetesApi, run: Callable, changes: dict, message: str
 ) -> None:
     with pytest.raises(SystemExit, match=message):

@@ -111,7 +111,7 @@ def test_no_checkpoint_is_an_empty_list(tmp_path: Path) -> None:  # trap 11: no 
 
 
 @pytest.mark.parametrize("damage", ["cut", "no weights", "no config", "missing shard", "cut header"])
-def test_torn_checkpoint_is_no_checkpoint(tmp_path: Path, damage: str) -> None:
+def test_incomplete_checkpoint_does_not_count(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "hf_format" / "samples_10"
     save_model(folder)
     weights = folder / "model.safetensors"
@@ -140,7 +140,7 @@ def test_retention_keeps_the_newest_checkpoints(tmp_path: Path, keep: int, left:
     assert (tmp_path / "hf_format" / "samples_40").is_dir()
 
 
-def test_only_the_newest_whole_full_state_is_kept(tmp_path: Path) -> None:
+def test_only_the_newest_complete_full_state_is_kept(tmp_path: Path) -> None:
     for epoch in (2, 9, 10):
         save_state(tmp_path, epoch)
     save_state(tmp_path, 11, whole=False)
@@ -245,12 +245,12 @@ def test_defaults_fit_each_other_for_a_7b_model(tmp_path: Path, room: Room) -> N
     assert start_phase(describe(tmp_path, epochs=epochs[2], keep=default_of("train_keep_checkpoints")))["kept"] == 1
 
 
-def test_missing_model_is_told(tmp_path: Path) -> None:
+def test_missing_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="there is no whole model in"):
         start_phase(describe(tmp_path))
 
 
-def test_interrupted_training_keeps_its_whole_epochs_and_nothing_else(tmp_path: Path) -> None:
+def test_interrupted_training_keeps_its_complete_epochs_and_nothing_else(tmp_path: Path) -> None:
     save_model(tmp_path / "model")
     training, output = describe(tmp_path), tmp_path / "phase_2"
     start_phase(training)
@@ -274,7 +274,7 @@ def test_remains_of_another_training_are_deleted(tmp_path: Path, change: dict) -
     assert [p.name for p in output.iterdir()] == ["training.json"]
 
 
-def test_repeated_steps_count_once_and_a_torn_line_not_at_all(tmp_path: Path) -> None:
+def test_repeated_steps_count_once_and_a_truncated_line_not_at_all(tmp_path: Path) -> None:
     save_steps(tmp_path, [step(10, 3.0), step(20, 9.0), step(20, 2.0), step(30, 1.0)])
     with (tmp_path / "training_params_and_metrics_global0.jsonl").open("a") as file:
         file.write('{"samples_seen": 40, "avg_l')
@@ -303,7 +303,9 @@ def test_phase_result(tmp_path: Path) -> None:
         ("embed.weight", 20, math.nan, "the loss is not a number"),
     ],
 )
-def test_spoilt_training_fails(tmp_path: Path, name: str, checkpoint: int, loss: float, message: str) -> None:
+def test_diverged_or_incomplete_training_fails(
+    tmp_path: Path, name: str, checkpoint: int, loss: float, message: str
+) -> None:
     save_model(tmp_path / "hf_format" / f"samples_{checkpoint}", name=name)
     save_steps(tmp_path, [step(10), step(20, loss)])
     with pytest.raises(SystemExit, match=message):

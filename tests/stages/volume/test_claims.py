@@ -47,7 +47,7 @@ def test_claim_belongs_to_the_run_object_where_the_runner_names_one(
     assert api.objects[CLAIMS]["ilab-r"]["metadata"]["ownerReferences"] == [owner]
 
 
-def test_claim_of_this_run_is_used_again(api: KubernetesApi) -> None:
+def test_existing_claim_of_the_run_is_reused(api: KubernetesApi) -> None:
     assert create_claim("r", "5Gi", "nfs", "ReadWriteMany") == create_claim("r", "5Gi", "nfs", "ReadWriteMany")
 
 
@@ -78,7 +78,7 @@ def test_size_is_the_same_however_the_cluster_writes_it(api: KubernetesApi, kept
     ],
     ids=["it was deleted", "its run was deleted"],
 )
-def test_claim_that_is_being_deleted_is_waited_for_and_made_anew(
+def test_claim_that_is_being_deleted_is_waited_for_and_recreated(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, metadata: dict
 ) -> None:
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "now"}
@@ -92,7 +92,7 @@ def test_claim_that_is_being_deleted_is_waited_for_and_made_anew(
     assert "deletionTimestamp" not in claim
 
 
-def test_claim_that_does_not_go_is_told(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_that_is_never_deleted_is_an_error(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
     create_claim("r", "5Gi", "", "ReadWriteMany")
     api.objects[CLAIMS]["ilab-r"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
@@ -100,20 +100,20 @@ def test_claim_that_does_not_go_is_told(api: KubernetesApi, monkeypatch: pytest.
         create_claim("r", "5Gi", "", "ReadWriteMany")
 
 
-def test_claim_of_someone_else_is_refused(api: KubernetesApi) -> None:
+def test_claim_of_another_owner_is_refused(api: KubernetesApi) -> None:
     create_claim("r", "5Gi", "nfs", "ReadWriteMany")
     api.objects[CLAIMS]["ilab-r"]["metadata"]["labels"] = {}
     with pytest.raises(SystemExit, match="is not the one this run needs"):
         create_claim("r", "5Gi", "nfs", "ReadWriteMany")
 
 
-def test_refusal_of_the_api_is_told(api: KubernetesApi) -> None:
+def test_refusal_by_the_api_server_is_reported(api: KubernetesApi) -> None:
     api.forbidden.add(CLAIMS)
     with pytest.raises(SystemExit, match=r"could not be made in lab \(403\)"):
         create_claim("r", "5Gi", "", "ReadWriteMany")
 
 
-def test_api_server_that_restarts_meanwhile_is_waited_for(api: KubernetesApi) -> None:
+def test_api_server_restart_is_waited_for(api: KubernetesApi) -> None:
     api.faults.extend([0, 0, 0, 0, 503, 403] * 2)  # the client itself tries a dropped connection four times
     assert create_claim("r", "5Gi", "", "ReadWriteMany") == "ilab-r"
 
@@ -124,7 +124,7 @@ def test_api_server_that_stays_away_fails_the_step(api: KubernetesApi) -> None:
         create_claim("r", "5Gi", "", "ReadWriteMany")
 
 
-def test_how_the_run_ended_before_no_longer_counts_once_it_goes_on(api: KubernetesApi) -> None:
+def test_outcome_of_an_earlier_attempt_is_cleared_when_the_run_resumes(api: KubernetesApi) -> None:
     create_claim("r", "5Gi", "", "ReadWriteMany")
     api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] = {"ilab-pipeline/outcome": "succeeded", "other": "stays"}
     create_claim("r", "5Gi", "", "ReadWriteMany")
@@ -153,7 +153,7 @@ def pending(api: KubernetesApi, *phases: str, storage_class: str = "nfs") -> Non
     api.add(CLAIMS, "ilab-r", metadata={"uid": "u1"}, spec=spec)
 
 
-def test_claim_whose_class_binds_at_once_is_waited_for(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+def test_claim_that_binds_at_once_is_waited_for(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     api.add("storageclasses", "nfs", provisioner="nfs.csi.k8s.io", volumeBindingMode="Immediate")
     pending(api, "Pending", "Pending", "Bound")
     event(api, "1", "ExternalProvisioning", "waiting for nfs.csi.k8s.io")
@@ -177,14 +177,14 @@ def test_claim_that_is_not_provisioned_fails_with_the_provisioners_events(api: K
     assert api.objects[CLAIMS] == {}, "an empty claim of a failed run is useless"
 
 
-def test_claim_without_a_class_says_that_there_is_no_default(api: KubernetesApi) -> None:
+def test_claim_without_a_class_reports_that_there_is_no_default(api: KubernetesApi) -> None:
     pending(api, storage_class="")
     with pytest.raises(SystemExit, match=r"cause: it has no storage class, and the cluster has no default one"):
         wait_bound(kube_namespace(), "ilab-r", 0.05)
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_claim_of_a_class_that_is_not_there_is_not_waited_for_long(api: KubernetesApi, readable: bool) -> None:
+def test_claim_of_a_missing_class_is_not_waited_for_long(api: KubernetesApi, readable: bool) -> None:
     """Only a volume that was made by hand can be bound to it."""
     if not readable:
         api.forbidden.add("storageclasses")
@@ -194,14 +194,14 @@ def test_claim_of_a_class_that_is_not_there_is_not_waited_for_long(api: Kubernet
         wait_bound(kube_namespace(), "ilab-r", 900, 0.05)
 
 
-def test_claim_whose_class_waits_for_the_first_pod_is_not_waited_for(api: KubernetesApi, capsys: Any) -> None:
+def test_claim_that_binds_at_its_first_pod_is_not_waited_for(api: KubernetesApi, capsys: Any) -> None:
     api.add("storageclasses", "nfs", provisioner="p", volumeBindingMode="WaitForFirstConsumer")
     pending(api)
     wait_bound(kube_namespace(), "ilab-r")
     assert "is bound when the first pod mounts it" in capsys.readouterr().out
 
 
-def test_events_tell_what_a_class_that_may_not_be_read_does(api: KubernetesApi, capsys: Any) -> None:
+def test_events_show_how_an_unreadable_class_binds(api: KubernetesApi, capsys: Any) -> None:
     api.forbidden.add("storageclasses")
     pending(api)
     event(api, "1", "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
@@ -212,7 +212,7 @@ def test_events_tell_what_a_class_that_may_not_be_read_does(api: KubernetesApi, 
         wait_bound(kube_namespace(), "ilab-r", 0.05, 0)
 
 
-def test_run_goes_on_where_neither_class_nor_events_may_be_read(api: KubernetesApi, capsys: Any) -> None:
+def test_run_continues_when_neither_class_nor_events_may_be_read(api: KubernetesApi, capsys: Any) -> None:
     api.forbidden |= {"storageclasses", "events"}
     pending(api)
     wait_bound(kube_namespace(), "ilab-r", 60, 0.05)

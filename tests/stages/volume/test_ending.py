@@ -60,7 +60,7 @@ def pod(api: KubernetesApi, name: str, phase: str, mounts: str = "ilab-r") -> No
     ],
     ids=["published", "held back", "never published"],
 )
-def test_report_notes_the_outcome_that_clean_up_goes_by(
+def test_report_records_the_outcome_that_clean_up_reads(
     api: KubernetesApi, tmp_path: Path, publication: dict[str, Any] | None, outcome: str, kept: bool
 ) -> None:
     run_claim = claim(api)
@@ -71,7 +71,7 @@ def test_report_notes_the_outcome_that_clean_up_goes_by(
 
 
 @pytest.mark.parametrize("trouble", ["no right", "no claim", "no cluster", "server away"])
-def test_result_is_not_lost_when_the_outcome_can_not_be_noted(
+def test_result_is_not_lost_when_the_outcome_cannot_be_recorded(
     api: KubernetesApi, tmp_path: Path, capsys: pytest.CaptureFixture, trouble: str
 ) -> None:
     if trouble != "no claim":
@@ -87,7 +87,7 @@ def test_result_is_not_lost_when_the_outcome_can_not_be_noted(
     assert "how the run ended could not be noted on its volume claim ilab-r (" in capsys.readouterr().out
 
 
-def test_claim_of_a_run_that_was_retried_goes_with_the_workflow_again(
+def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a retry the server of Kubeflow Pipelines does not run the exit task again."""
@@ -156,7 +156,7 @@ def test_kept_claim_outlives_the_workflow_but_not_the_run_object(
     assert said in capsys.readouterr().out
 
 
-def test_finished_pods_that_mount_the_claim_go_with_it(api: KubernetesApi) -> None:  # trap 53
+def test_finished_pods_that_mount_the_claim_are_deleted_with_it(api: KubernetesApi) -> None:  # trap 53
     claim(api, "succeeded")
     for name, phase in {"data-import": "Succeeded", "train": "Failed", "mt-bench": "Running"}.items():
         pod(api, name, phase)
@@ -166,7 +166,7 @@ def test_finished_pods_that_mount_the_claim_go_with_it(api: KubernetesApi) -> No
     assert sorted(api.objects["pods"]) == ["create-volume", "mt-bench", "of-another-run"]
 
 
-def test_finished_pods_of_a_claim_that_is_kept_stay(api: KubernetesApi) -> None:
+def test_finished_pods_of_a_kept_claim_stay(api: KubernetesApi) -> None:
     claim(api)
     pod(api, "train", "Failed")
     end("r", "on_failure")
@@ -174,7 +174,7 @@ def test_finished_pods_of_a_claim_that_is_kept_stay(api: KubernetesApi) -> None:
 
 
 @pytest.mark.parametrize("forbidden", [False, True])
-def test_claim_that_a_pod_holds_is_not_called_deleted(
+def test_claim_held_by_a_pod_is_not_reported_as_deleted(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, forbidden: bool
 ) -> None:
     """Kubernetes keeps a claim that is mounted (finalizer kubernetes.io/pvc-protection)."""
@@ -197,19 +197,21 @@ def test_claim_that_a_pod_holds_is_not_called_deleted(
     assert ("the account may not list and delete pods: 403" if forbidden else "mount it: still-training") in said
 
 
-def test_clean_up_of_a_run_that_made_nothing_says_so(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+def test_clean_up_of_a_run_that_created_nothing_says_so(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     end("r", "on_failure")
     assert "the run has no volume claim ilab-r: nothing to keep or to delete" in capsys.readouterr().out
 
 
-def test_clean_up_of_a_run_that_made_nothing_needs_no_right(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
+def test_clean_up_of_a_run_that_created_nothing_needs_no_right(
+    api: KubernetesApi, capsys: pytest.CaptureFixture
+) -> None:
     """Else a run that prerequisites ended for a missing right has two failures, and this one comes to no result."""
     api.forbidden.add("pytorchjobs")
     end("r", "on_failure")
     assert "PyTorchJobs: 403 Forbidden: no loss, for without a volume nothing was trained" in capsys.readouterr().out
 
 
-def test_clean_up_tells_what_it_could_not_delete_and_deletes_the_rest(api: KubernetesApi) -> None:  # trap 9
+def test_clean_up_reports_what_it_could_not_delete_and_deletes_the_rest(api: KubernetesApi) -> None:  # trap 9
     claim(api)
     api.forbidden.add("pytorchjobs")
     with pytest.raises(SystemExit, match=r"could be deleted in lab\n  cause: PyTorchJobs: 403"):
@@ -217,14 +219,14 @@ def test_clean_up_tells_what_it_could_not_delete_and_deletes_the_rest(api: Kuber
     assert api.objects[CLAIMS] == {}
 
 
-def test_claim_that_can_not_be_read_is_kept_and_told(api: KubernetesApi) -> None:
+def test_unreadable_claim_is_kept_and_reported(api: KubernetesApi) -> None:
     claim(api, "succeeded")
     api.forbidden.add(CLAIMS)
     with pytest.raises(SystemExit, match="volume claim ilab-r, which is kept, could not be read: 403"):
         end("r", "on_failure")
 
 
-def test_api_server_that_restarts_meanwhile_is_waited_for(api: KubernetesApi) -> None:
+def test_api_server_restart_is_waited_for(api: KubernetesApi) -> None:
     claim(api, "succeeded")
     api.add("pytorchjobs", "train-phase-1-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
     api.faults.extend([0, 0, 0, 0, 503, 403])  # the client itself tries a dropped connection four times
@@ -232,7 +234,7 @@ def test_api_server_that_restarts_meanwhile_is_waited_for(api: KubernetesApi) ->
     assert api.objects[CLAIMS] == api.objects["pytorchjobs"] == {}
 
 
-def test_job_that_is_gone_meanwhile_keeps_no_other_from_being_deleted(
+def test_job_that_vanished_does_not_prevent_deleting_the_others(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # trap 25: it would go on holding GPUs
     for phase in (1, 2):
@@ -260,7 +262,7 @@ def test_unknown_keep_volume_keeps_the_volume_and_fails(api: KubernetesApi) -> N
     ("keep", "publication", "left"),
     [("on_failure", PUBLISHED, False), ("on_failure", HELD_BACK, True), ("always", PUBLISHED, True)],
 )
-def test_on_one_machine_the_directory_goes_by_the_same_outcome(
+def test_on_one_machine_the_same_outcome_decides_about_the_directory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
