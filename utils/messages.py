@@ -1,5 +1,8 @@
 """How a stage tells the person who runs it what happens: progress, and a failure that names its remedy."""
 
+FINDINGS_HEADER = "| check | result | finding | remedy |"
+"""First line of a table of findings, by which it is found in a task's log."""
+
 
 def failure(what: str, cause: str, remedy: str) -> SystemExit:
     """The error that ends a stage; raise it. It prints without a traceback and exits with 1.

@@ -3,6 +3,8 @@
 Pods carry this module with the code of their stage: it stays small, and needs nothing but the standard library.
 """
 
+LABEL_PREFIX = "ilab-pipeline/"
+"""What our own labels and annotations start with."""
 RUN_LABEL = "ilab-pipeline/run"
 """Id of the run that an object belongs to."""
 TASK_LABEL = "ilab-pipeline/task"

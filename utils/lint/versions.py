@@ -7,8 +7,7 @@ from utils.lint.backends import Backend
 from utils.lint.findings import Finding, Severity
 from utils.lint.parse import executors
 from utils.lint.rules import dags
-
-_OUR_PREFIX = "ilab-pipeline/"
+from utils.names import LABEL_PREFIX
 
 
 def check(spec: Mapping[str, Any], platform: Mapping[str, Any], backend: Backend) -> Iterator[Finding]:
@@ -54,7 +53,7 @@ def _foreign_metadata(executor: Mapping[str, Any]) -> list[tuple[str, str, str]]
     """Labels and annotations, sorted, without our own labels, which only our own runner reads."""
     given = executor.get("podMetadata", {})
     pairs = [(kind, *pair) for kind in ("labels", "annotations") for pair in given.get(kind, {}).items()]
-    return sorted(pair for pair in pairs if not pair[1].startswith(_OUR_PREFIX))
+    return sorted(pair for pair in pairs if not pair[1].startswith(LABEL_PREFIX))
 
 
 def _final_status(path: str, task: Mapping[str, Any], backend: Backend) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.ir.model import Progress
+from utils.messages import FINDINGS_HEADER
 
 _PROGRESS = re.compile(r"^progress: (\d+(?:\.\d+)?)/(\d+(?:\.\d+)?) ?(.*)$")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -15,7 +16,6 @@ _LONGEST_LINE = 64 * 1024
 _LONGEST_MESSAGE = 300
 _TAIL_BYTES = 256 * 1024
 _TAIL_LINES = 15
-_FINDINGS = "| check | result |"
 
 
 def parse_progress(line: str) -> Progress | None:
@@ -117,10 +117,10 @@ def failure_of(text: str, reason: str) -> str:
 
 
 def findings_of(text: str) -> str:
-    """The last table of findings that prerequisites printed, in Markdown; "" without one."""
+    """The last table of findings that a task printed, in Markdown; "" without one."""
     lines = text.splitlines()
     for start in range(len(lines) - 1, -1, -1):
-        if lines[start].startswith(_FINDINGS):
+        if lines[start].startswith(FINDINGS_HEADER):
             return "\n".join(itertools.takewhile(lambda line: line.startswith("|"), lines[start:]))
     return ""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from utils.names import RUN_LABEL
 from utils.standalone.options import Given
 
 Read = Callable[[str, str], dict[str, Any] | None]
@@ -226,4 +227,4 @@ def own_metadata(name: str, run_id: str, namespace: str, owner: Mapping[str, Any
     """Metadata of an object that belongs to the run."""
     place = {"namespace": namespace} if namespace else {}
     owners = {"ownerReferences": [dict(owner)]} if owner else {}
-    return {"name": name, **place, "labels": {"ilab-pipeline/run": run_id}, **owners}
+    return {"name": name, **place, "labels": {RUN_LABEL: run_id}, **owners}

@@ -43,7 +43,7 @@ class Cause:
 
     Attributes:
         text: one line, then indented ones: a stage's own `what / cause / next`, an exception, or the last lines.
-        findings: the table of prerequisites, "" where the log has none.
+        findings: the table of findings, "" where the log has none.
         source: where it was read; "" when nothing could be read.
     """
 

@@ -12,7 +12,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from utils.messages import failure
+from utils.messages import FINDINGS_HEADER, failure
 from utils.stages.credentials import object_store_settings, secret_keys
 from utils.stages.data_import.git import check_taxonomy_source, git_credentials, run_git
 from utils.stages.object_store import s3_call, s3_client
@@ -58,7 +58,7 @@ def findings_table(names: list, findings: list) -> str:
     def cell(text: str) -> str:
         return " ".join(text.replace("|", "\\|").split())
 
-    rows = ["| check | result | finding | remedy |", "|---|---|---|---|"]
+    rows = [FINDINGS_HEADER, "|---|---|---|---|"]
     for name in names:
         own = [f for f in findings if f["check"] == name] or [{"level": "passed", "problem": "", "remedy": ""}]
         rows += [f"| {name} | {f['level']} | {cell(f['problem'])} | {cell(f['remedy'])} |" for f in own]

@@ -2,6 +2,7 @@
 
 import os
 
+from utils.names import CLAIMS_DIR
 from utils.stages.prerequisites.rights import account_name, grant_command
 from utils.stages.volume.claims import kube_call, kube_namespace
 
@@ -44,7 +45,7 @@ def check_storage(storage_class: str) -> list:
     """
     from kubernetes import client
 
-    if os.environ.get("ILAB_CLAIMS_DIR") or not os.environ.get("KUBERNETES_SERVICE_HOST"):
+    if os.environ.get(CLAIMS_DIR) or not os.environ.get("KUBERNETES_SERVICE_HOST"):
         return []
     namespace = kube_namespace()
     try:

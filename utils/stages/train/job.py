@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from utils.messages import failure
+from utils.names import INPUTS_LABEL, QUEUE_LABEL
 from utils.stages.volume.claims import kube_call, kube_namespace, pod_owners
 
 
@@ -105,7 +106,7 @@ def create_or_attach(jobs: tuple, manifest: dict) -> None:
     """
     from kubernetes import client
 
-    api, name, key = client.CustomObjectsApi(), manifest["metadata"]["name"], "ilab-pipeline/inputs"
+    api, name, key = client.CustomObjectsApi(), manifest["metadata"]["name"], INPUTS_LABEL
     try:
         kube_call(api.create_namespaced_custom_object, *jobs, manifest)
         print(f"PyTorchJob {name} created; kubectl -n {jobs[2]} logs -f {name}-master-0", flush=True)
@@ -132,7 +133,7 @@ def queue_news(namespace: str, found: dict) -> str:
     from kubernetes import client
 
     name = found["metadata"]["name"]
-    queue = found["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name", "")
+    queue = found["metadata"].get("labels", {}).get(QUEUE_LABEL, "")
     news = f"waiting in the queue {queue}" if queue else "suspended; a queue, or whoever suspended it, lets it start"
     try:
         events = client.CoreV1Api().list_namespaced_event(namespace, _request_timeout=30).items

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.messages import failure, progress
+from utils.names import POD_OVERLAY
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.train.job import job_is_there, launch_pytorchjob
@@ -135,7 +136,7 @@ def launch_training(training: dict, options: dict, pending: int, timeout: int) -
     if not training["gpus"]:
         copy_cpu_main_ds(training["output"])
     arguments, pods = torchrun_arguments(training), options["launcher"] == "pytorchjob"
-    overlay = json.loads(os.environ.get("ILAB_POD_OVERLAY", "{}"))
+    overlay = json.loads(os.environ.get(POD_OVERLAY, "{}"))
     made = training_manifest(training, options, overlay) if pods else {"command": ["torchrun", *arguments]}
     with open(options["manifest"], "w") as file:
         json.dump(made, file, indent=1)

@@ -8,6 +8,7 @@ A job is a dict:
 import hashlib
 
 from utils.cluster.pod_overlay import merge_overlay
+from utils.names import INPUTS_LABEL, QUEUE_LABEL, RUN_LABEL, SIDECAR_LABEL
 from utils.stages.marker import inputs_hash
 from utils.stages.writable import MODEL_FOLDERS
 
@@ -48,8 +49,8 @@ def training_pod(job: dict, arguments: list) -> dict:
         "tolerations": job["tolerations"],
         "nodeSelector": job["node_selectors"],
     }
-    run = {"ilab-pipeline/run": job["run_id"]}
-    sidecar = {"sidecar.istio.io/inject": "false"}
+    run = {RUN_LABEL: job["run_id"]}
+    sidecar = {SIDECAR_LABEL: "false"}
     return {"metadata": {"labels": {**run, **sidecar}, "annotations": sidecar}, "spec": pod}
 
 
@@ -78,9 +79,9 @@ def pytorchjob_manifest(job: dict, arguments: list, overlay: dict) -> dict:
             if count
         },
     }
-    run = {"ilab-pipeline/run": job["run_id"], "ilab-pipeline/inputs": inputs_hash(spec)}
+    run = {RUN_LABEL: job["run_id"], INPUTS_LABEL: inputs_hash(spec)}
     # A queue (Kueue) looks at the labels of the job, and suspends it until its turn; an empty name is none.
-    queue = {"kueue.x-k8s.io/queue-name": job["queue"]} if job["queue"] else {}
+    queue = {QUEUE_LABEL: job["queue"]} if job["queue"] else {}
     own = {"name": job["name"], "labels": {**run, **queue}}
     return {
         "apiVersion": "kubeflow.org/v1",

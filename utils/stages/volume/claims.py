@@ -6,7 +6,7 @@ import time
 from typing import Any, Callable
 
 from utils.messages import failure
-from utils.names import claim_name
+from utils.names import CLAIMS_DIR, KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL, RUN_OWNER, claim_name
 
 
 def kube_namespace() -> str:
@@ -67,7 +67,7 @@ def pod_owners(namespace: str) -> list:
 
 def run_owners(namespace: str) -> list:
     """ownerReferences of what belongs to the run: the objects in ILAB_RUN_OWNER (JSON), else this pod's owners."""
-    return json.loads(os.environ.get("ILAB_RUN_OWNER", "[]")) or pod_owners(namespace)
+    return json.loads(os.environ.get(RUN_OWNER, "[]")) or pod_owners(namespace)
 
 
 def make_claim(namespace: str, manifest: dict) -> Any:
@@ -127,7 +127,7 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
             made or bound.
     """
     name = claim_name(run_id)
-    local = os.environ.get("ILAB_CLAIMS_DIR")
+    local = os.environ.get(CLAIMS_DIR)
     if local:
         os.makedirs(os.path.join(local, name), exist_ok=True)
         if os.path.exists(os.path.join(local, name, "outcome")):
@@ -137,9 +137,9 @@ def create_claim(run_id: str, size: str, storage_class: str, access_mode: str) -
     spec: dict = {"accessModes": [access_mode], "resources": {"requests": {"storage": size}}}
     if storage_class:
         spec["storageClassName"] = storage_class
-    owners, labels = run_owners(namespace), {"ilab-pipeline/run": run_id}
+    owners, labels = run_owners(namespace), {RUN_LABEL: run_id}
     if "Workflow" in [owner["kind"] for owner in owners]:
-        labels["pipeline/runid"] = run_id  # as the pods of Kubeflow Pipelines have it: one command removes both
+        labels[KFP_RUN_LABEL] = run_id  # as the pods of Kubeflow Pipelines have it: one command removes both
     metadata = {"name": name, "labels": labels, "ownerReferences": owners}
     manifest = {"metadata": metadata, "spec": spec}
     found = make_claim(namespace, manifest)
@@ -162,7 +162,7 @@ def use_again(namespace: str, found: Any, manifest: dict) -> None:
 
     name, spec = manifest["metadata"]["name"], manifest["spec"]
     there, wanted = found.spec.resources.requests["storage"], spec["resources"]["requests"]["storage"]
-    same = (found.metadata.labels or {}).get("ilab-pipeline/run") == manifest["metadata"]["labels"]["ilab-pipeline/run"]
+    same = (found.metadata.labels or {}).get(RUN_LABEL) == manifest["metadata"]["labels"][RUN_LABEL]
     same = same and parse_quantity(there) == parse_quantity(wanted) and found.spec.access_modes == spec["accessModes"]
     if not same or spec.get("storageClassName") not in (None, found.spec.storage_class_name):
         raise failure(
@@ -171,8 +171,8 @@ def use_again(namespace: str, found: Any, manifest: dict) -> None:
             f"kubectl -n {namespace} delete pvc {name}, or keep size and class of the first try",
         )
     print(f"volume claim {name} already exists", flush=True)
-    if "ilab-pipeline/outcome" in (found.metadata.annotations or {}):
-        forget = {"metadata": {"annotations": {"ilab-pipeline/outcome": None}}}
+    if OUTCOME_ANNOTATION in (found.metadata.annotations or {}):
+        forget = {"metadata": {"annotations": {OUTCOME_ANNOTATION: None}}}
         kube_call(client.CoreV1Api().patch_namespaced_persistent_volume_claim, name, namespace, forget)
 
 

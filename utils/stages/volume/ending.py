@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable
 
 from utils.messages import failure
-from utils.names import claim_name
+from utils.names import CLAIMS_DIR, KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL, claim_name
 from utils.stages.volume.claims import kube_call, kube_namespace, run_owners
 
 
@@ -20,7 +20,7 @@ def mark_outcome(run_id: str, outcome: str) -> None:
         outcome: `succeeded`, or in words why the run counts as failed.
     """
     name = claim_name(run_id)
-    local = os.environ.get("ILAB_CLAIMS_DIR")
+    local = os.environ.get(CLAIMS_DIR)
     if local:
         os.makedirs(os.path.join(local, name), exist_ok=True)
         with open(os.path.join(local, name, "outcome"), "w") as file:
@@ -28,7 +28,7 @@ def mark_outcome(run_id: str, outcome: str) -> None:
         return
     from kubernetes import client, config
 
-    metadata: dict = {"annotations": {"ilab-pipeline/outcome": outcome}}
+    metadata: dict = {"annotations": {OUTCOME_ANNOTATION: outcome}}
     try:
         namespace, core = kube_namespace(), client.CoreV1Api()
         claim = kube_call(core.read_namespaced_persistent_volume_claim, name, namespace)
@@ -63,7 +63,7 @@ def in_words(outcome: str) -> str:
 
 def end_run_here(run_id: str, keep_volume: str) -> None:
     """Delete or keep the directory that is the run's claim on one machine."""
-    folder = os.path.join(os.environ["ILAB_CLAIMS_DIR"], claim_name(run_id))
+    folder = os.path.join(os.environ[CLAIMS_DIR], claim_name(run_id))
     outcome = ""
     if os.path.exists(os.path.join(folder, "outcome")):
         with open(os.path.join(folder, "outcome")) as file:
@@ -89,12 +89,12 @@ def end_run(run_id: str, keep_volume: str) -> None:
     Raises:
         SystemExit: something could not be read or deleted; the rest was deleted.
     """
-    if os.environ.get("ILAB_CLAIMS_DIR"):
+    if os.environ.get(CLAIMS_DIR):
         end_run_here(run_id, keep_volume)
         return
     namespace, name = kube_namespace(), claim_name(run_id)
     made = claim_may_be_there(namespace, name)
-    problems = delete_training_jobs(namespace, f"ilab-pipeline/run={run_id}")
+    problems = delete_training_jobs(namespace, f"{RUN_LABEL}={run_id}")
     if problems and not made:
         print(f"{'; '.join(problems)}: no loss, for without a volume nothing was trained", flush=True)
         problems = []
@@ -103,7 +103,7 @@ def end_run(run_id: str, keep_volume: str) -> None:
         raise failure(
             f"not everything of the run {run_id} could be deleted in {namespace}",
             "; ".join(problems),
-            f"kubectl -n {namespace} delete pytorchjobs,pvc -l ilab-pipeline/run={run_id}",
+            f"kubectl -n {namespace} delete pytorchjobs,pvc -l {RUN_LABEL}={run_id}",
         )
 
 
@@ -150,7 +150,7 @@ def end_claim(namespace: str, name: str, keep_volume: str) -> list:
     claim: Any = None
     try:
         claim = kube_call(core.read_namespaced_persistent_volume_claim, name, namespace)
-        outcome = (claim.metadata.annotations or {}).get("ilab-pipeline/outcome", "")
+        outcome = (claim.metadata.annotations or {}).get(OUTCOME_ANNOTATION, "")
     except client.ApiException as error:
         if error.status == 404:
             print(f"the run has no volume claim {name}: nothing to keep or to delete", flush=True)
@@ -158,8 +158,8 @@ def end_claim(namespace: str, name: str, keep_volume: str) -> list:
         if keep_volume != "never":
             return [f"volume claim {name}, which is kept, could not be read: {error.status} {error.reason}"]
     if is_kept(keep_volume, outcome):
-        run = (claim.metadata.labels or {}).get("pipeline/runid")
-        what = f"pvc,pods -l pipeline/runid={run}" if run else f"pvc {name}"
+        run = (claim.metadata.labels or {}).get(KFP_RUN_LABEL)
+        what = f"pvc,pods -l {KFP_RUN_LABEL}={run}" if run else f"pvc {name}"
         print(f"{in_words(outcome)}; k8s_keep_volume={keep_volume} keeps its volume claim {name}", flush=True)
         print(f"  {keep_claim(namespace, claim)}; remove it: kubectl -n {namespace} delete {what}", flush=True)
         return []
