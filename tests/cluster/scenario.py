@@ -18,11 +18,11 @@ from tests.cluster.cluster import Cluster, forward
 from tests.e2e.stages import in_stages
 from utils.cluster.pod_overlay import merge_overlay
 from utils.cpu import PROGRAMS
-from utils.demo.run import ARCHIVE, Demo, servers
+from utils.demo.run import ARCHIVE, Demo, servers, store_of
 from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
 from utils.files import ROOT
 from utils.stages.archive import pack_archive
-from utils.stages.object_store import s3_client, upload_archive
+from utils.stages.object_store.upload import upload_file
 
 # One leaf of knowledge and one skill are left.
 LEFT_OUT = (*LEFT_OUT_QUICK, "compositional_skills/linguistics")
@@ -54,7 +54,7 @@ class Surroundings:
 
     def fetch(self, ending: str, file: Path) -> Path:
         """The one object of the bucket that a run has put there and whose key ends so, brought to a file."""
-        client, bucket = s3_client(self.store, ""), self.store["bucket"]
+        client, bucket = store_of(self.store).client, self.store["bucket"]
         keys = {one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]}
         (key,) = (key for key in keys if key.endswith(ending) and key != self.store["data_key"])
         client.download_file(bucket, key, str(file))
@@ -73,14 +73,13 @@ def surroundings(folder: Path, make_model: Callable[[Demo], Path]) -> Iterator[S
         store = stack.enter_context(servers(demo))
         documents = stack.enter_context(_served(demo.folder))
         archive = _archive(demo.folder, make_model(demo), stack.enter_context(_reachable(documents)))
-        local = {**store, "verify_tls": True}
-        upload_archive(local, "", str(archive), ARCHIVE)
+        upload_file(store_of(store), str(archive), ARCHIVE)
         archive.unlink()
         secrets = {name: _read(demo.secrets / name) for name in (STORE, TEACHER, JUDGE)}
         address = {url: stack.enter_context(_reachable(url)) for url in {s["endpoint"] for s in secrets.values()}}
         for secret in secrets.values():
             secret["endpoint"] = address[secret["endpoint"]]
-        yield Surroundings(secrets, local, [demo.folder / "model-server.log"], demo.folder)
+        yield Surroundings(secrets, store, [demo.folder / "model-server.log"], demo.folder)
 
 
 @contextmanager

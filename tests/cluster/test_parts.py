@@ -31,8 +31,9 @@ from tests.cluster.scenario import (
     write_overlay,
 )
 from tests.e2e.stages import STAGES
+from utils.demo.run import store_of
 from utils.stages.archive import pack_archive
-from utils.stages.object_store import upload_archive
+from utils.stages.object_store.upload import upload_file
 
 RUN = "parts"
 ACCOUNT = "parts"
@@ -104,7 +105,7 @@ def around(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         recipes = {Path(name).name: content for name, content in DATA.items() if "recipe" in name}
         write_files(data, recipes)
         pack_archive(str(found.folder / "volume" / "model"), str(found.folder / "taxonomy"), str(data), str(archive))
-        upload_archive(found.store, "", str(archive), WITH_DATA)
+        upload_file(store_of(found.store), str(archive), WITH_DATA)
         yield found
 
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.stages import STAGES
-from utils.demo.run import Demo, servers
+from utils.demo.run import Demo, servers, store_of
 from utils.runners.run_folder import RunFolder
-from utils.stages.object_store import s3_client
 
 RUN_ID = "e2e-demo"
 
@@ -87,7 +86,7 @@ def test_volume_is_deleted_after_success(finished: Any) -> None:
 def test_published_archive_holds_candidate_scores_and_provenance(finished: Any, tmp_path: Path) -> None:
     home, _, _, summary = finished
     with servers(Demo(home, RUN_ID, os.environ["ILAB_PYTHON"])) as credentials:
-        client = s3_client({**credentials, "verify_tls": True}, "")
+        client = store_of(credentials).client
         archive = tmp_path / "published.tar.gz"
         client.download_file(credentials["bucket"], summary["archive"], str(archive))
         stored = client.get_object(Bucket=credentials["bucket"], Key=summary["archive"] + ".report.html")

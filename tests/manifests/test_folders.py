@@ -13,7 +13,8 @@ from tests.manifests.openshift_role import OPERATOR_RULES, granted
 from tests.manifests.settings import objects_of, root, settings, values_at
 from utils import images
 from utils.cluster.rbac import ROLE, role
-from utils.stages.credentials import model_server, object_store_settings
+from utils.stages.credentials import model_server
+from utils.stages.object_store.client import store_of_secret
 from utils.stages.prerequisites.rights import rights_of_run
 
 FOLDERS = sorted(path.parent.name for path in root().glob("*/kustomization.yaml") if path.parent.name != "settings")
@@ -201,7 +202,7 @@ def test_the_storage_secret_has_the_key_that_the_servers_ask_for() -> None:
 @pytest.mark.parametrize(
     ("secret", "read", "missing"),
     [
-        ("sdg-object-store-credentials", object_store_settings, ["bucket", "access_key", "secret_key"]),
+        ("sdg-object-store-credentials", store_of_secret, ["bucket", "access_key", "secret_key"]),
         ("teacher-secret", lambda folder: model_server(folder, "teacher"), ["endpoint"]),
         ("judge-secret", lambda folder: model_server(folder, "judge"), ["endpoint"]),
     ],

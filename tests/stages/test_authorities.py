@@ -18,7 +18,7 @@ from tests.fakes.tls import make_certificate
 from utils.stages.authorities import ca_bundle, certificates_of, own_authorities, pem_blocks, trust_everywhere
 from utils.stages.data_import.git import git_credentials
 from utils.stages.evaluation.serving import model_client
-from utils.stages.object_store import s3_client
+from utils.stages.object_store.client import ObjectStore
 
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO")
 DER = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"
@@ -67,8 +67,7 @@ def by_httpx(url: str, ca: str) -> None:
 
 
 def by_boto3(url: str, ca: str) -> None:
-    settings = {"endpoint": url, "region": "", "access_key": "a", "secret_key": "b", "verify_tls": True}
-    s3_client(settings, ca).head_object(Bucket="bucket", Key="key")
+    ObjectStore("bucket", "a", "b", endpoint=url, ca=ca).client.head_object(Bucket="bucket", Key="key")
 
 
 def by_git(url: str, ca: str) -> None:

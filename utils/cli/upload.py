@@ -20,7 +20,8 @@ from utils.runners.output import parse_progress
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
 from utils.stages.data_import.tree import require_tree
-from utils.stages.object_store import s3_client, s3_failure, upload_stream
+from utils.stages.object_store.client import ObjectStore
+from utils.stages.object_store.upload import Upload, upload_stream
 
 _SETTINGS = ("bucket", "endpoint", "region", "data_key", "verify_tls", "access_key", "secret_key")
 _HIDDEN = ("access_key", "secret_key")
@@ -87,14 +88,14 @@ def upload(
         click.echo(f"{total:>16,}  bytes in {len(members)} files; nothing was sent")
         return
     given["data_key"] = given.pop("key")
-    settings = store_settings(secret, given)
     bundle = ca_bundle(str(ca or ""))
+    store = store_settings(secret, given, bundle)
     try:
-        sent = send(settings, bundle, folders, total, force)
+        sent = send(store, folders, total, force)
     finally:
         if bundle:
             Path(bundle).unlink()
-    click.echo(f"uploaded s3://{settings['bucket']}/{sent['key']}: {sent['size']:,} bytes, sha256 {sent['sha256']}")
+    click.echo(f"uploaded s3://{store.bucket}/{sent.key}: {sent.size:,} bytes, sha256 {sent.sha256}")
 
 
 def list_members(folders: dict[str, Path]) -> list[Member]:
@@ -146,12 +147,13 @@ def _shortened(members: list[Member]) -> list[Member]:
     return [Member(name, size) for name, size in sizes.items()]
 
 
-def store_settings(secret: Path | None, given: dict[str, Any]) -> dict[str, Any]:
-    """The object store's settings, as `object_store_settings` of a stage gives them.
+def store_settings(secret: Path | None, given: dict[str, Any], ca: str) -> ObjectStore:
+    """The object store that flags, variables and the Secret describe.
 
     Args:
         secret: file or folder of the Secret.
         given: flags by setting; None if not given.
+        ca: PEM bundle; "" for the public roots.
 
     Raises:
         UsageError: some are missing, or can't be read from the Secret.
@@ -175,7 +177,9 @@ def store_settings(secret: Path | None, given: dict[str, Any]) -> dict[str, Any]
         raise UsageError("verify_tls of the Secret is neither true nor false", "unset means true", f"correct {secret}")
     own = [] if secret and set(found.values()) == {None} else ["flags", "SDG_OBJECT_STORE_* variables"]
     place = " or ".join([*own, *([str(secret)] if secret else [])])
-    return {**settings, "verify_tls": verify != "false", "place": place, "trust": "give the store's CA with --ca"}
+    values = {name: str(value or "") for name, value in settings.items() if name != "verify_tls"}
+    trust = "give the store's CA with --ca"
+    return ObjectStore(**values, verify_tls=verify != "false", ca=ca, place=place, trust=trust)
 
 
 def _secret_values(secret: Path) -> dict[str, str]:
@@ -191,26 +195,22 @@ def _secret_values(secret: Path) -> dict[str, str]:
     return {key: value.decode(errors="replace").strip() for key, value in found[0].values.items()}
 
 
-def send(settings: dict[str, Any], bundle: str, folders: dict[str, Path], total: int, replace: bool) -> dict[str, Any]:
+def send(store: ObjectStore, folders: dict[str, Path], total: int, replace: bool) -> Upload:
     """Pack and upload; returns the archive's key, sha256 and size in bytes. An interrupted upload leaves nothing.
 
     Raises:
         IlabError: an archive of that name exists, or a file can no longer be read.
         SystemExit: the object store refused, or the command was stopped.
     """
-    key, client = settings["data_key"], s3_client(settings, bundle)
-    if not replace and _exists(settings, client, key):
-        raise IlabError(
-            f"s3://{settings['bucket']}/{key} already exists", "", "give another --key, or --force to replace it"
-        )
+    key = store.data_key
+    if not replace and _exists(store, key):
+        raise IlabError(f"s3://{store.bucket}/{key} already exists", "", "give another --key, or --force to replace it")
     pairs = [(str(folder), name) for name, folder in folders.items()]
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception it aborts the upload
     try:
         with _shown_progress():
             # Data import reads gzip, whatever the key is called.
-            sent: dict[str, Any] = upload_stream(
-                settings, client, key, total, lambda sink: write_tar(sink, pairs, {}, "archive.tar.gz"), replace
-            )
+            sent = upload_stream(store, key, total, lambda sink: write_tar(sink, pairs, {}, "archive.tar.gz"), replace)
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left in the object store", err=True)
         sys.exit(130)
@@ -221,18 +221,18 @@ def send(settings: dict[str, Any], bundle: str, folders: dict[str, Path], total:
     return sent
 
 
-def _exists(settings: dict[str, Any], client: Any, key: str) -> bool:
+def _exists(store: ObjectStore, key: str) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client.head_object(Bucket=settings["bucket"], Key=key)
+        store.client.head_object(Bucket=store.bucket, Key=key)
     except ClientError as error:
         # Without permission to list, S3 answers 403 for a missing object; the upload then reports what is wrong.
         if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 404):
             return False
-        raise s3_failure(settings, key, error.response["Error"]["Code"], str(error)) from None
+        raise store.failure(key, error) from None
     except BotoCoreError as error:
-        raise s3_failure(settings, key, type(error).__name__, str(error)) from None
+        raise store.failure(key, error) from None
     return True
 
 

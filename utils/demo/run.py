@@ -21,7 +21,8 @@ from utils.errors import PrerequisiteError, TaskFailed
 from utils.files import ROOT, in_checkout
 from utils.runners.run_folder import RunFolder
 from utils.stages.archive import pack_archive
-from utils.stages.object_store import upload_archive
+from utils.stages.object_store.client import ObjectStore
+from utils.stages.object_store.upload import upload_file
 
 BUCKET = "ilab-demo"
 ARCHIVE = "pellwick.tar.gz"
@@ -163,10 +164,16 @@ def upload_input(demo: Demo, model: Path, credentials: dict[str, str], quick: bo
     try:
         # It prints progress for a stage's log; standard output is the command's.
         with contextlib.redirect_stdout(io.StringIO()):
-            uploaded = upload_archive({**credentials, "verify_tls": True}, "", str(archive), ARCHIVE)
+            uploaded = upload_file(store_of(credentials), str(archive), ARCHIVE)
     finally:
         archive.unlink(missing_ok=True)
-    return int(uploaded["size"])
+    return uploaded.size
+
+
+def store_of(credentials: dict[str, str]) -> ObjectStore:
+    """The demo's object store, as the stages call it."""
+    bucket, access_key, secret_key = (credentials[name] for name in ("bucket", "access_key", "secret_key"))
+    return ObjectStore(bucket, access_key, secret_key, endpoint=credentials["endpoint"], region=credentials["region"])
 
 
 def demo_arguments(quick: bool) -> tuple[list[Path], list[str]]:

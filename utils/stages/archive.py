@@ -7,10 +7,14 @@ import shutil
 import tarfile
 import time
 import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from utils.messages import failure, progress
+
+Folders = Sequence[tuple[str, str]]
+"""Pairs of a folder (or "") and its name in the archive."""
 
 
 def require_space(folder: str, need: int, what: str) -> None:
@@ -24,7 +28,7 @@ def require_space(folder: str, need: int, what: str) -> None:
         )
 
 
-def unpack_archive(archive: str, target: str, wanted: list, max_members: int = 500_000) -> None:
+def unpack_archive(archive: str, target: str, wanted: Sequence[str], max_members: int = 500_000) -> None:
     """Unpack a gzip tar into the folder `target`, only the members under the wanted folders.
 
     Nothing of the archive is trusted: a member that `member_problem` names refuses the whole archive, tarfile's filter
@@ -49,7 +53,7 @@ def unpack_archive(archive: str, target: str, wanted: list, max_members: int = 5
         print(f"left out of the archive: {', '.join(ignored[:20])}", flush=True)
 
 
-def extract_members(archive: str, target: str, wanted: list, max_members: int) -> list:
+def extract_members(archive: str, target: str, wanted: Sequence[str], max_members: int) -> list[str]:
     """Extract the members under the wanted folders; the top names that were left out, sorted.
 
     Raises:
@@ -81,11 +85,10 @@ def extract_members(archive: str, target: str, wanted: list, max_members: int) -
     return sorted(ignored)
 
 
-def member_problem(member: Any, total: int, room: int, count: int, max_members: int) -> str:
+def member_problem(member: tarfile.TarInfo, total: int, room: int, count: int, max_members: int) -> str:
     """Why a member of an archive is not unpacked, "" when it is.
 
     Args:
-        member: tarfile.TarInfo.
         total: bytes of all members up to this one.
         room: bytes free on the disk before the first.
         count: the member's number, from 1.
@@ -114,13 +117,12 @@ def pack_archive(model_dir: str, taxonomy_dir: str, data_dir: str, target: str) 
     os.replace(target + ".part", target)
 
 
-def write_tar(sink: Any, folders: list, files: dict, name: str) -> None:
+def write_tar(sink: Any, folders: Folders, files: Mapping[str, str], name: str) -> None:
     """Write a tar to a file-like sink: plain when `name` ends in .tar, else gzip with stored blocks (no compression).
 
     Of a link goes in what it points to: a model in a hub's cache consists of links.
 
     Args:
-        folders: pairs of a folder (or "") and its name in the archive.
         files: name in the archive to content (str).
     """
     packed = nullcontext(sink) if name.endswith(".tar") else gzip.GzipFile("", "wb", 0, sink)
@@ -134,7 +136,7 @@ def write_tar(sink: Any, folders: list, files: dict, name: str) -> None:
             tar.addfile(info, io.BytesIO(text.encode()))
 
 
-def tree_size(folders: list) -> int:
+def tree_size(folders: Folders) -> int:
     """Bytes of all files in the folders of `write_tar`."""
     walks = (walk for folder, _ in folders for walk in os.walk(folder))
     return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in walks for name in names)

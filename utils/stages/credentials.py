@@ -85,23 +85,3 @@ def model_server(secret_dir: str, role: str) -> ModelServer:
             f"correct the key endpoint of the {role}'s Secret",
         )
     return replace(server, endpoint=server.endpoint.rstrip("/").removesuffix("/v1") + "/v1")
-
-
-def object_store_settings(secret_dir: str) -> dict:
-    """Object store access from its Secret: bucket, access_key, secret_key, data_key, endpoint, region, verify_tls.
-
-    `endpoint` and `region` are "" when unset; `verify_tls` is a bool, true when unset.
-
-    Raises:
-        SystemExit: a key is missing, or verify_tls is neither true nor false.
-    """
-    names = ["bucket", "access_key", "secret_key", "data_key", "endpoint", "region", "verify_tls"]
-    settings = read_secret(secret_dir, {n: [n] for n in names}, ["bucket", "access_key", "secret_key"])
-    verify = settings["verify_tls"].lower()
-    if verify not in ("", "true", "false"):
-        raise failure(
-            f"verify_tls is {settings['verify_tls']!r} in the Secret mounted at {secret_dir}",
-            "it must be true or false; unset means true",
-            "correct the key verify_tls of the object store's Secret",
-        )
-    return {**settings, "verify_tls": verify != "false"}

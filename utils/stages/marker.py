@@ -87,10 +87,13 @@ def inputs_hash(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def change_result(data_dir: str, stage: str, changes: Mapping[str, Any]) -> None:
-    """Change entries of a finished stage's result; its inputs, and with them what was built on it, stay valid."""
+def change_result(data_dir: str, stage: str, result: Any) -> None:
+    """Change a finished stage's result, a dataclass; its inputs, and with them what was built on it, stay valid."""
     marker = read_marker(data_dir, stage)
-    marker["result"].update(changes)
+    changed = {**marker["result"], **dataclasses.asdict(result)}
+    if changed == marker["result"]:
+        return
+    marker["result"] = changed
     path = os.path.join(data_dir, "done", f"{stage}.json")
     with open(path + ".part", "w") as file:
         json.dump(marker, file, indent=1)

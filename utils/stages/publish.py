@@ -5,24 +5,34 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from utils.messages import failure
 from utils.stages.archive import tree_size, write_tar
 from utils.stages.authorities import ca_bundle
-from utils.stages.credentials import object_store_settings
-from utils.stages.marker import finished_result, read_marker, write_marker
-from utils.stages.object_store import s3_client, upload_stream
+from utils.stages.marker import finished_result, from_record, upstream_hash, write_marker
+from utils.stages.object_store.client import ObjectStore, store_of_secret
+from utils.stages.object_store.upload import Upload, upload_stream
+from utils.stages.results import Published
+
+COMPARISONS = {
+    "mt_bench_branch": ("base_overall_score", "overall_score"),
+    "mmlu_branch": ("base_model_score", "model_score"),
+    "likelihood": ("nll", "base_nll"),
+}
+"""Comparison to the two entries of its scores whose order is better: the second above the first."""
 
 
-def read_scores(data_dir: str) -> dict:
+def read_scores(data_dir: str) -> dict[str, Any]:
     """The score files of the evaluation by name: mt_bench, mt_bench_branch, mmlu_branch, likelihood.
 
     Raises:
         SystemExit: files are missing, or no candidate was chosen.
     """
     scores, missing = {}, []
-    for name in ("mt_bench", "mt_bench_branch", "mmlu_branch", "likelihood"):
+    for name in ("mt_bench", *COMPARISONS):
         path = os.path.join(data_dir, "scores", f"{name}.json")
         if os.path.isfile(path):
             with open(path) as file:
@@ -39,12 +49,29 @@ def read_scores(data_dir: str) -> dict:
     return scores
 
 
-def gate_checks(scores: dict, min_mt_bench: float, max_error_rate: float, require_improvement: bool) -> list:
-    """The checks between a candidate and its publication, each {"name", "limit", "value", "passed"}.
+@dataclass(frozen=True)
+class GateCheck:
+    """One condition between a candidate and its publication.
+
+    Attributes:
+        name: the parameter that sets it, without `gate_`.
+        value: what the candidate has: a number, None where it was not measured; for require_improvement the gain in
+            each comparison by name. More is better there, in likelihood too.
+    """
+
+    name: str
+    limit: float | bool
+    value: float | None | dict[str, float]
+    passed: bool
+
+
+def gate_checks(
+    scores: Mapping[str, Any], min_mt_bench: float, max_error_rate: float, require_improvement: bool
+) -> list[GateCheck]:
+    """The gate's conditions for a candidate.
 
     A limit of 0 for the score, of 1 for the error rate, and no required improvement let everything pass. Improvement
     means: at least one comparison of candidate and base was made, at least one shows the candidate better, none worse.
-    Its value holds what the candidate gained in each comparison; more is better there, in likelihood too.
 
     Args:
         scores: of `read_scores`.
@@ -52,38 +79,20 @@ def gate_checks(scores: dict, min_mt_bench: float, max_error_rate: float, requir
         max_error_rate: highest share of the candidate's answers that the judge did not rate, 0 to 1.
     """
     bench = scores["mt_bench"]
-    scored: dict = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
+    scored: Mapping[str, Any] = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
     score, errors = scored.get("overall_score"), scored.get("error_rate")
-    pairs = {
-        "mmlu_branch": ("base_model_score", "model_score"),
-        "mt_bench_branch": ("base_overall_score", "overall_score"),
-        "likelihood": ("nll", "base_nll"),
-    }
     gains = {}
-    for name, (low, high) in pairs.items():
+    for name, (low, high) in COMPARISONS.items():
         values = (scores[name].get(low), scores[name].get(high))
         if not scores[name].get("skipped") and None not in values:
             gains[name] = round(values[1] - values[0], 6)
     better = any(gain > 0 for gain in gains.values()) and all(gain >= 0 for gain in gains.values())
+    enough = min_mt_bench <= 0 or (score is not None and score >= min_mt_bench)
+    rated = max_error_rate >= 1 or (errors is not None and errors <= max_error_rate)
     return [
-        {
-            "name": "min_mt_bench",
-            "limit": min_mt_bench,
-            "value": score,
-            "passed": min_mt_bench <= 0 or (score is not None and score >= min_mt_bench),
-        },
-        {
-            "name": "max_error_rate",
-            "limit": max_error_rate,
-            "value": errors,
-            "passed": max_error_rate >= 1 or (errors is not None and errors <= max_error_rate),
-        },
-        {
-            "name": "require_improvement",
-            "limit": require_improvement,
-            "value": gains,
-            "passed": better or not require_improvement,
-        },
+        GateCheck("min_mt_bench", min_mt_bench, score, enough),
+        GateCheck("max_error_rate", max_error_rate, errors, rated),
+        GateCheck("require_improvement", require_improvement, gains, better or not require_improvement),
     ]
 
 
@@ -98,7 +107,7 @@ def archive_key(name: str, data_key: str, now: float) -> str:
     return f"{folder}{slash}{time.strftime('%Y-%m-%d_%H-%M-%S', time.gmtime(now))}.{last or 'model.tar.gz'}"
 
 
-def provenance(data_dir: str, run_id: str, candidate: str, gate: list) -> str:
+def provenance(data_dir: str, run_id: str, candidate: str, gate: Sequence[GateCheck]) -> str:
     """JSON of where a candidate comes from: of every stage its inputs, their hash, versions, times and results."""
     stages = {}
     done = os.path.join(data_dir, "done")
@@ -109,7 +118,14 @@ def provenance(data_dir: str, run_id: str, candidate: str, gate: list) -> str:
             stages[marker.pop("stage")] = marker
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return json.dumps(
-        {"run_id": run_id, "published": made, "candidate": candidate, "gate": gate, "stages": stages}, indent=1
+        {
+            "run_id": run_id,
+            "published": made,
+            "candidate": candidate,
+            "gate": list(map(asdict, gate)),
+            "stages": stages,
+        },
+        indent=1,
     )
 
 
@@ -134,43 +150,51 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
     Returns:
         the archive's key, "" when the gate held the candidate back; and the stage's metrics.
     """
-    started, measured = time.time(), dict[str, float]()
-    settings = object_store_settings(given.object_store_secret_dir)
+    started = time.time()
+    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file))
     inputs = {
-        "upstream": read_marker(given.data_dir, "final_eval").get("inputs_hash", ""),
-        "store": [settings["endpoint"], settings["bucket"], given.name or settings["data_key"]],
+        "upstream": upstream_hash(given.data_dir, "final_eval"),
+        "store": [store.endpoint, store.bucket, given.name or store.data_key],
         "gate": [given.min_mt_bench, given.max_error_rate, given.require_improvement],
     }
-    result = finished_result(given.data_dir, "publish", inputs, given.force)
-    if result is None:
+    found = finished_result(given.data_dir, "publish", inputs, given.force)
+    if found is None:
         scores = read_scores(given.data_dir)
         checks = gate_checks(scores, given.min_mt_bench, given.max_error_rate, given.require_improvement)
         for check in checks:
-            verdict = "passed" if check["passed"] else "NOT PASSED"
-            print(f"gate {check['name']}: {check['value']}, limit {check['limit']}: {verdict}", flush=True)
-        passed = all(check["passed"] for check in checks)
-        result = {"published": passed, "key": "", "sha256": "", "size": 0, "gate": {"passed": passed, "checks": checks}}
+            verdict = "passed" if check.passed else "NOT PASSED"
+            print(f"gate {check.name}: {check.value}, limit {check.limit}: {verdict}", flush=True)
+        passed = all(check.passed for check in checks)
+        sent = Upload("", "", 0)
         if passed:
-            candidate = scores["mt_bench"]["candidate"]
-            folders = [
-                (os.path.join(given.data_dir, candidate), "model"),
-                (os.path.join(given.data_dir, "scores"), "scores"),
-            ]
-            files = {"provenance.json": provenance(given.data_dir, given.run_id, candidate, checks)}
-            key = archive_key(given.name, settings["data_key"], started)
-            client = s3_client(settings, ca_bundle(given.ca_file))
-            # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
-            before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-            try:
-                result |= upload_stream(
-                    settings, client, key, tree_size(folders), lambda sink: write_tar(sink, folders, files, key)
-                )
-            finally:
-                signal.signal(signal.SIGTERM, before)
-            print(f"published s3://{settings['bucket']}/{key}", flush=True)
+            sent = upload_candidate(given, store, scores["mt_bench"]["candidate"], checks, started)
         else:
             print("nothing is published; the candidate stays on the run's volume", flush=True)
+        gate = {"passed": passed, "checks": list(map(asdict, checks))}
+        result = Published(passed, gate, sent.key, sent.sha256, sent.size)
         write_marker(given.data_dir, "publish", inputs, [], result, started)
-    measured["published"] = float(result["published"])
-    measured["published_archive_bytes"] = result["size"]
-    return result["key"], measured
+    else:
+        result = from_record(Published, found)
+    return result.key, {"published": float(result.published), "published_archive_bytes": result.size}
+
+
+def upload_candidate(
+    given: Publication, store: ObjectStore, candidate: str, checks: Sequence[GateCheck], now: float
+) -> Upload:
+    """Pack candidate, scores and provenance, and upload the archive.
+
+    Args:
+        candidate: its folder below the volume's root.
+        now: seconds since the epoch, for the archive's name.
+    """
+    folders = [(os.path.join(given.data_dir, candidate), "model"), (os.path.join(given.data_dir, "scores"), "scores")]
+    files = {"provenance.json": provenance(given.data_dir, given.run_id, candidate, checks)}
+    key = archive_key(given.name, store.data_key, now)
+    # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sent = upload_stream(store, key, tree_size(folders), lambda sink: write_tar(sink, folders, files, key))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(f"published s3://{store.bucket}/{key}", flush=True)
+    return sent

@@ -21,7 +21,7 @@ from components.data_import import data_import
 from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
 from tests.fakes.s3 import S3
 from tests.fakes.tls import make_certificate
-from utils.stages.data_import.git import clone_taxonomy
+from utils.stages.data_import.git import TaxonomySource, clone_taxonomy
 
 PLACES = {name.replace("data/", "sdg/", 1) for name in {**MODEL, **TAXONOMY, **DATA}}
 
@@ -335,9 +335,9 @@ def test_wrong_password_and_unknown_authority_show_gits_message_without_a_prompt
     secret = write_files(tmp_path / "secret", {"username": b"me", "password": b"WRONG-CANARY"})
     url, ca = git_server
     with pytest.raises(SystemExit) as error:
-        clone_taxonomy(url, "", 0, "", str(secret), str(ca), str(tmp_path / "t"))
+        clone_taxonomy(TaxonomySource(url), str(secret), str(ca), str(tmp_path / "t"))
     assert "Authentication failed" in str(error.value) and "WRONG-CANARY" not in str(error.value)
     with pytest.raises(SystemExit, match="terminal prompts disabled|could not read Username"):
-        clone_taxonomy(url, "", 0, "", "", str(ca), str(tmp_path / "t"))
+        clone_taxonomy(TaxonomySource(url), "", str(ca), str(tmp_path / "t"))
     with pytest.raises(SystemExit, match="certificate"):
-        clone_taxonomy(url, "", 0, "", str(secret), "", str(tmp_path / "t"))
+        clone_taxonomy(TaxonomySource(url), str(secret), "", str(tmp_path / "t"))

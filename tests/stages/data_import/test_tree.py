@@ -7,6 +7,7 @@ import pytest
 
 from tests.archives import DATA, MODEL, TAXONOMY, weights, write_files
 from utils.stages.data_import.tree import fetch_model, missing_pieces, torn_weights
+from utils.stages.object_store.client import ObjectStore
 
 WHOLE = {**MODEL, **TAXONOMY, **DATA}
 
@@ -77,6 +78,11 @@ def test_truncated_weights_are_found_before_a_gpu_is_used(tmp_path: Path, conten
     )
 
 
+def listing_store(client: SimpleNamespace) -> ObjectStore:
+    """An object store that is asked through this client."""
+    return type("ListingStore", (ObjectStore,), {"client": client})("b", "", "")
+
+
 def test_a_long_listing_is_read_to_its_end(tmp_path: Path) -> None:
     pages = {
         "": {"Contents": [{"Key": "models/a", "Size": 1}], "NextContinuationToken": "more"},
@@ -84,7 +90,7 @@ def test_a_long_listing_is_read_to_its_end(tmp_path: Path) -> None:
     }
     client = SimpleNamespace(list_objects_v2=lambda **asked: pages[asked.get("ContinuationToken", "")])
     with pytest.raises(SystemExit, match="leads out of the folder"):
-        fetch_model("s3://bucket/models", {"bucket": "b", "endpoint": ""}, client, str(tmp_path / "model"))
+        fetch_model("s3://bucket/models", listing_store(client), str(tmp_path / "model"))
 
 
 @pytest.mark.parametrize("key", ["models/../../evil", "models//etc/evil"])
@@ -93,5 +99,5 @@ def test_a_key_that_leads_out_of_the_model_folder_is_refused(tmp_path: Path, key
     listing = {"Contents": [{"Key": key, "Size": 1}]}
     client = SimpleNamespace(list_objects_v2=lambda **arguments: listing)
     with pytest.raises(SystemExit, match="leads out of the folder"):
-        fetch_model("s3://bucket/models", {"bucket": "b", "endpoint": ""}, client, str(tmp_path / "model"))
+        fetch_model("s3://bucket/models", listing_store(client), str(tmp_path / "model"))
     assert list(tmp_path.iterdir()) == []

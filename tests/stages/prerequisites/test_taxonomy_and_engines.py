@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakes.answers import Answer, Server
 from tests.fakes.kubernetes_api import short_sleep
+from utils.stages.data_import.git import TaxonomySource
 from utils.stages.prerequisites import checks
 
 
@@ -47,7 +48,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_requested_revision_is_looked_up_in_the_taxonomy_repository(
     repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
 ) -> None:
-    findings = checks.check_taxonomy_repo(repository, branch, pr, commit, str(tmp_path), "")
+    findings = checks.check_taxonomy_repo(TaxonomySource(repository, branch, pr, commit), str(tmp_path), "")
     assert [problem in f["problem"] for f in findings] == ([True] if problem else [])
 
 
@@ -65,12 +66,12 @@ def test_branch_pull_request_and_commit_are_mutually_exclusive(
 ) -> None:
     """Trap 35: a default branch made the pull request dead, silently."""
     with pytest.raises(SystemExit, match=message):
-        checks.check_taxonomy_repo(url, branch, pr, commit, str(tmp_path), "")
+        checks.check_taxonomy_repo(TaxonomySource(url, branch, pr, commit), str(tmp_path), "")
 
 
 def test_missing_repository_is_a_finding(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="can't be fetched"):
-        checks.check_taxonomy_repo(f"file://{tmp_path}/absent", "", 0, "", str(tmp_path), "")
+        checks.check_taxonomy_repo(TaxonomySource(f"file://{tmp_path}/absent"), str(tmp_path), "")
 
 
 # --- what trains and serves

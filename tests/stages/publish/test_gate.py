@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.publish import archive_key, gate_checks, provenance, read_scores
+from utils.stages.publish import GateCheck, archive_key, gate_checks, provenance, read_scores
 
 SCORES = {
     "mt_bench": {
@@ -26,7 +26,7 @@ SKIPPED = {"skipped": True, "reason": "no such questions"}
 
 def verdicts(scores: dict, **limits: float) -> dict[str, bool]:
     checks = gate_checks(scores, limits.get("min_mt_bench", 0.0), limits.get("max_error_rate", 1.0), False)
-    return {c["name"]: c["passed"] for c in checks}
+    return {check.name: check.passed for check in checks}
 
 
 def test_the_defaults_let_everything_pass() -> None:
@@ -67,8 +67,8 @@ def test_candidate_without_a_score_fails_any_limit_above_zero() -> None:
     ],
 )
 def test_improvement_needs_one_gain_and_no_loss(changes: dict[str, str], passed: bool, gains: dict[str, float]) -> None:
-    (check,) = (c for c in gate_checks({**SCORES, **changes}, 0.0, 1.0, True) if c["name"] == "require_improvement")
-    assert check["passed"] is passed and check["value"] == gains
+    (check,) = (c for c in gate_checks({**SCORES, **changes}, 0.0, 1.0, True) if c.name == "require_improvement")
+    assert check.passed is passed and check.value == gains
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,10 @@ def test_provenance_has_inputs_hash_and_versions_of_every_stage(tmp_path: Path) 
     (tmp_path / "done").mkdir()
     marker = {"stage": "sdg", "inputs": {"scale": 3}, "inputs_hash": "ab12", "versions": {"torch": "2"}, "result": {}}
     (tmp_path / "done" / "sdg.json").write_text(json.dumps(marker))
-    told = json.loads(provenance(str(tmp_path), "ilab-1", "phase_2/x", [{"name": "g"}]))
+    told = json.loads(provenance(str(tmp_path), "ilab-1", "phase_2/x", [GateCheck("g", 1.0, 2.0, True)]))
     assert told["stages"]["sdg"]["inputs_hash"] == "ab12" and told["stages"]["sdg"]["inputs"] == {"scale": 3}
-    assert (told["run_id"], told["candidate"], told["gate"]) == ("ilab-1", "phase_2/x", [{"name": "g"}])
+    assert (told["run_id"], told["candidate"], told["gate"]) == (
+        "ilab-1",
+        "phase_2/x",
+        [{"name": "g", "limit": 1.0, "value": 2.0, "passed": True}],
+    )

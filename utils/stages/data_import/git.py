@@ -6,49 +6,63 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from utils.messages import failure
 from utils.stages.credentials import secret_keys
 
 
-def check_taxonomy_source(url: str, branch: str, pr: int, commit: str) -> None:
-    """End the stage when the address of the taxonomy repository, or the choice of what to take from it, can't be used.
+@dataclass(frozen=True)
+class TaxonomySource:
+    """A git repository, and what to check out of it: at most one of branch, pull request and commit.
 
-    Allowed are https://, ssh://, git@host:path, and for local runs an absolute path (with or without file://).
+    Attributes:
+        url: https://, ssh://, git@host:path, or for local runs an absolute path (with or without file://); "" for none.
+        branch: a branch or a tag; "" for the default branch.
+        pr: number of the pull request; 0 for none.
+        commit: 7 hexadecimal digits or more; "" for none.
     """
-    problem = ""
-    chosen = [n for n, v in (("sdg_repo_branch", branch), ("sdg_repo_pr", pr), ("sdg_repo_commit", commit)) if v]
-    if not url and chosen:
-        problem = f"{chosen[0]} is set, sdg_repo_url is not"
-    elif len(chosen) > 1:
-        problem = f"{' and '.join(chosen)} are set, only one of them can be"
-    elif pr < 0:
-        problem = "sdg_repo_pr is negative; 0 means none"
-    elif re.match(r"https?://[^/]*@", url):
-        problem = "sdg_repo_url holds a user name or a token, which everybody would see who sees the run"
-    elif url and not re.match(r"(https://|ssh://|file:///|/|[\w.-]+@[\w.-]+:)[^-\s]\S*$", url):
-        problem = f"sdg_repo_url is {url!r}: only https://, ssh://, git@host:path and absolute paths are taken"
-    elif branch.startswith("-") or (commit and not re.fullmatch("[0-9a-fA-F]{7,64}", commit)):
-        problem = "sdg_repo_branch starts with '-', or sdg_repo_commit is not 7 to 64 hexadecimal digits"
-    if problem:
-        raise failure(
-            "the taxonomy repository can't be used",
-            problem,
-            "correct sdg_repo_url, sdg_repo_branch, sdg_repo_pr, sdg_repo_commit; credentials go into the Secret named "
-            "by sdg_repo_secret",
-        )
+
+    url: str
+    branch: str = ""
+    pr: int = 0
+    commit: str = ""
+
+    def check(self) -> None:
+        """End the stage when the address, or the choice of what to take from it, can't be used."""
+        problem, url = "", self.url
+        choice = {"sdg_repo_branch": self.branch, "sdg_repo_pr": self.pr, "sdg_repo_commit": self.commit}
+        chosen = [name for name, value in choice.items() if value]
+        if not url and chosen:
+            problem = f"{chosen[0]} is set, sdg_repo_url is not"
+        elif len(chosen) > 1:
+            problem = f"{' and '.join(chosen)} are set, only one of them can be"
+        elif self.pr < 0:
+            problem = "sdg_repo_pr is negative; 0 means none"
+        elif re.match(r"https?://[^/]*@", url):
+            problem = "sdg_repo_url holds a user name or a token, which everybody would see who sees the run"
+        elif url and not re.match(r"(https://|ssh://|file:///|/|[\w.-]+@[\w.-]+:)[^-\s]\S*$", url):
+            problem = f"sdg_repo_url is {url!r}: only https://, ssh://, git@host:path and absolute paths are taken"
+        elif self.branch.startswith("-") or not re.fullmatch("([0-9a-fA-F]{7,64})?", self.commit):
+            problem = "sdg_repo_branch starts with '-', or sdg_repo_commit is not 7 to 64 hexadecimal digits"
+        if problem:
+            raise failure(
+                "the taxonomy repository can't be used",
+                problem,
+                f"correct sdg_repo_url, {', '.join(choice)}; credentials go into the Secret that sdg_repo_secret names",
+            )
 
 
-def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str, ca: str, target: str) -> str:
+def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: str) -> str:
     """Clone the taxonomy repository into `target` (made anew) and return the commit that is checked out.
 
     Args:
-        branch: a branch or tag; at most one of branch, pr (pull request, 0 for none) and commit is set, and with none
-            it is the default branch.
         secret_dir: folder of the Secret: username and password for https; ssh-privatekey and known_hosts for ssh.
         ca: PEM bundle from `ca_bundle`, "" for the public roots.
     """
     shutil.rmtree(target, ignore_errors=True)
+    url, branch, pr, commit = source.url, source.branch, source.pr, source.commit
     path = url.removeprefix("file://")
     if os.path.isdir(path) and not any(os.path.exists(os.path.join(path, name)) for name in (".git", "HEAD")):
         if branch or pr or commit:
@@ -61,12 +75,9 @@ def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
         clone = ["clone", "--no-checkout", "--", url, target]
         run_git([*options, *clone], environment)
         here = ["-C", target]
-        ref = branch or commit or "HEAD"
-        if pr:
-            run_git([*options, *here, "fetch", "origin", f"refs/pull/{pr}/head"], environment)
-            ref = "FETCH_HEAD"
-        elif branch:
-            run_git([*options, *here, "fetch", "origin", branch], environment)
+        ref = commit or "HEAD"
+        if pr or branch:
+            run_git([*options, *here, "fetch", "origin", f"refs/pull/{pr}/head" if pr else branch], environment)
             ref = "FETCH_HEAD"
         run_git([*here, "checkout", "--quiet", "--detach", ref], environment)
         return run_git([*here, "rev-parse", "HEAD"], environment).strip()
@@ -74,7 +85,7 @@ def clone_taxonomy(url: str, branch: str, pr: int, commit: str, secret_dir: str,
         shutil.rmtree(keys)
 
 
-def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple:
+def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple[list[str], dict[str, str]]:
     """Options and environment that let git trust the host of `url`, and authenticate there with the mounted Secret.
 
     A password is read from its file by git's credential helper, for the url's own host only. An ssh key is copied into
@@ -125,7 +136,7 @@ def head_commit(folder: str) -> str:
     return subprocess.run(ask, capture_output=True, text=True).stdout.strip()
 
 
-def run_git(arguments: list, environment: dict) -> str:
+def run_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Run git and return what it printed; a failure ends the stage with git's last lines."""
     try:
         done = subprocess.run(

@@ -4,14 +4,17 @@ import glob
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from utils.messages import failure
 from utils.stages.archive import require_space, unpack_archive
-from utils.stages.object_store import download_object, object_stat, s3_call
+from utils.stages.object_store.client import ObjectStore
+from utils.stages.object_store.download import Download, ObjectStat, download_object, object_stat
 
 
-def require_tree(root: str, parts: list) -> None:
+def require_tree(root: str, parts: Sequence[str]) -> None:
     """End the stage when a piece of the required tree is missing; the message names every one.
 
     Args:
@@ -28,7 +31,7 @@ def require_tree(root: str, parts: list) -> None:
         )
 
 
-def missing_pieces(root: str, parts: list) -> list:
+def missing_pieces(root: str, parts: Sequence[str]) -> list[str]:
     """The pieces of the required tree that are not there, alternatives joined by "or"."""
     kinds = ("skills", "knowledge")
     need = {
@@ -46,7 +49,7 @@ def missing_pieces(root: str, parts: list) -> list:
     ]
 
 
-def torn_weights(root: str) -> list:
+def torn_weights(root: str) -> list[str]:
     """The files model/*.safetensors whose length is not what their header says, each with what it is instead.
 
     A safetensors file is the header's length (8 bytes, little endian), the header (JSON: name to data_offsets, counted
@@ -70,25 +73,25 @@ def torn_weights(root: str) -> list:
     return torn
 
 
-def fetch_model(base_model: str, settings: dict, client: Any, target: str) -> None:
+def fetch_model(base_model: str, store: ObjectStore | None, target: str) -> None:
     """Bring the base model into the folder `target`: from `s3://bucket/prefix`, or from a folder of this machine.
 
     Args:
-        settings: the object store's; its endpoint and keys are used, the bucket is the address's own.
-        client: of `s3_client`, None for a local folder.
+        store: its endpoint and keys are used, the bucket is the address's own; None for a local folder.
     """
     if not base_model.startswith("s3://"):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(base_model.removeprefix("file://"), target)
         return
     bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
-    store = {**settings, "bucket": bucket}
+    assert store is not None
+    store = replace(store, bucket=bucket)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     found: dict[str, int] = {}
     page: dict[str, Any] = {"NextContinuationToken": ""}
     while "NextContinuationToken" in page:
         token = {"ContinuationToken": page["NextContinuationToken"]} if page["NextContinuationToken"] else {}
-        page = s3_call(store, client, "list_objects_v2", Prefix=prefix, **token)
+        page = store.call("list_objects_v2", Prefix=prefix, **token)
         found |= {o["Key"]: o["Size"] for o in page.get("Contents", []) if not o["Key"].endswith("/")}
     if not found or any(".." in key.split("/") or "//" in key for key in found):
         cause = "a key there leads out of the folder" if found else "no object has this prefix"
@@ -98,7 +101,7 @@ def fetch_model(base_model: str, settings: dict, client: Any, target: str) -> No
     for key in sorted(found):
         path = os.path.join(target, key.removeprefix(prefix))
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        download_object(store, client, object_stat(store, client, key), path)
+        download_object(store, object_stat(store, key), path)
 
 
 def check_base_model(base_model: str) -> None:
@@ -123,20 +126,20 @@ def import_folder(data_dir: str, name: str) -> str:
     return work
 
 
-def download_archive(settings: dict, client: Any, archive: dict, path: str) -> dict:
-    """Download the archive to `path` and say what was verified: {"archive": key, "sha256", "size", "check"}.
+def download_archive(store: ObjectStore, archive: ObjectStat, path: str) -> Download:
+    """Download the archive to `path` and say what was verified.
 
     Room for it and for its content must be there first; weights and JSON together shrink to no less than half in
     gzip as far as we have seen, the real sizes are checked while unpacking.
     """
     have = sum(os.path.getsize(part) for part in glob.glob(glob.escape(path) + "*"))
-    require_space(os.path.dirname(path), 3 * archive["size"] - have, "the archive and its content")
-    got = download_object(settings, client, archive, path)
-    print(f"{got['key']}: {got['size']} bytes, verified by {got['check']}, sha256 {got['sha256']}", flush=True)
-    return {"archive": got["key"], "sha256": got["sha256"], "size": got["size"], "check": got["check"]}
+    require_space(os.path.dirname(path), 3 * archive.size - have, "the archive and its content")
+    got = download_object(store, archive, path)
+    print(f"{got.key}: {got.size} bytes, verified by {got.check}, sha256 {got.sha256}", flush=True)
+    return got
 
 
-def assemble_tree(work: str, from_archive: list, data_dir: str) -> list:
+def assemble_tree(work: str, from_archive: Sequence[str], data_dir: str) -> list[str]:
     """Unpack what is taken from the archive, check the whole tree, and move it to its places on the volume.
 
     Args:

@@ -10,12 +10,13 @@ import shutil
 import tempfile
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from utils.messages import FINDINGS_HEADER, failure
-from utils.stages.credentials import object_store_settings, secret_keys
-from utils.stages.data_import.git import check_taxonomy_source, git_credentials, run_git
-from utils.stages.object_store import s3_call, s3_client
+from utils.stages.credentials import secret_keys
+from utils.stages.data_import.git import TaxonomySource, git_credentials, run_git
+from utils.stages.object_store.client import store_of_secret
 from utils.stages.prerequisites.model_servers import check_model_server
 from utils.stages.prerequisites.rights import missing_rights, training_operator
 
@@ -80,32 +81,32 @@ def check_teacher(secret_dir: str, ca: str, retry_seconds: float, archive: bool)
 
 def check_object_store(secret_dir: str, ca: str, base_model: str, taxonomy_url: str) -> list:
     """The store lets us in, has the archive (or the base model), and takes an upload: nothing is left behind."""
-    settings = object_store_settings(secret_dir)
-    client = s3_client(settings, ca)
+    store = store_of_secret(secret_dir, ca)
     if not base_model or not taxonomy_url:
-        if not settings["data_key"]:
+        if not store.data_key:
             raise failure(
                 f"the Secret mounted at {secret_dir} lacks: data_key",
                 "the archive is needed, since sdg_base_model or sdg_repo_url is blank",
                 "add data_key, the archive's key in the bucket",
             )
-        if not s3_call(settings, client, "head_object", Key=settings["data_key"])["ContentLength"]:
-            raise failure(f"the archive {settings['data_key']} is empty", "a torn upload", "upload it again")
+        if not store.call("head_object", Key=store.data_key)["ContentLength"]:
+            raise failure(f"the archive {store.data_key} is empty", "a torn upload", "upload it again")
     if base_model.startswith("s3://"):
         bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
-        listing = s3_call({**settings, "bucket": bucket}, client, "list_objects_v2", Prefix=prefix, MaxKeys=1)
+        listing = replace(store, bucket=bucket).call("list_objects_v2", Prefix=prefix, MaxKeys=1)
         if not listing.get("Contents"):
             raise failure(f"no base model at {base_model}", "no object has this prefix", "correct sdg_base_model")
     # The result goes back there after days: better to know now whether it may.
-    key = settings["data_key"].rpartition("/")[0].strip("/") + "/ilab-write-check"
-    upload = s3_call(settings, client, "create_multipart_upload", Key=key.strip("/"))["UploadId"]
-    s3_call(settings, client, "abort_multipart_upload", Key=key.strip("/"), UploadId=upload)
+    key = store.data_key.rpartition("/")[0].strip("/") + "/ilab-write-check"
+    upload = store.call("create_multipart_upload", Key=key.strip("/"))["UploadId"]
+    store.call("abort_multipart_upload", Key=key.strip("/"), UploadId=upload)
     return []
 
 
-def check_taxonomy_repo(url: str, branch: str, pr: int, commit: str, secret_dir: str, ca: str) -> list:
+def check_taxonomy_repo(source: TaxonomySource, secret_dir: str, ca: str) -> list:
     """The taxonomy's repository answers and has the branch or pull request."""
-    check_taxonomy_source(url, branch, pr, commit)
+    source.check()
+    url, branch, pr = source.url, source.branch, source.pr
     plain = url.removeprefix("file://")
     if not url or (os.path.isdir(plain) and not os.path.exists(os.path.join(plain, ".git"))):
         return []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.stages.authorities import ca_bundle, certificates_of
+from utils.stages.data_import.git import TaxonomySource
 from utils.stages.data_import.tree import check_base_model
 from utils.stages.prerequisites.checks import (
     check_backends,
@@ -97,14 +98,7 @@ def check_run(given: Prerequisites, table_path: str) -> None:
     mounted = dict(zip(object_names(), names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
     ca = ca_bundle(given.ca_file, strict=False)
     archive = not given.base_model or not given.taxonomy_url
-    source = (
-        given.taxonomy_url,
-        given.taxonomy_branch,
-        given.taxonomy_pr,
-        given.taxonomy_commit,
-        given.taxonomy_secret_dir,
-        ca,
-    )
+    source = TaxonomySource(given.taxonomy_url, given.taxonomy_branch, given.taxonomy_pr, given.taxonomy_commit)
     checks = {
         "parameters": lambda: [
             *check_parameters(vars(given)),
@@ -113,7 +107,7 @@ def check_run(given: Prerequisites, table_path: str) -> None:
         "certificate authorities": lambda: certificates_of(given.ca_file) and [],
         "queue": lambda: check_queue(given.k8s_queue, given.labelled_queue),
         "base model": lambda: check_base_model(given.base_model),
-        "taxonomy": lambda: check_taxonomy_repo(*source),
+        "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
         "object store": lambda: check_object_store(
             given.object_store_secret_dir, ca, given.base_model, given.taxonomy_url
         ),

@@ -5,11 +5,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from utils.stages.authorities import ca_bundle
-from utils.stages.credentials import object_store_settings
-from utils.stages.object_store import s3_call, s3_client
+from utils.stages.object_store.client import store_of_secret
 from utils.stages.publish import archive_key
 from utils.stages.report.facts import report_facts
 from utils.stages.report.page import render
@@ -63,12 +61,11 @@ def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> s
     """Put the parts beside the archive; returns where the page is, "" without the object store's Secret."""
     if not Path(given.object_store_secret_dir, "bucket").exists():
         return ""
-    settings: dict[str, Any] = object_store_settings(given.object_store_secret_dir)
-    client = s3_client(settings, ca_bundle(given.ca_file))
-    key = (archive or archive_key(given.name, settings["data_key"], time.time())) + ".report."
+    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file))
+    key = (archive or archive_key(given.name, store.data_key, time.time())) + ".report."
     for kind, text in parts.items():
         body = text.encode("utf-8", "replace")
-        s3_call(settings, client, "put_object", Key=key + kind, Body=body, ContentType=MEDIA_TYPES[kind])
-    place = f"s3://{settings['bucket']}/{key}html"
+        store.call("put_object", Key=key + kind, Body=body, ContentType=MEDIA_TYPES[kind])
+    place = f"s3://{store.bucket}/{key}html"
     print(f"the report is {place}", flush=True)
     return place
