@@ -6,7 +6,8 @@ import pytest
 from kubernetes import client
 
 from tests.fakes.api_server import ApiServer, Time
-from utils.cluster import Cluster
+from utils.cluster.client import Cluster
+from utils.cluster.explained import Explained
 from utils.names import HASH_LABEL
 
 CANARY = "canary-4711"
@@ -45,7 +46,7 @@ def cluster(api: ApiServer, time: Time, told: list[str]) -> Cluster:
         clock=time.clock,
         sleep=time.sleep,
         chance=lambda: 0.0,
-        notify=told.append,
+        words=Explained(told.append),
     )
 
 

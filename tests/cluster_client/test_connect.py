@@ -9,7 +9,7 @@ import pytest
 from kubernetes.config import incluster_config
 
 from utils.cluster import client as module
-from utils.cluster import connect
+from utils.cluster.connection import connect, token_account
 from utils.errors import PrerequisiteError
 
 TOKEN = "sha256~canary-token"
@@ -20,7 +20,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No pod and no proxy around us."""
     for name in ("KUBECONFIG", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(module, "_ACCOUNT", tmp_path / "no-account")
+    monkeypatch.setattr(module, "ACCOUNT", tmp_path / "no-account")
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def token(subject: str) -> str:
     ],
 )
 def test_account_is_read_from_the_pods_token(text: str, account: str) -> None:
-    assert module.token_account(text) == account
+    assert token_account(text) == account
 
 
 def test_pod_uses_its_own_account_and_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_pod_uses_its_own_account_and_namespace(tmp_path: Path, monkeypatch: pyt
     files = {"token": token("system:serviceaccount:lab:walker"), "namespace": "lab\n", "ca.crt": "a certificate\n"}
     for name, text in files.items():
         (folder / name).write_text(text)
-    monkeypatch.setattr(module, "_ACCOUNT", folder)
+    monkeypatch.setattr(module, "ACCOUNT", folder)
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(folder / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(folder / "ca.crt"))
     with pytest.raises(PrerequisiteError, match="service account can't be used"):

@@ -9,30 +9,21 @@ import pytest
 
 from tests.cluster_client.conftest import CANARY, job, secret
 from tests.fakes.api_server import ApiServer, Fault, Time
-from utils.cluster import (
-    Cluster,
-    ClusterError,
-    ForbiddenError,
-    MissingKindError,
-    create,
-    create_or_attach,
-    delete,
-    delete_all,
-    get,
-    list_objects,
-    patch,
-)
+from utils.cluster.client import Cluster
+from utils.cluster.errors import ClusterError, ForbiddenError, MissingKindError
+from utils.cluster.kinds import CONFIG_MAP, JOB, POD, PYTORCH_JOB, SECRET
+from utils.cluster.objects import create_once, create_or_attach, delete, delete_all, get, list_objects, patch
 
 
 @pytest.mark.parametrize(
     ("verb", "resource", "call"),
     [
-        ("create", "jobs.batch", lambda c: create(c, job())),
-        ("get", "jobs.batch", lambda c: get(c, "Job", "train")),
-        ("list", "jobs.batch", lambda c: list_objects(c, "Job")),
-        ("patch", "configmaps", lambda c: patch(c, "ConfigMap", "run", {})),
-        ("delete", "jobs.batch", lambda c: delete(c, "Job", "train")),
-        ("list", "pods", lambda c: delete_all(c, "Pod", "a=b")),
+        ("create", "jobs.batch", lambda c: create_once(c, job())),
+        ("get", "jobs.batch", lambda c: get(c, JOB, "train")),
+        ("list", "jobs.batch", lambda c: list_objects(c, JOB)),
+        ("patch", "configmaps", lambda c: patch(c, CONFIG_MAP, "run", {})),
+        ("delete", "jobs.batch", lambda c: delete(c, JOB, "train")),
+        ("list", "pods", lambda c: delete_all(c, POD, "a=b")),
     ],
 )
 def test_missing_right_is_reported_with_verb_resource_namespace_and_role(
@@ -51,20 +42,20 @@ def test_right_that_worked_before_counts_as_missing_only_if_it_stays_away(
     api: ApiServer, cluster: Cluster, time: Time
 ) -> None:
     api.put("jobs", "train")
-    get(cluster, "Job", "train")
+    get(cluster, JOB, "train")
     api.faults += [Fault(status=403)] * 3  # as a server that has just started answers
-    assert get(cluster, "Job", "train") is not None
+    assert get(cluster, JOB, "train") is not None
     api.faults += [Fault(status=403)] * 100
     with pytest.raises(ForbiddenError):
-        get(cluster, "Job", "train")
+        get(cluster, JOB, "train")
     assert sum(time.pauses) < 60
 
 
 def test_right_to_one_secret_does_not_imply_another(api: ApiServer, cluster: Cluster) -> None:
-    get(cluster, "Secret", "may-read")
+    get(cluster, SECRET, "may-read")
     api.faults.append(Fault("get", "secrets", status=403))
     with pytest.raises(ForbiddenError, match="or not for this name"):
-        get(cluster, "Secret", "may-not-read")
+        get(cluster, SECRET, "may-not-read")
 
 
 @pytest.mark.parametrize(
@@ -78,12 +69,12 @@ def test_right_to_one_secret_does_not_imply_another(api: ApiServer, cluster: Clu
 def test_refusal_by_admission_is_not_taken_for_a_missing_right(api: ApiServer, cluster: Cluster, message: str) -> None:
     api.faults.append(Fault(status=403, message=message))
     with pytest.raises(ClusterError) as caught:
-        create(cluster, job())
+        create_once(cluster, job())
     assert not isinstance(caught.value, ForbiddenError)
     assert caught.value.cause == message
 
 
-@pytest.mark.parametrize("make", [create, create_or_attach])
+@pytest.mark.parametrize("make", [create_once, create_or_attach])
 def test_field_that_the_server_does_not_know_is_refused_and_the_overlay_named(
     api: ApiServer, cluster: Cluster, make: Callable[[Cluster, dict[str, Any]], object]
 ) -> None:
@@ -102,22 +93,22 @@ def test_field_that_the_server_does_not_know_is_refused_and_the_overlay_named(
 def test_expired_login_is_named(api: ApiServer, cluster: Cluster) -> None:
     api.faults.append(Fault(status=401))
     with pytest.raises(ClusterError, match="does not know who we are") as caught:
-        list_objects(cluster, "Job")
+        list_objects(cluster, JOB)
     assert "log in again" in caught.value.remedy
 
 
 def test_missing_kind_is_an_error_but_deleting_its_objects_is_not(cluster: Cluster) -> None:
     with pytest.raises(MissingKindError, match="the cluster has no pytorchjobs.kubeflow.org"):
-        get(cluster, "PyTorchJob", "x")
-    assert not delete(cluster, "PyTorchJob", "x")
-    assert delete_all(cluster, "PyTorchJob", "ilab-pipeline/run=r") == 0
+        get(cluster, PYTORCH_JOB, "x")
+    assert not delete(cluster, PYTORCH_JOB, "x")
+    assert delete_all(cluster, PYTORCH_JOB, "ilab-pipeline/run=r") == 0
 
 
 def test_missing_right_to_create_secrets_has_its_own_remedy(api: ApiServer, cluster: Cluster) -> None:
     message = "secrets is forbidden: User x cannot create resource secrets"
     api.faults.append(Fault("create", "secrets", status=403, message=message, body={"reason": "Forbidden"}))
     with pytest.raises(ForbiddenError, match="no right to create secrets") as caught:
-        create(cluster, secret())
+        create_once(cluster, secret())
     assert "name a Secret instead, or apply what standalone.py show --rbac prints" in caught.value.remedy
     assert CANARY not in caught.value.render()
 
@@ -127,7 +118,7 @@ def test_no_secret_value_appears_in_an_error(api: ApiServer, cluster: Cluster) -
     for status in (400, 403, 422, 500):
         api.faults[:] = [Fault(status=status, message=f"bad value {CANARY} or {coded}")] * 100
         with pytest.raises(ClusterError) as caught:
-            create(cluster, secret())
+            create_once(cluster, secret())
         assert CANARY not in caught.value.render()
         assert coded not in caught.value.render()
         assert "bad value ***" in caught.value.render()
@@ -136,5 +127,5 @@ def test_no_secret_value_appears_in_an_error(api: ApiServer, cluster: Cluster) -
 def test_token_appears_in_no_message_and_no_repr(api: ApiServer, cluster: Cluster, told: list[str]) -> None:
     api.faults += [Fault()] * 100
     with pytest.raises(ClusterError) as caught:
-        get(cluster, "Job", "x")
+        get(cluster, JOB, "x")
     assert "a-token" not in json.dumps([repr(cluster), caught.value.render(), *told])

@@ -1,7 +1,6 @@
 """One request: what is tried again, for how long, and what a refusal says."""
 
 import base64
-import sys
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,11 +10,12 @@ from kubernetes import client
 
 from tests.cluster_client.conftest import CANARY, job, secret
 from tests.fakes.api_server import ApiServer, Fault, Time
-from utils.cluster import (
-    Cluster,
-    ClusterError,
-    ConflictError,
-    create,
+from utils.cluster import client as client_module
+from utils.cluster.client import Cluster
+from utils.cluster.errors import ClusterError, ConflictError
+from utils.cluster.kinds import JOB, POD, PYTORCH_JOB
+from utils.cluster.objects import (
+    create_once,
     create_or_attach,
     delete,
     delete_all,
@@ -29,16 +29,16 @@ from utils.names import HASH_LABEL
 
 
 def test_objects_are_created_read_listed_changed_and_deleted(api: ApiServer, cluster: Cluster) -> None:
-    create(cluster, job())
-    found = get(cluster, "Job", "train")
+    create_once(cluster, job())
+    found = get(cluster, JOB, "train")
     assert found and found["spec"] == job()["spec"]
-    assert [o["metadata"]["name"] for o in list_objects(cluster, "Job", f"{HASH_LABEL}=h1")] == ["train"]
-    assert list_objects(cluster, "Job", f"{HASH_LABEL}=other") == []
-    changed = patch(cluster, "Job", "train", {"spec": {"suspend": True, "template": None}})
+    assert [o["metadata"]["name"] for o in list_objects(cluster, JOB, f"{HASH_LABEL}=h1")] == ["train"]
+    assert list_objects(cluster, JOB, f"{HASH_LABEL}=other") == []
+    changed = patch(cluster, JOB, "train", {"spec": {"suspend": True, "template": None}})
     assert changed["spec"] == {"suspend": True}
-    assert delete(cluster, "Job", "train")
-    assert get(cluster, "Job", "train") is None
-    assert not delete(cluster, "Job", "train")
+    assert delete(cluster, JOB, "train")
+    assert get(cluster, JOB, "train") is None
+    assert not delete(cluster, JOB, "train")
     sent = {request.verb: request for request in api.requests}
     assert sent["delete"].body == {"propagationPolicy": "Foreground"}
     assert sent["patch"].headers["Content-Type"] == "application/merge-patch+json"
@@ -48,14 +48,14 @@ def test_objects_are_created_read_listed_changed_and_deleted(api: ApiServer, clu
 def test_long_lists_are_read_page_by_page(api: ApiServer, cluster: Cluster) -> None:
     api.page = 2
     names = [api.put("jobs", f"j{i}")["metadata"]["name"] for i in range(5)]
-    assert [o["metadata"]["name"] for o in list_objects(cluster, "Job")] == names
+    assert [o["metadata"]["name"] for o in list_objects(cluster, JOB)] == names
     assert api.asked() == ["list jobs"] * 3
 
 
 def test_list_restarts_when_its_next_page_has_expired(api: ApiServer, cluster: Cluster) -> None:
     api.put("jobs", "j")
     api.faults.append(Fault("list", status=410))
-    assert len(list_objects(cluster, "Job")) == 1
+    assert len(list_objects(cluster, JOB)) == 1
     assert "limit" not in api.requests[-1].query
 
 
@@ -65,7 +65,7 @@ def test_transient_errors_are_retried_with_growing_pauses(
 ) -> None:
     api.put("jobs", "train")
     api.faults += [Fault(status=status)] * 3
-    assert get(cluster, "Job", "train") is not None
+    assert get(cluster, JOB, "train") is not None
     assert time.pauses == [0.5, 1.0, 2.0]
 
 
@@ -73,7 +73,7 @@ def test_server_recovery_is_noticed_within_seconds(api: ApiServer, cluster: Clus
     api.put("jobs", "train")
     api.faults += [Fault()] * 30
     chances = iter([0.0, 1.0] * 15)
-    assert get(replace(cluster, chance=lambda: next(chances)), "Job", "train") is not None
+    assert get(replace(cluster, chance=lambda: next(chances)), JOB, "train") is not None
     assert max(time.pauses) <= 5
     assert len(set(time.pauses[-2:])) == 2  # clients that lost it together do not come back together
 
@@ -81,10 +81,10 @@ def test_server_recovery_is_noticed_within_seconds(api: ApiServer, cluster: Clus
 def test_unanswered_connection_is_replaced_by_a_new_one(
     api: ApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["utils.cluster.request"], "FIRST_READ_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "FIRST_READ_SECONDS", 0.1)
     api.put("jobs", "train")
     api.faults.append(Fault(silent=True))
-    assert get(cluster, "Job", "train") is not None
+    assert get(cluster, JOB, "train") is not None
     assert api.asked() == ["get jobs"] * 2
 
 
@@ -92,14 +92,14 @@ def test_unanswered_connection_is_replaced_by_a_new_one(
 def test_retry_after_header_is_respected(api: ApiServer, cluster: Cluster, time: Time, status: int) -> None:
     api.put("jobs", "train")
     api.faults.append(Fault(status=status, headers={"Retry-After": "7"}))
-    assert get(cluster, "Job", "train") is not None
+    assert get(cluster, JOB, "train") is not None
     assert time.pauses == [7.0]
 
 
 def test_api_server_restart_is_waited_for_and_reported_once(api: ApiServer, cluster: Cluster, told: list[str]) -> None:
     api.put("jobs", "train")
     api.faults += [Fault()] * 5
-    assert get(cluster, "Job", "train") is not None
+    assert get(cluster, JOB, "train") is not None
     assert len(told) == 2
     assert told[0].startswith("the API server is away (")
     assert told[1] == "the API server is back"
@@ -108,7 +108,7 @@ def test_api_server_restart_is_waited_for_and_reported_once(api: ApiServer, clus
 def test_patience_ends_and_the_error_says_what_was_wrong(api: ApiServer, cluster: Cluster, time: Time) -> None:
     api.faults += [Fault(status=500, message="etcd is full")] * 100
     with pytest.raises(ClusterError) as caught:
-        get(replace(cluster, patience=60.0), "Job", "train")
+        get(replace(cluster, patience=60.0), JOB, "train")
     assert caught.value.status == 500
     assert "did not get jobs.batch train within 60 s" in caught.value.what
     assert "500 etcd is full" in caught.value.cause
@@ -120,10 +120,10 @@ def test_exit_code_distinguishes_a_cluster_that_never_answered_from_one_that_wen
     api: ApiServer, cluster: Cluster, answers: int, code: int
 ) -> None:
     for _ in range(answers):
-        get(cluster, "Job", "train")
+        get(cluster, JOB, "train")
     api.faults += [Fault()] * 100
     with pytest.raises(ClusterError, match="did not get") as caught:
-        get(replace(cluster, patience=20.0), "Job", "train")
+        get(replace(cluster, patience=20.0), JOB, "train")
     assert caught.value.exit_code == code
 
 
@@ -131,7 +131,7 @@ def test_persistently_failing_request_is_reported_once(
     api: ApiServer, cluster: Cluster, time: Time, told: list[str]
 ) -> None:
     api.faults += [Fault("create", "jobs", 500, message='failed calling webhook "queue.example"')] * 16
-    create(cluster, job("a"))
+    create_once(cluster, job("a"))
     refused = '500 failed calling webhook "queue.example"'
     assert told == [
         f"the API server does not create jobs.batch now ({refused}); trying again",
@@ -152,50 +152,50 @@ def test_server_that_never_answered_is_abandoned_soon(cluster: Cluster, time: Ti
     configuration = client.Configuration()
     configuration.host = "http://127.0.0.1:1"
     with pytest.raises(ClusterError, match="Connection refused"):
-        get(replace(cluster, api=client.ApiClient(configuration), account=""), "Job", "train")
+        get(replace(cluster, api=client.ApiClient(configuration), account=""), JOB, "train")
     assert sum(time.pauses) <= 20
 
 
 def test_write_conflicts_are_retried(api: ApiServer, cluster: Cluster) -> None:
     api.faults.append(Fault("create", status=409, body={"reason": "Conflict"}, message="quota was modified"))
-    create(cluster, job())
+    create_once(cluster, job())
     assert api.asked() == ["create jobs"] * 2
 
 
 def test_object_created_by_a_request_with_a_lost_response_is_ours(api: ApiServer, cluster: Cluster) -> None:
     api.faults.append(Fault("create", done=True))
-    assert create(cluster, job())["spec"] == job()["spec"]
+    assert create_once(cluster, job())["spec"] == job()["spec"]
     assert list(api.objects["jobs"]) == ["train"]
 
 
 def test_equal_object_that_existed_before_is_not_ours(cluster: Cluster) -> None:
-    create(cluster, job())
+    create_once(cluster, job())
     with pytest.raises(ConflictError, match="the name is taken"):
-        create(cluster, job())
+        create_once(cluster, job())
 
 
 def test_deletion_with_a_lost_response_counts_as_done(api: ApiServer, cluster: Cluster) -> None:
     api.put("jobs", "train")
     api.faults.append(Fault("delete", done=True))
-    assert delete(cluster, "Job", "train")
+    assert delete(cluster, JOB, "train")
     api.faults.append(Fault("delete"))
-    assert not delete(cluster, "PyTorchJob", "x")
+    assert not delete(cluster, PYTORCH_JOB, "x")
 
 
 def test_name_taken_by_another_object_is_not_a_success_after_a_lost_response(api: ApiServer, cluster: Cluster) -> None:
     api.put("jobs", "train", **{k: v for k, v in job(image="b").items() if k == "spec"})
     api.faults.append(Fault("create"))
     with pytest.raises(ConflictError):
-        create(cluster, job())
+        create_once(cluster, job())
 
 
 def test_delete_all_deletes_by_label_and_refuses_an_empty_selector(api: ApiServer, cluster: Cluster) -> None:
     for name, run in (("a", "r1"), ("b", "r1"), ("c", "r2")):
         api.put("jobs", name, metadata={"labels": {"run": run}})
-    assert delete_all(cluster, "Job", "run=r1") == 2
+    assert delete_all(cluster, JOB, "run=r1") == 2
     assert list(api.objects["jobs"]) == ["c"]
     with pytest.raises(ValueError, match="without labels"):
-        delete_all(cluster, "Job", "")
+        delete_all(cluster, JOB, "")
 
 
 def test_login_page_is_not_taken_for_an_api_server(cluster: Cluster) -> None:
@@ -214,7 +214,7 @@ def test_login_page_is_not_taken_for_an_api_server(cluster: Cluster) -> None:
     configuration = client.Configuration()
     configuration.host = f"http://127.0.0.1:{server.server_port}"
     with pytest.raises(ClusterError, match="not an API server"):
-        get(replace(cluster, api=client.ApiClient(configuration)), "Job", "x")
+        get(replace(cluster, api=client.ApiClient(configuration)), JOB, "x")
     thread.join()
     server.server_close()
 
@@ -228,7 +228,7 @@ class TestCreateOrAttach:
         assert found["metadata"]["uid"] == api.objects["jobs"]["train"]["metadata"]["uid"]
 
     def test_existing_object_with_the_same_hash_is_used(self, api: ApiServer, cluster: Cluster) -> None:
-        create(cluster, job())
+        create_once(cluster, job())
         found, made = create_or_attach(cluster, job())
         assert not made
         assert found["spec"] == job()["spec"]
@@ -236,7 +236,7 @@ class TestCreateOrAttach:
     def test_object_with_another_hash_is_refused_and_the_difference_named(
         self, api: ApiServer, cluster: Cluster
     ) -> None:
-        create(cluster, job(hash_="h2", image="b"))
+        create_once(cluster, job(hash_="h2", image="b"))
         with pytest.raises(ConflictError) as caught:
             create_or_attach(cluster, job())
         assert caught.value.cause == "spec.template.spec.containers[main].image: b, wanted a"
@@ -280,9 +280,9 @@ class TestCreateOrAttach:
 
 def test_wait_gone_ends_when_it_is_gone_or_time_is_up(api: ApiServer, cluster: Cluster, time: Time) -> None:
     api.put("jobs", "train")
-    assert not wait_gone(cluster, "Job", "train", 5)
+    assert not wait_gone(cluster, JOB, "train", 5)
     time.at_sleep = lambda: api.objects["jobs"].clear()
-    assert wait_gone(cluster, "Job", "train", 5)
+    assert wait_gone(cluster, JOB, "train", 5)
 
 
 def test_events_about_an_object_come_oldest_first(api: ApiServer, cluster: Cluster) -> None:
@@ -290,9 +290,9 @@ def test_events_about_an_object_come_oldest_first(api: ApiServer, cluster: Clust
     api.put("events", "e2", involvedObject=about, lastTimestamp="2026-01-01T00:00:02Z", message="two")
     api.put("events", "e1", involvedObject=about, eventTime="2026-01-01T00:00:01.5Z", message="one")
     api.put("events", "e3", involvedObject={"kind": "Job", "name": "p"}, message="other")
-    assert [e["message"] for e in events_of(cluster, "Pod", "p")] == ["one", "two"]
+    assert [e["message"] for e in events_of(cluster, POD, "p")] == ["one", "two"]
 
 
 def test_unreadable_events_count_as_none(api: ApiServer, cluster: Cluster) -> None:
     api.faults.append(Fault("list", "events", 403))
-    assert events_of(cluster, "Pod", "p") == []
+    assert events_of(cluster, POD, "p") == []

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes.api_server import ApiServer, Fault, Time
-from utils.cluster import Cluster, ClusterError, ForbiddenError, MissingKindError, watch
+from utils.cluster.client import Cluster
+from utils.cluster.errors import ClusterError, ForbiddenError, MissingKindError
+from utils.cluster.kinds import POD, PYTORCH_JOB
+from utils.cluster.watch import watch
 
 Told = tuple[str, str, str]
 
@@ -28,7 +31,7 @@ def test_watch_lists_then_reports_changes(api: ApiServer, cluster: Cluster) -> N
     api.put("pods", "a", phase="Pending")
     api.put("pods", "other", metadata={"labels": {"run": "no"}})
     api.put("pods", "a", metadata={"labels": {"run": "r"}})
-    changes = watch(cluster, "Pod", "run=r")
+    changes = watch(cluster, POD, "run=r")
     assert told(changes) == [("ADDED", "a", "Pending")]
     api.put("pods", "a", phase="Running")
     api.put("pods", "b", metadata={"labels": {"run": "r"}})
@@ -40,14 +43,14 @@ def test_watch_lists_then_reports_changes(api: ApiServer, cluster: Cluster) -> N
 def test_watch_stops_on_request(api: ApiServer, cluster: Cluster) -> None:
     api.put("pods", "a")
     seen: list[str] = []
-    for change, _ in watch(cluster, "Pod", stop=lambda: len(seen) >= 3):
+    for change, _ in watch(cluster, POD, stop=lambda: len(seen) >= 3):
         seen.append(change)
     assert seen == ["ADDED", "SYNC", "SYNC"]
 
 
 def test_watch_stops_between_two_changes(api: ApiServer, cluster: Cluster) -> None:
     stopped: list[bool] = []
-    changes = watch(cluster, "Pod", stop=lambda: bool(stopped))
+    changes = watch(cluster, POD, stop=lambda: bool(stopped))
     told(changes)
     api.put("pods", "a")
     api.put("pods", "b")
@@ -58,7 +61,7 @@ def test_watch_stops_between_two_changes(api: ApiServer, cluster: Cluster) -> No
 
 @pytest.mark.parametrize("lines", [0, 1, 2])
 def test_dropped_watch_resumes_without_gap_or_repeat(api: ApiServer, cluster: Cluster, lines: int) -> None:
-    changes = watch(cluster, "Pod")
+    changes = watch(cluster, POD)
     told(changes)
     for number in range(3):
         api.put("pods", f"p{number}")
@@ -73,7 +76,7 @@ def test_dropped_watch_resumes_without_gap_or_repeat(api: ApiServer, cluster: Cl
     ids=["refused", "429", "500"],
 )
 def test_temporarily_refused_watch_is_retried(api: ApiServer, cluster: Cluster, time: Time, fault: Fault) -> None:
-    changes = watch(cluster, "Pod")
+    changes = watch(cluster, POD)
     told(changes)
     api.put("pods", "a")
     api.faults.append(fault)
@@ -82,7 +85,7 @@ def test_temporarily_refused_watch_is_retried(api: ApiServer, cluster: Cluster, 
 
 
 def test_sync_is_not_reported_while_changes_may_be_missing(api: ApiServer, cluster: Cluster) -> None:
-    changes = watch(cluster, "Pod")
+    changes = watch(cluster, POD)
     told(changes)
     api.put("pods", "a")
     api.faults += [Fault("watch", status=503)] * 2
@@ -95,7 +98,7 @@ def test_expired_watch_lists_again_and_reports_what_it_missed(
 ) -> None:
     for name in ("gone", "same", "changed"):
         api.put("pods", name, phase="Pending")
-    changes = watch(cluster, "Pod")
+    changes = watch(cluster, POD)
     told(changes)
     api.remove("pods", "gone")
     api.put("pods", "changed", phase="Running")
@@ -110,7 +113,7 @@ def test_expired_watch_lists_again_and_reports_what_it_missed(
 
 def test_pod_recreated_under_the_same_name_in_a_gap_is_a_new_pod(api: ApiServer, cluster: Cluster) -> None:
     api.put("pods", "a", phase="Failed")
-    changes = watch(cluster, "Pod")
+    changes = watch(cluster, POD)
     told(changes)
     api.remove("pods", "a")
     api.put("pods", "a", phase="Pending")
@@ -120,7 +123,7 @@ def test_pod_recreated_under_the_same_name_in_a_gap_is_a_new_pod(api: ApiServer,
 
 def test_api_server_restart_loses_no_change(api: ApiServer, cluster: Cluster) -> None:
     api.put("pods", "a", phase="Pending")
-    changes = watch(cluster, "Pod")
+    changes = watch(cluster, POD)
     told(changes)
     api.put("pods", "a", phase="Running")
     # The stream drops, nothing listens, the server starts and has not loaded its roles, then its history is gone.
@@ -130,7 +133,7 @@ def test_api_server_restart_loses_no_change(api: ApiServer, cluster: Cluster) ->
 
 
 def test_watch_that_never_gets_through_a_proxy_falls_back_to_lists(api: ApiServer, cluster: Cluster) -> None:
-    changes = watch(cluster, "Pod")
+    changes = watch(cluster, POD)
     told(changes)
     api.put("pods", "a")
     api.faults += [Fault("watch", lines=0)] * 3
@@ -139,7 +142,7 @@ def test_watch_that_never_gets_through_a_proxy_falls_back_to_lists(api: ApiServe
 
 
 def test_watch_gives_up_when_patience_ends(api: ApiServer, cluster: Cluster, time: Time) -> None:
-    changes = watch(replace(cluster, patience=100.0), "Pod")
+    changes = watch(replace(cluster, patience=100.0), POD)
     told(changes)
     api.faults += [Fault()] * 100
     with pytest.raises(ClusterError, match="within 100 s"):
@@ -151,18 +154,18 @@ def test_watch_gives_up_when_patience_ends(api: ApiServer, cluster: Cluster, tim
 def test_missing_right_ends_the_watch_with_its_verb(api: ApiServer, cluster: Cluster, verb: str) -> None:
     api.faults.append(Fault(verb, status=403))
     with pytest.raises(ForbiddenError, match=f"no right to {verb} pods in the namespace lab"):
-        told(watch(cluster, "Pod"), 9)
+        told(watch(cluster, POD), 9)
 
 
 def test_unknown_kind_ends_the_watch(cluster: Cluster) -> None:
     with pytest.raises(MissingKindError):
-        told(watch(cluster, "PyTorchJob"))
+        told(watch(cluster, PYTORCH_JOB))
 
 
 def test_watch_that_always_ends_at_once_falls_back_to_occasional_lists(
     api: ApiServer, cluster: Cluster, time: Time
 ) -> None:
-    changes = watch(replace(cluster, watch_seconds=5), "Pod")
+    changes = watch(replace(cluster, watch_seconds=5), POD)
     told(changes)
     api.put("pods", "a")
     api.faults += [Fault("watch", lines=0, clean=True)] * 3

@@ -1,20 +1,83 @@
-"""The connection to a cluster: who we are, where, and one request with patience."""
+"""The connection to a cluster, and one request with patience.
 
-import base64
+Pods carry this module: what only a person at a terminal needs belongs into `connection` and `explained`.
+"""
+
 import json
-import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode
 
-from utils.errors import PrerequisiteError
+from urllib3 import HTTPResponse, Timeout
+from urllib3.exceptions import HTTPError
 
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+from utils.cluster.errors import AwayError, ClusterError, MissingKindError, UnreachableError
+from utils.cluster.kinds import Kind
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds its account's token, namespace and CA."""
+
+# Seconds. The kubelet and etcd answer within a minute or not at all; a server that goes away may leave a connection
+# that nothing answers on, so what only reads asks again sooner the first time.
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+FIRST_READ_SECONDS = 15.0
+# A server that has never answered is more likely the wrong one than one that restarts.
+FIRST_PATIENCE = 20.0
+# A server that has just started answers 403 and 404 while it loads roles and kinds: some 50 ms were seen, with big
+# clusters it takes longer. So what was granted before, or follows trouble, counts as denied only after so long.
+SETTLING_SECONDS = 30.0
+# A server that is back is noticed within the longest pause; one request in it burdens nobody.
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 5.0
+# The part of a pause that is left to chance.
+JITTER = 0.3
+TRANSIENT = {429, 500, 502, 503, 504}
+AWAY = {0, 502, 503, 504}
+METHODS = {"create": "POST", "patch": "PATCH", "delete": "DELETE"}
+
+
+class Words:
+    """How trouble with the API server is told: here as a pod's log needs it. `explained` has more to say."""
+
+    def parsed(self, cluster: "Cluster", text: str) -> Any:
+        """An answer's JSON."""
+        return json.loads(text)
+
+    def message(self, answer: Mapping[str, Any], body: Any) -> str:
+        """The server's text in a Status; `body` is what it answers to."""
+        return str(answer["message"])
+
+    def lost(self, cluster: "Cluster", error: HTTPError) -> str:
+        """A lost connection.
+
+        Raises:
+            ClusterError: waiting does not help.
+        """
+        return f"{type(error).__name__}: {str(error).rpartition(': ')[2]}"
+
+    def refusal(self, asked: "Patience", answer: Mapping[str, Any]) -> ClusterError:
+        """The error for a Status whose `code` is the HTTP status."""
+        status = answer["code"]
+        kind = MissingKindError if missing_kind(answer) else ClusterError
+        return kind(
+            f"can't {asked.what} in {asked.cluster.namespace} ({status})",
+            self.message(answer, asked.body),
+            "403: grant the right (kubectl apply -k manifests/access, oc: manifests/openshift); 404: install what "
+            "brings this kind; else correct what the cause names",
+            status,
+        )
+
+    def waits(self, asked: "Patience", problem: str, away: bool) -> None:
+        """Called before each pause in which trouble is waited out; `away`: nothing else can be asked either."""
+
+    def answered(self, asked: "Patience") -> None:
+        """Called for each answer, be it a refusal."""
 
 
 @dataclass
@@ -24,13 +87,11 @@ class Health:
     Attributes:
         answered: it has answered at least once.
         trouble: when it was last away or failing, by the cluster's clock.
-        away: its absence has been told.
         granted: (verb, resource) of every request that it has let through, for Secrets with the name.
     """
 
     answered: bool = False
     trouble: float = float("-inf")
-    away: bool = False
     granted: set[tuple[str, ...]] = field(default_factory=set)
 
 
@@ -44,12 +105,14 @@ class Cluster:
         user: for messages: `in-cluster` or the kubeconfig's context.
         account: name of the service account of the pod this runs in; "" outside a pod.
         patience: seconds that a request is tried again while the API server is away, overloaded or failing.
+        doubt: seconds that a first denial is not believed although nothing speaks against it: the API server may have
+            started a moment before this client.
         watch_seconds: length of one watch request; `stop` and deadlines are looked at least that often.
         log_seconds: a log without a new line for so long is opened again.
         clock: monotonic seconds.
         sleep: waits so many seconds.
         chance: between 0 and 1, another number each time: clients that lost a server do not come back all at once.
-        notify: told once when the API server goes away and once when it is back.
+        words: how trouble is told.
     """
 
     namespace: str
@@ -57,94 +120,223 @@ class Cluster:
     user: str = ""
     account: str = ""
     patience: float = 300.0
+    doubt: float = 0.0
     watch_seconds: int = 5
     log_seconds: float = 30.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
-    notify: Callable[[str], None] = field(default=lambda text: None, repr=False)
+    words: Words = field(default=Words(), repr=False)
     health: Health = field(default_factory=Health, repr=False)
 
     @property
     def address(self) -> str:
         """URL of the API server."""
-        return self.api.configuration.host
+        return str(self.api.configuration.host)
 
 
-def connect(namespace: str = "", kubeconfig: str = "", context: str = "", **settings: Any) -> Cluster:
-    """Connect to the cluster of the pod this runs in, else to that of a kubeconfig. Nothing is asked of it yet.
-
-    Args:
-        namespace: "" for the pod's own, or that of the kubeconfig's context, or `default`.
-        kubeconfig: a file; "" for the pod's own account, else $KUBECONFIG, else ~/.kube/config.
-        context: of the kubeconfig; "" for its current one.
-        settings: further fields of Cluster (patience, notify, clock, ...).
+def pod_cluster() -> Cluster:
+    """The cluster of the pod this runs in, else that of the default kubeconfig. Nothing is asked of it yet.
 
     Raises:
-        PrerequisiteError: no cluster to connect to, or a kubeconfig that can't be used.
+        ClusterError: there is neither.
     """
-    from kubernetes import client
+    from kubernetes import client, config
 
     configuration = client.Configuration()
-    in_cluster = not kubeconfig and not context and (_ACCOUNT / "token").exists()
-    user, current = _from_pod(configuration) if in_cluster else _from_file(configuration, kubeconfig, context)
-    api = client.ApiClient(configuration)
-    account = token_account((_ACCOUNT / "token").read_text()) if in_cluster else ""
-    return Cluster(namespace or current or "default", api, user, account, **settings)
-
-
-def token_account(token: str) -> str:
-    """The service account's name in a pod's token (its claim `sub`); "" when the token is not of that kind."""
-    parts = token.strip().split(".")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (IndexError, ValueError):
-        return ""
-    subject = str(claims.get("sub", "")).split(":")
-    return subject[3] if subject[:2] == ["system", "serviceaccount"] and len(subject) == 4 else ""
-
-
-def _from_pod(configuration: Any) -> tuple[str, str]:
-    """Fill in the pod's own account; returns who we are and the namespace."""
-    from kubernetes import config
-
-    try:
-        config.load_incluster_config(client_configuration=configuration)
+        if (ACCOUNT / "token").exists():
+            config.load_incluster_config(client_configuration=configuration)
+            namespace = (ACCOUNT / "namespace").read_text().strip()
+        else:
+            config.load_kube_config(client_configuration=configuration)
+            namespace = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
     except config.ConfigException as error:
-        raise PrerequisiteError(
-            "the pod's service account can't be used", str(error), "give --kubeconfig FILE, or mend the pod's account"
+        raise ClusterError(
+            "the pod has no token for the Kubernetes API", str(error), "let it mount its account's token"
         ) from None
-    return "in-cluster", (_ACCOUNT / "namespace").read_text().strip()
+    return Cluster(namespace, client.ApiClient(configuration), account="pod", doubt=5)
 
 
-def _from_file(configuration: Any, kubeconfig: str, context: str) -> tuple[str, str]:
-    """Fill in what a kubeconfig says; returns the context and its namespace ("" when it has none)."""
-    from kubernetes import config
-    from yaml import YAMLError
+def missing_kind(answer: Mapping[str, Any]) -> bool:
+    """Whether a Status is a 404 about the kind of object, not about one object or the namespace."""
+    details = answer.get("details") or {}
+    return answer["code"] == 404 and not details.get("name") and details.get("kind") != "namespaces"
 
-    file = kubeconfig or os.environ.get("KUBECONFIG") or None
-    place = file or "~/.kube/config"
+
+def send(
+    cluster: Cluster,
+    verb: str,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    body: Any = None,
+    read_seconds: float = READ_SECONDS,
+) -> HTTPResponse:
+    """One HTTP request, tried once; the response's body is still to be read.
+
+    Raises:
+        urllib3.exceptions.HTTPError: no connection, or it was lost.
+    """
+    content = "application/merge-patch+json" if verb == "patch" else "application/json"
+    headers = {"Accept": "application/json, */*", "Content-Type": content, "User-Agent": "ilab-pipeline"}
+    cluster.api.update_params_for_auth(headers, [], ["BearerToken"])
+    return cluster.api.rest_client.pool_manager.request(
+        METHODS.get(verb, "GET"),
+        cluster.address + path + ("?" + urlencode(query) if query else ""),
+        headers=headers,
+        body=None if body is None else json.dumps(body).encode(),
+        timeout=Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+        retries=False,
+        redirect=False,
+        preload_content=False,
+    )
+
+
+class Patience:
+    """Decides how long one undertaking goes on in spite of trouble: sleeps before the next try, or raises.
+
+    Attributes:
+        right: verb and resource as in a Role's rule.
+        body: what is sent.
+        since: when the trouble began, by the cluster's clock; None without any.
+        told: somebody has been told of it.
+    """
+
+    def __init__(self, cluster: Cluster, verb: str, resource: str, name: str = "", body: Any = None) -> None:
+        self.cluster = cluster
+        self.right = (verb, resource)
+        self.name = name
+        self.body = body
+        self.since: float | None = None
+        self.denied: float | None = None
+        self.pause = FIRST_PAUSE
+        self.told = False
+
+    @property
+    def what(self) -> str:
+        """In words: `get jobs.batch train`."""
+        return " ".join([*self.right, self.name]).strip()
+
+    @property
+    def _grant(self) -> tuple[str, ...]:
+        """What a Role grants: of Secrets one by one, of other resources all."""
+        return (*self.right, self.name) if self.right[1] == "secrets" else self.right
+
+    def worth_waiting(self, status: int, answer: Mapping[str, Any]) -> bool:
+        """Whether the same request may be answered otherwise a little later."""
+        if status in TRANSIENT or (status == 409 and answer.get("reason") == "Conflict"):
+            return True
+        if status not in (401, 403) and not missing_kind(answer):
+            return False
+        now, health = self.cluster.clock(), self.cluster.health
+        self.denied = now if self.denied is None else self.denied
+        started = self._grant in health.granted or now - health.trouble < SETTLING_SECONDS
+        return now - self.denied < (SETTLING_SECONDS if started else self.cluster.doubt)
+
+    def trouble(self, problem: str, retry_after: str | None = None, status: int = 0) -> None:
+        """Wait before the next try.
+
+        Args:
+            problem: for people, without secrets.
+            retry_after: the header's value: seconds (a date counts as unset).
+            status: of the answer; 0 without one.
+
+        Raises:
+            ClusterError: it has gone on for too long.
+        """
+        cluster, now = self.cluster, self.cluster.clock()
+        problem = f"{status} {problem}"[:300] if status else problem
+        self.since = now if self.since is None else self.since
+        # A log comes from its node: when that is away, the API server need not be.
+        away = status in AWAY and self.right[1] != "pods/log"
+        if away:
+            cluster.health.trouble = now
+        right_one = cluster.health.answered or status or cluster.account
+        limit = cluster.patience if right_one else min(cluster.patience, FIRST_PATIENCE)
+        asked = retry_after is not None and retry_after.isdigit()
+        pause = float(retry_after or 0) if asked else self.pause * (1 - JITTER * cluster.chance())
+        if now - self.since + pause > limit:
+            kind = AwayError if cluster.health.answered else UnreachableError
+            raise kind(
+                f"the cluster did not {self.what} within {limit:.0f} s",
+                f"{cluster.address}: {problem}",
+                "look whether it is up: kubectl cluster-info; then start again with the same run id: it continues",
+                status,
+            )
+        cluster.words.waits(self, problem, away)
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
+        cluster.sleep(pause)
+
+    def answered(self, status: int = 200) -> None:
+        """The server has answered, be it with a refusal."""
+        health = self.cluster.health
+        health.answered, self.since, self.denied, self.pause = True, None, None, FIRST_PAUSE
+        if status not in (401, 403):
+            health.granted.add(self._grant)
+        self.cluster.words.answered(self)
+
+
+def request(
+    cluster: Cluster,
+    verb: str,
+    kind: Kind,
+    name: str = "",
+    subresource: str = "",
+    query: Mapping[str, str] | None = None,
+    body: Any = None,
+) -> Any:
+    """One request, tried again while the API server is away or overloaded, up to `cluster.patience` seconds.
+
+    Tried again with growing pauses: lost connections, 429 (Retry-After is kept), 500, 502, 503, 504, a 409 that only
+    means that someone else wrote at the same time, and for some seconds also 401, 403 and unknown kinds where they come
+    after trouble or deny what was granted before: a server that has just started does not know its roles and kinds yet.
+
+    Args:
+        verb: create, get, list, patch or delete.
+
+    Returns:
+        the answer's JSON, or text where the server sends text (logs).
+
+    Raises:
+        ClusterError: with `status`; 404 for what is not there. Which subclass, `cluster.words` says.
+    """
+    part = f"/{subresource}" if subresource else ""
+    path = kind.path(cluster.namespace, "" if verb == "create" else name) + part
+    text = answer_text(Patience(cluster, verb, kind.resource + part, name, body), path, query)
+    return text if subresource == "log" else cluster.words.parsed(cluster, text)
+
+
+def answer_text(patience: Patience, path: str, query: Mapping[str, str] | None = None) -> str:
+    """The text of the answer to a request for a path; see `request`."""
+    cluster, verb, body, retried = patience.cluster, patience.right[0], patience.body, False
+    while True:
+        seconds = FIRST_READ_SECONDS if verb in ("get", "list") and not retried else READ_SECONDS
+        try:
+            response = send(cluster, verb, path, query, body, seconds)
+            status, text = response.status, response.read().decode(errors="replace")
+        except HTTPError as error:
+            patience.trouble(cluster.words.lost(cluster, error))
+            retried = True
+            continue
+        if status < 300:
+            patience.answered()
+            return text
+        answer = status_object(text, status)
+        if not patience.worth_waiting(status, answer):
+            patience.answered(status)
+            refused = cluster.words.refusal(patience, answer)
+            refused.retried = retried
+            raise refused
+        retried = True
+        patience.trouble(cluster.words.message(answer, body), response.headers.get("Retry-After"), status)
+
+
+def status_object(text: str, status: int) -> dict[str, Any]:
+    """The server's Status object; a plain text answer (a proxy's, `404 page not found`) becomes one."""
     try:
-        config.load_kube_config(config_file=file, context=context or None, client_configuration=configuration)
-        contexts, active = config.list_kube_config_contexts(config_file=file)
-    except (config.ConfigException, OSError) as error:
-        raise PrerequisiteError(
-            "there is no cluster to connect to",
-            f"{place}: {error}",
-            "log in (oc login, or kubectl config use-context NAME), or name a file with --kubeconfig",
-        ) from None
-    except (YAMLError, KeyError, TypeError, ValueError) as error:
-        # Their texts may quote the file, which holds credentials.
-        raise PrerequisiteError(
-            f"the kubeconfig {place} can't be read", type(error).__name__, "kubectl config view shows what is wrong"
-        ) from None
-    chosen = next((c for c in contexts if c["name"] == context), active) if context else active
-    _set_proxy(configuration)
-    return chosen["name"], chosen["context"].get("namespace", "")
-
-
-def _set_proxy(configuration: Any) -> None:
-    """HTTPS_PROXY and NO_PROXY count as they do for kubectl; a kubeconfig's own proxy-url comes first."""
-    url = urlsplit(configuration.host)
-    if not configuration.proxy and not proxy_bypass(url.hostname or ""):
-        configuration.proxy = getproxies().get(url.scheme)
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    found = answer if isinstance(answer, dict) else {"message": text.strip()[:300]}
+    reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    return {**found, "code": status, "message": found.get("message") or found.get("reason") or reason}

@@ -18,13 +18,17 @@ class ClusterError(IlabError):
 
 
 class AwayError(ClusterError):
-    """The cluster has answered, and then stayed away for too long. Started again, a run goes on."""
+    """The cluster has answered, and then stayed away for too long. Started again, a run continues."""
 
     exit_code = 4
 
 
 class UnreachableError(ClusterError, PrerequisiteError):
-    """The cluster has never answered: it is down, or not the one that was meant."""
+    """The cluster never answered: it is down, or not the one that was meant."""
+
+
+class MissingKindError(ClusterError):
+    """The cluster does not know this kind of object."""
 
 
 class ForbiddenError(ClusterError):
@@ -36,8 +40,4 @@ class ConflictError(ClusterError):
 
 
 class GoneError(ClusterError):
-    """410: the point in time to go on from is no longer known; list again."""
-
-
-class MissingKindError(ClusterError):
-    """The cluster does not know this kind of object: its operator is not installed."""
+    """410: the point in time to continue from is no longer known; list again."""

@@ -1,4 +1,4 @@
-"""The kinds of objects a run deals with, and where the API keeps them."""
+"""The kinds of objects that are dealt with, and where the API keeps them."""
 
 from dataclasses import dataclass
 
@@ -8,48 +8,65 @@ class Kind:
     """A kind of object. `group` is "" for the core API; `namespaced` objects lie in the cluster's namespace."""
 
     name: str
-    group: str
-    version: str
     plural: str
+    group: str = ""
+    version: str = "v1"
     namespaced: bool = True
-
-    @property
-    def api_version(self) -> str:
-        """As in a manifest: `batch/v1`, or `v1` for the core API."""
-        return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def resource(self) -> str:
         """As in a Role's rule and `kubectl auth can-i`: `jobs.batch`, `pods`."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+        return f"{self.plural}.{self.group}".strip(".")
 
     def path(self, namespace: str, name: str = "") -> str:
         """URL path of one object, or of all of them when `name` is ""."""
-        base = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
-        parts = [base, *(["namespaces", namespace] if self.namespaced else []), self.plural, *([name] if name else [])]
-        return "/".join(parts)
+        base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        place = f"/namespaces/{namespace}" if self.namespaced else ""
+        return f"{base}{place}/{self.plural}/{name}".rstrip("/")
 
+
+POD = Kind("Pod", "pods")
+CONFIG_MAP = Kind("ConfigMap", "configmaps")
+SECRET = Kind("Secret", "secrets")
+VOLUME_CLAIM = Kind("PersistentVolumeClaim", "persistentvolumeclaims")
+EVENT = Kind("Event", "events")
+RESOURCE_QUOTA = Kind("ResourceQuota", "resourcequotas")
+SERVICE_ACCOUNT = Kind("ServiceAccount", "serviceaccounts")
+NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
+JOB = Kind("Job", "jobs", "batch")
+PYTORCH_JOB = Kind("PyTorchJob", "pytorchjobs", "kubeflow.org")
+ROLE = Kind("Role", "roles", "rbac.authorization.k8s.io")
+ROLE_BINDING = Kind("RoleBinding", "rolebindings", "rbac.authorization.k8s.io")
+ACCESS_REVIEW = Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", "authorization.k8s.io", namespaced=False)
+SELF_REVIEW = Kind("SelfSubjectReview", "selfsubjectreviews", "authentication.k8s.io", namespaced=False)
+STORAGE_CLASS = Kind("StorageClass", "storageclasses", "storage.k8s.io", namespaced=False)
+WORKFLOW = Kind("Workflow", "workflows", "argoproj.io", "v1alpha1")
+CONSOLE_LINK = Kind("ConsoleLink", "consolelinks", "console.openshift.io", namespaced=False)
+INFERENCE_SERVICE = Kind("InferenceService", "inferenceservices", "serving.kserve.io", "v1beta1")
+SERVING_RUNTIME = Kind("ServingRuntime", "servingruntimes", "serving.kserve.io", "v1alpha1")
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("Pod", "", "v1", "pods"),
-        Kind("ConfigMap", "", "v1", "configmaps"),
-        Kind("Secret", "", "v1", "secrets"),
-        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
-        Kind("Event", "", "v1", "events"),
-        Kind("ResourceQuota", "", "v1", "resourcequotas"),
-        Kind("ServiceAccount", "", "v1", "serviceaccounts"),
-        Kind("Namespace", "", "v1", "namespaces", namespaced=False),
-        Kind("Job", "batch", "v1", "jobs"),
-        Kind("PyTorchJob", "kubeflow.org", "v1", "pytorchjobs"),
-        Kind("Role", "rbac.authorization.k8s.io", "v1", "roles"),
-        Kind("RoleBinding", "rbac.authorization.k8s.io", "v1", "rolebindings"),
-        Kind("SelfSubjectAccessReview", "authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False),
-        Kind("StorageClass", "storage.k8s.io", "v1", "storageclasses", namespaced=False),
-        Kind("Workflow", "argoproj.io", "v1alpha1", "workflows"),
-        Kind("ConsoleLink", "console.openshift.io", "v1", "consolelinks", namespaced=False),
-        Kind("InferenceService", "serving.kserve.io", "v1beta1", "inferenceservices"),
-        Kind("ServingRuntime", "serving.kserve.io", "v1alpha1", "servingruntimes"),
+        POD,
+        CONFIG_MAP,
+        SECRET,
+        VOLUME_CLAIM,
+        EVENT,
+        RESOURCE_QUOTA,
+        SERVICE_ACCOUNT,
+        NAMESPACE,
+        JOB,
+        PYTORCH_JOB,
+        ROLE,
+        ROLE_BINDING,
+        ACCESS_REVIEW,
+        SELF_REVIEW,
+        STORAGE_CLASS,
+        WORKFLOW,
+        CONSOLE_LINK,
+        INFERENCE_SERVICE,
+        SERVING_RUNTIME,
     )
 }
+"""By the kind's name in a manifest."""

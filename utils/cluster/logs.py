@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from utils.cluster.client import Cluster
+from utils.cluster.client import Cluster, Patience, request
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import KINDS
+from utils.cluster.kinds import POD
 from utils.cluster.objects import get
 from utils.cluster.pods import container_ended
-from utils.cluster.request import Patience, request
 from utils.cluster.streams import TryAgain, never, stream
 
 _POLL_SECONDS = 1.0
@@ -54,7 +53,7 @@ class _Position:
 def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[], bool] = never) -> Iterator[str]:
     """The lines of a container from its start on, without line ends, until it has ended, the pod is gone, or `stop`.
 
-    A container that has not started is waited for. After a lost connection it goes on with the next line; none comes
+    A container that has not started is waited for. After a lost connection it continues with the next line; none comes
     twice. `stop` is looked at with every line, and at least every `cluster.log_seconds`.
 
     Args:
@@ -66,9 +65,9 @@ def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[
         ClusterError: no answer in `cluster.patience` seconds.
     """
     position, patience, ended = _Position(), Patience(cluster, "get", _RESOURCE, pod), False
-    path = KINDS["Pod"].path(cluster.namespace, pod) + "/log"
+    path = POD.path(cluster.namespace, pod) + "/log"
     while not stop():
-        found = get(cluster, "Pod", pod)
+        found = get(cluster, POD, pod)
         if found is None:
             return
         container = container or found["spec"]["containers"][0]["name"]
@@ -106,6 +105,6 @@ def tail_log(cluster: Cluster, pod: str, container: str = "", lines: int = 25) -
     """
     query = {"tailLines": str(lines), **({"container": container} if container else {})}
     try:
-        return request(_hasty(cluster), "get", "Pod", pod, "log", query).splitlines()
+        return str(request(_hasty(cluster), "get", POD, pod, "log", query)).splitlines()
     except ClusterError as error:
         return [] if error.status in _NOT_YET else [f"(the log can't be read: {error})"]

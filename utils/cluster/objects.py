@@ -4,13 +4,10 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from utils.cluster.client import Cluster
-from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError, MissingKindError
-from utils.cluster.kinds import KINDS
-from utils.cluster.request import request
+from utils.cluster.client import Cluster, request
+from utils.cluster.errors import ClusterError, ConflictError, MissingKindError
+from utils.cluster.kinds import EVENT, KINDS, Kind
 from utils.names import HASH_LABEL
-
-"""Label with a hash of all that decides what an object does; two objects with one hash are the same."""
 
 # By default the server drops fields that it does not know, and says nothing.
 _STRICT = {"fieldValidation": "Strict"}
@@ -21,17 +18,26 @@ _SHOWN_CHARACTERS = 120
 Object = dict[str, Any]
 
 
-def create(cluster: Cluster, manifest: Object) -> Object:
+def create(cluster: Cluster, kind: Kind, manifest: Object) -> Object:
     """Make an object and return it as the cluster keeps it. A field that the server does not know is an error.
 
-    A name that is taken by an equal object after a lost connection is this very one.
+    Raises:
+        ClusterError: with status 409: the name is taken, maybe by an earlier try whose answer was lost.
+    """
+    name = manifest.get("metadata", {}).get("name", "")
+    created: Object = request(cluster, "create", kind, name, query=_STRICT, body=manifest)
+    return created
+
+
+def create_once(cluster: Cluster, manifest: Object) -> Object:
+    """As `create`; a name that is taken by an equal object after a lost connection is this very one.
 
     Raises:
         ConflictError: the name is taken.
     """
-    kind, name = manifest["kind"], manifest["metadata"].get("name", "")
+    kind, name = KINDS[manifest["kind"]], manifest["metadata"].get("name", "")
     try:
-        return request(cluster, "create", kind, name, query=_STRICT, body=manifest)
+        return create(cluster, kind, manifest)
     except ConflictError as error:
         found = get(cluster, kind, name) if error.retried else None
         if found is None or differences(manifest, found):
@@ -39,19 +45,18 @@ def create(cluster: Cluster, manifest: Object) -> Object:
         return found
 
 
-def get(cluster: Cluster, kind: str, name: str) -> Object | None:
+def get(cluster: Cluster, kind: Kind, name: str) -> Object | None:
     """The object, or None when there is none of that name."""
     try:
-        return request(cluster, "get", kind, name)
-    except MissingKindError:
-        raise
+        found: Object = request(cluster, "get", kind, name)
     except ClusterError as error:
-        if error.status != 404:
+        if error.status != 404 or isinstance(error, MissingKindError):
             raise
         return None
+    return found
 
 
-def list_objects(cluster: Cluster, kind: str, labels: str = "", fields: str = "") -> list[Object]:
+def list_objects(cluster: Cluster, kind: Kind, labels: str = "", fields: str = "") -> list[Object]:
     """All objects of a kind in the namespace.
 
     Args:
@@ -61,14 +66,17 @@ def list_objects(cluster: Cluster, kind: str, labels: str = "", fields: str = ""
     return list_page(cluster, kind, labels, fields)[0]
 
 
-def list_page(cluster: Cluster, kind: str, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
+def list_page(cluster: Cluster, kind: Kind, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
     """All objects of a kind, and the resourceVersion from which a watch goes on."""
     items: list[Object] = []
     query = {**selectors(labels, fields), "limit": _PAGE}
     while True:
         try:
             answer = request(cluster, "list", kind, query=query)
-        except GoneError:  # the list took too long: its next pages are no longer known
+        except ClusterError as error:
+            if error.status != 410:
+                raise
+            # The list took too long: its next pages are no longer known.
             items, query = [], {**selectors(labels, fields)}
             continue
         items += answer["items"]
@@ -83,16 +91,17 @@ def selectors(labels: str, fields: str) -> dict[str, str]:
     return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
 
 
-def patch(cluster: Cluster, kind: str, name: str, change: Object) -> Object:
+def patch(cluster: Cluster, kind: Kind, name: str, change: Object) -> Object:
     """Change an object by a JSON merge patch (RFC 7386: None removes a key) and return it.
 
     Raises:
         ClusterError: with status 404 when it is not there.
     """
-    return request(cluster, "patch", kind, name, body=change)
+    changed: Object = request(cluster, "patch", kind, name, body=change)
+    return changed
 
 
-def delete(cluster: Cluster, kind: str, name: str, propagation: str = "Foreground") -> bool:
+def delete(cluster: Cluster, kind: Kind, name: str, propagation: str = "Foreground") -> bool:
     """Ask for an object's deletion; False when it was gone already, or the cluster does not know the kind.
 
     Args:
@@ -107,7 +116,7 @@ def delete(cluster: Cluster, kind: str, name: str, propagation: str = "Foregroun
     return True
 
 
-def delete_all(cluster: Cluster, kind: str, labels: str) -> int:
+def delete_all(cluster: Cluster, kind: Kind, labels: str) -> int:
     """Ask for the deletion of all objects with these labels (a selector, never ""); returns how many there were."""
     if not labels:
         raise ValueError("delete_all without labels would delete everything")
@@ -118,7 +127,7 @@ def delete_all(cluster: Cluster, kind: str, labels: str) -> int:
     return sum(delete(cluster, kind, item["metadata"]["name"]) for item in found)
 
 
-def wait_gone(cluster: Cluster, kind: str, name: str, seconds: float) -> bool:
+def wait_gone(cluster: Cluster, kind: Kind, name: str, seconds: float) -> bool:
     """Wait until an object that is being deleted is gone; False when it still is there after so many seconds."""
     until = cluster.clock() + seconds
     while get(cluster, kind, name) is not None:
@@ -140,11 +149,11 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
     Raises:
         ConflictError: the name is taken by another one; the message names what differs, no values of Secrets.
     """
-    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    kind, name = KINDS[manifest["kind"]], manifest["metadata"]["name"]
     until = cluster.clock() + cluster.patience
     while True:
         try:
-            return request(cluster, "create", kind, name, query=_STRICT, body=manifest), True
+            return create(cluster, kind, manifest), True
         except ConflictError as error:
             refused = error
         found = get(cluster, kind, name)
@@ -154,9 +163,9 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
             if found is None:  # the name is not taken: someone else gives this answer
                 raise refused
             raise ConflictError(
-                f"{KINDS[kind].resource} {name} in {cluster.namespace} is being deleted and does not go",
+                f"{kind.resource} {name} in {cluster.namespace} is being deleted and does not go",
                 f"finalizers: {', '.join(found['metadata'].get('finalizers', [])) or 'none'}",
-                f"kubectl -n {cluster.namespace} get {KINDS[kind].resource} {name} -o yaml",
+                f"kubectl -n {cluster.namespace} get {kind.resource} {name} -o yaml",
                 409,
             )
         cluster.sleep(_POLL_SECONDS)
@@ -164,10 +173,10 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
         return found, refused.retried
     differing = differences(manifest, found)
     raise ConflictError(
-        f"{KINDS[kind].resource} {name} already exists in {cluster.namespace} and is not the one this run needs",
+        f"{kind.resource} {name} already exists in {cluster.namespace} and is not the one this run needs",
         "\n".join([line for line in differing if HASH_LABEL not in line] or differing)
         or "it has no hash label: something else made it",
-        f"look at it, then: kubectl -n {cluster.namespace} delete {KINDS[kind].resource} {name}; or use another run id",
+        f"look at it, then: kubectl -n {cluster.namespace} delete {kind.resource} {name}; or use another run id",
         409,
     )
 
@@ -226,12 +235,14 @@ def _by_name(items: list[Any]) -> dict[str, Any]:
     return {**{f"[{place}]": item for place, item in enumerate(items)}, "length": len(items)}
 
 
-def events_of(cluster: Cluster, kind: str, name: str) -> list[Object]:
+def events_of(cluster: Cluster, kind: Kind, name: str) -> list[Object]:
     """The events about one object, oldest first; [] when events may not be read."""
-    fields = f"involvedObject.kind={kind},involvedObject.name={name}"
+    fields = f"involvedObject.kind={kind.name},involvedObject.name={name}"
     try:
-        found = list_objects(cluster, "Event", fields=fields)
-    except ForbiddenError:
+        found = list_objects(cluster, EVENT, fields=fields)
+    except ClusterError as error:
+        if error.status != 403:
+            raise
         return []
     return sorted(found, key=event_time)
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from utils.cluster.refusal import refusal
-from utils.cluster.request import Patience, connection_problem, send, status_object
+from utils.cluster.client import Patience, send, status_object
 
 
 class TryAgain(Exception):
@@ -31,7 +30,7 @@ def stream(
         TryAgain: it broke off, or did not begin.
         ClusterError: it is refused for good, or trouble has outlasted the patience.
     """
-    cluster, (verb, resource) = patience.cluster, patience.right
+    cluster, verb = patience.cluster, patience.right[0]
     try:
         response = send(cluster, verb, path, query, read_seconds=read_seconds)
         try:
@@ -46,10 +45,10 @@ def stream(
     except ReadTimeoutError:
         raise TryAgain from None
     except HTTPError as error:
-        patience.trouble(connection_problem(cluster, error))
+        patience.trouble(cluster.words.lost(cluster, error))
         raise TryAgain from None
     if not patience.worth_waiting(response.status, answer):
-        raise refusal(cluster.namespace, verb, resource, patience.name, answer)
+        raise cluster.words.refusal(patience, answer)
     patience.trouble(answer["message"], response.headers.get("Retry-After"), response.status)
     raise TryAgain
 

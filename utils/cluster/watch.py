@@ -4,12 +4,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from utils.cluster.client import Cluster
+from utils.cluster.client import Cluster, Patience, status_object
 from utils.cluster.errors import GoneError
-from utils.cluster.kinds import KINDS
+from utils.cluster.kinds import Kind
 from utils.cluster.objects import list_page, selectors
-from utils.cluster.refusal import refusal
-from utils.cluster.request import Patience, status_object
 from utils.cluster.streams import TryAgain, never, stream
 
 # How long after its announced end a watch may still be silent before its connection counts as dead.
@@ -21,7 +19,7 @@ Change = tuple[str, dict[str, Any]]
 
 
 def watch(
-    cluster: Cluster, kind: str, labels: str = "", fields: str = "", stop: Callable[[], bool] = never
+    cluster: Cluster, kind: Kind, labels: str = "", fields: str = "", stop: Callable[[], bool] = never
 ) -> Iterator[Change]:
     """What is there, then every change, until `stop` says so.
 
@@ -37,7 +35,7 @@ def watch(
         ForbiddenError, MissingKindError, ClusterError: 401, 403, an unknown kind, or no answer in `cluster.patience` s.
     """
     known: dict[str, dict[str, Any]] = {}
-    patience = Patience(cluster, "watch", KINDS[kind].resource)
+    patience = Patience(cluster, "watch", kind.resource)
     query = selectors(labels, fields)
     version, broken = "", 0
     while not stop():
@@ -87,7 +85,7 @@ def _told(known: dict[str, dict[str, Any]], change: str, found: dict[str, Any]) 
         yield "MODIFIED" if before else "ADDED", found
 
 
-def _window(cluster: Cluster, kind: str, query: dict[str, str], version: str, patience: Patience) -> Iterator[Change]:
+def _window(cluster: Cluster, kind: Kind, query: dict[str, str], version: str, patience: Patience) -> Iterator[Change]:
     """The changes of one watch request, which the server ends after `watch_seconds`.
 
     Raises:
@@ -102,7 +100,7 @@ def _window(cluster: Cluster, kind: str, query: dict[str, str], version: str, pa
         "timeoutSeconds": str(cluster.watch_seconds),
     }
     seconds = cluster.watch_seconds + _SLACK_SECONDS
-    for line in stream(patience, KINDS[kind].path(cluster.namespace), {**query, **more}, seconds):
+    for line in stream(patience, kind.path(cluster.namespace), {**query, **more}, seconds):
         try:
             change = json.loads(line)
         except ValueError:
@@ -113,7 +111,7 @@ def _window(cluster: Cluster, kind: str, query: dict[str, str], version: str, pa
             # The request was granted, then something went wrong: the Status comes as a change.
             answer = status_object(json.dumps(found), found.get("code", 500))
             if not patience.worth_waiting(answer["code"], answer):
-                raise refusal(cluster.namespace, "watch", KINDS[kind].resource, "", answer)
+                raise cluster.words.refusal(patience, answer)
             patience.trouble(answer["message"], status=answer["code"])
             raise TryAgain
         yield change["type"], found

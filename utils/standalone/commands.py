@@ -81,7 +81,9 @@ _subcommand("upload-trained-model", "Upload scores and candidate model to the ob
 def start(flags: Given, command: str = "") -> None:
     """Run, or print what would be created; ends the process with the run's exit code."""
     from utils.cli.cluster_run import print_dry_run, run_on_kubernetes
-    from utils.cluster import connect, get
+    from utils.cluster.connection import connect
+    from utils.cluster.kinds import KINDS
+    from utils.cluster.objects import get
     from utils.standalone.plan import make_plan, resolve
     from utils.standalone.request import run_request
 
@@ -92,7 +94,7 @@ def start(flags: Given, command: str = "") -> None:
         return
     where = request.settings
     cluster = connect(where.namespace, where.kubeconfig, where.context)
-    plan = resolve(plan, lambda kind, name: get(cluster, kind, name), cluster.namespace)
+    plan = resolve(plan, lambda kind, name: get(cluster, KINDS[kind], name), cluster.namespace)
     again = f"the same command with --run-id {plan.run_id} --resume"
     request = replace(request, arguments=plan.arguments, extras=plan.own_objects)
     sys.exit(run_on_kubernetes(request, flags["output"], again))

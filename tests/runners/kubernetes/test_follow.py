@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.api_server import ApiServer
-from utils.cluster import connect
+from utils.cluster.connection import connect
 from utils.errors import IlabError
 from utils.runners.kubernetes import observed, pod_log
 

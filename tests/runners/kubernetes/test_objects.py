@@ -9,7 +9,7 @@ from tests.fakes.api_server import Fault
 from tests.fakes.node import Act, values
 from tests.runners.kubernetes.conftest import Lab
 from tests.runners.kubernetes.pipelines import alone, mounted, tried_once, two
-from utils.cluster import ConflictError, ForbiddenError
+from utils.cluster.errors import ConflictError, ForbiddenError
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Event, TaskState
 

@@ -9,7 +9,7 @@ from tests.fakes.api_server import Fault
 from tests.fakes.node import Act
 from tests.ir.memory_runner import component
 from tests.runners.kubernetes.conftest import Lab
-from utils.cluster import ForbiddenError
+from utils.cluster.errors import ForbiddenError
 from utils.ir.model import TaskState
 from utils.runners.kubernetes.session import ClusterResult
 

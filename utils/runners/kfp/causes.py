@@ -14,7 +14,11 @@ from typing import Any
 
 import urllib3
 
-from utils.cluster import Cluster, connect, list_objects, tail_log
+from utils.cluster.client import Cluster
+from utils.cluster.connection import connect
+from utils.cluster.kinds import POD, WORKFLOW
+from utils.cluster.logs import tail_log
+from utils.cluster.objects import list_objects
 from utils.errors import IlabError
 from utils.names import KFP_RUN_LABEL
 from utils.runners.kfp.connection import Connection
@@ -158,11 +162,11 @@ class Causes:
 
     @cached_property
     def _pods(self) -> list[dict[str, Any]]:
-        return list_objects(self._cluster, "Pod", f"{KFP_RUN_LABEL}={self._run_id}")
+        return list_objects(self._cluster, POD, f"{KFP_RUN_LABEL}={self._run_id}")
 
     @cached_property
     def _workflows(self) -> list[dict[str, Any]]:
-        return list_objects(self._cluster, "Workflow", f"{KFP_RUN_LABEL}={self._run_id}")
+        return list_objects(self._cluster, WORKFLOW, f"{KFP_RUN_LABEL}={self._run_id}")
 
     def _json(self, path: str, **query: str) -> dict[str, Any]:
         text = self._connection.get_text(path, **query)

@@ -7,7 +7,10 @@ from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
-from utils.cluster import ClusterError, connect, get
+from utils.cluster.connection import connect
+from utils.cluster.errors import ClusterError
+from utils.cluster.kinds import CONSOLE_LINK
+from utils.cluster.objects import get
 from utils.errors import PrerequisiteError, UsageError
 from utils.runners.kfp.connection import Server
 
@@ -118,7 +121,7 @@ def _dashboard(namespace: str) -> tuple[str, str]:
     try:
         cluster = connect(namespace, patience=_PATIENCE)
         for name in _CONSOLE_LINKS:
-            link = get(cluster, "ConsoleLink", name)
+            link = get(cluster, CONSOLE_LINK, name)
             if link and urlsplit(link["spec"].get("href", "")).scheme == "https":
                 return link["spec"]["href"].rstrip("/"), cluster.namespace
     except (ClusterError, PrerequisiteError):

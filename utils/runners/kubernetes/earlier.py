@@ -1,6 +1,8 @@
 """A run that is there already: whether it is the one that is asked for, and whether it can be continued."""
 
-from utils.cluster import ForbiddenError, get
+from utils.cluster.errors import ForbiddenError
+from utils.cluster.kinds import VOLUME_CLAIM
+from utils.cluster.objects import get
 from utils.errors import UsageError
 from utils.ir.model import TaskState
 from utils.runners.kubernetes.run_object import RunObject, RunRecord
@@ -70,5 +72,5 @@ def _refuse_lost_claims(run: RunObject) -> None:
 
 def _is_there(run: RunObject, claim: str) -> bool:
     """Whether a claim is there, and not about to go."""
-    found = get(run.cluster, "PersistentVolumeClaim", claim)
+    found = get(run.cluster, VOLUME_CLAIM, claim)
     return found is not None and "deletionTimestamp" not in found["metadata"]

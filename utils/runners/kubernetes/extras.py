@@ -1,6 +1,6 @@
 """Objects that come with a run, such as Secrets made from flags: they belong to it, and go when it ends."""
 
-from utils.cluster import create_or_attach
+from utils.cluster.objects import create_or_attach
 from utils.names import HASH_LABEL, RUN_LABEL
 from utils.runners.kubernetes.manifests import Manifest, fingerprint
 from utils.runners.kubernetes.request import MakeExtras

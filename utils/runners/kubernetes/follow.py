@@ -7,16 +7,11 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
-from utils.cluster import (
-    Cluster,
-    PodState,
-    events_of,
-    job_pending_reason,
-    list_objects,
-    pod_state,
-    tail_log,
-    waits_in_queue,
-)
+from utils.cluster.client import Cluster
+from utils.cluster.kinds import JOB, POD, VOLUME_CLAIM
+from utils.cluster.logs import tail_log
+from utils.cluster.objects import events_of, list_objects
+from utils.cluster.pods import PodState, job_pending_reason, pod_state, waits_in_queue
 from utils.errors import IlabError, TaskFailed
 from utils.ir.command import message_outputs, value_outputs
 from utils.ir.model import STOPPED, Event, Outputs, Progress, Task, TaskState
@@ -184,11 +179,11 @@ class Following:
             return
         self._looked = now
         if pod:
-            reason = pod_state(pod, events_of(self.cluster, "Pod", pod["metadata"]["name"])).pending_reason
+            reason = pod_state(pod, events_of(self.cluster, POD, pod["metadata"]["name"])).pending_reason
             if reason.startswith("volume:"):
                 reason = "; ".join([reason, *self._claims_trouble()])
         else:
-            reason = job_pending_reason(self.job, events_of(self.cluster, "Job", self.job["metadata"]["name"]))
+            reason = job_pending_reason(self.job, events_of(self.cluster, JOB, self.job["metadata"]["name"]))
         if reason and reason != self._told:
             self._told = reason
             self._tell(TaskState.PENDING, reason)
@@ -198,7 +193,7 @@ class Following:
     def _claims_trouble(self) -> list[str]:
         """What the cluster last warned of about the claims that the task mounts: a class that is not there, a quota."""
         names = {mount.name for mount in self.task.mounts if mount.kind == "claim"}
-        events = {name: events_of(self.cluster, "PersistentVolumeClaim", name) for name in sorted(names)}
+        events = {name: events_of(self.cluster, VOLUME_CLAIM, name) for name in sorted(names)}
         warnings = {name: [one for one in found if one.get("type") == "Warning"] for name, found in events.items()}
         return [f"claim {name}: {found[-1].get('message')}" for name, found in warnings.items() if found]
 
@@ -215,7 +210,7 @@ class Following:
             TaskFailed: it failed, or its outputs can't be read.
         """
         labels = f"{RUN_LABEL}={self.run_id},{TASK_LABEL}={task_slug(self.task.id)}"
-        pods = [pod for pod in list_objects(self.cluster, "Pod", labels) if owned_by(pod, self.uid)]
+        pods = [pod for pod in list_objects(self.cluster, POD, labels) if owned_by(pod, self.uid)]
         pods.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
         states = [(pod, pod_state(pod)) for pod in pods]
         if end == "Complete":

@@ -3,7 +3,9 @@
 import threading
 from typing import Any
 
-from utils.cluster import Cluster, watch
+from utils.cluster.client import Cluster
+from utils.cluster.kinds import JOB, POD, Kind
+from utils.cluster.watch import watch
 from utils.errors import IlabError
 
 Object = dict[str, Any]
@@ -20,14 +22,14 @@ class Observed:
     def __init__(self, cluster: Cluster, labels: str) -> None:
         self._cluster, self._labels = cluster, labels
         self._changed = threading.Condition()
-        self._found: dict[str, dict[str, Object]] = {"Job": {}, "Pod": {}}
+        self._found: dict[Kind, dict[str, Object]] = {JOB: {}, POD: {}}
         self._gone: set[str] = set()
         self._stopped = threading.Event()
         self._error: IlabError | None = None
 
     def __enter__(self) -> "Observed":
         for kind in self._found:
-            threading.Thread(target=self._follow, args=(kind,), daemon=True, name=f"watch {kind}").start()
+            threading.Thread(target=self._follow, args=(kind,), daemon=True, name=f"watch {kind.name}").start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -35,7 +37,7 @@ class Observed:
 
     def job(self, uid: str) -> Object | None:
         with self._changed:
-            return self._found["Job"].get(uid)
+            return self._found[JOB].get(uid)
 
     def is_gone(self, uid: str) -> bool:
         """Whether the Job was there and was deleted."""
@@ -45,7 +47,7 @@ class Observed:
     def pods(self, job_uid: str) -> list[Object]:
         """Pods of a Job, the oldest first."""
         with self._changed:
-            found = [pod for pod in self._found["Pod"].values() if owned_by(pod, job_uid)]
+            found = [pod for pod in self._found[POD].values() if owned_by(pod, job_uid)]
         return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
     def wait(self, seconds: float) -> None:
@@ -65,7 +67,7 @@ class Observed:
         with self._changed:
             self._changed.notify_all()
 
-    def _follow(self, kind: str) -> None:
+    def _follow(self, kind: Kind) -> None:
         try:
             for change, found in watch(self._cluster, kind, self._labels, stop=self._stopped.is_set):
                 self._take(kind, change, found)
@@ -73,14 +75,16 @@ class Observed:
             self._end(error)
         finally:
             if not self._stopped.is_set():  # those who wait must not wait for ever, whatever it was
-                self._end(IlabError(f"the watch of {kind}s has broken down", "a defect; its traceback is on stderr"))
+                self._end(
+                    IlabError(f"the watch of {kind.name}s has broken down", "a defect; its traceback is on stderr")
+                )
 
     def _end(self, error: IlabError) -> None:
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
 
-    def _take(self, kind: str, change: str, found: Object) -> None:
+    def _take(self, kind: Kind, change: str, found: Object) -> None:
         with self._changed:
             if change == "DELETED":
                 self._found[kind].pop(found["metadata"]["uid"], None)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.cluster import Cluster, follow_log
+from utils.cluster.client import Cluster
+from utils.cluster.logs import follow_log
 from utils.errors import IlabError
 from utils.ir.model import Progress
 from utils.runners.output import MessageFilter, failure_text, parse_progress

@@ -2,7 +2,7 @@
 
 import re
 
-from utils.cluster import REFUSED
+from utils.cluster.pods import REFUSED
 from utils.errors import IlabError
 
 # An account, a right or a policy may be a moment late. A Job's controller tries again 1, 2, 4, ... 32 s after a

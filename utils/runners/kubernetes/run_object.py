@@ -16,7 +16,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from utils.cluster import Cluster, ClusterError, ConflictError, create, get, patch
+from utils.cluster.client import Cluster
+from utils.cluster.errors import ClusterError, ConflictError
+from utils.cluster.kinds import CONFIG_MAP
+from utils.cluster.objects import create_once, get, patch
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Event, Outputs, TaskState
 from utils.ir.status import TaskStatus, after
@@ -100,7 +103,7 @@ class RunObject:
         Raises:
             TakenOver: one has.
         """
-        found = get(self.cluster, "ConfigMap", self.name) if self._holder else None
+        found = get(self.cluster, CONFIG_MAP, self.name) if self._holder else None
         there = (found.get("data") or {}).get(_HOLDER, self._holder) if found else self._holder
         if there != self._holder:
             other = json.loads(there)
@@ -145,7 +148,7 @@ class RunObject:
             return
         self.check_held()
         try:
-            patch(self.cluster, "ConfigMap", self.name, {"data": dict(data)})
+            patch(self.cluster, CONFIG_MAP, self.name, {"data": dict(data)})
         except ClusterError as error:
             if error.status != 404:
                 raise
@@ -173,13 +176,13 @@ def open_run(cluster: Cluster, record: RunRecord) -> tuple[RunObject, bool]:
     Raises:
         UsageError: a ConfigMap of this name exists that does not belong to a run.
     """
-    found = get(cluster, "ConfigMap", run_object_name(record.run_id))
+    found = get(cluster, CONFIG_MAP, run_object_name(record.run_id))
     if found is None:
         try:
-            made = create(cluster, run_manifest(record, cluster.namespace))
+            made = create_once(cluster, run_manifest(record, cluster.namespace))
             return RunObject(cluster, made["metadata"]["uid"], record), True
         except ConflictError:  # made by another process just now
-            found = get(cluster, "ConfigMap", run_object_name(record.run_id))
+            found = get(cluster, CONFIG_MAP, run_object_name(record.run_id))
     return _read(cluster, record.run_id, found or {}), False
 
 
@@ -189,7 +192,7 @@ def find_object(cluster: Cluster, run_id: str) -> RunObject | None:
     Raises:
         UsageError: a ConfigMap of this name exists that does not belong to a run.
     """
-    found = get(cluster, "ConfigMap", run_object_name(run_id))
+    found = get(cluster, CONFIG_MAP, run_object_name(run_id))
     return _read(cluster, run_id, found) if found else None
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from utils.cluster import Cluster, ConflictError, create_or_attach, delete, differences, get, list_objects, wait_gone
+from utils.cluster.client import Cluster
+from utils.cluster.errors import ConflictError
+from utils.cluster.kinds import JOB, VOLUME_CLAIM
+from utils.cluster.objects import create_or_attach, delete, differences, get, list_objects, wait_gone
 from utils.errors import PipelineError, TaskFailed
 from utils.ir.model import STOPPED, Component, Event, Outputs, Pipeline, RunIds, Task
 from utils.ir.runner import Runner
@@ -94,7 +97,7 @@ class KubernetesRunner(Runner):
 
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
         manifest = claim_manifest(name, size, list(access_modes), storage_class, self._settings)
-        found = get(self._cluster, "PersistentVolumeClaim", name)
+        found = get(self._cluster, VOLUME_CLAIM, name)
         if found is None or "deletionTimestamp" in found["metadata"]:
             create_or_attach(self._cluster, manifest)
             return
@@ -109,7 +112,7 @@ class KubernetesRunner(Runner):
             )
 
     def delete_claim(self, name: str) -> None:
-        delete(self._cluster, "PersistentVolumeClaim", name)
+        delete(self._cluster, VOLUME_CLAIM, name)
 
     def execute(self, task: Task, emit: Callable[[Event], None]) -> Outputs:
         _refuse_lost_artifacts(task)
@@ -195,7 +198,7 @@ class KubernetesRunner(Runner):
         wanted = manifest["metadata"]["labels"][HASH_LABEL]
         first = task.id not in self._seen
         self._seen.add(task.id)
-        for found in list_objects(self._cluster, "Job", labels):
+        for found in list_objects(self._cluster, JOB, labels):
             metadata, end = found["metadata"], job_end(found)[0]
             if metadata["labels"].get(HASH_LABEL) != wanted:
                 if not end and "deletionTimestamp" not in metadata:
@@ -218,10 +221,10 @@ class KubernetesRunner(Runner):
 
     def _delete(self, name: str) -> None:
         """Delete a Job, and wait until it and its pods are gone, a minute at most."""
-        delete(self._cluster, "Job", name)
+        delete(self._cluster, JOB, name)
         until = time.monotonic() + _STOP_SECONDS
         while not self._hurry.is_set() and time.monotonic() < until:
-            if wait_gone(self._cluster, "Job", name, _SLICE_SECONDS):
+            if wait_gone(self._cluster, JOB, name, _SLICE_SECONDS):
                 return
 
 

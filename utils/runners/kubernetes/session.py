@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from utils.cluster import Cluster, ForbiddenError, connect, delete
+from utils.cluster.client import Cluster
+from utils.cluster.connection import connect
+from utils.cluster.errors import ForbiddenError
+from utils.cluster.kinds import CONFIG_MAP
+from utils.cluster.objects import delete
 from utils.errors import IlabError, UsageError
 from utils.ir.check import check
 from utils.ir.model import EARLIER, Event, Outputs, RunIds, RunResult, TaskState
@@ -121,7 +125,7 @@ def _undone_unless_started(run: RunObject, made: bool, home: Path) -> Iterator[N
         if any(tasks.get(task_id) != task for task_id, task in run.tasks.items()):
             raise
         if made:
-            delete(run.cluster, "ConfigMap", run.name)
+            delete(run.cluster, CONFIG_MAP, run.name)
             if new and folder.path.is_dir():
                 folder.remove()
         elif ended and run.record.state is TaskState.RUNNING:

@@ -3,7 +3,11 @@
 import time
 from collections.abc import Mapping
 
-from utils.cluster import KINDS, Cluster, ForbiddenError, connect, delete, delete_all, get, list_objects
+from utils.cluster.client import Cluster
+from utils.cluster.connection import connect
+from utils.cluster.errors import ForbiddenError
+from utils.cluster.kinds import CONFIG_MAP, JOB, KINDS, POD, PYTORCH_JOB, Kind
+from utils.cluster.objects import delete, delete_all, get, list_objects
 from utils.names import OBJECT_LABEL, RUN_LABEL, run_object_name
 from utils.runners.kubernetes.observed import owned_by
 from utils.runners.kubernetes.run_object import RunObject, find_object
@@ -20,23 +24,24 @@ def tidy_up(run: RunObject, keep_jobs: bool) -> None:
             command that removes it.
     """
     cluster, label = run.cluster, f"{RUN_LABEL}={run.record.run_id}"
-    refused: dict[str, ForbiddenError] = {}
+    refused: dict[Kind, ForbiddenError] = {}
     stays: list[str] = []
-    for kind, name in run.record.extras:
+    for extra, name in run.record.extras:
+        kind = KINDS[extra]
         try:
             _delete_extra(run, kind, name)
         except ForbiddenError as error:
             refused[kind] = error
-            stays.append(f"{kind.lower()}/{name}")
+            stays.append(f"{extra.lower()}/{name}")
     deleted = 0
-    for kind in () if keep_jobs else ("PyTorchJob", "Job"):
+    for kind in () if keep_jobs else (PYTORCH_JOB, JOB):
         try:
             deleted += delete_all(cluster, kind, label)
         except ForbiddenError as error:  # a PyTorchJob that can't be found here still goes with the Job that made it
             refused[kind] = error
             stays += _names(cluster, kind, label)
     until = time.monotonic() + _TIDY_SECONDS
-    while deleted and time.monotonic() < until and list_objects(cluster, "Pod", label):
+    while deleted and time.monotonic() < until and list_objects(cluster, POD, label):
         time.sleep(1.0)
     if refused:
         raise _left(run, refused, stays)
@@ -45,22 +50,22 @@ def tidy_up(run: RunObject, keep_jobs: bool) -> None:
 def remove_run(settings: ClusterSettings, run_id: str) -> bool:
     """Delete a run's object, and with it all that belongs to it, volume included; False when there is none."""
     cluster = connect(settings.namespace, settings.kubeconfig, settings.context)
-    return find_object(cluster, run_id) is not None and delete(cluster, "ConfigMap", run_object_name(run_id))
+    return find_object(cluster, run_id) is not None and delete(cluster, CONFIG_MAP, run_object_name(run_id))
 
 
-def _delete_extra(run: RunObject, kind: str, name: str) -> None:
+def _delete_extra(run: RunObject, kind: Kind, name: str) -> None:
     """Delete an object that came with the run, not one of its name that is someone else's."""
     found = get(run.cluster, kind, name)
     if found and owned_by(found, run.uid):
         delete(run.cluster, kind, name)
 
 
-def _left(run: RunObject, refused: Mapping[str, ForbiddenError], stays: list[str]) -> ForbiddenError:
+def _left(run: RunObject, refused: Mapping[Kind, ForbiddenError], stays: list[str]) -> ForbiddenError:
     """What stays. Deleting the run's object would take it along, but the record and a volume that is kept as well."""
     label = f"{RUN_LABEL}={run.record.run_id},{OBJECT_LABEL}!=run"
     told = f"these stay: {', '.join(stays)}" if stays else "whether something stays can't be seen"
     rights = "\n".join(dict.fromkeys(str(error) for error in refused.values()))
-    kinds = ",".join(KINDS[kind].resource for kind in refused)
+    kinds = ",".join(kind.resource for kind in refused)
     return ForbiddenError(
         f"not all that the run {run.record.run_id} made could be deleted",
         f"{told}\n{rights}",
@@ -70,9 +75,9 @@ def _left(run: RunObject, refused: Mapping[str, ForbiddenError], stays: list[str
     )
 
 
-def _names(cluster: Cluster, kind: str, label: str) -> list[str]:
+def _names(cluster: Cluster, kind: Kind, label: str) -> list[str]:
     """`kind/name` of objects; [] when they may not be listed."""
     try:
-        return [f"{kind.lower()}/{one['metadata']['name']}" for one in list_objects(cluster, kind, label)]
+        return [f"{kind.name.lower()}/{one['metadata']['name']}" for one in list_objects(cluster, kind, label)]
     except ForbiddenError:
         return []

@@ -1,0 +1,101 @@
+"""Connect as a command does: with a kubeconfig or a pod's account, and with words for a terminal."""
+
+import base64
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from utils.cluster import client
+from utils.cluster.client import Cluster
+from utils.cluster.explained import Explained
+from utils.errors import PrerequisiteError
+
+
+def connect(
+    namespace: str = "",
+    kubeconfig: str = "",
+    context: str = "",
+    notify: Callable[[str], None] = lambda text: None,
+    **settings: Any,
+) -> Cluster:
+    """Connect to the cluster of the pod this runs in, else to that of a kubeconfig. Nothing is asked of it yet.
+
+    Args:
+        namespace: "" for the pod's own, or that of the kubeconfig's context, or `default`.
+        kubeconfig: a file; "" for the pod's own account, else $KUBECONFIG, else ~/.kube/config.
+        context: of the kubeconfig; "" for its current one.
+        notify: told once when the API server goes away and once when it is back.
+        settings: further fields of Cluster (patience, clock, ...).
+
+    Raises:
+        PrerequisiteError: no cluster to connect to, or a kubeconfig that can't be used.
+    """
+    from kubernetes.client import ApiClient, Configuration
+
+    configuration = Configuration()
+    in_cluster = not kubeconfig and not context and (client.ACCOUNT / "token").exists()
+    user, current = _from_pod(configuration) if in_cluster else _from_file(configuration, kubeconfig, context)
+    api = ApiClient(configuration)
+    account = token_account((client.ACCOUNT / "token").read_text()) if in_cluster else ""
+    words = Explained(notify)
+    return Cluster(namespace or current or "default", api, user, account, words=words, **settings)
+
+
+def token_account(token: str) -> str:
+    """The service account's name in a pod's token (its claim `sub`); "" when the token is not of that kind."""
+    parts = token.strip().split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, ValueError):
+        return ""
+    subject = str(claims.get("sub", "")).split(":")
+    return subject[3] if subject[:2] == ["system", "serviceaccount"] and len(subject) == 4 else ""
+
+
+def _from_pod(configuration: Any) -> tuple[str, str]:
+    """Fill in the pod's own account; returns who we are and the namespace."""
+    from kubernetes import config
+
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException as error:
+        raise PrerequisiteError(
+            "the pod's service account can't be used", str(error), "give --kubeconfig FILE, or mend the pod's account"
+        ) from None
+    return "in-cluster", (client.ACCOUNT / "namespace").read_text().strip()
+
+
+def _from_file(configuration: Any, kubeconfig: str, context: str) -> tuple[str, str]:
+    """Fill in what a kubeconfig says; returns the context and its namespace ("" when it has none)."""
+    from kubernetes import config
+    from yaml import YAMLError
+
+    file = kubeconfig or os.environ.get("KUBECONFIG") or None
+    place = file or "~/.kube/config"
+    try:
+        config.load_kube_config(config_file=file, context=context or None, client_configuration=configuration)
+        contexts, active = config.list_kube_config_contexts(config_file=file)
+    except (config.ConfigException, OSError) as error:
+        raise PrerequisiteError(
+            "there is no cluster to connect to",
+            f"{place}: {error}",
+            "log in (oc login, or kubectl config use-context NAME), or name a file with --kubeconfig",
+        ) from None
+    except (YAMLError, KeyError, TypeError, ValueError) as error:
+        # Their texts may quote the file, which holds credentials.
+        raise PrerequisiteError(
+            f"the kubeconfig {place} can't be read", type(error).__name__, "kubectl config view shows what is wrong"
+        ) from None
+    chosen = next((c for c in contexts if c["name"] == context), active) if context else active
+    _set_proxy(configuration)
+    return chosen["name"], chosen["context"].get("namespace", "")
+
+
+def _set_proxy(configuration: Any) -> None:
+    """HTTPS_PROXY and NO_PROXY count as they do for kubectl; a kubeconfig's own proxy-url comes first."""
+    url = urlsplit(configuration.host)
+    if not configuration.proxy and not proxy_bypass(url.hostname or ""):
+        configuration.proxy = getproxies().get(url.scheme)
