@@ -70,7 +70,7 @@ def test_values_take_the_parameters_type(kind: str, value: Any, expected: Any) -
         ("LIST", "[2024-01-01]", "expected a list"),
         ("STRUCT", "[", "expected a mapping"),
         ("STRUCT", {1: 2}, "expected a mapping"),
-        ("TASK_FINAL_STATUS", "{}", "can't be given from outside"),
+        ("TASK_FINAL_STATUS", "{}", "can't be given as an argument"),
     ],
 )
 def test_ill_typed_values_say_what_they_are_and_what_is_expected(kind: str, value: Any, message: str) -> None:

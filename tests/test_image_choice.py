@@ -89,7 +89,7 @@ def test_replacement_image_is_not_replaced_again() -> None:
         ("notebook=a b", "is not an image reference"),
         ("notebook=a/b: c", "is not an image reference"),
         ("notebook=docker://a/b", "is not an image reference"),
-        ("python:3.11=a/b", "the pipeline names no such image"),
+        ("python:3.11=a/b", "the pipeline does not name such an image"),
     ],
 )
 def test_wrong_names_and_references_are_usage_errors(pair: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The values a user gives a pipeline: read from files and the command line, checked against the pipeline's own file."""
+"""The arguments of a pipeline: read from files and the command line, checked against the pipeline's own file."""
 
 import difflib
 import json
@@ -14,7 +14,7 @@ from utils.errors import UsageError
 from utils.ir.model import Parameter
 from utils.stages.prerequisites.parameters import check_object_names, check_parameters
 
-# What each type of the file means to the person who writes a value.
+# What each type of the file means to users.
 _EXPECTED = {
     "STRING": "text",
     "NUMBER_INTEGER": "a whole number, like 8",
@@ -23,7 +23,7 @@ _EXPECTED = {
     "LIST": 'a list, like ["a", "b"]',
     "STRUCT": 'a mapping, like {"key": "value"}',
 }
-# What stands before the @ of an address: of http and https all, else what follows a colon (ssh names its user).
+# The part before the @ of an address: all of it for http and https, else what follows a colon (ssh names its user).
 _USERINFO = re.compile(r"(https?://|\w+://[^/\s:@]*:)[^/\s]*@", re.IGNORECASE)
 # Numbers travel as JSON doubles in KFP: integers beyond this lose digits.
 _LARGEST_EXACT_INTEGER = 2**53
@@ -32,13 +32,14 @@ _LARGEST_EXACT_INTEGER = 2**53
 def load_arguments(
     parameters: Mapping[str, Parameter], files: Sequence[Path] = (), pairs: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The typed arguments from parameter files (later ones win) and then `NAME=VALUE` pairs (these win over files).
+    """The typed arguments from parameter files (later ones override) and then `NAME=VALUE` pairs (these override
+    files).
 
-    Only what was given is returned: defaults are filled in where the pipeline runs.
+    Only given arguments are returned: defaults are filled in where the pipeline runs.
 
     Raises:
-        UsageError: a name that the pipeline does not have, a value of another type, credentials in an address, a
-            required parameter left out, a file that can't be read; one error that lists every finding.
+        UsageError: an unknown name, a value of another type, credentials in an address, a missing required parameter, a
+            file that can't be read; one error lists all findings.
     """
     arguments: dict[str, Any] = {}
     findings: list[str] = []
@@ -69,13 +70,13 @@ def load_arguments(
 
 
 def check_ranges(parameters: Mapping[str, Parameter], arguments: Mapping[str, Any], place: str) -> None:
-    """Refuse values that the prerequisites of our own pipeline would, defaults included.
+    """Reject values that the prerequisites of our own pipeline would reject, defaults included.
 
     Args:
-        place: local, kubernetes or kfp. The names of Secrets and ConfigMaps are those of objects on a cluster alone.
+        place: local, kubernetes or kfp. Names of Secrets and ConfigMaps are checked only for clusters.
 
     Raises:
-        UsageError: one that lists every finding.
+        UsageError: lists all findings.
     """
     given = {name: spec.default for name, spec in parameters.items() if spec.has_default} | dict(arguments)
     found = [one["problem"] for one in check_parameters(given)]
@@ -87,13 +88,13 @@ def check_ranges(parameters: Mapping[str, Parameter], arguments: Mapping[str, An
 
 
 CREDENTIALS = (
-    "an address with a user, token or password in it, which everybody would see who sees the run; for the taxonomy's "
-    "repository put it into the Secret of sdg_repo_secret (--taxonomy-repo-secret)"
+    "an address with a user, token or password in it, visible to everybody who can see the run; for the taxonomy's "
+    "repository, put it into the Secret of sdg_repo_secret (--taxonomy-repo-secret)"
 )
 
 
 def holds_credentials(value: Any) -> bool:
-    """Whether an address with a user or password stands in the value, or anywhere inside it."""
+    """Whether the value contains, at any depth, an address with a user or password."""
     return bool(_USERINFO.search(str(value)))
 
 
@@ -101,14 +102,14 @@ def typed(parameter: Parameter, value: Any) -> Any:
     """value in the type of the parameter; text is read as on the command line, where everything is text.
 
     Raises:
-        ValueError: value is not of the parameter's type; the message tells what it is and what is expected.
+        ValueError: value is not of the parameter's type; the message names both types.
     """
     if value is None:
         empty = {"LIST": "[]", "STRUCT": "{}"}.get(parameter.type, '""')
         raise ValueError(f"has no value (null); expected {_expected(parameter)}; unset is written {empty}")
     read = _READERS.get(parameter.type)
     if read is None:
-        raise ValueError(f"is of the type {parameter.type}, which can't be given from outside")
+        raise ValueError(f"is of the type {parameter.type}, which can't be given as an argument")
     result = read(value)
     if result is None:
         raise ValueError(f"got {_shown(value)}, expected {_expected(parameter)}{_hint(parameter, value)}")
@@ -203,7 +204,7 @@ def _near(name: str, names: Mapping[str, Any]) -> str:
 
 
 def _given(files: Sequence[Path], pairs: Sequence[str], findings: list[str]) -> Iterator[tuple[str, Any, str]]:
-    """Name, value and source of each argument, in the order of their weight; what can't be read becomes a finding."""
+    """Name, value and source of each argument, in the order of precedence; what can't be read becomes a finding."""
     for file in files:
         try:
             values = _read_file(file)
@@ -220,7 +221,7 @@ def _given(files: Sequence[Path], pairs: Sequence[str], findings: list[str]) -> 
 
 
 def _read_file(file: Path) -> dict[str, Any]:
-    """A YAML or JSON file of parameters; an empty one gives none.
+    """A YAML or JSON file of parameters; an empty file gives none.
 
     Raises:
         ValueError: it can't be read, is not YAML, names a parameter twice, or is not a mapping.
@@ -238,7 +239,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ValueError(f"expected a mapping of parameter names to values, it holds a {type(values).__name__}")
+        raise ValueError(f"expected a mapping of parameter names to values, found a {type(values).__name__}")
     keys = [key.value for key, _ in tree.value] if isinstance(tree, yaml.MappingNode) else []
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:

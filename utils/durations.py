@@ -1,11 +1,11 @@
-"""Durations as parameters and flags have them (90s, 60m, 72h, 7d), and as people read them."""
+"""Durations as written in parameters and flags (90s, 60m, 72h, 7d), and as shown to users."""
 
 
 def parse_duration(text: str) -> int:
     """Seconds of a duration: a whole number and s, m, h or d.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is anything else.
     """
     given = text.strip()
     number, unit = given[:-1], {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(given[-1:])
@@ -15,7 +15,7 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds for people: 8s, 1m05s, 2h03m, 3d04h."""
+    """Seconds as shown to users: 8s, 1m05s, 2h03m, 3d04h."""
     whole = int(seconds + 0.5)
     if whole < 60:
         return f"{whole}s"

@@ -1,8 +1,8 @@
-"""Errors for the person who meets them: what failed, the likely cause, the next command."""
+"""Errors for users: what failed, the likely cause, the next command."""
 
 
 class IlabError(Exception):
-    """A failure with a message for people. `exit_code` is what the command ends with."""
+    """A failure with a message for users. `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
@@ -13,7 +13,7 @@ class IlabError(Exception):
         self.remedy = remedy
 
     def render(self) -> str:
-        """The message as printed on stderr: `error: what`, then `cause:` and `next:` where they are known."""
+        """The message as printed on stderr: `error: what`, then `cause:` and `next:` if they are known."""
         lines = [f"error: {self.what}"]
         for label, text in (("cause", self.cause), ("next", self.remedy)):
             if text:
@@ -31,13 +31,13 @@ class UsageError(IlabError):
 
 
 class PipelineError(IlabError):
-    """The pipeline file can't be read, or holds something that can't be run."""
+    """The pipeline file can't be read, or contains something that can't be run."""
 
     exit_code = 2
 
 
 class PrerequisiteError(IlabError):
-    """Something the run needs isn't there."""
+    """Something that the run needs is missing."""
 
     exit_code = 3
 

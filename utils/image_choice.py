@@ -1,4 +1,4 @@
-"""Other images than those of utils/images.py: `--image NAME=REF` puts them into a compiled pipeline."""
+"""`--image NAME=REF`: put other images than those of utils/images.py into a compiled pipeline."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from utils.ir.load import parse
 from utils.ir.model import Pipeline
 
 IMAGES = {name.lower(): str(value) for name, value in vars(images).items() if name.isupper()}
-"""Every image by its name in utils/images.py, in small letters."""
+"""Every image by its name in utils/images.py, in lowercase."""
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
@@ -22,33 +22,33 @@ _REFERENCE = re.compile(
 
 
 def with_images(pipeline: Pipeline, pairs: Sequence[str], warn: Callable[[str], object]) -> Pipeline:
-    """The pipeline with other images, wherever it names the old ones: tasks, and what they hand on to other pods.
+    """The pipeline with other images, wherever it names the old ones: in tasks, and in what they pass to other pods.
 
     Args:
         pairs: NAME=REF. NAME is one of utils/images.py, an image that the pipeline names, or `all`: every one of ours.
-        warn: takes a line for each image that is not named by digest.
+        warn: called with a line for each image that is not named by digest.
 
     Raises:
-        UsageError: a name that is unknown or not in this pipeline, or no valid reference.
+        UsageError: a name is unknown or not in this pipeline, or a reference is not valid.
     """
     text = replaced(pipeline.text, pairs, warn)
     return pipeline if text == pipeline.text else parse(text, pipeline.name)
 
 
 def replaced(text: str, pairs: Sequence[str], warn: Callable[[str], object]) -> str:
-    """The text of a compiled pipeline with other images; all the rest stays as it is. See `with_images`."""
+    """The text of a compiled pipeline with other images; everything else is unchanged. See `with_images`."""
     if not pairs:
         return text
     there = {node.value for node in _texts(text)}
     chosen: dict[str, str] = {}
-    # One that is named wins over `all`, in any order.
+    # A name takes precedence over `all`, in any order.
     for name, reference in sorted(map(_pair, pairs), key=lambda pair: pair[0] != "all"):
         for old in _old(name, there):
             chosen[old] = reference
         if "@" not in reference:
             warn(
-                f"warning: the image {reference} is not named by digest: tasks of one run may get different ones, and "
-                "a later run another one"
+                f"warning: the image {reference} is not named by digest: tasks of one run may use different images, "
+                "and a later run another one"
             )
     return _put(text, chosen)
 
@@ -59,22 +59,22 @@ def _pair(pair: str) -> tuple[str, str]:
         raise UsageError(
             f"--image {pair}: {reference!r} is not an image reference" if equals else f"--image {pair}: no NAME=REF",
             "NAME is instructlab, notebook or all; REF is [REGISTRY/]REPOSITORY[:TAG][@sha256:DIGEST]",
-            "docs/images.md tells which image runs which task",
+            "docs/images.md lists which image runs which task",
         )
     return name if "/" in name else name.lower(), reference
 
 
 def _old(name: str, there: set[str]) -> list[str]:
-    """The images of the pipeline that NAME stands for; `there` is every text in it."""
+    """The images of the pipeline that NAME selects; `there` is every text in it."""
     ours = {known: image for known, image in IMAGES.items() if image in there}
     found = list(ours.values()) if name == "all" else [image for image in (IMAGES.get(name), name) if image in there]
     if found:
         return [image for image in found if image]
     known = f"it names {', '.join(ours)} of utils/images.py" if ours else "it names none of utils/images.py"
     raise UsageError(
-        f"--image {name}=…: the pipeline names no such image",
+        f"--image {name}=…: the pipeline does not name such an image",
         f"{known}; manifests/ names the others" if name in IMAGES and ours else known,
-        f"use {', '.join([*ours, 'all'])}" if ours else "give the image that it names, as it stands there, as NAME",
+        f"use {', '.join([*ours, 'all'])}" if ours else "give an image as written in the pipeline as NAME",
     )
 
 
@@ -96,7 +96,7 @@ def _texts(text: str) -> Iterator[yaml.ScalarNode]:
 
 
 def _put(text: str, chosen: dict[str, str]) -> str:
-    """The text with each scalar that is one of `chosen` replaced where it stands, an anchor before it kept."""
+    """The text with each scalar that is in `chosen` replaced in place; an anchor before it is kept."""
     spots = [(n.start_mark.index, n.end_mark.index, n.value) for n in _texts(text) if n.value in chosen]
     for start, end, old in sorted(spots, reverse=True):
         before, found, after = text[start:end].partition(old)

@@ -1,4 +1,4 @@
-"""Every image the pipeline names, by digest, in this one file."""
+"""Every image that the pipeline names, by digest, in this one file."""
 
 # Stages that need the InstructLab libraries, torch or vLLM (RHEL AI 1.5).
 INSTRUCTLAB = (

@@ -1,4 +1,4 @@
-"""How a stage tells the person who runs it what happens: progress, and a failure that names its remedy."""
+"""Messages of a stage to users: progress, and a failure that names its remedy."""
 
 FINDINGS_HEADER = "| check | result | finding | remedy |"
 """First line of a table of findings, by which it is found in a task's log."""

@@ -10,15 +10,15 @@ RUN_LABEL = "ilab-pipeline/run"
 TASK_LABEL = "ilab-pipeline/task"
 ATTEMPT_LABEL = "ilab-pipeline/attempt"
 HASH_LABEL = "ilab-pipeline/hash"
-"""Hash of all that decides what an object is or does: one of the same hash is the same."""
+"""Hash of everything that determines what an object does: objects with the same hash are the same."""
 INPUTS_LABEL = "ilab-pipeline/inputs"
-"""The same for a training job, which a stage makes."""
+"""The same for a training job, which a stage creates."""
 OBJECT_LABEL = "ilab-pipeline/object"
-"""`run` for the ConfigMap that a run on a cluster is."""
+"""`run` for the ConfigMap that records a run on a cluster."""
 API_LABEL = "ilab-pipeline/api-access"
-"""Set to true on a task by the pipeline's author: its pod asks the API server."""
+"""Set to true on a task by the pipeline's author: its pod sends requests to the API server."""
 SHM_LABEL = "ilab-pipeline/shared-memory"
-"""Set to true on a task by the pipeline's author: its pod wants /dev/shm in memory."""
+"""Set to true on a task by the pipeline's author: its pod needs /dev/shm in memory."""
 OUTCOME_ANNOTATION = "ilab-pipeline/outcome"
 """On the run's volume claim: how the run ended."""
 
@@ -30,11 +30,11 @@ SIDECAR_LABEL = "sidecar.istio.io/inject"
 CLAIMS_DIR = "ILAB_CLAIMS_DIR"
 """Environment variable: the folder of all volume claims on one machine; unset in a pod."""
 CPU_PROGRAMS = "ILAB_CPU_PROGRAMS"
-"""Environment variable: the folder with programs that stand in where there is no GPU."""
+"""Environment variable: the folder with programs that replace those that need a GPU."""
 POD_OVERLAY = "ILAB_POD_OVERLAY"
 """Environment variable: the user's patch for every pod, as JSON."""
 RUN_OWNER = "ILAB_RUN_OWNER"
-"""Environment variable: ownerReferences for what a stage makes, as JSON."""
+"""Environment variable: ownerReferences for objects that a stage creates, as JSON."""
 
 
 def claim_name(run_id: str) -> str:
@@ -43,5 +43,5 @@ def claim_name(run_id: str) -> str:
 
 
 def run_object_name(run_id: str) -> str:
-    """The ConfigMap that a run on a cluster is."""
+    """The ConfigMap that records a run on a cluster."""
     return f"ilab-{run_id}"

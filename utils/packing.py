@@ -1,8 +1,8 @@
-"""Packs the modules of ours that a program needs: those of stages for pods, and those of standalone.py.
+"""Packs our modules that a program needs: those of stages for pods, and those of standalone.py.
 
-Code for pods counts in the size of each run's Workflow. So only definitions that are reached from the program are
-taken, without docstrings, comments and the types of arguments. What is left out leaves its lines blank: a traceback
-names files and lines of the repository.
+Code for pods counts in the size of each run's Workflow. So it packs only definitions that the program reaches, without
+docstrings, comments and the types of arguments. Omitted lines stay blank, so that a traceback names files and lines of
+the repository.
 """
 
 import ast
@@ -22,7 +22,7 @@ PACKAGE = "utils"
 
 
 def closure(entry: Path) -> list[Path]:
-    """The modules that a program imports, wherever in its code, and the packages that they are in."""
+    """The modules that a program imports, anywhere in its code, and their packages."""
     found: set[Path] = set()
     queue = [entry]
     while queue:
@@ -36,7 +36,7 @@ def closure(entry: Path) -> list[Path]:
 
 
 def module_file(name: str) -> Path | None:
-    """The file of a module of ours; None when there is no such module."""
+    """The file of one of our modules; None if there is no such module."""
     place = ROOT / name.replace(".", "/")
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
 
@@ -109,13 +109,13 @@ def _reach(entries: Iterable[str]) -> dict[str, tuple["_Module", set[str]]]:
         if name not in module.definitions:
             raise ValueError(f"{module_name} does not define {name}")
         names.add(name)
-        # What the definition uses of its own module, then of others.
+        # What the definition uses from its own module, then from others.
         queue += module.used_by(module.definitions[name])
     return reached
 
 
 class _Module:
-    """A source of ours: what it defines at its top, and what each of these uses."""
+    """One of our sources: its top-level definitions, and what each of them uses."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -137,7 +137,7 @@ class _Module:
         return b"__file__" in self.source
 
     def used_by(self, statements: Iterable[ast.stmt]) -> list[str]:
-        """Full names of what statements use: of this module, and of others of ours."""
+        """Full names that statements use: from this module and from our other modules."""
         found = []
         for statement in statements:
             if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -150,7 +150,7 @@ class _Module:
         return found
 
     def _resolve(self, name: str) -> list[str]:
-        """A name of this module, and where it was imported from if that is a module of ours."""
+        """A name of this module, and its origin if it was imported from one of our modules."""
         found = [f"{self.name}.{name}"]
         for node in self.definitions[name]:
             if isinstance(node, ast.ImportFrom) and _is_ours(node.module):
@@ -164,7 +164,7 @@ class _Module:
         return found
 
     def slim(self, names: set[str]) -> bytes:
-        """The source with these names alone; every line that stays has its number."""
+        """The source with only these names; every remaining line keeps its number."""
         cuts: set[tuple[int, int, bytes]] = set()
         for node in self.tree.body:
             bound = set(_bound(node))
@@ -222,7 +222,7 @@ def _is_ours(module: str | None) -> bool:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Names of ours that a module imports: of modules, and of what may be one in a package."""
+    """Our names that a module imports: modules, and names that may be modules in a package."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module):
             yield node.module
@@ -243,7 +243,7 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
 
 
 def _import_text(node: ast.Import | ast.ImportFrom, aliases: list[ast.alias]) -> bytes:
-    """The same import of fewer names, on one line."""
+    """The same import with fewer names, on one line."""
     module = node.module if isinstance(node, ast.ImportFrom) else None
     return ast.unparse(ast.ImportFrom(module, aliases, 0) if module else ast.Import(aliases)).encode()
 
@@ -258,7 +258,7 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def _without_annotations(node: ast.AST, in_function: bool = False) -> Iterator[ast.AST]:
-    """A node and those below it, but for the types that `slim` leaves out."""
+    """A node and those below it, except the types that `slim` leaves out."""
     yield node
     in_function = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     for name, value in ast.iter_fields(node):

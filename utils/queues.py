@@ -1,8 +1,8 @@
 """Queues for GPUs (Kueue): the label that puts a task's pod into one, written into the compiled pipeline.
 
-Kubeflow Pipelines takes a pod's labels from the file as they stand: no parameter can fill them in, in any version
-(the pod metadata of its Kubernetes platform spec is a map of texts). So the queue is written into the file, when it is
-compiled or before it is submitted. Training pods get it as a parameter, since our launcher makes them.
+Kubeflow Pipelines takes a pod's labels literally from the file: in no version can a parameter fill them in (the pod
+metadata of its Kubernetes platform spec is a map of texts). So the queue is written into the file when it is compiled
+or before it is submitted. Training pods get it as a parameter, since our launcher creates them.
 """
 
 import json
@@ -21,15 +21,15 @@ from utils.names import QUEUE_LABEL
 QUEUE, QUEUE_TIMEOUT = "k8s_queue", "k8s_queue_timeout"
 """Parameters of a pipeline whose tasks may wait in a queue."""
 LABELLED = "labelled_queue"
-"""Input of a task that is told which queue the file's labels name."""
+"""Input of a task that receives the queue in the file's labels."""
 LONGEST_WAIT = 24 * 3600.0
 
 
 def label_tasks(spec: dict[str, Any], platform: dict[str, Any], queue: str) -> None:
-    """Put every task that asks for an accelerator into a queue, the default of the parameter from now on (in place).
+    """Put every task that requests an accelerator into a queue, and make it the parameter's default (in place).
 
     Args:
-        queue: "" takes them out of the one that they are in.
+        queue: "" removes them from their queue.
     """
     parameter = spec["root"].get("inputDefinitions", {}).get("parameters", {}).get(QUEUE)
     if parameter is not None:
@@ -50,7 +50,7 @@ def label_tasks(spec: dict[str, Any], platform: dict[str, Any], queue: str) -> N
 
 
 def in_queue(pipeline: Pipeline, arguments: Mapping[str, Any]) -> Pipeline:
-    """The pipeline with the label of the queue that the arguments name; as it is when they name none.
+    """The pipeline with the label of the queue that the arguments name; unchanged if they name none.
 
     Raises:
         PipelineError: its text is not a compiled pipeline.
@@ -58,7 +58,7 @@ def in_queue(pipeline: Pipeline, arguments: Mapping[str, Any]) -> Pipeline:
     known = pipeline.parameters.get(QUEUE)
     if known is None or arguments.get(QUEUE, known.default) == known.default:
         return pipeline
-    # By way of JSON: parts of the file that are one object by a YAML alias become parts of their own.
+    # Via JSON: parts of the file that share one object by a YAML alias become separate.
     spec, platform = json.loads(json.dumps(read_documents(pipeline.text, pipeline.name)))
     label_tasks(spec, platform, str(arguments[QUEUE]))
     return parse(yaml.safe_dump_all([spec, platform], sort_keys=False), pipeline.name)

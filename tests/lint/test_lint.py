@@ -92,14 +92,14 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         lambda d: tasks(d)["work-2"].update(surprise={}),
         Severity.ERROR,
         "components.comp-exit-handler-1.dag.tasks.work-2.surprise",
-        "refuses the pipeline",
+        "rejects the pipeline",
         ALL,
     ),
     "unknown field of an executor": (
         lambda d: container(d).update(privileged=True),
         Severity.ERROR,
         "deploymentSpec.executors.exec-work-2.container.privileged",
-        "refuses the pipeline",
+        "rejects the pipeline",
         ALL,
     ),
     "unknown enum value": (
@@ -191,14 +191,14 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         lambda d: config(d).update(enabledSharedMemory={"volumeName": "shm", "size": "1Gi"}),
         Severity.WARNING,
         "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.enabledSharedMemory",
-        "takes it and does not read it",
+        "accepts it but ignores it",
         ALL,
     ),
     "node affinity": (
         lambda d: config(d).update(nodeAffinity=[{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]),
         Severity.WARNING,
         "platform: platforms.kubernetes.deploymentSpec.executors.exec-work-2.nodeAffinity",
-        "takes it and does not read it",
+        "accepts it but ignores it",
         (OLDEST,),
     ),
     # What a server insists on.
@@ -206,28 +206,28 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         lambda d: d[0]["pipelineInfo"].update(name=""),
         Severity.ERROR,
         "pipelineInfo.name",
-        "no name: the server refuses",
+        "no name: the server rejects",
         (),
     ),
     "null for a name": (
         lambda d: d[0]["pipelineInfo"].update(name=None),
         Severity.ERROR,
         "pipelineInfo.name",
-        "no name: the server refuses",
+        "no name: the server rejects",
         (),
     ),
     "name of capitals": (
         lambda d: d[0]["pipelineInfo"].update(name="ILAB"),
         Severity.ERROR,
         "pipelineInfo.name",
-        "no small letter",
+        "no lowercase letter",
         (),
     ),
     "other version of the IR": (
         lambda d: d[0].update(schemaVersion="2.0.0"),
         Severity.ERROR,
         "schemaVersion",
-        "takes 2.1.0 alone",
+        "accepts only 2.1.0",
         (),
     ),
     # What every parser takes.
@@ -251,7 +251,7 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         lambda d: container(d).update(image="registry.example/stage:latest"),
         Severity.WARNING,
         "deploymentSpec.executors.exec-work-2.container.image",
-        "not a digest",
+        "not pinned by digest",
         (),
     ),
     "caching": (
@@ -265,14 +265,14 @@ CASES: dict[str, tuple[Change, Severity, str, str, tuple[str, ...]]] = {
         lambda d: container(d).update(image="argostub/createpvc"),
         Severity.WARNING,
         "components.comp-exit-handler-1.dag.tasks.work-2.inputs.parameters.storage_class_name",
-        "becomes the class `standard`",
+        "uses the class `standard`",
         (),
     ),
     "input that the DAG around does not have": (
         lambda d: sub_dag_inputs(d).pop("pipelinechannel--gpu"),
         Severity.ERROR,
         "components.comp-exit-handler-1.dag.tasks.work.inputs.parameters.text",
-        "which the DAG around it does not have",
+        "which is not an input of the DAG around it",
         (),
     ),
     "resource of an input that the task does not have": (
@@ -329,7 +329,7 @@ def test_parameters_of_accelerators_reach_a_nested_dag_only_beside_another_use(t
 
     compiler.Compiler().compile(forgotten, str(tmp_path / "f.yaml"))
     (finding,) = lint_text((tmp_path / "f.yaml").read_text())
-    assert "takes pipelinechannel--gpu, which the DAG around it does not have" in finding.what
+    assert "takes pipelinechannel--gpu, which is not an input of the DAG around it" in finding.what
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Programs that stages start where there is no GPU; each stands alone. In pods they are mounted, never embedded."""
+"""Programs that stages start on machines without a GPU. Each is self-contained. Pods mount them, never embed them."""
 
 from pathlib import Path
 

@@ -18,9 +18,9 @@ def main(model: str, name: str, port: str, slots: str, converted: str, template:
     Args:
         model: a GGUF file, or a folder in Hugging Face layout, which is converted first.
         name: the model's name in requests.
-        slots: requests answered at a time, each of at most 4096 tokens.
+        slots: number of parallel requests, each of at most 4096 tokens.
         converted: the file that gets the converted model.
-        template: Jinja file of its chat template, blank for the one that its tokenizer has.
+        template: Jinja file of its chat template; blank for the tokenizer's own.
     """
     import xllamacpp
 
@@ -34,8 +34,8 @@ def main(model: str, name: str, port: str, slots: str, converted: str, template:
     params.port = int(port)
     params.n_parallel = int(slots)
     params.n_ctx = 4096 * int(slots)
-    # Half of the cores: the judge may run on the others, and llama.cpp's threads spin while they wait for each
-    # other, so that on busy cores two of them were seen to be ten times slower than one.
+    # Half of the cores: the judge may run on the others, and llama.cpp's threads spin while they wait for each other;
+    # on busy cores, two threads were ten times slower than one.
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     server = xllamacpp.Server(params)
@@ -44,7 +44,7 @@ def main(model: str, name: str, port: str, slots: str, converted: str, template:
 
 
 def to_gguf(model_dir: str, target: str, template: str) -> None:
-    """Write model_dir as GGUF with Q8_0 weights; target appears only when it is whole.
+    """Write model_dir as GGUF with Q8_0 weights; target appears only when it is complete.
 
     Needs numpy and gguf, no torch: a 135M model takes a few seconds.
 

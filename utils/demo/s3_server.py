@@ -1,4 +1,4 @@
-"""A real S3 server (SeaweedFS) on loopback, for the demo and for the tests."""
+"""A real S3 server (SeaweedFS) on the loopback interface, for the demo and for the tests."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from utils.errors import PrerequisiteError, TaskFailed
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running server; whoever started it stops it."""
+    """A running server; the caller that started it must stop it."""
 
     endpoint: str
     process: subprocess.Popen[bytes]
@@ -34,10 +34,10 @@ def start_s3_server(
     """Start an S3 server on free ports of 127.0.0.1 that knows one identity, and wait until it answers.
 
     Args:
-        folder: where it keeps its data, configuration and log (server.log); made when missing.
-        access_key: access key of the only identity; every other key is refused.
+        folder: for its data, configuration and log (server.log); created if missing.
+        access_key: access key of the only identity; any other key is rejected.
         secret_key: its secret key.
-        bucket: a bucket to make, "" for none.
+        bucket: a bucket to create, "" for none.
         weed: the server's binary; by default beside the interpreter, else on PATH.
         deadline: seconds until it must answer.
 
@@ -87,7 +87,7 @@ def _find_weed() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports free at this moment, all different because all are held until the last is known."""
+    """Ports that are free now; all differ because all are held until the last is known."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for sock in sockets:
@@ -99,7 +99,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _server_command(weed: str, folder: Path, config: Path, ports: list[int]) -> list[str]:
-    """argv of the server: everything on loopback, no telemetry, no service besides S3."""
+    """argv of the server: everything on the loopback interface, no telemetry, no service except S3."""
     s3, s3_grpc, filer, filer_grpc, volume, volume_grpc, master, master_grpc = ports
     options = {
         "dir": folder / "data",
@@ -131,7 +131,7 @@ def _server_command(weed: str, folder: Path, config: Path, ports: list[int]) -> 
 
 
 def _wait_until_ready(server: S3Server, access_key: str, secret_key: str, bucket: str, log: Path, until: float) -> None:
-    """Until signed requests work: the port alone opens before the identities and the volumes are there."""
+    """Wait until signed requests work: the port opens before the identities and the volumes are ready."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -161,7 +161,7 @@ def _wait_until_ready(server: S3Server, access_key: str, secret_key: str, bucket
 
 
 def _read_something(client: Any, bucket: str) -> None:
-    """Read a byte of what an earlier server stored, which fails until its volumes are known again."""
+    """Read a byte that an earlier server stored, which fails until its volumes are loaded."""
     for found in client.list_objects_v2(Bucket=bucket, MaxKeys=1).get("Contents", []):
         if found["Size"]:
             client.get_object(Bucket=bucket, Key=found["Key"], Range="bytes=0-0")["Body"].read()

@@ -1,4 +1,4 @@
-"""The demo's taxonomy: the example with its documents in a git repository of their own, as a real one has them."""
+"""The demo's taxonomy: the example, with its documents in a separate git repository, as in a real one."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ from utils.files import ROOT
 
 EXAMPLES = ROOT / "examples"
 
-# What the quick demo does without: one knowledge leaf, a freeform and a grounded skill are left.
+# What the quick demo leaves out: it keeps one knowledge leaf, a freeform and a grounded skill.
 LEFT_OUT_QUICK = ("knowledge/geography", "compositional_skills/writing")
 
-# What the qna.yaml files of the example name as their document repository.
+# The document repository that the qna.yaml files of the example name.
 PLACEHOLDER = "repo: examples/documents"
 
 

@@ -1,4 +1,4 @@
-"""`ilab-pipeline docs`: the pages of docs/ that are made from the code, so that they can't be wrong about it."""
+"""`ilab-pipeline docs`: the pages of docs/ that are generated from the code, so that they match it."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ _WIDTH = 100
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; end with 1 when a page is not up to date.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a page is not up to date.")
 def docs(check: bool) -> None:
     """Write the generated pages of docs/: the pipeline's parameters, the command's flags, the list of images."""
     if not in_checkout():
@@ -46,7 +46,7 @@ def docs(check: bool) -> None:
 
 
 def pages(root: Path) -> dict[Path, Callable[[], str]]:
-    """Path of each generated page of the checkout at `root`, and what makes its content."""
+    """Path of each generated page of the checkout at `root`, and the function that generates it."""
     return {
         root / "docs" / "parameters.md": lambda: _parameters_of_checkout(root),
         root / "docs" / "commands.md": commands_page,
@@ -104,9 +104,9 @@ def parameters_page(parameters: Mapping[str, Parameter], groups: dict[str, list[
         raise PipelineError("pipeline.yaml is not up to date", ", ".join(differ), "make compile")
     parts = [
         "# Parameters of the pipeline",
-        "Made from `pipeline.yaml` by `make docs`; change `pipeline.py`, not this page.",
-        "Give them with `-p NAME=VALUE`, or in a YAML file with `-f FILE`; both may come more than once. "
-        'Every parameter has a default; `""`, `[]`, `{}` and, where it says so, `0` mean unset.',
+        "Generated from `pipeline.yaml` by `make docs`; edit `pipeline.py`, not this page.",
+        "Set them with `-p NAME=VALUE`, or in a YAML file with `-f FILE`; both can be repeated.  "
+        'Every parameter has a default; `""`, `[]`, `{}` and, where noted, `0` mean unset.',
     ]
     for heading, names in groups.items():
         rows = ["| name | type | default | meaning |", "|---|---|---|---|"]
@@ -122,13 +122,13 @@ def _row(parameter: Parameter) -> str:
 
 
 def commands_page() -> str:
-    """docs/commands.md: what `--help` prints, of every command."""
+    """docs/commands.md: the output of `--help` of every command."""
     from utils.cli.main import main
     from utils.cli.submit import pipeline_command
 
     parts = [
         "# Commands",
-        "Made from the code by `make docs`. Every flag with an environment variable can be set by it.",
+        "Generated from the code by `make docs`. A flag with an environment variable can also be set by that variable.",
     ]
     for group, name in ((main, "ilab-pipeline"), (pipeline_command(None), "python pipeline.py")):
         parts += [f"## {heading}\n\n```\n{text}\n```" for heading, text in _help_texts(group, name)]

@@ -1,4 +1,4 @@
-"""The tables of flags in docs/standalone.md, made from utils/standalone/flags.py and the command itself."""
+"""The tables of flags in docs/standalone.md, generated from utils/standalone/flags.py and the command itself."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""Tables in docs/: every image of utils/images.py with what it is for, and which image runs which task."""
+"""Tables in docs/: every image of utils/images.py with its purpose, and which image runs which task."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ END = "<!-- End of what is made. -->"
 
 
 def image_uses(source: str) -> dict[str, str]:
-    """Image to what it is for: each constant of `source` and the lines of comment above it."""
+    """Image to its purpose: each constant of `source` and the comment lines above it."""
     lines = source.splitlines()
     found = {}
     for node in ast.parse(source).body:
@@ -32,7 +32,7 @@ def image_tasks(pipeline: Pipeline, names: Mapping[str, str]) -> dict[str, list[
     """
     called = {image: name for name, image in names.items()}
     found: dict[str, list[str]] = {}
-    # The root comes last: of ours it holds the exit task.
+    # The root comes last: in our pipeline it holds the exit task.
     dags = [*(component.dag for component in pipeline.components.values()), pipeline.root.dag]
     for node in (node for dag in dags if dag for node in in_order(dag.nodes)):
         container = pipeline.components[node.component].container

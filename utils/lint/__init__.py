@@ -1,4 +1,4 @@
-"""Whether every supported Kubeflow Pipelines backend understands a compiled pipeline, and runs it as it reads."""
+"""Whether every supported Kubeflow Pipelines backend understands a compiled pipeline and runs it as written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ __all__ = ["BACKENDS", "Backend", "Estimate", "Finding", "Report", "Severity", "
 
 @dataclass(frozen=True)
 class Report:
-    """Findings, errors first, and how large the run's Argo Workflow will be; None where the file can't be read so far.
+    """Findings, errors first, and the size of the run's Argo Workflow; None if the file can't be read that far.
 
-    The same finding of several backends is one.
+    The same finding of several backends is reported once.
     """
 
     findings: list[Finding]
@@ -38,7 +38,7 @@ def examine_file(path: Path) -> Report:
 
 
 def examine(text: str, name: str = "the pipeline", backends: tuple[Backend, ...] = BACKENDS) -> Report:
-    """What the given backends find in a compiled pipeline, and its size.
+    """The findings of the given backends about a compiled pipeline, and its size.
 
     Raises:
         PipelineError: the text is not a compiled pipeline.
@@ -59,7 +59,7 @@ def lint_text(text: str, name: str = "the pipeline", backends: tuple[Backend, ..
 
 
 def _by_rules(spec: Mapping[str, Any], platform: Mapping[str, Any], backends: tuple[Backend, ...]) -> list[Finding]:
-    """What rules find that look for parts of the file where the compiler puts them."""
+    """Findings of the rules that expect parts of the file where the compiler puts them."""
     try:
         found = [finding for backend in backends for finding in versions.check(spec, platform, backend)]
         return [*found, *rules.check(spec, platform)]
@@ -71,7 +71,7 @@ def _by_rules(spec: Mapping[str, Any], platform: Mapping[str, Any], backends: tu
 def _with_defaults(
     text: str, name: str, spec: Mapping[str, Any], platform: Mapping[str, Any]
 ) -> tuple[list[Finding], Estimate | None]:
-    """What shows only when the pipeline is followed from task to task."""
+    """Findings that appear only when the pipeline is followed from task to task."""
     try:
         pipeline = load_text(text, name)
         size = estimate(pipeline, spec, platform)

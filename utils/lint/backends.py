@@ -1,4 +1,4 @@
-"""The supported backends, and the messages each of them parses a pipeline with, from protos of its time.
+"""The supported backends, and the messages with which each parses a pipeline, from the protos of its version.
 
 `schemas/` holds the proto definitions of published packages as JSON; `python -m utils.lint.update` writes them.
 """
@@ -36,14 +36,14 @@ class Backend:
         version: of the Kubeflow Pipelines backend in it.
         pipeline_spec: version of kfp-pipeline-spec with the backend's protos.
         kubernetes: version of kfp-kubernetes with the backend's protos.
-        additions: fields and enum values the product adds to these, "Message.field" each.
+        additions: fields and enum values that the product adds to these, each as "Message.field".
         unread_settings: fields of a task's Kubernetes settings that are in these protos, and that neither driver nor
             compiler reads (backend/src/v2).
-        metadata_per_task: a task's labels and annotations are on its own pods. 2.5.0 makes one pod template for all
+        metadata_per_task: a task's labels and annotations apply to its own pods. 2.5.0 makes one pod template for all
             tasks without a retry policy, from the first that it compiles (argocompiler/container.go:
             addContainerExecutorTemplate).
-        task_final_status: its compiler takes a `PipelineTaskFinalStatus` (2.5.0: "task final status not supported yet",
-            backend/src/v2/compiler/argocompiler/dag.go).
+        task_final_status: its compiler accepts a `PipelineTaskFinalStatus` (2.5.0: "task final status not supported
+            yet", backend/src/v2/compiler/argocompiler/dag.go).
         hides_renamed_tasks: its dashboard looks for a task's execution by the display name, and the server names the
             execution by the task's key (since 2.14): where the two differ, logs, inputs and outputs are not found.
     """

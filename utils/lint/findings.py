@@ -1,4 +1,4 @@
-"""What the linter found: one line for a person, one record for a script."""
+"""Findings of the linter: one line for users, one record for scripts."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -8,16 +8,16 @@ from typing import Any
 
 class Severity(StrEnum):
     ERROR = "error"
-    """The backend refuses the pipeline, drops a part of it, or the run fails there."""
+    """The backend rejects the pipeline or drops a part of it, or the run fails there."""
     WARNING = "warning"
-    """It runs, but not as the file reads, or not the same each time."""
+    """It runs, but not as written in the file, or not the same each time."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One place of a compiled pipeline that a backend does not take as it stands.
+    """One place of a compiled pipeline that a backend does not accept as written.
 
-    `where` is the path in the file (`platform: …` in its second document); `backends` names those concerned.
+    `where` is the path in the file (`platform: …` in its second document); `backends` names the backends concerned.
     """
 
     severity: Severity
@@ -32,7 +32,7 @@ class Finding:
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """The same finding of several backends as one; errors first, then in the order they came."""
+    """Merge the same finding of several backends; errors first, then in the original order."""
     found: dict[Finding, list[str]] = {}
     for finding in findings:
         found.setdefault(replace(finding, backends=()), []).extend(finding.backends)

@@ -1,4 +1,4 @@
-"""Strict parsing with a backend's protos, which names every field that is refused and not the first alone."""
+"""Strict parsing with a backend's protos that names every rejected field, not only the first."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,29 +9,29 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from utils.lint.backends import Backend
 from utils.lint.findings import Finding, Severity
 
-# Values that mean the same as an absent field: to ignore such a field changes nothing.
+# Values that mean the same as an absent field: ignoring such a field changes nothing.
 _UNSET: tuple[Any, ...] = (None, False, 0, "", [], {})
 
 
 def parse_spec(document: Mapping[str, Any], backend: Backend) -> Iterator[Finding]:
-    """What the backend's API server and compiler refuse in the first document, the pipeline spec."""
+    """What the backend's API server and compiler reject in the first document, the pipeline spec."""
 
     def finding(path: str, problem: str) -> Finding:
-        what = f"{problem}: the server refuses the pipeline"
+        what = f"{problem}: the server rejects the pipeline"
         remedy = "compile without this feature, or run on a backend that has it"
         return Finding(Severity.ERROR, path, what, remedy, (backend.name,))
 
     whole = {key: value for key, value in document.items() if key != "deploymentSpec"}
     for path, problem, _ in _refused(whole, backend.message("ml_pipelines.PipelineSpec"), ""):
         yield finding(path, problem)
-    # A Struct to the API server; the compiler after it parses it strictly with a message of its own.
+    # To the API server it is a Struct; the compiler then parses it strictly with a message of its own.
     deployment = backend.message("ml_pipelines.PipelineDeploymentConfig")
     for path, problem, _ in _refused(document.get("deploymentSpec", {}), deployment, "deploymentSpec"):
         yield finding(path, problem)
 
 
 def parse_platform(document: Mapping[str, Any], backend: Backend) -> Iterator[Finding]:
-    """What the backend drops, refuses or ignores in the second document, the Kubernetes platform."""
+    """What the backend drops, rejects or ignores in the second document, the Kubernetes platform."""
     dropped = "the server silently drops the whole platform document: no volume, no Secret, no toleration"
     for path, problem, _ in _refused(document, backend.message("ml_pipelines.PlatformSpec"), ""):
         remedy = "compile without this feature, or run on a backend that has it"
@@ -53,7 +53,7 @@ def parse_platform(document: Mapping[str, Any], backend: Backend) -> Iterator[Fi
                     Severity.WARNING,
                     f"platform: {place}",
                     f"{problem}: silently ignored, the task runs without it",
-                    "do without it, or run on a backend that has it",
+                    "remove it, or run on a backend that supports it",
                     (backend.name,),
                 )
 
@@ -86,7 +86,7 @@ def _refused(value: Any, message: Any, path: str) -> Iterator[tuple[str, str, An
             continue
         oneof = field.containing_oneof
         if oneof is not None and taken.setdefault(oneof.name, key) != key:
-            yield here, f"excludes {taken[oneof.name]}, which is set too", item
+            yield here, f"excludes {taken[oneof.name]}, which is also set", item
         yield from _field_refused(item, field, message, here)
 
 
@@ -111,7 +111,7 @@ def _field_refused(item: Any, field: FieldDescriptor, message: Any, path: str) -
     try:
         json_format.ParseDict({field.json_name: item}, message())
     except json_format.ParseError as error:
-        yield path, f"not a value of the type it has there ({_first_line(error)})", item
+        yield path, f"not a value of the type expected there ({_first_line(error)})", item
 
 
 def _well_known(descriptor: Descriptor) -> bool:

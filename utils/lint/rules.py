@@ -1,4 +1,4 @@
-"""What no parser sees: things that every supported backend takes, and then does not do as the file reads."""
+"""What no parser detects: things that every supported backend accepts but does not execute as written."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,12 @@ from typing import Any
 
 from utils.lint.findings import Finding, Severity
 
-# A run starts a driver pod and an executor pod for each; an earlier generation had 30 and crawled.
+# A run starts a driver pod and an executor pod for each; an earlier generation had 30 and was very slow.
 MAX_EXECUTORS = 12
 _SCHEMA_VERSION = "2.1.0"
 _RUN_PLACEHOLDER = re.compile(r"\{\{\$\.pipeline_(job|task|root)\w*\}\}")
 _INPUT_PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
-# The image by which the SDK marks a task that the server does itself: it makes a volume claim.
+# The image with which the SDK marks a task that the server executes itself: it creates a volume claim.
 _CREATE_CLAIM = "argostub/createpvc"
 
 
@@ -28,21 +28,22 @@ def check(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Iterator[Find
 
 
 def _head(spec: Mapping[str, Any]) -> Iterator[Finding]:
-    """What a server insists on before it reads on (backend/src/apiserver/template/v2_template.go, all versions)."""
+    """What a server requires before it reads any further (backend/src/apiserver/template/v2_template.go, all
+    versions)."""
     info = spec.get("pipelineInfo")
     name = info.get("name") if isinstance(info, Mapping) else None
     if not isinstance(name, str) or not re.search("[a-z0-9]", name):
         yield Finding(
             Severity.ERROR,
             "pipelineInfo.name",
-            f"{'the name has no small letter' if name else 'no name'}: the server refuses the pipeline",
-            'give it one of small letters, digits, - and .: @dsl.pipeline(name="…")',
+            f"{'the name has no lowercase letter' if name else 'no name'}: the server rejects the pipeline",
+            'give it a name of lowercase letters, digits, - and .: @dsl.pipeline(name="…")',
         )
     if spec.get("schemaVersion") != _SCHEMA_VERSION:
         yield Finding(
             Severity.ERROR,
             "schemaVersion",
-            f"{spec.get('schemaVersion')}: the server takes {_SCHEMA_VERSION} alone",
+            f"{spec.get('schemaVersion')}: the server accepts only {_SCHEMA_VERSION}",
             "compile the pipeline with kfp 2",
         )
 
@@ -59,7 +60,7 @@ def dags(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _placeholders(node: Any, path: str) -> Iterator[Finding]:
-    """Placeholders of the run inside a longer constant: the server leaves them as they are."""
+    """Placeholders of the run inside a longer constant: the server does not resolve them."""
     if isinstance(node, Mapping):
         for key, item in node.items():
             here = f"{path}.{key}" if path else str(key)
@@ -69,8 +70,8 @@ def _placeholders(node: Any, path: str) -> Iterator[Finding]:
                     yield Finding(
                         Severity.ERROR,
                         here,
-                        f"{match[0]} inside a longer constant stays as it is: it resolves only as the entire value",
-                        "hand it over as an argument of its own and build the text inside the component",
+                        f"{match[0]} inside a longer constant is not resolved: it must be the entire value",
+                        "pass it as a separate argument and build the text inside the component",
                     )
             yield from _placeholders(item, here)
     elif isinstance(node, list):
@@ -95,7 +96,7 @@ def _executors(spec: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             "deploymentSpec.executors",
-            f"{len(executors)} executors: each starts two pods; more than {MAX_EXECUTORS} make a run slow",
+            f"{len(executors)} executors: each starts two pods; a run with more than {MAX_EXECUTORS} is slow",
             "do more in fewer tasks",
         )
     for name, executor in executors.items():
@@ -104,7 +105,7 @@ def _executors(spec: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 Severity.WARNING,
                 f"deploymentSpec.executors.{name}.container.image",
-                f"{image} is not a digest: what runs can change between two runs of the same file",
+                f"{image} is not pinned by digest: two runs of the same file can use different images",
                 "name the image as NAME@sha256:DIGEST",
             )
 
@@ -117,7 +118,7 @@ def _task(path: str, task: Mapping[str, Any], parent: Mapping[str, Any], spec: M
         yield Finding(
             Severity.WARNING,
             f"{path}.cachingOptions",
-            "caching is on: a cached task does not run again and hands over what an earlier run left behind",
+            "caching is on: a cached task does not run again and returns the outputs of an earlier run",
             "set_caching_options(False), unless the task has no side effect at all",
         )
     if executor.get("container", {}).get("image") == _CREATE_CLAIM:
@@ -126,7 +127,7 @@ def _task(path: str, task: Mapping[str, Any], parent: Mapping[str, Any], spec: M
             yield Finding(
                 Severity.WARNING,
                 f"{path}.inputs.parameters.storage_class_name",
-                "CreatePVC without a storage class becomes the class `standard`, not the cluster's default",
+                "CreatePVC without a storage class uses the class `standard`, not the cluster's default",
                 "name the storage class",
             )
     yield from _inputs(path, inputs, parent)
@@ -142,13 +143,13 @@ def _inputs(path: str, inputs: Mapping[str, Any], parent: Mapping[str, Any]) -> 
             yield Finding(
                 Severity.ERROR,
                 f"{path}.inputs.parameters.{name}",
-                f"takes {wanted}, which the DAG around it does not have as an input: the task's driver fails",
-                "hand this parameter also to a component in the same DAG as an ordinary argument",
+                f"takes {wanted}, which is not an input of the DAG around it: the task's driver fails",
+                "also pass this parameter to a component in the same DAG as an ordinary argument",
             )
 
 
 def _resources(path: str, executor: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[Finding]:
-    """Resources may come from parameters only as the entire value, and only of inputs that the task has."""
+    """Resources may come from parameters only as the entire value, and only from inputs of the task."""
     for key, value in _leaves(executor.get("container", {}).get("resources", {})):
         names = _INPUT_PLACEHOLDER.findall(value)
         if not names:
@@ -160,7 +161,7 @@ def _resources(path: str, executor: Mapping[str, Any], inputs: Mapping[str, Any]
                 Severity.ERROR,
                 f"{path}: resources.{key}",
                 f"{value}: the task has no input {missing[0]}" if missing else f"{value}: more than one placeholder",
-                "set it from one parameter of the pipeline, or as a constant",
+                "set it from one parameter of the pipeline, or to a constant",
             )
 
 

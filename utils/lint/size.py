@@ -1,10 +1,10 @@
-"""How large the Argo Workflow of a finished run is: above 1 MiB the server stops to report the states of tasks.
+"""The size of the Argo Workflow of a finished run: above 1 MiB the server stops reporting the states of tasks.
 
 Above 1 MiB Argo compresses `status.nodes`, and the Kubeflow Pipelines server does not decompress it when it reports: a
-finished run shows RUNNING for ever. The factors were measured on a run of twelve tasks (2.16.1): the container of a
-task stands in the spec, and about 4.7 times in the nodes, as driver's input, in its output `pod-spec-patch`, and as
-inputs of executor and pod. What else stands there is 0.2 MB. Checked on a run of our own file on 2.16.1 with the quick
-demo's parameters: the Workflow had 833 kB where the estimate was 820.
+finished run shows RUNNING forever. The factors were measured on a run of twelve tasks (2.16.1): the container of a task
+is in the spec, and about 4.7 times in the nodes, as the driver's input, in its output `pod-spec-patch`, and as inputs
+of executor and pod. Everything else there is 0.2 MB. Checked on a run of our own file on 2.16.1 with the quick demo's
+parameters: the Workflow had 833 kB where the estimate was 820.
 """
 
 import json
@@ -20,7 +20,7 @@ COPIES_IN_NODES = 4.7
 OTHER_BYTES = 200_000
 MAX_BYTES = 1 << 20
 WARN_BYTES = int(0.9 * MAX_BYTES)
-# The driver gets the container as one argument of its process; Linux takes 128 KiB.
+# The driver gets the container as one argument of its process; Linux allows 128 KiB.
 MAX_CONTAINER_BYTES = 100_000
 
 
@@ -87,14 +87,14 @@ def _bytes(value: Any) -> int:
 
 
 def check_size(size: Estimate) -> Iterator[Finding]:
-    """What is too large."""
+    """Findings about parts that are too large."""
     for name, bytes_ in size.containers.items():
         if bytes_ > MAX_CONTAINER_BYTES:
             yield Finding(
                 Severity.ERROR,
                 f"components.{name}",
-                f"its container is {bytes_ / 1000:.0f} kB as JSON: the driver gets it as one argument, and a process "
-                "takes 128 KiB (argument list too long)",
+                f"its container is {bytes_ / 1000:.0f} kB as JSON: the driver gets it as one argument, and Linux "
+                "allows 128 KiB (argument list too long)",
                 "carry less code in the component",
             )
     if size.total > WARN_BYTES:
@@ -102,7 +102,7 @@ def check_size(size: Estimate) -> Iterator[Finding]:
         yield Finding(
             Severity.ERROR if too_large else Severity.WARNING,
             "the file",
-            f"the Argo Workflow of a finished run is about {size}: above 1 MiB the server stops to report the states "
-            "of tasks, and a finished run shows RUNNING for ever",
+            f"the Argo Workflow of a finished run is about {size}: above 1 MiB the server stops reporting the states "
+            "of tasks, and a finished run shows RUNNING forever",
             "carry less code in the components, in fewer tasks; base64 instead of base85, which Go's JSON lengthens",
         )

@@ -1,4 +1,4 @@
-"""What shows only when a task's settings are resolved with the defaults of the pipeline's parameters."""
+"""Findings that appear only when a task's settings are resolved with the defaults of the parameters."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from utils.lint.findings import Finding, Severity
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KINDS = {"claim": "claim", "secret": "Secret", "config_map": "ConfigMap"}
-# Volumes that Kubeflow Pipelines (v2/compiler/argocompiler/container.go) and Argo (workflowpod.go) give every pod.
+# Volumes that Kubeflow Pipelines (v2/compiler/argocompiler/container.go) and Argo (workflowpod.go) add to every pod.
 _OWN_VOLUMES = frozenset(
     {
         *("kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch", "var-run-argo", "tmp-dir-argo"),
@@ -48,21 +48,21 @@ def _shared(place: str, kind: str, name: str, other: str) -> Finding:
     return Finding(
         Severity.ERROR,
         f"{_IN_PLATFORM}.{place}",
-        f"the {kind} {name} has the name of {other}: volumes get the names of their objects, the two become one volume "
-        "of two types, and no pod is made",
+        f"the {kind} {name} has the name of {other}: volumes get the names of their objects, so both become one volume "
+        "of two types, and no pod is created",
         f"give the {kind} another name",
     )
 
 
 def _volume_name(kind: str, name: str, given: str, places: list[str]) -> Finding:
-    """A finding on an object that is mounted in `places`, under a name that the parameter `given` gives."""
+    """A finding on an object that is mounted in `places`, whose name comes from the parameter `given`."""
     which = f"{kind} {name}" if name else f"{kind} with an empty name"
     more = f" (and in {len(places) - 1} other places)" if len(places) > 1 else ""
     return Finding(
         Severity.ERROR,
         f"{_IN_PLATFORM}.{places[0]}",
         f"the {which}{f', from {given},' if given else ''} makes an invalid pod{more}: its volume gets the name of the "
-        f"{kind}, which must be a DNS label (a to z, 0 to 9, -, at most 63 characters, no dots); no pod is made, and "
-        "nothing says so",
+        f"{kind}, which must be a DNS label (a to z, 0 to 9, -, at most 63 characters, no dots); no pod is created, "
+        "and no message says so",
         f"name a {kind} without dots, at most 63 characters long{f', as the default of {given}' if given else ''}",
     )

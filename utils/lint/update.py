@@ -1,6 +1,6 @@
-"""Write `schemas/` anew from the published wheels: `python -m utils.lint.update`. Needs pip and a package index.
+"""Regenerate `schemas/` from the published wheels: `python -m utils.lint.update`. Needs pip and a package index.
 
-The wheels carry their protos as serialized descriptors inside Python source, which is read, never imported.
+The wheels carry their protos as serialized descriptors inside Python source, which is parsed, never imported.
 """
 
 import ast
@@ -21,7 +21,7 @@ _SOURCES = {"kfp-pipeline-spec": "pipeline_spec_pb2.py", "kfp-kubernetes": "kube
 
 
 def main() -> None:
-    """Write one file for each package version that a supported backend has."""
+    """Write one file per package version that a supported backend uses."""
     SCHEMAS.mkdir(exist_ok=True)
     for package, module in _SOURCES.items():
         written: dict[str, str] = {}
@@ -52,7 +52,7 @@ def _published_source(package: str, version: str, module: str) -> str:
 
 
 def _descriptor(source: str) -> descriptor_pb2.FileDescriptorProto:
-    """The descriptor that generated source hands to `AddSerializedFile`."""
+    """The descriptor that generated source passes to `AddSerializedFile`."""
     calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
     call = next(c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "AddSerializedFile")
     descriptor = descriptor_pb2.FileDescriptorProto()
@@ -61,7 +61,7 @@ def _descriptor(source: str) -> descriptor_pb2.FileDescriptorProto:
 
 
 def _trimmed(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
-    """file without what the descriptor pool adds by itself."""
+    """file without the parts that the descriptor pool adds."""
 
     def trim(message: Any) -> None:
         for field in message.field:
@@ -79,7 +79,7 @@ def _trimmed(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDes
 
 
 def _as_text(file: descriptor_pb2.FileDescriptorProto) -> str:
-    """file as JSON, a line for each message, so that a difference between versions is readable."""
+    """file as JSON, one line per message, so that differences between versions are readable."""
     data = json_format.MessageToDict(file)
     messages = ",\n ".join(json.dumps(m, separators=(",", ":")) for m in data.pop("messageType"))
     head = json.dumps(data, separators=(",", ":"))

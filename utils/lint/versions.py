@@ -1,4 +1,4 @@
-"""What one backend's server or dashboard does not do with a file that its parser takes."""
+"""What one backend's server or dashboard does not support although its parser accepts it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,8 +17,8 @@ def check(spec: Mapping[str, Any], platform: Mapping[str, Any], backend: Backend
             yield Finding(
                 Severity.WARNING,
                 f"platform: platforms.kubernetes.deploymentSpec.executors.{name}.{field}",
-                "this server takes it and does not read it: the task runs without it",
-                "do without it",
+                "this server accepts it but ignores it: the task runs without it",
+                "remove it",
                 (backend.name,),
             )
     if not backend.metadata_per_task:
@@ -43,8 +43,8 @@ def _shared_metadata(spec: Mapping[str, Any], platform: Mapping[str, Any], backe
             yield Finding(
                 Severity.WARNING,
                 f"platform: platforms.kubernetes.deploymentSpec.executors.{name}.podMetadata",
-                "this server gives the pods of all tasks the labels and annotations of the task that it compiles first",
-                "give all tasks the same ones, or this one a retry policy, with which it has a template of its own",
+                "this server gives the pods of all tasks the labels and annotations of the first task that it compiles",
+                "give all tasks the same ones, or give this one a retry policy, so that it gets its own template",
                 (backend.name,),
             )
 
@@ -62,9 +62,9 @@ def _final_status(path: str, task: Mapping[str, Any], backend: Backend) -> Itera
             yield Finding(
                 Severity.ERROR,
                 f"{path}.inputs.parameters.{name}",
-                "PipelineTaskFinalStatus is unknown to this server: it refuses to create a run (HTTP 500, task final "
-                "status not supported yet)",
-                "have the exit task find out by itself how the run went, without this input",
+                "this server does not support PipelineTaskFinalStatus: it refuses to create a run (HTTP 500, task "
+                "final status not supported yet)",
+                "let the exit task determine the result of the run without this input",
                 (backend.name,),
             )
 
@@ -77,6 +77,6 @@ def _display_name(path: str, key: str, task: Mapping[str, Any], backend: Backend
             f"{path}.taskInfo.name",
             f"the display name {name!r} differs from the task's key {key!r}: the dashboard does not find the task's "
             "logs, inputs, outputs and artifacts",
-            "leave the display name as it is, and name the component's function as the task shall be called",
+            "do not set a display name; give the component's function the name that the task should have",
             (backend.name,),
         )
