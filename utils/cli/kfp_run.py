@@ -2,17 +2,14 @@
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import click
 
-from utils.errors import IlabError, PrerequisiteError
+from utils.cli.outcome import INTERRUPTED, code_of
+from utils.errors import IlabError
 from utils.runners.kfp import Cause, KfpServer, RunReport
-
-_INTERRUPTED = 130
-# The pipeline's task that checks what the run needs: its failure has its own exit code.
-_CHECKING_TASK = "prerequisites"
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
                 shown[key] = state
     except KeyboardInterrupt:
         click.echo(f"\nno longer following the run; it continues\n  {started.place}", err=True)
-        return _INTERRUPTED
+        return INTERRUPTED
     except IlabError as error:
         raise IlabError(
             f"the run can no longer be followed: {error.what}", error.cause, f"it continues: {started.place}"
@@ -60,7 +57,7 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
     assert report is not None
     # The tasks of a stopped run failed because it was stopped.
     causes = {} if report.stopped or report.state == "SUCCEEDED" else server.causes(report)
-    code = _exit_code(report, causes)
+    code = code_of(report.state == "SUCCEEDED", report.stopped, causes)
     if output == "json":
         ended = {"state": report.state, "stopped": report.stopped, "exit_code": code}
         failed = {name: asdict(cause) for name, cause in causes.items()}
@@ -82,11 +79,3 @@ def _explain(report: RunReport, causes: dict[str, Cause], started: Started) -> N
     ended = "was stopped" if report.stopped else f"ended as {report.state}"
     because = f": {report.error}" if report.error else ""
     click.echo(f"\nthe run {ended}{because}\n  {started.place}", err=True)
-
-
-def _exit_code(report: RunReport, failed: Collection[str]) -> int:
-    if report.state == "SUCCEEDED":
-        return 0
-    if report.stopped:
-        return _INTERRUPTED
-    return PrerequisiteError.exit_code if _CHECKING_TASK in failed else 1

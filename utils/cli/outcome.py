@@ -1,5 +1,7 @@
 """How a run ended, as an exit code and in words."""
 
+from collections.abc import Collection
+
 import click
 
 from utils.cli.board import Board
@@ -10,16 +12,21 @@ from utils.runners.run_folder import RunFolder
 
 # A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
 _CHECKING_TASK = "prerequisites"
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
 
 def exit_code(result: RunResult, board: Board) -> int:
     """0 success, 1 failed, 3 when it was the task that checks prerequisites, 130 interrupted."""
-    if result.state is TaskState.CANCELED:
-        return _INTERRUPTED
-    if result.state is TaskState.SUCCEEDED:
-        return 0
     failed = {row.id.split("/")[-1] for row in board.snapshot() if row.state is TaskState.FAILED}
+    return code_of(result.state is TaskState.SUCCEEDED, result.state is TaskState.CANCELED, failed)
+
+
+def code_of(succeeded: bool, stopped: bool, failed: Collection[str]) -> int:
+    """The exit code of a run whose tasks of the names `failed` failed."""
+    if stopped:
+        return INTERRUPTED
+    if succeeded:
+        return 0
     return PrerequisiteError.exit_code if _CHECKING_TASK in failed else 1
 
 

@@ -25,7 +25,7 @@ from utils.cli.options import (
     output_option,
 )
 from utils.cli.outcome import exit_code, tell_failures
-from utils.cli.submit import kfp_options, submit_run
+from utils.cli.submit import kfp_options, kfp_settings, submit_run
 from utils.errors import IlabError, UsageError
 from utils.files import COMPILED
 from utils.ir.load import load
@@ -107,8 +107,7 @@ def run(
     if place != "local":
         pipeline = in_queue(pipeline, arguments)
     if place == "kfp":
-        of_server = {name: options[name] for name in _option_names(kfp_options)}
-        sys.exit(submit_run(pipeline, arguments, run_id=run_id, output=output, **of_server))
+        sys.exit(submit_run(pipeline, arguments, kfp_settings(options), run_id, output, options["wait"]))
     if place == "kubernetes":
         sys.exit(start_on_kubernetes(pipeline, arguments, options, home, run_id, output))
     settings = LocalSettings(**{"python": default_python(), **_given_settings(options)})

@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from utils.cli.options import add_options, image_option, option
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Pipeline
+from utils.runners.settings import KfpSettings
+
+if TYPE_CHECKING:
+    from utils.cli.kfp_run import Started
+    from utils.runners.kfp import Submitted
 
 
 def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,18 +74,31 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return add_options(command, options)
 
 
+def kfp_settings(options: Mapping[str, Any]) -> KfpSettings:
+    """The settings that the options of `kfp_options` amount to.
+
+    Raises:
+        UsageError: both a token and a file with one are given.
+    """
+    token, token_file = options["token"], options["token_file"]
+    if token and token_file:
+        raise UsageError("--token and --token-file are both given", "only one can be used", "leave one out")
+    return KfpSettings(
+        host=options["host"] or "",
+        token=token_file.read_text().strip() if token_file else token or "",
+        ca_cert=str(options["ca_cert"] or ""),
+        namespace=options["namespace"] or "",
+        ui_host=options["ui_host"] or "",
+        experiment=options["experiment"],
+    )
+
+
 def submit_run(
     pipeline: Pipeline,
     arguments: Mapping[str, Any],
+    settings: KfpSettings,
     run_id: str | None = None,
     output: str = "text",
-    host: str | None = None,
-    token: str | None = None,
-    token_file: Path | None = None,
-    ca_cert: Path | None = None,
-    namespace: str | None = None,
-    ui_host: str | None = None,
-    experiment: str = "ilab",
     wait: bool = False,
 ) -> int:
     """Submit a run of a compiled pipeline, and follow it when `wait`. Returns the exit code.
@@ -96,29 +114,22 @@ def submit_run(
     from utils.cli.kfp_run import Started, follow_run
     from utils.runners.kfp import KfpServer, Server, find_server, pod_templates
 
-    if host:
+    if settings.host:
         # Only a token meant for this host is sent to it, never the cluster's own.
-        server = Server(host, _token(token, token_file), str(ca_cert or ""), namespace or "")
+        server = Server(settings.host, settings.token, settings.ca_cert, settings.namespace)
     else:
-        server = find_server(namespace or "", str(ca_cert or ""))
-    connection = KfpServer(replace(server, ui=ui_host or ""))
+        server = find_server(settings.namespace, settings.ca_cert)
+    connection = KfpServer(replace(server, ui=settings.ui_host))
     name = run_id or f"{pipeline.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    submitted = connection.submit(pipeline, arguments, experiment, name)
+    submitted = connection.submit(pipeline, arguments, settings.experiment, name)
     started = Started(
         run_id=submitted.id,
         name=name,
-        experiment=experiment,
+        experiment=settings.experiment,
         pipeline_version=submitted.version.name if submitted.version else "",
         url=connection.page(submitted.id),
     )
-    if submitted.unlinked:
-        click.echo(f"warning: the run does not belong to a pipeline version: {submitted.unlinked}", err=True)
-        click.echo("  it runs, but in the dashboard, Duplicate and Schedule must be filled in by hand", err=True)
-    if output == "text":
-        click.echo(f"submitted {name} ({submitted.id})\n  {started.place}")
-        if submitted.version:
-            how = "uploaded now" if submitted.version.uploaded else "already on the server"
-            click.echo(f"  version {submitted.version.name} of the pipeline ({how})")
+    _tell(submitted, started, output)
     if wait:
         return follow_run(connection, started, pod_templates(pipeline), output)
     if output == "json":
@@ -126,10 +137,16 @@ def submit_run(
     return 0
 
 
-def _token(token: str | None, token_file: Path | None) -> str:
-    if token and token_file:
-        raise UsageError("--token and --token-file are both given", "only one can be used", "leave one out")
-    return token_file.read_text().strip() if token_file else token or ""
+def _tell(submitted: "Submitted", started: "Started", output: str) -> None:
+    """Print what was submitted, and what it lacks."""
+    if submitted.unlinked:
+        click.echo(f"warning: the run does not belong to a pipeline version: {submitted.unlinked}", err=True)
+        click.echo("  it runs, but in the dashboard, Duplicate and Schedule must be filled in by hand", err=True)
+    if output == "text":
+        click.echo(f"submitted {started.name} ({submitted.id})\n  {started.place}")
+        if submitted.version:
+            how = "uploaded now" if submitted.version.uploaded else "already on the server"
+            click.echo(f"  version {submitted.version.name} of the pipeline ({how})")
 
 
 def pipeline_main(pipeline: Any) -> None:
@@ -185,6 +202,7 @@ def pipeline_command(pipeline: Any) -> click.Group:
             compiled = with_images(load(package), images, lambda line: click.echo(line, err=True))
         arguments = load_arguments(compiled.parameters, files, pairs)
         check_ranges(compiled.parameters, arguments, "kfp")
-        raise SystemExit(submit_run(in_queue(compiled, arguments), arguments, run_id=run_name, **options))
+        queued, settings = in_queue(compiled, arguments), kfp_settings(options)
+        raise SystemExit(submit_run(queued, arguments, settings, run_name, wait=options["wait"]))
 
     return main

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from utils.errors import PipelineError
+from utils.ir.command import runs_executor
 from utils.ir.expression import ExpressionError, parse
 from utils.ir.model import Component, Container, Node, Pipeline
 from utils.ir.placeholders import WORKSPACE, mentions
@@ -98,7 +99,7 @@ def _component(component: Component, containers: bool) -> Iterator[str]:
 def _container(container: Container, containers: bool) -> Iterator[str]:
     stub = container.image in (CREATE_CLAIM, DELETE_CLAIM)
     if not (container.lightweight or stub or containers):
-        python = any("kfp.dsl.executor_main" in str(part) for part in container.command)
+        python = runs_executor(container.command)
         what = "a containerized Python component" if python else "a container component"
         yield f"{what}, whose code is in the image {container.image or '(none)'}: there is no container engine here"
     for name in sorted(set(container.platform) - KNOWN_FIELDS):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ _REFERENCE = re.compile(
 _OUTPUT_FILE = "executor_output.json"
 # Where KFP mounts a remote artifact; anything else is a path already.
 _REMOTE = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
+
+
+def runs_executor(command: Iterable[Any]) -> bool:
+    """Whether a command runs KFP's executor: a Python function, whose outputs are reported in one file."""
+    return any("kfp.dsl.executor_main" in str(part) for part in command)
 
 
 def executor_input(

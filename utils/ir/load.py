@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import PipelineError
+from utils.ir.command import runs_executor
 from utils.ir.model import (
     ArtifactSpec,
     Component,
@@ -237,7 +238,7 @@ def _container(spec: _Spec, platform: _Spec) -> Container:
         resources=spec.get("resources", {}),
         packages=packages,
         preamble=preamble,
-        lightweight=program and any("kfp.dsl.executor_main" in str(part) for part in rest),
+        lightweight=program and runs_executor(rest),
         platform=platform,
     )
 

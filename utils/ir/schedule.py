@@ -6,6 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from utils.ir.model import Dag, Node, Outputs, Pipeline, TaskState
 from utils.ir.sources import NodeResult
 
+CANCELED = "the run was canceled"
+
 
 def run_nodes(
     nodes: Sequence[Node],
@@ -83,7 +85,7 @@ def whole_result(results: Sequence[NodeResult], outputs: Outputs) -> NodeResult:
     ran = any(result.ran for result in results)
     for state in (TaskState.CANCELED, TaskState.FAILED):
         if any(result.state is state for result in results):
-            first = next((one.error for one in results if one.state is TaskState.FAILED), "the run was canceled")
+            first = next((one.error for one in results if one.state is TaskState.FAILED), CANCELED)
             return NodeResult(state, outputs, first, ran)
     return NodeResult(TaskState.SUCCEEDED, outputs, "", ran)
 

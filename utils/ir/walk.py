@@ -38,7 +38,7 @@ from utils.ir.model import (
 )
 from utils.ir.placeholders import job_values, resolve_inputs
 from utils.ir.runner import Runner
-from utils.ir.schedule import dag_outputs, is_exit_task, obstacle, run_nodes, whole_result
+from utils.ir.schedule import CANCELED, dag_outputs, is_exit_task, obstacle, run_nodes, whole_result
 from utils.ir.sources import MISSING, NodeResult, Scope, find_artifacts, find_parameter
 from utils.ir.values import parameter_value, text
 
@@ -46,7 +46,6 @@ from utils.ir.values import parameter_value, text
 _ITERATIONS_AT_ONCE = 32
 # A signal that comes in the moment before a wait is seen only after it.
 _SIGNAL_SECONDS = 1.0
-_CANCELED = "the run was canceled"
 
 
 class Walker:
@@ -199,7 +198,7 @@ class Walker:
 
         def skip(node: Node) -> NodeResult | None:
             canceled = self._stopped(scope.exiting or is_exit_task(node))
-            reason = _CANCELED if canceled else obstacle(node, nodes, scope.results)
+            reason = CANCELED if canceled else obstacle(node, nodes, scope.results)
             if not reason:
                 return None
             self._emit(f"{scope.path}{node.key}", TaskState.SKIPPED, reason)
@@ -277,7 +276,7 @@ class Walker:
             if broken.is_set() or self._stopped(scope.exiting):
                 state, reason = (TaskState.SKIPPED, "another iteration failed")
                 if self._stopped(scope.exiting):
-                    state, reason = TaskState.CANCELED, _CANCELED
+                    state, reason = TaskState.CANCELED, CANCELED
                 self._emit(path, TaskState.SKIPPED, reason)
                 return NodeResult(state, error=reason)
             parameters, artifacts = dict(scope.parameters), dict(scope.artifacts)
@@ -337,7 +336,7 @@ class Walker:
         with self._slots:
             with self._state:
                 if self._stopped(exiting):
-                    raise TaskFailed(_CANCELED)
+                    raise TaskFailed(CANCELED)
                 self._executing[task.id] = exiting
             try:
                 self._emit(task.id, TaskState.RUNNING)

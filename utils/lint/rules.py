@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from utils.ir.check import CREATE_CLAIM
 from utils.lint.findings import Finding, Severity
 
 # A run starts a driver pod and an executor pod for each; an earlier generation had 30 and was very slow.
@@ -11,8 +12,6 @@ MAX_EXECUTORS = 12
 _SCHEMA_VERSION = "2.1.0"
 _RUN_PLACEHOLDER = re.compile(r"\{\{\$\.pipeline_(job|task|root)\w*\}\}")
 _INPUT_PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
-# The image with which the SDK marks a task that the server executes itself: it creates a volume claim.
-_CREATE_CLAIM = "argostub/createpvc"
 
 
 def check(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Iterator[Finding]:
@@ -121,7 +120,7 @@ def _task(path: str, task: Mapping[str, Any], parent: Mapping[str, Any], spec: M
             "caching is on: a cached task does not run again and returns the outputs of an earlier run",
             "set_caching_options(False), unless the task has no side effect at all",
         )
-    if executor.get("container", {}).get("image") == _CREATE_CLAIM:
+    if executor.get("container", {}).get("image") == CREATE_CLAIM:
         given = inputs.get("storage_class_name", {})
         if not given or given.get("runtimeValue", {}).get("constant") == "":
             yield Finding(

@@ -13,9 +13,9 @@ _PROGRESS = re.compile(r"^progress: (\d+(?:\.\d+)?)/(\d+(?:\.\d+)?) ?(.*)$")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _NOISE = re.compile(r"^\[KFP Executor ")
 _LONGEST_LINE = 64 * 1024
-_LONGEST_MESSAGE = 300
+LONGEST_MESSAGE = 300
 _TAIL_BYTES = 256 * 1024
-_TAIL_LINES = 15
+TAIL_LINES = 15
 
 
 def parse_progress(line: str) -> Progress | None:
@@ -83,7 +83,7 @@ class Output:
             if found:
                 progress = found
             elif text.strip():
-                message = text.strip()[:_LONGEST_MESSAGE]
+                message = text.strip()[:LONGEST_MESSAGE]
         if message or progress:
             self._report(message, progress)
 
@@ -112,7 +112,7 @@ def failure_of(text: str, reason: str) -> str:
     block = _error_block(lines)
     if block:
         return "\n".join(block)
-    first, *rest = _exception(lines) or [reason, *lines[-_TAIL_LINES:]]
+    first, *rest = _exception(lines) or [reason, *lines[-TAIL_LINES:]]
     return "\n".join([first, *(f"    {line}" for line in rest)])
 
 
@@ -140,7 +140,7 @@ def _exception(lines: list[str]) -> list[str]:
         return []
     # Frames are indented: the first line that is not begins the exception's text.
     end = next((i for i in range(start + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
-    return [*lines[end : end + 5], *lines[max(start + 1, end - _TAIL_LINES) : end]]
+    return [*lines[end : end + 5], *lines[max(start + 1, end - TAIL_LINES) : end]]
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""How a run works where it runs; kept in the run's folder, so that a resumed run works alike."""
+"""How a run works where it runs. Those of one machine and of a cluster are kept in the run's folder for its resume."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,3 +52,23 @@ class ClusterSettings:
     def __str__(self) -> str:
         where = self.context or self.kubeconfig
         return f"namespace {self.namespace}" + (f" of {where}" if where else "")
+
+
+@dataclass(frozen=True)
+class KfpSettings:
+    """Which Kubeflow Pipelines server a run is submitted to, and how it is filed there.
+
+    Attributes:
+        host: address of the server; "" for the one of the project.
+        token: sent to `host` alone; "" for the user's own.
+        ca_cert: PEM file of the server's certificate authority; "" for the system's.
+        namespace: project of the server, the user's namespace on a multi-user server; "" for the current one.
+        ui_host: what links to runs start with; "" to find it.
+    """
+
+    host: str = ""
+    token: str = field(default="", repr=False)
+    ca_cert: str = ""
+    namespace: str = ""
+    ui_host: str = ""
+    experiment: str = "ilab"

@@ -9,6 +9,7 @@ from tests.fakes.kfp_server import Moment
 from utils.cli.submit import submit_run
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
+from utils.runners.settings import KfpSettings
 
 PACKAGE = """\
 components: {comp-prerequisites: {executorLabel: exec}, comp-train: {executorLabel: exec}}
@@ -87,7 +88,7 @@ def explain(package: Pipeline, capsys: pytest.CaptureFixture[str]) -> Explain:
     """What a waiting run says of its failure on stderr."""
 
     def explained(server: FakeServer, code: int = 3) -> str:
-        assert submit_run(package, {}, host=server.url, namespace="lab", wait=True) == code
+        assert submit_run(package, {}, KfpSettings(host=server.url, namespace="lab"), wait=True) == code
         return capsys.readouterr().err
 
     return explained
@@ -125,7 +126,7 @@ def test_unreachable_object_store_does_not_prevent_an_explanation(start: Start, 
 
 def test_token_is_not_sent_to_signed_urls(start: Start, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     server = start(logs={"prerequisites": LOG})
-    assert submit_run(package, {}, host=server.url, namespace="lab", token="canary-31", wait=True) == 3
+    assert submit_run(package, {}, KfpSettings(host=server.url, namespace="lab", token="canary-31"), wait=True) == 3
     (asked,) = [one for one in server.requests if one["path"].startswith("/store/")]
     assert "authorization" not in asked["headers"]
     assert "canary-31" not in "".join(capsys.readouterr())

@@ -11,6 +11,7 @@ from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.ir.model import Pipeline
 from utils.runners.kfp import Server, find_server
 from utils.runners.kfp.discovery import find_ui
+from utils.runners.settings import KfpSettings
 
 TOKEN = "canary-77ab"
 
@@ -29,7 +30,7 @@ def test_the_clusters_token_is_never_sent_to_a_host_that_the_user_names(
 ) -> None:
     """Trap 28."""
     kubeconfig("https://cluster.example", TOKEN)
-    submit_run(package, {}, host=server.url)
+    submit_run(package, {}, KfpSettings(host=server.url))
     assert all("authorization" not in one["headers"] for one in server.requests)
 
 
@@ -45,7 +46,7 @@ def test_the_server_of_the_current_project_is_found_with_the_users_token(
     server.pipeline_servers = {version: {"items": [application("dspa", externalUrl=server.url, url="https://inner")]}}
     assert find_server() == Server(server.url, TOKEN, "", "lab", project=True)
     assert TOKEN not in repr(find_server())
-    assert submit_run(package, {}) == 0
+    assert submit_run(package, {}, KfpSettings()) == 0
     assert {one["headers"]["authorization"] for one in server.requests} == {f"Bearer {TOKEN}"}
 
 
@@ -130,9 +131,9 @@ def test_without_a_link_the_place_in_the_dashboard_is_described(
     kubeconfig(server.url)
     address = {"metadata": {"name": "dspa"}, "status": {"components": {"apiServer": {"externalUrl": server.url}}}}
     server.pipeline_servers = {"v1": {"items": [address]}}
-    assert submit_run(package, {}) == 0
+    assert submit_run(package, {}, KfpSettings()) == 0
     assert "in the dashboard: Runs, experiment ilab" in capsys.readouterr().out
     server.console_links = {"rhodslink": DASHBOARD}
-    assert submit_run(package, {}) == 0
+    assert submit_run(package, {}, KfpSettings()) == 0
     link = f"{DASHBOARD}/external/pipelinesSdk/lab/#/runs/details/{server.runs[1].id}"
     assert f"\n  {link}\n" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.runners.kfp.connection import Refused
+from utils.runners.settings import KfpSettings
 
 TOKEN = "canary-77ab"
 
@@ -25,10 +26,8 @@ def test_a_run_is_created_from_a_version_that_holds_the_file_as_it_is(
     server: FakeServer, package: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "token").write_text(TOKEN + "\n")
-    code = submit_run(
-        package, {"seed": 7}, run_id="mine", host=server.url + "/", token_file=tmp_path / "token", experiment="team"
-    )
-    assert code == 0
+    settings = KfpSettings(server.url + "/", (tmp_path / "token").read_text().strip(), experiment="team")
+    assert submit_run(package, {"seed": 7}, settings, run_id="mine") == 0
     (run,) = server.sent("POST", "/apis/v2beta1/runs")
     (version,) = server.versions
     spec, platform = yaml.safe_load_all(PACKAGE)
@@ -48,7 +47,7 @@ def test_a_run_is_created_from_a_version_that_holds_the_file_as_it_is(
 
 
 def test_duplicate_form_shows_pipeline_and_version(server: FakeServer, package: Pipeline) -> None:
-    submit_run(package, {}, host=server.url)
+    submit_run(package, {}, KfpSettings(host=server.url))
     (version,) = server.versions
     assert server.duplicate_form(server.runs[0].id) == {"pipeline": "small", "version": version["display_name"]}
 
@@ -57,11 +56,11 @@ def test_version_of_the_same_file_is_reused(
     server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
-        submit_run(package, {}, host=server.url)
+        submit_run(package, {}, KfpSettings(host=server.url))
     assert len(server.pipelines) == len(server.versions) == 1
     assert "(already on the server)" in capsys.readouterr().out
     other = parse(PACKAGE.replace("image: python", "image: another"))
-    submit_run(other, {}, host=server.url)
+    submit_run(other, {}, KfpSettings(host=server.url))
     assert len(server.pipelines) == 1
     first, second = server.versions
     assert first["display_name"] != second["display_name"]
@@ -74,7 +73,7 @@ def test_concurrent_upload_by_someone_else_is_used(
     server: FakeServer, package: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pipeline and version are looked for, made, refused as there already, and found."""
-    submit_run(package, {}, host=server.url)
+    submit_run(package, {}, KfpSettings(host=server.url))
     answer, hidden = server.answer, {"pipelines", "versions"}
 
     def hide_once(method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -85,7 +84,7 @@ def test_concurrent_upload_by_someone_else_is_used(
         return answer(method, path, body)
 
     monkeypatch.setattr(server, "answer", hide_once)
-    submit_run(package, {}, host=server.url)
+    submit_run(package, {}, KfpSettings(host=server.url))
     assert not hidden
     assert len(server.pipelines) == len(server.versions) == 1
     assert server.runs[1].request["pipeline_version_reference"]["pipeline_version_id"] == "version-0"
@@ -94,7 +93,7 @@ def test_concurrent_upload_by_someone_else_is_used(
 def test_the_apis_form_of_a_file_is_uploaded_as_two_documents(server: FakeServer) -> None:
     spec, platform = yaml.safe_load_all(PACKAGE)
     text = json.dumps({"display_name": "v", "pipeline_spec": {"pipeline_spec": spec, "platform_spec": platform}})
-    submit_run(parse(text), {}, host=server.url)
+    submit_run(parse(text), {}, KfpSettings(host=server.url))
     assert server.versions[0]["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
 
 
@@ -102,7 +101,7 @@ def test_user_who_may_not_upload_can_still_run_and_gets_a_warning(
     server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.no_uploads = True
-    assert submit_run(package, {}, host=server.url) == 0
+    assert submit_run(package, {}, KfpSettings(host=server.url)) == 0
     (run,) = server.sent("POST", "/apis/v2beta1/runs")
     spec, platform = yaml.safe_load_all(PACKAGE)
     assert run["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
@@ -114,7 +113,7 @@ def test_user_who_may_not_upload_can_still_run_and_gets_a_warning(
 
 def test_existing_experiment_is_used(server: FakeServer, package: Pipeline) -> None:
     server.experiments.append({"display_name": "ilab", "experiment_id": "old"})
-    submit_run(package, {}, host=server.url)
+    submit_run(package, {}, KfpSettings(host=server.url))
     assert server.sent("POST", "/apis/v2beta1/runs")[0]["experiment_id"] == "old"
     assert not server.sent("POST", "/apis/v2beta1/experiments")
 
@@ -122,7 +121,7 @@ def test_existing_experiment_is_used(server: FakeServer, package: Pipeline) -> N
 @pytest.mark.parametrize("multi_user", [False, True])
 def test_namespace_is_sent_only_to_multi_user_servers(server: FakeServer, package: Pipeline, multi_user: bool) -> None:
     server.multi_user = multi_user
-    submit_run(package, {}, host=server.url, namespace="lab")
+    submit_run(package, {}, KfpSettings(host=server.url, namespace="lab"))
     for made in (*server.experiments, *server.pipelines):
         assert made.get("namespace") == ("lab" if multi_user else None)
     listed = [one["path"] for one in server.requests if one["path"].startswith("/apis/v2beta1/pipelines?")]
@@ -132,7 +131,7 @@ def test_namespace_is_sent_only_to_multi_user_servers(server: FakeServer, packag
 def test_unreachable_server_is_a_missing_prerequisite(server: FakeServer, package: Pipeline) -> None:
     server.http.server_close()
     with pytest.raises(PrerequisiteError, match="can't be reached"):
-        submit_run(package, {}, host=server.url)
+        submit_run(package, {}, KfpSettings(host=server.url))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_unreachable_server_is_a_missing_prerequisite(server: FakeServer, packag
 def test_a_token_travels_only_to_an_encrypted_address(package: Pipeline, host: str, message: str) -> None:
     """Trap 28."""
     with pytest.raises(UsageError, match=message):
-        submit_run(package, {}, host=host, token=TOKEN)
+        submit_run(package, {}, KfpSettings(host=host, token=TOKEN))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_the_servers_refusal_is_shown(
     server: FakeServer, package: Pipeline, arguments: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(IlabError) as caught:
-        submit_run(package, arguments, host=server.url)
+        submit_run(package, arguments, KfpSettings(host=server.url))
     assert "refused the request (400)" in caught.value.what
     assert said in caught.value.cause
 
@@ -170,7 +169,9 @@ def test_file_that_the_server_cannot_compile_is_not_retried() -> None:
     old = FakeServer("2.5.0")
     try:
         with pytest.raises(Refused) as caught:
-            submit_run(parse(PACKAGE.replace("name: small", "name: small, taskFinalStatus: x")), {}, host=old.url)
+            submit_run(
+                parse(PACKAGE.replace("name: small", "name: small, taskFinalStatus: x")), {}, KfpSettings(host=old.url)
+            )
     finally:
         old.stop()
     assert "can't compile the pipeline (500)" in caught.value.what
@@ -180,7 +181,9 @@ def test_file_that_the_server_cannot_compile_is_not_retried() -> None:
 def test_cause_hidden_by_the_upload_is_reported_by_the_run_creation(server: FakeServer) -> None:
     """A bad file is "Failed to create a pipeline version" (500) there."""
     with pytest.raises(IlabError) as caught:
-        submit_run(parse(PACKAGE.replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")), {}, host=server.url)
+        submit_run(
+            parse(PACKAGE.replace("schemaVersion: 2.1.0", "schemaVersion: 9.9.9")), {}, KfpSettings(host=server.url)
+        )
     assert caught.value.cause == "KFP only supports schema version 2.1.0"
 
 

@@ -13,6 +13,7 @@ from utils.cli.submit import submit_run
 from utils.errors import IlabError
 from utils.ir.model import Pipeline
 from utils.runners.kfp import KfpServer, Server, ServerAway
+from utils.runners.settings import KfpSettings
 
 
 def states(*pairs: str) -> dict[str, str]:
@@ -41,7 +42,7 @@ def test_waiting_ends_with_the_outcome_as_exit_code(
     printed: str,
 ) -> None:
     server.moments = moments
-    assert submit_run(package, {}, host=server.url, wait=True) == code
+    assert submit_run(package, {}, KfpSettings(host=server.url), wait=True) == code
     assert server.runs[0].asked == len(moments)
     assert printed in capsys.readouterr().out
 
@@ -76,7 +77,7 @@ def test_stopped_run_is_distinguished_from_a_failed_one(
         return given
 
     monkeypatch.setattr(server, "answer", stop_after_first)
-    assert submit_run(package, {}, host=server.url, wait=True) == 130
+    assert submit_run(package, {}, KfpSettings(host=server.url), wait=True) == 130
     got = capsys.readouterr()
     assert "failed    train" in got.out
     assert "the run was stopped" in got.err
@@ -85,12 +86,12 @@ def test_stopped_run_is_distinguished_from_a_failed_one(
 
 def test_a_run_that_was_retried_after_a_stop_has_failed(server: FakeServer, package: Pipeline) -> None:
     server.moments = [Moment("CANCELING"), Moment("RUNNING"), Moment("FAILED", states("SUCCEEDED", "FAILED"))]
-    assert submit_run(package, {}, host=server.url, wait=True) == 1
+    assert submit_run(package, {}, KfpSettings(host=server.url), wait=True) == 1
 
 
 def test_a_stop_that_came_too_late_is_a_success(server: FakeServer, package: Pipeline) -> None:
     server.moments = [Moment("CANCELING"), Moment("SUCCEEDED")]
-    assert submit_run(package, {}, host=server.url, wait=True) == 0
+    assert submit_run(package, {}, KfpSettings(host=server.url), wait=True) == 0
 
 
 def test_internal_nodes_are_not_shown(
@@ -98,7 +99,7 @@ def test_internal_nodes_are_not_shown(
 ) -> None:
     """Neither drivers and executors nor groups nor the Workflow itself."""
     server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING")), Moment("SUCCEEDED", states("SUCCEEDED"))]
-    submit_run(package, {}, host=server.url, wait=True)
+    submit_run(package, {}, KfpSettings(host=server.url), wait=True)
     lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[3:]]
     assert sorted(lines[:3]) == ["running   run", "running   train", "succeeded prerequisites"]
     assert lines[3:] == ["succeeded run"]
@@ -112,7 +113,7 @@ def test_interrupted_waiting_leaves_the_run_alone(
 
     monkeypatch.setattr(KfpServer.follow, "__defaults__", ({}, interrupt))
     server.moments = [Moment("RUNNING")]
-    assert submit_run(package, {}, host=server.url, wait=True) == 130
+    assert submit_run(package, {}, KfpSettings(host=server.url), wait=True) == 130
     assert "the run; it continues" in capsys.readouterr().err
     assert not [one for one in server.requests if one["path"].endswith(":terminate")]
 
@@ -120,7 +121,8 @@ def test_interrupted_waiting_leaves_the_run_alone(
 def test_json_output_is_one_document(server: FakeServer, package: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     server.moments = [Moment("FAILED", states("SUCCEEDED", "FAILED"))]
     server.logs = {"train": "error: out of memory\n  cause: the card is small\n  next: use a larger one\n"}
-    assert submit_run(package, {}, run_id="r", host=server.url, namespace="lab", wait=True, output="json") == 1
+    settings = KfpSettings(server.url, namespace="lab")
+    assert submit_run(package, {}, settings, "r", "json", wait=True) == 1
     got = json.loads(capsys.readouterr().out)
     assert got == {
         "run_id": server.runs[0].id,
@@ -144,14 +146,14 @@ def test_json_output_is_one_document(server: FakeServer, package: Pipeline, caps
 def test_permanent_error_ends_waiting_and_says_that_the_run_continues(server: FakeServer, package: Pipeline) -> None:
     server.moments = [Moment("RUNNING"), 401]
     with pytest.raises(IlabError) as caught:
-        submit_run(package, {}, host=server.url, wait=True)
+        submit_run(package, {}, KfpSettings(host=server.url), wait=True)
     assert "refuses the token (401)" in caught.value.what
     assert "it continues" in caught.value.remedy
 
 
 def test_server_that_stays_away_is_abandoned_after_a_while(server: FakeServer, package: Pipeline) -> None:
     server.moments = [503]
-    submit_run(package, {}, host=server.url)
+    submit_run(package, {}, KfpSettings(host=server.url))
     with pytest.raises(ServerAway):
         list(KfpServer(Server(server.url)).follow(server.runs[0].id))
     assert server.runs[0].asked == 41

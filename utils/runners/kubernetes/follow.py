@@ -13,13 +13,14 @@ from utils.cluster.logs import tail_log
 from utils.cluster.objects import events_of, list_objects
 from utils.cluster.pods import PodState, job_pending_reason, pod_state, waits_in_queue
 from utils.errors import IlabError, TaskFailed
-from utils.ir.command import message_outputs, value_outputs
+from utils.ir.command import message_outputs, runs_executor, value_outputs
 from utils.ir.model import STOPPED, Event, Outputs, Progress, Task, TaskState
 from utils.names import RUN_LABEL, TASK_LABEL
-from utils.runners.kubernetes.manifests import CONTAINER, runs_executor, task_root, task_slug
+from utils.runners.kubernetes.manifests import CONTAINER, task_root, task_slug
 from utils.runners.kubernetes.observed import Observed, job_end, owned_by
 from utils.runners.kubernetes.pod_log import PodLog
 from utils.runners.kubernetes.refused import PodRefused, Refusals, remedy
+from utils.runners.output import TAIL_LINES
 
 _LOOK_SECONDS = 1.0
 _EVENTS_SECONDS = 5.0
@@ -28,7 +29,6 @@ _LOG_END_SECONDS = 30.0
 # pods; one that fills its node's disk or memory loses every pod, some minutes after its start.
 MOST_PODS = 20
 _LONGEST_OUTPUT = 4096
-_TAIL_LINES = 15
 
 
 class ResultLost(TaskFailed):
@@ -237,7 +237,7 @@ class Following:
         log = self._finish_log(pod)
         reason = state.failure or why or "the pod failed"
         if state.container and state.container != CONTAINER:
-            lines = tail_log(self.cluster, pod["metadata"]["name"], state.container, _TAIL_LINES)
+            lines = tail_log(self.cluster, pod["metadata"]["name"], state.container, TAIL_LINES)
             return "\n".join([reason, *(f"    {line}" for line in lines)])
         text = log.failure_text(reason, state.message)
         if state.reason in ("", "Error") or text.startswith(reason):
@@ -258,6 +258,6 @@ def outputs_of(task: Task, message: str) -> Outputs:
             "output parameters and artifact metadata travel there",
             "write what is long to a file on the run's volume",
         )
-    if runs_executor(task) or not task.output_parameters:
-        return message_outputs(task, task_root(task), message if runs_executor(task) else "")
+    if runs_executor(task.command) or not task.output_parameters:
+        return message_outputs(task, task_root(task), message if runs_executor(task.command) else "")
     return value_outputs(task, task_root(task), message)

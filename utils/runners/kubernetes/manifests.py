@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from utils.cluster.pod_overlay import merge_overlay
-from utils.ir.command import executor_input, resolve_command
+from utils.ir.command import executor_input, resolve_command, runs_executor
 from utils.ir.model import EnvFrom, Mount, RunIds, Task
 from utils.names import (
     API_LABEL,
@@ -105,11 +105,6 @@ def task_root(task: Task) -> str:
     return f"{folder}/{task_slug(task.id)}"
 
 
-def runs_executor(task: Task) -> bool:
-    """Whether the container runs KFP's executor, which reports all outputs in one file."""
-    return any("kfp.dsl.executor_main" in str(part) for part in task.command)
-
-
 def task_command(task: Task, ids: RunIds) -> list[str]:
     """The container's command line. What the task reports goes into the pod's status.
 
@@ -117,7 +112,7 @@ def task_command(task: Task, ids: RunIds) -> list[str]:
         TaskFailed: a placeholder names something the task doesn't have.
     """
     message = executor_input(task, task_root(task), output_file=TERMINATION_LOG)
-    if not runs_executor(task):
+    if not runs_executor(task.command):
         for parameter in message["outputs"]["parameters"].values():
             parameter["outputFile"] = TERMINATION_LOG
     return [*task.preamble, *resolve_command(task, message, ids)]
@@ -206,7 +201,7 @@ def _container(
         "resources": _resources(pod.get("resources", {})),
         "volumeMounts": mounts,
         "securityContext": security,
-        "lifecycle": {"preStop": {"exec": {"command": list(_STOP)}}} if runs_executor(task) else {},
+        "lifecycle": {"preStop": {"exec": {"command": list(_STOP)}}} if runs_executor(task.command) else {},
         # What a failed container printed last is in the pod's status even when its log can't be read.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

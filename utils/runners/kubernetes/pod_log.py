@@ -10,9 +10,8 @@ from utils.cluster.client import Cluster
 from utils.cluster.logs import follow_log
 from utils.errors import IlabError
 from utils.ir.model import Progress
-from utils.runners.output import MessageFilter, failure_text, parse_progress
+from utils.runners.output import LONGEST_MESSAGE, MessageFilter, failure_text, parse_progress
 
-_LONGEST_MESSAGE = 300
 _REPORT_SECONDS = 0.2
 
 
@@ -66,7 +65,7 @@ class PodLog:
                     text = keep(line)
                     found = parse_progress(text)
                     progress = found or progress
-                    message = message if found else text.strip()[:_LONGEST_MESSAGE] or message
+                    message = message if found else text.strip()[:LONGEST_MESSAGE] or message
                     if (message or progress) and time.monotonic() - told >= _REPORT_SECONDS:
                         self._tell(message, progress)
                         message, progress, told = "", None, time.monotonic()

@@ -14,6 +14,8 @@ from utils.cluster.errors import ConflictError
 from utils.cluster.kinds import JOB, VOLUME_CLAIM
 from utils.cluster.objects import create_or_attach, delete, differences, get, list_objects, wait_gone
 from utils.errors import PipelineError, TaskFailed
+from utils.ir.check import CREATE_CLAIM, DELETE_CLAIM
+from utils.ir.command import runs_executor
 from utils.ir.model import STOPPED, Component, Event, Outputs, Pipeline, RunIds, Task
 from utils.ir.runner import Runner
 from utils.runners.kubernetes.follow import Following, ResultLost, Stopped
@@ -231,10 +233,10 @@ class KubernetesRunner(Runner):
 def file_outputs(component: Component) -> Iterator[str]:
     """Output parameters that a container writes to files of its own, which no pod's status can hold."""
     container, names = component.container, list(component.outputs.parameters)
-    if container is None or not container.image or container.image.startswith("argostub/"):
+    if container is None or not container.image or container.image in (CREATE_CLAIM, DELETE_CLAIM):
         return
     text = "\n".join(str(part) for part in (*container.command, *container.args))
-    if "kfp.dsl.executor_main" not in text:
+    if not runs_executor((*container.command, *container.args)):
         if len(names) > 1:
             yield f"its container writes {len(names)} output parameters, {', '.join(names)}; one is the most"
         return
