@@ -2,7 +2,7 @@
 
 Compile time is that of the compilation itself; importing kfp, which takes longer, is shown beside it.
 
-The overhead a task is that of a pipeline of ten tasks that do nothing, one after the other, run by ours (the whole
+The overhead per task is that of a pipeline of ten tasks that do nothing, one after the other, run by ours (the whole
 command, from start to end) and by kfp.local's SubprocessRunner without a virtual environment (in this process, which
 has imported kfp), in turns. The promise is about components as KFP compiles them, which install kfp when they start:
 kfp.local does so for each task, ours sees once that it is there. The other pair of lines is for components without
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from utils.files import ROOT
 
@@ -120,7 +121,7 @@ def workflow_lines(package: Path) -> list[Line]:
     ]
 
 
-def ten_tasks(dsl, install_kfp):  # type: ignore[no-untyped-def]
+def ten_tasks(dsl: Any, install_kfp: bool) -> Callable[..., Any]:
     """A pipeline of ten tasks, one after the other, that do nothing; `install_kfp` is the compiler's default."""
 
     @dsl.component(base_image="python:3.11", install_kfp_package=install_kfp)
@@ -135,7 +136,7 @@ def ten_tasks(dsl, install_kfp):  # type: ignore[no-untyped-def]
     return ten
 
 
-def measure_runs(folder: Path, pipeline) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+def measure_runs(folder: Path, pipeline: Callable[..., Any]) -> tuple[float, float]:
     """Seconds per task of ours and of kfp.local, the middle of a few rounds in which they take turns."""
     from kfp import compiler, local
 

@@ -1,4 +1,4 @@
-"""Where runs go when the user says nothing."""
+"""The default folder for runs."""
 
 import os
 import tempfile

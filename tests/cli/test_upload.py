@@ -1,4 +1,4 @@
-"""`ilab-pipeline upload` to a real object store: what arrives is what data import takes, and no secret is told."""
+"""`ilab-pipeline upload` to a real object store: data import accepts what arrives, and no secret is shown."""
 
 import base64
 import hashlib
@@ -19,6 +19,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from tests.archives import DATA, MODEL, TAXONOMY, weights, write_files
+from tests.fakes.s3 import S3
 from utils.cli.main import main
 from utils.stages.archive import unpack_archive
 from utils.stages.data_import.tree import require_tree
@@ -34,7 +35,7 @@ def key(request: pytest.FixtureRequest) -> str:
     return f"{request.node.name}/data.tar.gz"
 
 
-def environment(s3_server: Any, **more: str) -> dict[str, str | None]:
+def environment(s3_server: S3, **more: str) -> dict[str, str | None]:
     values = {"endpoint": s3_server.endpoint, "bucket": s3_server.bucket}
     values |= {"access_key": s3_server.access_key, "secret_key": s3_server.secret_key, "data_key": "", **more}
     return {f"SDG_OBJECT_STORE_{name.upper()}": value or None for name, value in values.items()}
@@ -54,16 +55,16 @@ def started(tree: Path, env: dict[str, str | None], **streams: Any) -> subproces
     return subprocess.Popen([sys.executable, "-m", "utils.cli.main", "upload", *flags], env=values, **streams)
 
 
-def stored(s3_server: Any, key: str) -> bytes:
+def stored(s3_server: S3, key: str) -> bytes:
     return bytes(s3_server.client().get_object(Bucket=s3_server.bucket, Key=key)["Body"].read())
 
 
-def objects(s3_server: Any, key: str) -> list[str]:
+def objects(s3_server: S3, key: str) -> list[str]:
     found = s3_server.client().list_objects_v2(Bucket=s3_server.bucket, Prefix=key)
     return [one["Key"] for one in found.get("Contents", [])]
 
 
-def test_data_import_accepts_what_was_uploaded(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
+def test_data_import_accepts_what_was_uploaded(s3_server: S3, tree: Path, key: str, tmp_path: Path) -> None:
     (tree / "model" / "config.json").rename(tmp_path / "blob")
     (tree / "model" / "config.json").symlink_to(tmp_path / "blob")  # as in a hub's cache
     done = upload(tree, "--key", key, env=environment(s3_server), folders=("model", "taxonomy", "data"))
@@ -80,7 +81,7 @@ def test_data_import_accepts_what_was_uploaded(s3_server: Any, tree: Path, key: 
 
 
 @pytest.mark.parametrize("kind", ["folder", "data", "stringData"])
-def test_settings_come_from_the_secret(s3_server: Any, tree: Path, key: str, tmp_path: Path, kind: str) -> None:
+def test_settings_come_from_the_secret(s3_server: S3, tree: Path, key: str, tmp_path: Path, kind: str) -> None:
     secret = s3_server.secret(tmp_path / "secret", data_key=key)
     if kind != "folder":
         values = {path.name: path.read_bytes() for path in secret.iterdir()}
@@ -93,7 +94,7 @@ def test_settings_come_from_the_secret(s3_server: Any, tree: Path, key: str, tmp
     assert objects(s3_server, key) == [key, key + ".sha256"]
 
 
-def test_existing_archive_is_replaced_only_with_force(s3_server: Any, tree: Path, key: str) -> None:
+def test_existing_archive_is_replaced_only_with_force(s3_server: S3, tree: Path, key: str) -> None:
     env = environment(s3_server, data_key=key)
     assert upload(tree, env=env).exit_code == 0
     before = stored(s3_server, key)
@@ -118,7 +119,7 @@ def test_existing_archive_is_replaced_only_with_force(s3_server: Any, tree: Path
     ],
 )
 def test_tree_that_data_import_would_refuse_is_not_uploaded(
-    s3_server: Any, tree: Path, key: str, name: str, content: bytes | None, told: str
+    s3_server: S3, tree: Path, key: str, name: str, content: bytes | None, told: str
 ) -> None:
     (tree / name).rename(tree / "gone")
     if name == "taxonomy":
@@ -131,7 +132,7 @@ def test_tree_that_data_import_would_refuse_is_not_uploaded(
     assert objects(s3_server, key) == []
 
 
-def test_files_that_cannot_be_packed_are_all_named(s3_server: Any, tree: Path) -> None:
+def test_files_that_cannot_be_packed_are_all_named(s3_server: S3, tree: Path) -> None:
     (tree / "model" / "broken").symlink_to("nowhere")
     (tree / "taxonomy" / "up").symlink_to(tree / "taxonomy")
     os.mkfifo(tree / "taxonomy" / "pipe")
@@ -153,13 +154,13 @@ def test_a_dry_run_lists_the_files_and_needs_no_object_store(tree: Path, tmp_pat
     assert lines[-1] == [str(total), "bytes in 8 files; nothing was sent"]
 
 
-def test_missing_settings_are_all_named(s3_server: Any, tree: Path) -> None:
+def test_missing_settings_are_all_named(s3_server: S3, tree: Path) -> None:
     done = upload(tree, env=environment(s3_server, bucket="", secret_key=""))
     assert done.exit_code == 2
     assert "error: the object store's settings lack bucket, data_key, secret_key" in done.output
 
 
-def test_refusal_of_the_store_does_not_reveal_keys(s3_server: Any, tree: Path, key: str, tmp_path: Path) -> None:
+def test_refusal_of_the_store_does_not_reveal_keys(s3_server: S3, tree: Path, key: str, tmp_path: Path) -> None:
     secret = s3_server.secret(tmp_path / "secret", data_key=key, secret_key="canary-secret-key")
     done = upload(tree, "--secret", str(secret), env=environment(s3_server, access_key="", secret_key=""))
     assert done.exit_code == 1
@@ -180,7 +181,7 @@ OWN = "flags or SDG_OBJECT_STORE_* variables"
     ],
 )
 def test_refusal_names_the_source_of_the_settings(
-    s3_server: Any, tree: Path, key: str, tmp_path: Path, by_flags: bool, changes: dict[str, str], told: str
+    s3_server: S3, tree: Path, key: str, tmp_path: Path, by_flags: bool, changes: dict[str, str], told: str
 ) -> None:
     secret = s3_server.secret(tmp_path / "secret", data_key=key, **changes)
     flags = [] if by_flags else ["--secret", str(secret)]
@@ -190,7 +191,7 @@ def test_refusal_names_the_source_of_the_settings(
     assert told.format(secret=secret) in done.output
 
 
-def test_missing_keys_are_prompted_for_without_echo(s3_server: Any, tree: Path, key: str) -> None:
+def test_missing_keys_are_prompted_for_without_echo(s3_server: S3, tree: Path, key: str) -> None:
     terminal, other = pty.openpty()
     env = environment(s3_server, access_key="", secret_key="", data_key=key)
     command = started(tree, env, stdin=other, stdout=other, stderr=other)
@@ -216,7 +217,7 @@ def _read(terminal: int) -> bytes:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_interrupted_upload_leaves_nothing(
-    s3_server: Any, tree: Path, key: str, tmp_path: Path, number: int, code: int
+    s3_server: S3, tree: Path, key: str, tmp_path: Path, number: int, code: int
 ) -> None:
     with (tree / "model" / "model.safetensors").open("wb") as file:
         size = 40 << 30  # sparse: it can't have been sent when the signal comes
@@ -240,7 +241,7 @@ def test_interrupted_upload_leaves_nothing(
     assert objects(s3_server, key) == []
 
 
-def test_the_archive_is_a_gzip_tar_whatever_its_key(s3_server: Any, tree: Path, key: str) -> None:
+def test_the_archive_is_a_gzip_tar_whatever_its_key(s3_server: S3, tree: Path, key: str) -> None:
     key = key.removesuffix(".gz")
     assert upload(tree, "--key", key, env=environment(s3_server)).exit_code == 0
     with tarfile.open(fileobj=io.BytesIO(stored(s3_server, key)), mode="r:gz") as tar:

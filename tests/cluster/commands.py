@@ -1,4 +1,4 @@
-"""Runs a program and says what it said when it fails."""
+"""Runs a program; the error of a failed one holds its output."""
 
 import os
 import subprocess

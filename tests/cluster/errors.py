@@ -1,4 +1,4 @@
-"""What goes wrong with the test cluster, told to the person who started it."""
+"""Errors of the test cluster, for the person who started it."""
 
 from utils.errors import IlabError
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,11 @@ def stop_node() -> None:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 # The first process of a PID namespace is gone when all others are.
-                wait_for(f"the end of process {pid}", lambda pid=pid, at=started: _started(pid) != at)  # type: ignore[misc]
+                wait_for(f"the end of process {pid}", partial(_has_ended, pid, started))
     # It goes with the namespace at its other end, which the kernel takes apart in its own time.
     wait_for(f"the removal of the link {HOST_LINK}", _remove_link)
     for root in cgroup_roots():
-        wait_for(f"the removal of {root}", lambda root=root: _remove_cgroup(root))  # type: ignore[misc]
+        wait_for(f"the removal of {root}", partial(_remove_cgroup, root))
     mounted = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {STATE}" in line]
     if mounted:
         raise ClusterError(f"{STATE} was not removed", "something is mounted there: " + mounted[0], "unmount it")
@@ -133,6 +134,11 @@ def _peer() -> int:
         credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid: int = struct.unpack("3i", credentials)[0]
     return pid
+
+
+def _has_ended(pid: int, started: str) -> bool:
+    """Whether the process is gone, or its id belongs to a later one."""
+    return _started(pid) != started
 
 
 def _started(pid: int) -> str:

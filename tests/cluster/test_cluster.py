@@ -1,4 +1,4 @@
-"""The test cluster is what its tests take it for."""
+"""The test cluster behaves as its tests assume."""
 
 import http.server
 import threading
@@ -200,7 +200,7 @@ def test_pytorch_job_of_two_pods_reduces_with_gloo(cluster: Cluster, namespace: 
     command = ("python3", "-m", "torch.distributed.run", "--no-python", "python3", "-c", ALL_REDUCE)
     cluster.apply(pytorch_job(namespace, "reduce", *command))
     for role in ("master", "worker"):
-        wait_for(f"the {role}", lambda role=role: exists(cluster, namespace, f"reduce-{role}-0"))  # type: ignore[misc]
+        wait_for(f"the {role}", partial(exists, cluster, namespace, f"reduce-{role}-0"))
         phase, log = wait_until_ended(cluster, namespace, f"reduce-{role}-0")
         assert phase == "Succeeded", log
         assert "sum 2.0 of 2" in log

@@ -1,4 +1,4 @@
-"""What breaks while a run is on its way: the right outcome, and nothing left that the run owns."""
+"""Faults during a run: the right outcome, and no objects of the run left."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Without one right of the Role: each verb in turn, a message that names it, and nothing the run owns is left.
+"""Each right of the Role removed in turn: a message names it, and no objects of the run are left.
 
 What the walker asks for is refused by the proxy; for what stages ask in their pods the Role really lacks the right.
 """

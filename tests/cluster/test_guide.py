@@ -1,4 +1,4 @@
-"""docs/kubernetes.md, from the first command to the last but the runs themselves: see test_chain.py."""
+"""All commands of docs/kubernetes.md but the runs themselves, which are in test_chain.py."""
 
 import base64
 import json

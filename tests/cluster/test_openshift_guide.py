@@ -1,4 +1,4 @@
-"""docs/openshift.md as a new user follows it, as far as that goes without OpenShift AI: rights, Secrets, what stays."""
+"""docs/openshift.md as far as it can be followed without OpenShift AI: rights, Secrets, what a run leaves."""
 
 import base64
 import uuid

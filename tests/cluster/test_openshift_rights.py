@@ -1,4 +1,4 @@
-"""The account of OpenShift AI's runs on a real API server: what it lacks is found before anything is spent."""
+"""The account of OpenShift AI's runs on a real API server: missing rights are found before a run costs anything."""
 
 import base64
 import json

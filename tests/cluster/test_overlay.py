@@ -1,4 +1,4 @@
-"""What the API server itself says of a `--pod-overlay`."""
+"""How the API server itself reacts to a `--pod-overlay`."""
 
 from tests.cluster.lab import Lab
 from tests.cluster.runs import assert_nothing_left

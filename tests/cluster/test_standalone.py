@@ -1,4 +1,4 @@
-"""What standalone.py would make is accepted by the real API server, in a namespace that enforces `restricted`."""
+"""The real API server accepts the objects of standalone.py in a namespace that enforces `restricted`."""
 
 import os
 import subprocess

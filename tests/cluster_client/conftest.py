@@ -1,4 +1,4 @@
-"""A small API server and a client of it whose time does not pass by itself."""
+"""A fake API server, and a client of it whose clock only moves when it sleeps."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Where an object that is there differs from the one wanted."""
+"""How an existing object differs from the wanted one."""
 
 import base64
 from typing import Any

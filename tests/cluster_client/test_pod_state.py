@@ -1,4 +1,4 @@
-"""What a pod's status says, in words. The statuses are as real clusters gave them, shortened."""
+"""A pod's status in words. The statuses are those of real clusters, shortened."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a refusal of the API server says, and what it never does: the value of a Secret."""
+"""What errors say about a refusal by the API server, and that they never show a Secret's value."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""One request: what is tried again, for how long, and what a refusal says."""
+"""Single requests: what is retried, for how long, and what the error says."""
 
 import base64
 import threading

@@ -1,4 +1,4 @@
-"""A watch tells every change once, whatever cuts it off."""
+"""A watch reports every change once, whatever interrupts it."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The S3 server of tests and demo refuses what a user's store refuses, and says why when it can't start."""
+"""The S3 server of tests and demo: refusals like those of a real store, and errors when it can't start."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Metrics have one name for one thing: all names that a task logs stand in docs/metrics.md, for it alone."""
+"""Each metric has one name and one task: docs/metrics.md lists all names that a task logs."""
 
 import ast
 import itertools

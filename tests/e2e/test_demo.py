@@ -1,4 +1,4 @@
-"""The whole chain at its smallest, as a user runs it: killed in the middle of training, resumed, and looked at."""
+"""The whole chain at its smallest, as a user runs it: killed in the middle of training, then resumed."""
 
 import hashlib
 import json
@@ -18,6 +18,8 @@ from utils.demo.run import Demo, servers, store_of
 from utils.runners.run_folder import RunFolder
 
 RUN_ID = "e2e-demo"
+# Home, run, tasks that had finished when the demo was killed, and the summary of the resumed one.
+Finished = tuple[Path, RunFolder, set[str], dict[str, Any]]
 
 
 def demo(home: Path, *arguments: str, log: Path) -> subprocess.Popen:
@@ -36,8 +38,8 @@ def wait_for(log: Path, text: str, process: subprocess.Popen, seconds: float) ->
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A quick demo that was killed with SIGKILL in phase 2, between two optimizer steps, and gone on with."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A quick demo that was killed with SIGKILL in phase 2, between two optimizer steps, and resumed."""
     home = tmp_path_factory.mktemp("home")
     run, first, second = RunFolder(home, RUN_ID), home / "first.log", home / "second.log"
     process = demo(home, "--quick", "--run-id", RUN_ID, log=first)
@@ -51,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return home, run, done_before, json.loads(text[text.index("\n{\n") if "\n{\n" in text else text.index("{") :])
 
 
-def test_resume_repeats_no_finished_task(finished: Any) -> None:
+def test_resume_repeats_no_finished_task(finished: Finished) -> None:
     _, run, done_before, _ = finished
     records = [json.loads(line) for line in run.journal.read_text().splitlines()]
     assert any(task.endswith("train-knowledge") for task in done_before), done_before
@@ -62,7 +64,7 @@ def test_resume_repeats_no_finished_task(finished: Any) -> None:
         assert started.count(task) == 1, task
 
 
-def test_every_stage_left_its_result(finished: Any) -> None:
+def test_every_stage_left_its_result(finished: Finished) -> None:
     _, run, _, summary = finished
     facts = json.loads((run.path / "report.json").read_text())
     assert sorted(facts["done"]) == sorted(STAGES)
@@ -78,12 +80,12 @@ def test_every_stage_left_its_result(finished: Any) -> None:
     assert "<svg" in page
 
 
-def test_volume_is_deleted_after_success(finished: Any) -> None:
+def test_volume_is_deleted_after_success(finished: Finished) -> None:
     home, _, _, _ = finished
     assert list((home / "claims").iterdir()) == []
 
 
-def test_published_archive_holds_candidate_scores_and_provenance(finished: Any, tmp_path: Path) -> None:
+def test_published_archive_holds_candidate_scores_and_provenance(finished: Finished, tmp_path: Path) -> None:
     home, _, _, summary = finished
     with servers(Demo(home, RUN_ID, os.environ["ILAB_PYTHON"])) as credentials:
         client = store_of(credentials).client
@@ -103,7 +105,7 @@ def test_published_archive_holds_candidate_scores_and_provenance(finished: Any, 
     assert RUN_ID in json.dumps(provenance)
 
 
-def test_no_file_or_log_of_the_run_holds_a_secret(finished: Any) -> None:
+def test_no_file_or_log_of_the_run_holds_a_secret(finished: Finished) -> None:
     home, run, _, _ = finished
     folder = home / "demo" / RUN_ID / "secrets"
     values = {

@@ -1,4 +1,4 @@
-"""Synthetic data with instructlab-sdg: taxonomies, good and bad teachers, and going on after a break."""
+"""Synthetic data with instructlab-sdg: taxonomies, good and bad teachers, and resuming after an interruption."""
 
 import json
 from typing import Any

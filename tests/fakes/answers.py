@@ -1,4 +1,4 @@
-"""An HTTP server that gives prepared answers, for what a test's client says to it."""
+"""An HTTP server that gives prepared answers and remembers the requests."""
 
 import json
 import ssl

@@ -1,4 +1,4 @@
-"""A small API server that also plays the parts of a cluster which bring Jobs to an end, as a test says."""
+"""A fake API server that also runs Jobs: each pod acts as the test says."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The cluster tests' proxy before an API server passes on what it should, and fails as it is told."""
+"""The proxy that the cluster tests put in front of an API server: it forwards requests and injects faults."""
 
 import http.client
 import json

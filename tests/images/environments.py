@@ -1,4 +1,4 @@
-"""Environments that stand for the images of the pipeline on this machine: made by the Makefile from our lock files."""
+"""Local environments in place of the pipeline's images, made by the Makefile from our lock files."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Tasks as their pods run them: KFP's own command, the image's interpreter, a user without a name and a home."""
+"""Tasks as their pods run them: KFP's own command, the image's interpreter, a user without name or home."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Each light task in the versions of its image, as KFP starts it, on a cluster and stores that are played here."""
+"""Each light task in the versions of its image, as KFP starts it, with a fake cluster and local servers."""
 
 import json
 import subprocess
@@ -12,6 +12,7 @@ from components.compile import compile_pipeline
 from tests.archives import MODEL, TAXONOMY, targz, write_files
 from tests.fakes.answers import Server
 from tests.fakes.kubernetes_api import KubernetesApi
+from tests.fakes.s3 import S3
 from tests.images.environments import NAMES, environment
 from tests.images.pods import ANY_UID, IDS, PodRunner
 from tests.stages.report import example_run
@@ -76,7 +77,7 @@ def walk(pipeline: Pipeline, cluster: Cluster, tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture
-def secrets(s3_server: Any, serve: Callable[..., Server], tmp_path: Path) -> dict[str, Path]:
+def secrets(s3_server: S3, serve: Callable[..., Server], tmp_path: Path) -> dict[str, Path]:
     """The Secrets of a store that has the archive, and of a teacher and a judge that answer."""
     key, url = f"{tmp_path.name}/in.tgz", serve((200, ANSWER)).url
     s3_server.client().put_object(Bucket=s3_server.bucket, Key=key, Body=targz({**MODEL, **TAXONOMY}))
@@ -116,7 +117,7 @@ def test_missing_secrets_are_findings_with_remedies(walk: Callable, cluster: Clu
 
 
 def test_every_light_task_does_its_work_with_the_packages_of_its_image(
-    walk: Callable, cluster: Cluster, s3_server: Any, secrets: dict[str, Path], tmp_path: Path
+    walk: Callable, cluster: Cluster, s3_server: S3, secrets: dict[str, Path], tmp_path: Path
 ) -> None:
     """Traps 49 and 50: from the checks to the clean-up, under a UID without a name, in a home that is read-only."""
     # What else prerequisites look at in a cluster is not played here: their findings are not this test's matter.

@@ -1,4 +1,4 @@
-"""Conditions: what the compiler writes, and what CEL says of it."""
+"""Conditions in the form that the compiler writes, evaluated as CEL does."""
 
 import pytest
 

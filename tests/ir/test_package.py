@@ -1,4 +1,4 @@
-"""The forms a compiled pipeline comes in: YAML, the API's JSON, archives; and any other form is named."""
+"""The forms of a compiled pipeline: YAML, the API's JSON, archives. Errors name any other form."""
 
 import io
 import json

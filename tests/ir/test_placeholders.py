@@ -1,4 +1,4 @@
-"""Placeholders and values: resolved as a server does, and never as anything but data."""
+"""Placeholders and values: resolved as a server does, always as data."""
 
 import pytest
 

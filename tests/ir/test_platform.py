@@ -1,4 +1,4 @@
-"""Kubernetes settings of a task: names resolved, the way kfp-kubernetes writes them and older files did."""
+"""Kubernetes settings of a task: names resolved, in the forms of kfp-kubernetes and of older files."""
 
 from pathlib import Path
 from typing import Optional

@@ -1,4 +1,4 @@
-"""The reducer: what is known of a task after each of its events."""
+"""The reducer: the status of a task after each of its events."""
 
 from typing import Any
 

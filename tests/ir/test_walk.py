@@ -1,4 +1,4 @@
-"""The walker in time: what runs together, what stops, what is tried again."""
+"""The walker: what runs in parallel, what stops, what is retried."""
 
 import threading
 from pathlib import Path

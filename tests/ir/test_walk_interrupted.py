@@ -1,4 +1,4 @@
-"""The walker when it is stopped, and when it goes on with what an earlier walk did."""
+"""The walker when it is stopped, and when it resumes an earlier walk."""
 
 from pathlib import Path
 

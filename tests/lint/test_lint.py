@@ -1,4 +1,4 @@
-"""The linter parses with real protos of every supported backend and knows what no parser sees."""
+"""The linter parses with the real protos of every supported backend, and finds what only backends reject."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""How large the Argo Workflow of a finished run will be, and what is refused for it."""
+"""The estimated size of a finished run's Argo Workflow, and its limits."""
 
 import copy
 import json

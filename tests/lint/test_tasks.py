@@ -1,4 +1,4 @@
-"""What a run with the default parameters meets: names of volumes, and the final status of a task."""
+"""Rules about tasks with the default parameters: volume names, final status."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""As much of kustomize as these tests need: what a replacement of manifests/settings selects, and sets."""
+"""As much of kustomize as these tests need: the fields that a replacement of manifests/settings selects and sets."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""manifests/ says what it should: images by digest, restricted pods, least rights, and every setting in one file."""
+"""The folders of manifests/: images by digest, restricted pods, least rights, and every setting in one file."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The stages' code travels with data import and lies on the volume for later tasks: what each finds there."""
+"""The stages' code travels with data import; later tasks import it from the volume."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Our own DAG: what earlier systems got wrong in theirs stays right in the compiled file."""
+"""The compiled pipeline avoids what earlier systems got wrong."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The builder of the pods that Kubeflow Pipelines makes, and what shows of ours without a cluster."""
+"""The pods that Kubeflow Pipelines builds, checked as far as possible without a cluster."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl, kubernetes
 
-from tests.cluster.driver_pods import ACCOUNT, MADE, RUN, SERVERS, as_on_openshift, driver_pods
+from tests.cluster.driver_pods import ACCOUNT, MADE, RUN, SERVERS, Server, as_on_openshift, driver_pods
 from utils.files import ROOT
 from utils.ir.load import load
 from utils.ir.model import Pipeline
@@ -106,7 +106,7 @@ def test_claim_created_by_a_task_is_mounted(package: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.version)
-def test_scc_sets_the_user_and_drops_all_capabilities(package: Pipeline, server: Any) -> None:
+def test_scc_sets_the_user_and_drops_all_capabilities(package: Pipeline, server: Server) -> None:
     for _, pod in driver_pods(package, server):
         spec = as_on_openshift(pod)["spec"]
         assert [one["name"] for one in spec["initContainers"]] == ["init", "kfp-launcher"]
@@ -134,7 +134,7 @@ def faults(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.version)
-def test_pods_of_our_pipeline_are_valid_as_far_as_can_be_checked_without_a_cluster(server: Any) -> None:
+def test_pods_of_our_pipeline_are_valid_as_far_as_can_be_checked_without_a_cluster(server: Server) -> None:
     """Trap 46. tests/cluster/test_driver_pods.py asks a real API server."""
     pods = dict(driver_pods(load(ROOT / "pipeline.yaml"), server))
     assert len(pods) >= 10

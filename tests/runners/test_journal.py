@@ -1,6 +1,7 @@
-"""The journal: what is written is read back, a torn line counts as not written."""
+"""The journal: what is written is read back; a truncated line counts as not written."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,8 @@ from utils.runners.journal import Journal, read_history
 OUTPUTS = Outputs({"rows": 3, "part": 0.5}, {"model": [Artifact("model", "system.Model", "/x", {"loss": 1.5})]})
 
 
-def event(task: str, state: TaskState, at: float = 1.0, **more: object) -> Event:
-    return Event(at, task, state, **more)  # type: ignore[arg-type]
+def event(task: str, state: TaskState, at: float = 1.0, **more: Any) -> Event:
+    return Event(at, task, state, **more)
 
 
 def write(path: Path, *events: Event) -> None:

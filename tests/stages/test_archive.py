@@ -1,4 +1,4 @@
-"""Unpacking trusts nothing that is in the archive."""
+"""Unpacking trusts nothing in the archive."""
 
 import gzip
 import shutil

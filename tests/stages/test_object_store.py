@@ -1,4 +1,4 @@
-"""The object store as users have it: resumed downloads, uploads that leave no half, errors that name the remedy."""
+"""The object store: resumed downloads, uploads that leave nothing incomplete, errors with remedies."""
 
 import hashlib
 import os

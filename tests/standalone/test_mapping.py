@@ -1,4 +1,4 @@
-"""Flags become parameters of the pipeline."""
+"""How flags become parameters of the pipeline."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""standalone.py on a cluster that plays what a test says: credentials, parts on one volume, what is said of it all."""
+"""standalone.py on a fake cluster: credentials, parts on one volume, messages."""
 
 import base64
 import json

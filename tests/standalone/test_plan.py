@@ -1,4 +1,4 @@
-"""From a command line to what is made in the cluster, without one."""
+"""From a command line to the objects of a run, without a cluster."""
 
 import base64
 import os

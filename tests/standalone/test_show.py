@@ -1,4 +1,4 @@
-"""`show`: a Job that the first generation's users would know."""
+"""`show` prints a Job in the form that users of the first generation know."""
 
 import pytest
 import yaml

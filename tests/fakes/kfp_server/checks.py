@@ -1,4 +1,4 @@
-"""What the server refuses when a run is created: status and message, None when it takes it."""
+"""What the server refuses when a run is created: status and message, or None."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Why a task failed, which a Kubeflow Pipelines server does not say: read where the user may."""
+"""Why a task failed. The server does not say, so it is read from where the user may read."""
 
 from collections.abc import Callable, Iterator
 

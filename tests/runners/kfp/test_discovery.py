@@ -1,4 +1,4 @@
-"""Where a pipeline server is, and where people see its runs: found in the cluster of the user."""
+"""The address of the pipeline server and of its dashboard, found in the user's cluster."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What of a server's answer about a run is told as a task."""
+"""Tasks and states of a run, as read from the server's answer."""
 
 from datetime import UTC, datetime
 from typing import Any

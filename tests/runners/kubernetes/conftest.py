@@ -1,4 +1,4 @@
-"""A cluster that plays what a test says, and runs on it."""
+"""A fake cluster whose pods act as a test says, and runs on it."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""Pipelines of few tasks, for runs on a cluster that plays what a test says."""
+"""Small pipelines for runs on the fake cluster."""
 
 from kfp import dsl, kubernetes
 

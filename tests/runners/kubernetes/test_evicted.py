@@ -1,4 +1,4 @@
-"""Tasks whose pods the cluster takes away."""
+"""Tasks whose pods are evicted."""
 
 import pytest
 from kfp import dsl

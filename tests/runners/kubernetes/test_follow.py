@@ -1,4 +1,4 @@
-"""What follows a run's pods: it ends when they do, and tells what breaks it."""
+"""Following a run's pods: it ends with them, and its errors surface."""
 
 import threading
 from collections.abc import Iterator
@@ -6,24 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from tests.fakes.api_server import ApiServer
+from utils.cluster.client import Cluster
 from utils.cluster.connection import connect
 from utils.errors import IlabError
 from utils.runners.kubernetes import observed, pod_log
+from utils.runners.output import Progress
 
 
 def test_line_that_arrives_after_the_end_of_its_task_is_not_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended, told = threading.Event(), []
+    ended, told = threading.Event(), list[tuple[str, Progress | None]]()
 
     def late(*arguments: Any) -> Iterator[str]:
         ended.wait(10)
         yield "deleting PyTorchJob"
 
     monkeypatch.setattr(pod_log, "follow_log", late)
-    log = pod_log.PodLog(None, "p", "main", tmp_path / "log", lambda *report: told.append(report))  # type: ignore[arg-type]
+    cluster = Cluster("lab", client.ApiClient())
+    log = pod_log.PodLog(cluster, "p", "main", tmp_path / "log", lambda *report: told.append(report))
     log.stop()
     ended.set()
     log.finish(10)

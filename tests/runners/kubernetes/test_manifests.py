@@ -1,4 +1,4 @@
-"""From a task to its Job."""
+"""The Job of a task."""
 
 import re
 from dataclasses import replace

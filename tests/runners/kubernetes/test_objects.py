@@ -1,4 +1,4 @@
-"""What a run on a cluster finds and leaves there: its record, Secrets, claims, objects of others."""
+"""Objects that a run finds in the cluster and leaves there: its record, Secrets, claims, objects of others."""
 
 import threading
 from typing import Any

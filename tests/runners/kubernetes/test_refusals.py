@@ -1,4 +1,4 @@
-"""A pod that is refused for good: how long it is waited for, and what to do."""
+"""Permanently refused pods: how long they are waited for, and the remedy."""
 
 import pytest
 

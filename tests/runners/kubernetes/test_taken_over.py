@@ -1,4 +1,4 @@
-"""A run that is started on two hosts: the last start goes on with it, the first one ends and deletes nothing."""
+"""A run that is started on two hosts: the last start continues it, the first one ends and deletes nothing."""
 
 import os
 import signal

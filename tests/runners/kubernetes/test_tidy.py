@@ -1,4 +1,4 @@
-"""Runs that may not delete all they made."""
+"""Runs that may not delete all their objects."""
 
 from typing import Any
 

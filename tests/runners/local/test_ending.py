@@ -1,4 +1,4 @@
-"""The volume of a run on this machine: gone after success, kept after all else, and the user is told which."""
+"""The volume of a run on this machine: deleted after success, kept otherwise, and the user is told which."""
 
 import pytest
 

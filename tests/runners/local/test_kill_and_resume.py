@@ -1,4 +1,4 @@
-"""Killed anywhere, a run goes on where it was; whatever it had started is ended."""
+"""A run that is killed anywhere resumes where it was; its child processes are ended."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Data import as a user meets it: a real object store, a real git server, good archives and every kind of bad one."""
+"""Data import with a real object store, a real git server, valid archives and every kind of invalid one."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The taxonomy from a git repository: what is taken, what is refused, and where credentials may be seen."""
+"""The taxonomy from a git repository: accepted and refused addresses, and handling of credentials."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Which pieces a run needs, and that nothing from outside chooses where files are written."""
+"""The files that a run needs, and that foreign input never chooses where files are written."""
 
 from pathlib import Path
 from types import SimpleNamespace

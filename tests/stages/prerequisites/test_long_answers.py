@@ -1,4 +1,4 @@
-"""Prerequisites ask for an answer as long as the run's: what cuts it off is found before data is generated."""
+"""Prerequisites request an answer as long as those of the run: timeouts are found before data is generated."""
 
 import socketserver
 import threading

@@ -4,7 +4,6 @@ import json
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -61,7 +60,9 @@ def test_model_server_gets_three_attempts_when_a_retry_can_help(
         assert findings[0]["remedy"]
 
 
-def test_a_refused_connection_is_tried_three_times(tmp_path: Path, serve: Callable[..., Server], capsys: Any) -> None:
+def test_a_refused_connection_is_tried_three_times(
+    tmp_path: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trap 27: connection errors are retried too."""
     server = serve(CHAT)
     server.http.server_close()

@@ -137,7 +137,11 @@ def test_a_secret_that_lacks_keys_is_named(run_stage: Callable[..., str], tmp_pa
 
 
 def test_all_findings_come_in_one_table_each_with_its_remedy(
-    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server], capsys: Any
+    run_stage: Callable[..., str],
+    s3_server: S3,
+    tmp_path: Path,
+    serve: Callable[..., Server],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     s3_server.secret(tmp_path / "object_store", data_key="absent.tar.gz")
     secret(tmp_path / "judge", endpoint=serve((401, f"bad token {TOKEN}")).url, model_name="m", api_token=TOKEN)

@@ -1,4 +1,4 @@
-"""The queue of a run is looked for before anything waits in it."""
+"""The queue of a run is looked up before anything waits in it."""
 
 from pathlib import Path
 

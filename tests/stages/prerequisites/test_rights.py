@@ -1,4 +1,4 @@
-"""The rights that volumes, training and clean-up need are asked for before anything is made."""
+"""The rights that volumes, training and clean-up need are checked before anything is created."""
 
 from pathlib import Path
 

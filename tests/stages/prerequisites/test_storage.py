@@ -1,4 +1,4 @@
-"""Prerequisites look at the storage class before anything is made; what they may not read is unknown, not fine."""
+"""Prerequisites check the storage class before anything is created; an unreadable one is unknown, not passed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The first stage's checks of the taxonomy's repository, and of what trains and serves."""
+"""Checks of the taxonomy repository, and of the software that trains and serves."""
 
 import subprocess
 import time

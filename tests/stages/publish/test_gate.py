@@ -1,4 +1,4 @@
-"""The gate before publication, the archive's name, and what is said about where it comes from."""
+"""The gate before publication, the archive's name, and its provenance."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Publication to a real object store: what arrives, and when nothing does."""
+"""Publication to a real object store."""
 
 import calendar
 import hashlib

@@ -1,4 +1,4 @@
-"""The page: its content, that nothing untrusted becomes markup, and that it needs nothing but itself."""
+"""The page: its content, no markup from untrusted text, no external resources."""
 
 import json
 import re

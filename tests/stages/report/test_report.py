@@ -1,4 +1,4 @@
-"""The report goes where the archive goes: to a real object store."""
+"""The report is stored beside the archive in a real object store."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from kfp import dsl
 
 from components.report import report
 from tests.archives import write_files
+from tests.fakes.s3 import S3
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path / "claims"))
 
 
-def run(s3_server: Any, folder: Path, publication: dict[str, Any], **secret: str) -> str:
+def run(s3_server: S3, folder: Path, publication: dict[str, Any], **secret: str) -> str:
     """Run the stage on a volume whose publish stage ended with this result; returns where the report is."""
     marker = {
         "stage": "publish", "inputs": {}, "inputs_hash": "1", "versions": {}, "outputs": {}, "seconds": 1.0,
@@ -32,12 +33,12 @@ def run(s3_server: Any, folder: Path, publication: dict[str, Any], **secret: str
     )  # fmt: skip
 
 
-def stored(s3_server: Any, key: str) -> tuple[bytes, str]:
+def stored(s3_server: S3, key: str) -> tuple[bytes, str]:
     found = s3_server.client().get_object(Bucket=s3_server.bucket, Key=key)
     return found["Body"].read(), found["ContentType"]
 
 
-def test_report_is_stored_beside_the_archive(s3_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_report_is_stored_beside_the_archive(s3_server: S3, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     key = "report/2025-01-31_12-00-00.data.tar.gz"
     place = run(s3_server, tmp_path, {"published": True, "key": key, "size": 1, "sha256": "", "gate": {"checks": []}})
     assert place == f"s3://{s3_server.bucket}/{key}.report.html"
@@ -48,7 +49,7 @@ def test_report_is_stored_beside_the_archive(s3_server: Any, tmp_path: Path, cap
     assert kind == "application/json"
 
 
-def test_report_of_a_held_back_candidate_gets_its_own_key(s3_server: Any, tmp_path: Path) -> None:
+def test_report_of_a_held_back_candidate_gets_its_own_key(s3_server: S3, tmp_path: Path) -> None:
     gate = {"passed": False, "checks": [{"name": "min_mt_bench", "limit": 9, "value": 5, "passed": False}]}
     held = {"published": False, "key": "", "size": 0, "sha256": "", "gate": gate}
     place = run(s3_server, tmp_path, held, data_key="held/data.tar.gz")
@@ -57,7 +58,7 @@ def test_report_of_a_held_back_candidate_gets_its_own_key(s3_server: Any, tmp_pa
     assert b"held" in stored(s3_server, key)[0]
 
 
-def test_report_that_cannot_be_stored_fails_but_stays_in_the_artifacts(s3_server: Any, tmp_path: Path) -> None:
+def test_report_that_cannot_be_stored_fails_but_stays_in_the_artifacts(s3_server: S3, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="InvalidAccessKeyId"):
         run(s3_server, tmp_path, {}, access_key="unknown")
     assert (tmp_path / "page").stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""Synthetic data: what is decided without a teacher."""
+"""Synthetic data: everything that needs no teacher."""
 
 import json
 import os

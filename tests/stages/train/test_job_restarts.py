@@ -1,4 +1,4 @@
-"""A PyTorchJob that is already there, is deleted, or outlives its launcher."""
+"""A PyTorchJob that already exists, is deleted, or outlives its launcher."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The PyTorchJob that a training asks for."""
+"""The manifest of a training's PyTorchJob."""
 
 import json
 

@@ -1,11 +1,10 @@
-"""The run's volume claim: made once, bound before the run goes on, a directory on one machine."""
+"""The run's volume claim: created once, bound before the run continues, a directory on one machine."""
 
 import json
 import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -194,14 +193,16 @@ def test_claim_of_a_missing_class_is_not_waited_for_long(api: KubernetesApi, rea
         wait_bound(kube_namespace(), "ilab-r", 900, 0.05)
 
 
-def test_claim_that_binds_at_its_first_pod_is_not_waited_for(api: KubernetesApi, capsys: Any) -> None:
+def test_claim_that_binds_at_its_first_pod_is_not_waited_for(
+    api: KubernetesApi, capsys: pytest.CaptureFixture[str]
+) -> None:
     api.add("storageclasses", "nfs", provisioner="p", volumeBindingMode="WaitForFirstConsumer")
     pending(api)
     wait_bound(kube_namespace(), "ilab-r")
     assert "is bound when the first pod mounts it" in capsys.readouterr().out
 
 
-def test_events_show_how_an_unreadable_class_binds(api: KubernetesApi, capsys: Any) -> None:
+def test_events_show_how_an_unreadable_class_binds(api: KubernetesApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.forbidden.add("storageclasses")
     pending(api)
     event(api, "1", "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
@@ -212,7 +213,9 @@ def test_events_show_how_an_unreadable_class_binds(api: KubernetesApi, capsys: A
         wait_bound(kube_namespace(), "ilab-r", 0.05, 0)
 
 
-def test_run_continues_when_neither_class_nor_events_may_be_read(api: KubernetesApi, capsys: Any) -> None:
+def test_run_continues_when_neither_class_nor_events_may_be_read(
+    api: KubernetesApi, capsys: pytest.CaptureFixture[str]
+) -> None:
     api.forbidden |= {"storageclasses", "events"}
     pending(api)
     wait_bound(kube_namespace(), "ilab-r", 60, 0.05)

@@ -1,4 +1,4 @@
-"""How a run ends: report notes the outcome on the volume claim, clean up goes by it and says what is true."""
+"""How a run ends: report records the outcome on the volume claim, and clean up acts on it."""
 
 import json
 from pathlib import Path
