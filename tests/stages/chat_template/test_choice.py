@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from utils.stages.chat_template.choice import choose_chat_template, render_example
+from utils.stages.chat_template.choice import choose_chat_template
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file
+from utils.stages.chat_template.template import Template, render_example
 from utils.stages.evaluation import serving
 from utils.stages.marker import write_marker
+from utils.stages.results import ChatTemplate, Imported
 
 PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
 
@@ -60,31 +62,31 @@ def test_model_without_a_template_gets_the_librarys_for_its_family(
 ) -> None:
     """Trap 45b."""
     choice = choose_chat_template(volume(tmp_path, {}, **config), "")
-    assert choice["name"] == name
-    assert "tokenizer has none" in choice["why"]
+    assert choice.name == name
+    assert "tokenizer has none" in choice.why
 
 
 def test_tokenizers_own_template_wins_over_the_familys(tmp_path: Path) -> None:
     tokenizer = {"chat_template": PLAIN, "eos_token": {"content": "</s>"}}
     choice = choose_chat_template(volume(tmp_path, tokenizer, model_type="granite"), "")
-    assert choice["name"] == "tokenizer"
-    assert choice["example"].endswith("<assistant>It is blue.</s>")
+    assert choice.name == "tokenizer"
+    assert choice.example.endswith("<assistant>It is blue.</s>")
 
 
 def test_of_several_templates_the_default_is_used(tmp_path: Path) -> None:
     named = [{"name": "tool_use", "template": "{{ broken"}, {"name": "default", "template": PLAIN}]
-    assert choose_chat_template(volume(tmp_path, {"chat_template": named}), "")["name"] == "tokenizer"
+    assert choose_chat_template(volume(tmp_path, {"chat_template": named}), "").name == "tokenizer"
 
 
 def test_file_beside_the_tokenizer_wins_over_its_configuration(tmp_path: Path) -> None:
     data_dir = volume(tmp_path, {"chat_template": "{{ broken"})
     (tmp_path / "model" / "chat_template.jinja").write_text(PLAIN)
-    assert "<user>" in choose_chat_template(data_dir, "")["example"]
+    assert "<user>" in choose_chat_template(data_dir, "").example
 
 
 def test_named_template_wins_over_the_tokenizers_own(tmp_path: Path) -> None:
     data_dir = volume(tmp_path, {"chat_template": PLAIN}, model_type="granite")
-    assert choose_chat_template(data_dir, "ibm_legacy_tmpl")["name"] == "ibm_legacy_tmpl"
+    assert choose_chat_template(data_dir, "ibm_legacy_tmpl").name == "ibm_legacy_tmpl"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_template_that_cannot_render_a_conversation_is_found_at_once(template: s
 def test_endless_template_is_stopped() -> None:
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(SystemExit, match="takes longer than 0.1 s"):
-        render_example(loops, {}, "here", 0.1)
+        render_example(Template(loops, {}), "here", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_endless_template_is_stopped() -> None:
     ],
 )
 def test_jinja_extensions_of_transformers_are_available(template: str, tmp_path: Path) -> None:
-    assert choose_chat_template(volume(tmp_path, {"chat_template": template}), "")["name"] == "tokenizer"
+    assert choose_chat_template(volume(tmp_path, {"chat_template": template}), "").name == "tokenizer"
 
 
 def test_python_file_is_read_and_rewritten(tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_python_file_is_read_and_rewritten(tmp_path: Path) -> None:
     evil = f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
     (tmp_path / "model" / "chat.py").write_text(PYTHON + evil)
     choice = choose_chat_template(data_dir, "model/chat.py")
-    assert choice["example"].endswith("<|a|>It is blue.</s>")
+    assert choice.example.endswith("<|a|>It is blue.</s>")
     written = (tmp_path / "chat_template" / "template.py").read_text()
     assert "pathlib" not in written
     names: dict[str, Any] = {}
@@ -177,8 +179,8 @@ def test_a_file_that_is_not_on_the_volume_is_refused(tmp_path: Path) -> None:
 def test_stages_find_the_choice_on_the_volume(tmp_path: Path) -> None:
     data_dir = str(tmp_path)
     assert chat_template_file(data_dir, "template.py") == ""
-    choice = {"name": "mistral_tmpl", "why": "", "sha256": "", "example": ""}
-    write_marker(data_dir, "data_import", {}, [], {"chat_template": choice}, 0)
+    choice = ChatTemplate("mistral_tmpl")
+    write_marker(data_dir, "data_import", {}, [], Imported(chat_template=choice), 0)
     assert chat_template_choice(data_dir) == choice
     assert chat_template_file(data_dir, "template.jinja") == f"{data_dir}/chat_template/template.jinja"
 
@@ -193,3 +195,18 @@ def test_servers_of_base_and_checkpoints_get_the_template(tmp_path: Path, monkey
     assert command[command.index("--chat-template") + 1] == "/v/template.jinja"
     assert "--chat-template" not in serving.vllm_command(str(tmp_path), "m", 1, "")
     assert serving.llama_cpp_command("m", "m", 1, 1, "c", "/v/template.jinja")[-1] == "/v/template.jinja"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sha256"),
+    [
+        ("", "b92983f28b8a829048239bed68d699e8ba5e464fa490b535467b683f3af84854"),
+        ("model/chat.py", "b0ca2e278bc59292d85b2afe2b69a443b11d13273e3a2b3bc2c13982f843ab52"),
+        ("ibm_legacy_tmpl", ""),
+    ],
+)
+def test_a_template_has_the_hash_that_earlier_versions_recorded(wanted: str, sha256: str, tmp_path: Path) -> None:
+    """It is among the inputs of data processing: another one would make finished stages unfinished."""
+    data_dir = volume(tmp_path, {"chat_template": PLAIN, "eos_token": {"content": "</s>"}})
+    (tmp_path / "model" / "chat.py").write_text(PYTHON)
+    assert choose_chat_template(data_dir, wanted).sha256 == sha256

@@ -1,65 +1,56 @@
 """Which chat template a run uses: decided, and tried on a conversation, before anything is paid for.
 
-Templates are foreign input. The library executes the Python file that it is given by --chat-tmpl-path, so it is never
-given the user's: texts are read out of that one, and a new file is written from them. Jinja is rendered in a sandbox.
-
-The choice is a dict, in data import's marker under `chat_template`:
-    name: tokenizer (the model's own), one of `library_templates`, or the user's path; why: the reason, in words;
-    sha256: of the template's text, "" where the library has it; example: a conversation in it, "" the same.
 Unless it is the tokenizer's own, chat_template/template.py and template.jinja hold it (see files.py).
 """
 
-import ast
-import datetime
+import contextlib
 import hashlib
 import json
-import os
-import signal
+from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
+from utils.stages.chat_template.python_file import read_template_file, read_text, write_template
+from utils.stages.chat_template.template import LIBRARY_TEMPLATES, Template, TokenInfo, render_example
+from utils.stages.results import ChatTemplate
 
 
-def library_templates() -> list:
-    """The modules of instructlab.training.chat_templates, alike in 0.10.3 to 0.16.2."""
-    return ["ibm_generic_tmpl", "ibm_legacy_tmpl", "mistral_tmpl"]
-
-
-def choose_chat_template(data_dir: str, wanted: str) -> dict:
+def choose_chat_template(data_dir: str, wanted: str) -> ChatTemplate:
     """The chat template of a run: what `wanted` says, or else the tokenizer's own, or else its family's.
 
     Args:
         data_dir: the run's volume, with model/.
-        wanted: "", one of `library_templates`, or the path of a Python file, relative to data_dir or absolute.
+        wanted: "", one of LIBRARY_TEMPLATES, or the path of a Python file, relative to data_dir or absolute.
 
     Raises:
         SystemExit: there is no such template, or no conversation can be written in it.
     """
-    model = os.path.join(data_dir, "model")
-    if wanted in library_templates():
-        return {"name": wanted, "why": "train_chat_template names it", "sha256": "", "example": ""}
-    if wanted:
-        found, name, why = read_template_file(data_dir, wanted), wanted, "train_chat_template names it"
-        variables = {role + "_token": text for role, (text, _) in found["tokens"].items()}
-    else:
-        found, name, why = own_chat_template(model), "tokenizer", "the base model's tokenizer brings it"
-        if not found["template"]:
-            name, why = family_template(model)
-            return {"name": name, "why": why, "sha256": "", "example": ""}
-        variables = found["tokens"]
-    example = render_example(found["template"], variables, wanted or f"{model}: its tokenizer's chat template")
-    if wanted:
-        write_template(data_dir, found)
-    sha256 = hashlib.sha256(str(found).encode()).hexdigest()
-    return {"name": name, "why": why, "sha256": sha256, "example": example}
+    model, named = Path(data_dir, "model"), "train_chat_template names it"
+    if wanted in LIBRARY_TEMPLATES:
+        return ChatTemplate(wanted, named)
+    template = read_template_file(data_dir, wanted) if wanted else own_chat_template(model)
+    if not template.text:
+        return family_template(model)
+    example = render_example(template, wanted or f"{model}: its tokenizer's chat template")
+    if not wanted:
+        why = "the base model's tokenizer brings it"
+        return ChatTemplate("tokenizer", why, _sha256(template.text, template.variables), example)
+    write_template(data_dir, template)
+    tokens = {role: [*token] for role, token in template.tokens.items()}
+    return ChatTemplate(wanted, named, _sha256(template.text, tokens), example)
 
 
-def family_template(model: str) -> tuple:
-    """(name, reason) of the library's template for a model whose tokenizer has none.
+def _sha256(text: str, tokens: object) -> str:
+    """As volumes have it among the inputs of data processing: it must stay the same for the same template."""
+    return hashlib.sha256(str({"template": text, "tokens": tokens}).encode()).hexdigest()
+
+
+def family_template(model: Path) -> ChatTemplate:
+    """The library's template for a model whose tokenizer has none.
 
     Granite 7B has the architecture of Llama 2 and a vocabulary of that size; later Llamas have four times as many.
     """
-    config = read_json(model, "config.json")
+    config = read_json(model / "config.json")
     kind, vocabulary = str(config.get("model_type", "")), config.get("vocab_size", 0)
     name = "ibm_generic_tmpl"
     if kind == "llama" and isinstance(vocabulary, int) and vocabulary <= 32064:
@@ -67,43 +58,24 @@ def family_template(model: str) -> tuple:
     elif kind in ("mistral", "mixtral"):
         name = "mistral_tmpl"
     size = f" with {vocabulary} tokens" if kind == "llama" else ""
-    return name, f"the base model's tokenizer has none, and it is a model of type {kind or 'unknown'}{size}"
+    why = f"the base model's tokenizer has none, and it is a model of type {kind or 'unknown'}{size}"
+    return ChatTemplate(name, why)
 
 
-def read_json(folder: str, name: str) -> dict:
-    """A JSON object of a model's folder, {} when the file is not there.
-
-    Raises:
-        SystemExit: it holds something else.
-    """
-    path, found = os.path.join(folder, name), None
-    if not os.path.exists(path):
-        return {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-    except (ValueError, RecursionError):
-        pass
-    if not isinstance(found, dict):
-        raise failure(f"{path} can't be read", "it holds no JSON object", "import the model again")
-    return found
-
-
-def own_chat_template(model: str) -> dict:
-    """{"template", "tokens"}: the template that transformers finds with a tokenizer, "" for none.
+def own_chat_template(model: Path) -> Template:
+    """The template that transformers finds with a tokenizer; its text is "" when there is none.
 
     That of chat_template.jinja counts before the one in tokenizer_config.json; of several there, `default`. The file
-    chat_template.json belongs to processors of images and sound; tokenizers do not read it. tokens are the special
-    ones that the configuration names, bos_token and so on.
+    chat_template.json belongs to processors of images and sound; tokenizers do not read it.
 
     Raises:
         SystemExit: there are several, and no default.
     """
-    config = {**read_json(model, "special_tokens_map.json"), **read_json(model, "tokenizer_config.json")}
+    config = read_json(model / "special_tokens_map.json") | read_json(model / "tokenizer_config.json")
     texts = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
-    found, path = config.get("chat_template"), os.path.join(model, "chat_template.jinja")
-    if os.path.exists(path):
-        found = read_text(path)
+    found, file = config.get("chat_template"), model / "chat_template.jinja"
+    if file.exists():
+        found = read_text(file)
     elif isinstance(found, list):
         named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
         found = named.get("default")
@@ -113,61 +85,25 @@ def own_chat_template(model: str) -> dict:
                 "no program would know which one to use",
                 "call one default in tokenizer_config.json, or set train_chat_template",
             )
-    tokens = {name: text for name, text in texts.items() if isinstance(text, str)}
-    return {"template": found if isinstance(found, str) else "", "tokens": tokens}
+    tokens = {name.removesuffix("_token"): TokenInfo(text) for name, text in texts.items() if isinstance(text, str)}
+    return Template(found if isinstance(found, str) else "", tokens)
 
 
-def read_text(path: str) -> str:
-    """The text of a template's file.
-
-    Raises:
-        SystemExit: it is larger than any template (1 MiB), or no text.
-    """
-    problem = "it is larger than 1 MiB" if os.path.getsize(path) > 1 << 20 else ""
-    if not problem:
-        try:
-            with open(path, encoding="utf-8") as file:
-                return file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            problem = str(error)
-    raise failure(f"the chat template {path} can't be read", problem, "correct train_chat_template, or the file")
-
-
-def read_template_file(data_dir: str, wanted: str) -> dict:
-    """What the user's Python file says, without running it: template, and tokens by role, [text, whether to add it].
-
-    Its form is the library's: `SPECIAL_TOKENS = SpecialTokens(eos=TokenInfo("…", add_to_tokenizer=True), …)` and
-    `CHAT_TEMPLATE = "…"`, of literals alone. Roles may also be plain texts, as in the library's first versions.
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's folder, {} when the file is not there.
 
     Raises:
-        SystemExit: there is no such file on the volume, or it has another form.
+        SystemExit: it holds something else.
     """
-    path = os.path.realpath(os.path.join(data_dir, wanted))
-    remedy = f"give one of {', '.join(library_templates())}, or a Python file of this form on the run's volume"
-    inside = os.path.isabs(wanted) or path.startswith(os.path.realpath(data_dir) + os.sep)
-    if not inside or not os.path.isfile(path):
-        raise failure(f"there is no chat template {wanted!r}", f"{path} is no file on the run's volume", remedy)
-    found: dict = {"template": "", "tokens": {}}
-    try:
-        for node in (n for n in ast.parse(read_text(path)).body if isinstance(n, ast.Assign)):
-            names = [ast.unparse(target) for target in node.targets]
-            if "CHAT_TEMPLATE" in names:
-                found["template"] = joined_text(node.value)
-            elif "SPECIAL_TOKENS" in names:
-                found["tokens"] = {k.arg: token_of(k.value) for k in getattr(node.value, "keywords", [])}
-    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as error:
-        raise failure(
-            f"the chat template {wanted} can't be used", f"it is not of literals alone: {error}", remedy
-        ) from None
-    unknown = sorted(set(map(str, found["tokens"])) - set(template_roles()))
-    missing = [role for role in ("eos", "bos", "assistant") if not found["tokens"].get(role, [""])[0]]
-    if "start_role" in found["tokens"] and "end_role" in found["tokens"]:
-        missing = [role for role in missing if role != "assistant"]
-    if unknown or missing or not found["template"]:
-        lacks = [*missing, *([] if found["template"] else ["CHAT_TEMPLATE"])]
-        cause = f"it lacks {', '.join(lacks)}" if lacks else f"the library knows no token {', '.join(unknown)}"
-        raise failure(f"the chat template {wanted} can't be used", cause, remedy)
+    if not path.exists():
+        return {}
+    found = None
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise failure(f"{path} can't be read", "it does not hold a JSON object", "import the model again")
     return found
+<<<<<<< HEAD
 
 
 def template_roles() -> list:
@@ -298,3 +234,5 @@ def write_template(data_dir: str, found: dict) -> None:
         with open(path + ".part", "w", encoding="utf-8", newline="") as file:
             file.write(text)
         os.replace(path + ".part", path)
+=======
+>>>>>>> 564af54 (A chat template has types: the choice, the template, its tokens)

@@ -3,14 +3,15 @@
 import importlib
 import os
 
-from utils.stages.chat_template.choice import render_example, write_template
-from utils.stages.marker import read_marker
+from utils.stages.chat_template.python_file import write_template
+from utils.stages.chat_template.template import Template, TokenInfo, render_example
+from utils.stages.marker import result_of
+from utils.stages.results import ChatTemplate, Imported
 
 
-def chat_template_choice(data_dir: str) -> dict:
-    """The choice of data import, as `choose_chat_template` describes it; without one, the tokenizer's own."""
-    own = {"name": "tokenizer", "why": "", "sha256": "", "example": ""}
-    return read_marker(data_dir, "data_import").get("result", {}).get("chat_template", own)
+def chat_template_choice(data_dir: str) -> ChatTemplate:
+    """The choice of data import; without one, the tokenizer's own."""
+    return (result_of(data_dir, "data_import", Imported) or Imported()).chat_template
 
 
 def chat_template_file(data_dir: str, name: str) -> str:
@@ -19,7 +20,7 @@ def chat_template_file(data_dir: str, name: str) -> str:
     Args:
         name: template.py (as the library takes it) or template.jinja (as servers do).
     """
-    if chat_template_choice(data_dir)["name"] == "tokenizer":
+    if chat_template_choice(data_dir).name == "tokenizer":
         return ""
     return os.path.join(data_dir, "chat_template", name)
 
@@ -34,11 +35,10 @@ def prepare_chat_template(data_dir: str) -> str:
         SystemExit: the template can't be used.
     """
     path, choice = chat_template_file(data_dir, "template.py"), chat_template_choice(data_dir)
-    if path and not choice["sha256"]:
-        module = importlib.import_module(f"instructlab.training.chat_templates.{choice['name']}")
-        tokens = {k: [t.token, t.add_to_tokenizer] for k, t in vars(module.SPECIAL_TOKENS).items() if t.token}
-        found = {"template": module.CHAT_TEMPLATE, "tokens": tokens}
-        variables = {role + "_token": text for role, (text, _) in tokens.items()}
-        print(f"chat template {choice['name']}:\n{render_example(found['template'], variables, choice['name'])}")
-        write_template(data_dir, found)
+    if path and not choice.sha256:
+        module = importlib.import_module(f"instructlab.training.chat_templates.{choice.name}")
+        tokens = {k: TokenInfo(t.token, t.add_to_tokenizer) for k, t in vars(module.SPECIAL_TOKENS).items() if t.token}
+        template = Template(module.CHAT_TEMPLATE, tokens)
+        print(f"chat template {choice.name}:\n{render_example(template, choice.name)}")
+        write_template(data_dir, template)
     return path

@@ -84,7 +84,7 @@ def import_data(given: DataImport) -> dict[str, float]:
         shutil.rmtree(work)
         write_marker(given.data_dir, "data_import", inputs, outputs, result, started)
     # Not among the inputs: synthetic data does not depend on it.
-    template = from_record(ChatTemplate, choose_chat_template(given.data_dir, given.chat_template))
+    template = choose_chat_template(given.data_dir, given.chat_template)
     change_result(given.data_dir, "data_import", replace(result, chat_template=template))
     print(f"chat template: {template.name} ({template.why})\n{template.example}", flush=True)
     require_training_room(given.data_dir)

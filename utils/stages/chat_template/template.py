@@ -1,0 +1,123 @@
+"""A chat template, and a conversation written in it, before anything is paid for.
+
+Templates are foreign input: Jinja is rendered in a sandbox.
+"""
+
+import datetime
+import json
+import signal
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from utils.messages import failure
+
+LIBRARY_TEMPLATES = ("ibm_generic_tmpl", "ibm_legacy_tmpl", "mistral_tmpl")
+"""The modules of instructlab.training.chat_templates, the same in 0.10.3 to 0.16.2."""
+SECONDS = 10.0
+"""How long a template may take for two short conversations."""
+CHARACTERS = 1 << 16
+"""How much it may make of each."""
+
+
+class TokenInfo(NamedTuple):
+    """A special token as instructlab.training has it: its text, and whether it is added to the tokenizer."""
+
+    token: str
+    add_to_tokenizer: bool = False
+
+
+@dataclass(frozen=True)
+class Template:
+    """A chat template.
+
+    Attributes:
+        text: Jinja; "" where a model has none.
+        tokens: the special tokens by their roles: eos, bos and so on.
+    """
+
+    text: str
+    tokens: dict[str, TokenInfo]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The special tokens as the template names them: eos_token, bos_token and so on."""
+        return {role + "_token": info.token for role, info in self.tokens.items()}
+
+
+def render_example(template: Template, where: str, seconds: float = SECONDS) -> str:
+    """A conversation of system, user and assistant in a chat template. Call it in the main thread.
+
+    Args:
+        where: what messages call the template.
+        seconds: how long it may take.
+
+    Raises:
+        SystemExit: the template fails, never ends, or leaves out what was said.
+    """
+    import jinja2
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds:g} s")
+
+    wrong = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+    said = {"system": "You answer in one sentence.", "user": "What colour is a clear sky?", "assistant": "It is blue."}
+    messages = [{"role": role, "content": text} for role, text in said.items()]
+    given = {"tools": None, "documents": None, **template.variables}
+    text = problem = ""
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        compiled = template_environment().from_string(template.text)
+        for asked in (True, False):
+            text = ""
+            turns = messages[:2] if asked else messages
+            for part in compiled.generate(given, messages=turns, add_generation_prompt=asked):
+                text += part
+                if len(text) > CHARACTERS:
+                    raise OverflowError(f"it makes more than {CHARACTERS} characters of three short sentences")
+    except (*wrong, TimeoutError, RecursionError, MemoryError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    lost = [role for role, words in said.items() if words not in text]
+    if problem or lost:
+        raise failure(
+            f"no conversation can be written in the chat template ({where})",
+            problem or f"it leaves out what {' and '.join(lost)} said",
+            f"correct it, or set train_chat_template to one of {', '.join(LIBRARY_TEMPLATES)}",
+        )
+    return text
+
+
+def template_environment() -> Any:
+    """Jinja as transformers has it for chat templates.
+
+    An immutable sandbox with raise_exception, strftime_now, tojson, loop controls and generation blocks. The filter
+    `attr` is left out: it led out of the sandbox before Jinja 3.1.6.
+    """
+    import jinja2
+    from jinja2.ext import Extension
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        tags = {"generation"}
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
+    )
+    del environment.filters["attr"]
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    return environment
