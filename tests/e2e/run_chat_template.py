@@ -38,10 +38,11 @@ from tests.e2e.run_training import Metrics, sample
 from utils.cpu import PROGRAMS
 from utils.demo.taxonomy import make_taxonomy
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file
-from utils.stages.data_processing.stage import try_tokenizing
+from utils.stages.data_processing.tokenizing import try_tokenizing
 from utils.stages.evaluation.likelihood import likelihood
 from utils.stages.evaluation.serving import free_port, serve
 from utils.stages.marker import read_marker, write_marker
+from utils.stages.results import Generated
 from utils.stages.train import phase
 
 SIZES = {
@@ -117,7 +118,7 @@ def write_samples(data_dir: Path) -> None:
     leaf = {"leaf_node_path": "compositional_skills_tides"}
     rows = "".join(json.dumps(sample(question, answer, False, leaf)) + "\n" for question, answer in ROWS)
     (folder / "skills_train_msgs_1.jsonl").write_text(rows)
-    files = {"knowledge_file": "", "skills_file": "sdg/skills_train_msgs_1.jsonl"}
+    files = Generated(skills_file="sdg/skills_train_msgs_1.jsonl")
     upstream = {"upstream": read_marker(str(data_dir), "data_import")["inputs_hash"]}
     write_marker(str(data_dir), "sdg", upstream, ["sdg"], files, 0)
 
@@ -186,7 +187,7 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
     first = json.loads((data_dir / "processed/skills/data.jsonl").read_text().splitlines()[0])
     rows = AutoModelForCausalLM.from_pretrained(folders["candidate"]).get_input_embeddings().weight.shape[0]
     return {
-        "choice": chat_template_choice(str(data_dir)),
+        "choice": vars(chat_template_choice(str(data_dir))),
         "steps": result["steps"],
         "template": trained.chat_template == Path(template).read_text(),
         "tokens": [len(tokenizer), len(trained), rows],

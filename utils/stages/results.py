@@ -51,15 +51,15 @@ class Generated:
         tokens: tokens that the teacher wrote.
     """
 
-    generated: bool
-    reason: str
-    knowledge_file: str
-    skills_file: str
-    mmlu_tasks_dir: str
-    samples: int
-    samples_by_leaf: dict[str, int]
-    mmlu_questions: int
-    tokens: int
+    generated: bool = True
+    reason: str = ""
+    knowledge_file: str = ""
+    skills_file: str = ""
+    mmlu_tasks_dir: str = ""
+    samples: int = 0
+    samples_by_leaf: dict[str, int] = field(default_factory=dict)
+    mmlu_questions: int = 0
+    tokens: int = 0
 
 
 @dataclass(frozen=True)

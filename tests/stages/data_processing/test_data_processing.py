@@ -6,10 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.data_processing.stage import choose_held_out, find_questions, read_samples, write_training_rows
+from utils.stages.data_processing.held_out import (
+    Question,
+    choose_held_out,
+    find_questions,
+    read_samples,
+    write_training_rows,
+)
 
 DOCUMENT = "The tide of Pell rises twice a day.\n\nIt falls as often."
 FILES = ["sdg/knowledge_train_msgs_X.jsonl", "sdg/skills_train_msgs_X.jsonl"]
+
+
+def questions_of(data_dir: Path) -> dict[str, Question]:
+    files = zip(("knowledge", "skills"), FILES, strict=True)
+    return find_questions(data_dir / "taxonomy", {kind: data_dir / file for kind, file in files})
+
+
+def question(leaf: str) -> Question:
+    return Question("", "", [], leaf, "skills")
 
 
 def row(number: str, user: str, answer: str, unmask: bool = False, **metadata: str) -> dict:
@@ -52,7 +67,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def test_question_is_separated_from_its_document(data_dir: Path) -> None:
-    questions = {s["question"] for file in FILES for s in read_samples(str(data_dir / file))}
+    questions = {s.question for file in FILES for s in read_samples(data_dir / file)}
     assert questions == {
         *(f"How high is tide {i}?" for i in range(8)),
         *(f"Rhyme word {i}." for i in range(5)),
@@ -72,13 +87,13 @@ def test_question_is_separated_from_its_document(data_dir: Path) -> None:
 def test_question_of_old_pretraining_rows_is_found(tmp_path: Path, text: str) -> None:
     metadata = {"sdg_document": DOCUMENT, "dataset": "document_knowledge_qa"}
     write(tmp_path / "rows.jsonl", [{"messages": [{"role": "pretraining", "content": text}], "metadata": metadata}])
-    (sample,) = read_samples(str(tmp_path / "rows.jsonl"))
-    assert (sample["question"], sample["answer"]) == ("How high?", "3 cubits.")
+    (sample,) = read_samples(tmp_path / "rows.jsonl")
+    assert (sample.question, sample.answer) == ("How high?", "3 cubits.")
 
 
 def test_leaves_come_from_the_node_datasets_and_precomputed_rows_are_not_held_out(data_dir: Path) -> None:
-    questions = find_questions(str(data_dir), FILES).values()
-    leaves = {q["question"]: (q["leaf"], q["kind"]) for q in questions}
+    questions = questions_of(data_dir).values()
+    leaves = {q.question: (q.leaf, q.kind) for q in questions}
     assert leaves["How high is tide 3?"] == ("knowledge/lore/tides", "knowledge")
     assert leaves["Rhyme word 3."] == ("compositional_skills/rhyme_it", "skills")
     assert not [question for question in leaves if question.startswith("Old")]
@@ -86,17 +101,17 @@ def test_leaves_come_from_the_node_datasets_and_precomputed_rows_are_not_held_ou
 
 def test_knowledge_rows_need_no_leaf(data_dir: Path) -> None:
     shutil.rmtree(data_dir / "sdg" / "node_datasets_X")
-    questions = find_questions(str(data_dir), FILES).values()
-    assert sorted({(q["leaf"], q["kind"]) for q in questions}) == [
+    questions = questions_of(data_dir).values()
+    assert sorted({(q.leaf, q.kind) for q in questions}) == [
         ("", "knowledge"),
         ("compositional_skills/rhyme_it", "skills"),
     ]
-    assert not [q for q in questions if q["question"].startswith("Old")]
+    assert not [q for q in questions if q.question.startswith("Old")]
 
 
 def test_rows_without_any_leaf_can_be_held_out(tmp_path: Path) -> None:
     write(tmp_path / FILES[1], [row(f"p{i}", f"Question {i}?", "Answer.") for i in range(20)])
-    found = find_questions(str(tmp_path), ["", FILES[1]])
+    found = find_questions(tmp_path / "taxonomy", {"skills": tmp_path / FILES[1]})
     assert len(found) == 20
     assert len(choose_held_out(found, 0.2, 42)) == 4
 
@@ -111,31 +126,31 @@ def test_rows_without_any_leaf_can_be_held_out(tmp_path: Path) -> None:
     ],
 )
 def test_held_out_questions_are_spread_evenly_over_leaves(sizes: dict, fraction: float, expected: dict) -> None:
-    questions = {f"{leaf} {i}": {"leaf": leaf} for leaf, size in sizes.items() for i in range(size)}
+    questions = {f"{leaf} {i}": question(leaf) for leaf, size in sizes.items() for i in range(size)}
     counts: dict[str, int] = {}
     for entry in choose_held_out(questions, fraction, 42).values():
-        counts[entry["leaf"]] = counts.get(entry["leaf"], 0) + 1
+        counts[entry.leaf] = counts.get(entry.leaf, 0) + 1
     assert counts == expected
 
 
 def test_held_out_questions_depend_on_the_seed_and_not_on_the_order() -> None:
-    questions = {f"question {i}": {"leaf": "a"} for i in range(40)}
+    questions = {f"question {i}": question("a") for i in range(40)}
     turned = dict(reversed(questions.items()))
     assert choose_held_out(questions, 0.2, 1) == choose_held_out(turned, 0.2, 1)
     assert choose_held_out(questions, 0.2, 1) != choose_held_out(questions, 0.2, 2)
 
 
 def test_no_copy_of_a_held_out_question_is_trained_on(data_dir: Path) -> None:
-    held_out = choose_held_out(find_questions(str(data_dir), FILES), 0.25, 42)
-    assert sorted(entry["kind"] for entry in held_out.values()) == ["knowledge", "knowledge", "skills"]
+    held_out = choose_held_out(questions_of(data_dir), 0.25, 42)
+    assert sorted(entry.kind for entry in held_out.values()) == ["knowledge", "knowledge", "skills"]
     rows = []
     for i, file in enumerate(FILES):
-        assert write_training_rows(str(data_dir / file), str(data_dir / f"out{i}"), held_out) == 0
+        assert write_training_rows(data_dir / file, data_dir / f"out{i}", held_out) == 0
         rows.append((data_dir / f"out{i}").read_text())
     for entry in held_out.values():
-        assert entry["question"] not in rows[0] + rows[1]
-        assert [m["role"] for m in entry["messages"]] == ["system", "user", "assistant"]
-        assert DOCUMENT not in entry["messages"][1]["content"]
+        assert entry.question not in rows[0] + rows[1]
+        assert [m["role"] for m in entry.messages] == ["system", "user", "assistant"]
+        assert DOCUMENT not in entry.messages[1]["content"]
     assert len(rows[0].splitlines()) == 9 - 2
     assert len(rows[1].splitlines()) == (16 - 4) + (30 - 6) + 20
 
@@ -145,6 +160,6 @@ def test_rows_with_an_empty_turn_are_left_out_and_counted(tmp_path: Path) -> Non
     blank = row("c", "Where?", "There.")
     blank["messages"][0]["content"] = None  # a system prompt without text is dropped, the row stays
     write(tmp_path / "rows.jsonl", [bad, blank])
-    assert write_training_rows(str(tmp_path / "rows.jsonl"), str(tmp_path / "out"), {}) == 1
+    assert write_training_rows(tmp_path / "rows.jsonl", tmp_path / "out", {}) == 1
     (kept,) = (tmp_path / "out").read_text().splitlines()
     assert [m["role"] for m in json.loads(kept)["messages"]] == ["user", "assistant"]

@@ -66,7 +66,7 @@ def _joined_text(node: ast.expr) -> str:
         return _joined_text(node.left) + _joined_text(node.right)
     value = ast.literal_eval(node)
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text")
+        raise ValueError(f"{value!r} is not text")
     return value
 
 

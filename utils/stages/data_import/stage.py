@@ -18,7 +18,7 @@ from utils.stages.data_import.tree import (
 from utils.stages.marker import change_result, finished_result, from_record, inputs_hash, write_marker
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.object_store.download import Download, object_stat
-from utils.stages.results import ChatTemplate, Imported
+from utils.stages.results import Imported
 from utils.stages.train.training import require_training_room
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import model_server
-from utils.stages.data_processing.stage import try_tokenizing, without_deepspeed
+from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
 from utils.stages.marker import finished_result, read_marker, write_marker
 from utils.stages.sdg.generation import generate_samples, imported_samples, pipeline_hash
 from utils.stages.sdg.taxonomy import check_taxonomy, sdg_environment

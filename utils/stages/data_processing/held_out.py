@@ -1,0 +1,176 @@
+"""Questions are set aside for evaluation, and no copy of them is trained on.
+
+Facts about instructlab-sdg's output that this relies on (0.8): a knowledge question stands in the knowledge file once
+and in the skills file twice, with its document or with several ("Document:\\n…") before it; skill samples are copied
+until a leaf has 30 rows; copies keep their id; `node_datasets_<date>/<leaf>[_p07|_p10].jsonl` holds each leaf's rows.
+"""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.stages.json_lines import read_lines
+
+SMALLEST_LEAF, MOST = 4, 50
+"""A leaf with fewer questions gives none; another at most 50: the evaluation asks every one."""
+MARKS = r"<\|(?:user|assistant|end_?of_?text|start_of_role)\|>(?:\w+<\|end_of_role\|>)?"
+"""What stands between the turns of a conversation in one text."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row of a training file, taken apart.
+
+    Attributes:
+        id: copies have the same.
+        leaf: as the row itself names it, "" if it does not.
+        document: whether it is about one.
+        messages: what is trained on, each with role and content.
+        unmask: whether all turns are learnt, or the assistant's alone.
+        system: text, "" for none.
+        question: without its document; "" when the row is not one question with one answer, or when it asks for
+            something else than an answer (rows that summarise a document).
+        answer: the same.
+    """
+
+    id: str
+    leaf: str
+    document: bool
+    messages: list[dict[str, Any]]
+    unmask: bool
+    system: str
+    question: str
+    answer: str
+
+    @property
+    def key(self) -> str:
+        """The same for questions that differ in case and white space alone."""
+        return " ".join(self.question.lower().split())
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question for the evaluation; kind: knowledge or skills; messages: the conversation without a document."""
+
+    question: str
+    answer: str
+    messages: list[dict[str, str]]
+    leaf: str
+    kind: str
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """The rows of a training file."""
+    for row in read_lines(path):
+        metadata = row.get("metadata") or {}
+        metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
+        messages = [m for m in row["messages"] if m.get("content") or m["role"] != "system"]
+        texts = defaultdict[str, list[str]](list)
+        for message in messages:
+            texts[message["role"]].append(message.get("content") or "")
+        users, answers = texts["user"], texts["assistant"]
+        if "pretraining" in texts:  # sdg before 0.8: a whole conversation in one message
+            turns = [*filter(None, map(str.strip, re.split(MARKS, texts["pretraining"][0])))]
+            users, answers = turns[:1], turns[1:]
+        question = answer = ""
+        kind, document = metadata.get("dataset") or "", metadata.get("sdg_document") or ""
+        asks = kind.startswith("document_knowledge_qa") or not kind.startswith("document_")
+        if asks and len(users) == len(answers) == 1:
+            question, answer = users[0], answers[0].strip()
+            if question.startswith("Document:\n"):
+                question = question.rpartition("\n\n\n\n")[2]
+            question = question.removeprefix(document).strip()
+        yield Sample(
+            id=row.get("id", ""),
+            leaf=metadata.get("leaf_node_path", ""),
+            document=bool(document),
+            messages=messages,
+            unmask=bool(row.get("unmask")),
+            system="".join(texts["system"][:1]),
+            question=question,
+            answer=answer,
+        )
+
+
+def leaves_by_id(file: Path) -> dict[str, str]:
+    """Sample id to leaf file name (`knowledge_a_b`), from the node datasets written beside a training file."""
+    leaves = {}
+    folder = file.with_name(re.sub(r"(knowledge|skills)_train_msgs(.*)\.jsonl$", r"node_datasets\2", file.name))
+    for path in folder.glob("[!.]*.jsonl"):
+        name = re.sub("_p(07|10)$", "", path.stem)
+        if not name.startswith("mmlubench_"):
+            leaves.update({row.get("id"): name for row in read_lines(path)})
+    return leaves
+
+
+def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, Question]:
+    """All questions that may be held out, by their key.
+
+    A row that has neither a leaf nor a document counts only where all are so: else it is one of the precomputed samples
+    that are mixed in.
+
+    Args:
+        files: the training files by kind, knowledge and skills.
+    """
+    ids = {number: name for file in files.values() for number, name in leaves_by_id(file).items()}
+    paths = [str(qna.parent.relative_to(taxonomy)) for qna in taxonomy.rglob("qna.yaml")]
+    places = {path.replace("/", "_"): path for path in paths}
+    found, generated = dict[str, Question](), dict[str, Question]()
+    for kind, file in files.items():
+        for sample in read_samples(file):
+            name = ids.get(sample.id) or sample.leaf
+            leaf = places.get(name, name)
+            if sample.key and sample.answer and sample.key not in found:
+                turns = {"system": sample.system, "user": sample.question, "assistant": sample.answer}
+                found[sample.key] = question = Question(
+                    question=sample.question,
+                    answer=sample.answer,
+                    messages=[{"role": role, "content": text} for role, text in turns.items() if text],
+                    leaf=leaf,
+                    kind="knowledge" if sample.document or leaf.startswith("knowledge") else kind,
+                )
+                if leaf or sample.document:
+                    generated[sample.key] = question
+    return generated or found
+
+
+def choose_held_out(questions: Mapping[str, Question], fraction: float, seed: int) -> dict[str, Question]:
+    """Part of the questions, the same for the same seed in any order of rows.
+
+    Of each leaf that is large enough the fraction, at least 1.
+
+    Args:
+        questions: as find_questions gives them.
+        fraction: 0 to 0.5; 0 sets nothing aside.
+    """
+    leaves = defaultdict[str, list[str]](list)
+    for key in sorted(questions, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest()):
+        leaves[questions[key].leaf].append(key)
+    chosen = {}
+    for _, keys in sorted(leaves.items()):
+        count = min(MOST, max(1, round(len(keys) * fraction))) if fraction > 0 and len(keys) >= SMALLEST_LEAF else 0
+        chosen.update({key: questions[key] for key in keys[:count]})
+    return chosen
+
+
+def write_training_rows(source: Path, target: Path, held_out: Mapping[str, Question]) -> int:
+    """Copy the rows that are trained on: none whose question is held out, none with an empty turn.
+
+    Returns:
+        the rows that were left out because a turn has no text.
+    """
+    broken = 0
+    with target.open("w") as file:
+        for sample in read_samples(source):
+            if sample.key in held_out:
+                continue
+            if sample.messages and all(message.get("content") for message in sample.messages):
+                file.write(json.dumps({"messages": sample.messages, "unmask": sample.unmask}) + "\n")
+            else:
+                broken += 1
+    return broken

@@ -1,0 +1,96 @@
+"""Conversations become token ids and labels with instructlab.training."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from utils.messages import failure
+from utils.stages.chat_template.files import prepare_chat_template
+from utils.stages.json_lines import read_lines, write_lines
+from utils.stages.results import DataCounts
+
+UNLIMITED = 1 << 20
+"""Tokens; no sample is longer."""
+
+
+def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_len: int) -> DataCounts:
+    """Write folder/data.jsonl (input_ids, labels, len) with instructlab.training, and count.
+
+    Args:
+        source: rows with messages and unmask.
+        template: Python file of the chat template, "" for the tokenizer's own.
+        max_len: rows of as many tokens or more are dropped, as the library drops those under 20.
+
+    Raises:
+        SystemExit: the library refuses the rows or the tokenizer, no row is left, or none has a token to learn.
+    """
+    with source.open() as file:
+        given = sum(1 for _ in file)
+    if not given:
+        return DataCounts()
+    without_deepspeed()
+    from instructlab.training import data_process
+    from instructlab.training.config import DataProcessArgs
+
+    arguments = DataProcessArgs(
+        data_path=str(source),
+        data_output_path=str(folder),
+        model_path=str(model),
+        max_seq_len=max_len,
+        chat_tmpl_path=template or None,
+        num_cpu_procs=min(16, os.cpu_count() or 1) if given > 5000 else 1,
+    )
+    try:
+        data_process.main(arguments)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise failure(
+            f"the {given} samples of {folder.name} data could not be tokenized",
+            str(error),
+            "the model needs a tokenizer with an end-of-text token and a chat template (train_chat_template), and "
+            "samples shorter than the longest sequence",
+        ) from error
+    lengths, learnt = [], False
+    for row in read_lines(folder / "data.jsonl"):
+        lengths.append(row["len"])
+        learnt |= any(label != -100 for label in row["labels"])
+    if not lengths:
+        raise failure(
+            f"none of the {given} samples of {folder.name} data can be trained on",
+            f"each is shorter than 20 or longer than {max_len} tokens",
+            "look at the samples in sdg/, or raise sdg_max_batch_len and train_max_seq_len",
+        )
+    if not learnt:
+        raise failure(
+            f"no sample of {folder.name} data has a token to learn",
+            "the library did not find the chat template's marks of the assistant among the token ids",
+            "set train_chat_template to another template of the library, or to the model's own",
+        )
+    return DataCounts(len(lengths), sum(lengths), max(lengths), given - len(lengths))
+
+
+def without_deepspeed() -> None:
+    """Let no library import DeepSpeed in this process; call it before they are imported.
+
+    transformers imports it where it is installed, and with Triton 3.2 DeepSpeed 0.16.3 can't be imported without a GPU
+    ("0 active drivers", https://github.com/deepspeedai/DeepSpeed/issues/7028). Data need neither.
+    """
+    sys.modules.setdefault("deepspeed", None)  # type: ignore[arg-type]
+
+
+def try_tokenizing(data_dir: str) -> None:
+    """Take one conversation through data processing: call it before the teacher is asked for thousands.
+
+    Raises:
+        SystemExit: the model's tokenizer or the chat template will not do.
+    """
+    texts = {
+        "system": "You answer in one sentence.",
+        "user": "What colour is a clear sky by day?",
+        "assistant": "A clear sky is blue by day, and that is because air scatters blue light the most.",
+    }
+    messages = [{"role": role, "content": text} for role, text in texts.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        rows, trial = Path(folder, "rows.jsonl"), Path(folder, "trial")
+        write_lines(rows, [{"messages": messages, "unmask": False}])
+        tokenize_rows(rows, trial, Path(data_dir, "model"), prepare_chat_template(data_dir), UNLIMITED)

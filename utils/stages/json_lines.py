@@ -1,0 +1,18 @@
+"""Files of JSON lines: one value a line."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """The values of a file, one after the other; blank lines are skipped."""
+    with path.open() as file:
+        yield from map(json.loads, filter(str.strip, file))
+
+
+def write_lines(path: Path, values: Iterable[object]) -> None:
+    """Write values to a new file."""
+    with path.open("w") as file:
+        file.writelines(json.dumps(value) + "\n" for value in values)
