@@ -181,7 +181,7 @@ def test_outputs_come_from_the_first_container_by_name() -> None:
             {"conditions": DISRUPTED, "containerStatuses": [ended(143)]},
             ("main", "Error", 143, True),
             "the pod ended: EvictionByEvictionAPI: API: evicting; "
-            "container main ended with exit code 143; told to end (SIGTERM)",
+            "container main ended with exit code 143; terminated (SIGTERM)",
         ),
         (
             {"reason": "DeadlineExceeded", "message": "Pod was active longer than the specified deadline"},

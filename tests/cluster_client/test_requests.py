@@ -101,7 +101,7 @@ def test_api_server_restart_is_waited_for_and_reported_once(api: ApiServer, clus
     api.faults += [Fault()] * 5
     assert get(cluster, JOB, "train") is not None
     assert len(told) == 2
-    assert told[0].startswith("the API server is away (")
+    assert told[0].startswith("the API server is unreachable (")
     assert told[1] == "the API server is back"
 
 
@@ -134,7 +134,7 @@ def test_persistently_failing_request_is_reported_once(
     create_once(cluster, job("a"))
     refused = '500 failed calling webhook "queue.example"'
     assert told == [
-        f"the API server does not create jobs.batch now ({refused}); trying again",
+        f"the API server does not create jobs.batch now ({refused}); retrying",
         "the API server is back",
     ]
     assert sum(time.pauses) > 60
@@ -263,7 +263,7 @@ class TestCreateOrAttach:
 
     def test_object_that_is_never_deleted_is_an_error(self, api: ApiServer, cluster: Cluster, time: Time) -> None:
         api.put("jobs", "train", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x/y"]})
-        with pytest.raises(ConflictError, match="does not go: finalizers: x/y"):
+        with pytest.raises(ConflictError, match="does not disappear: finalizers: x/y"):
             create_or_attach(cluster, job())
 
     def test_secret_with_other_credentials_is_refused_without_naming_them(

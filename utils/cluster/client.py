@@ -1,6 +1,6 @@
-"""The connection to a cluster, and one request with patience.
+"""The connection to a cluster, and one request, retried while the API server is unreachable.
 
-Pods carry this module: what only a person at a terminal needs belongs into `connection` and `explained`.
+Pods carry this module: what only people at a terminal need belongs in `connection` and `explained`.
 """
 
 import json
@@ -22,8 +22,8 @@ from utils.cluster.kinds import Kind
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its account's token, namespace and CA."""
 
-# Seconds. The kubelet and etcd answer within a minute or not at all; a server that goes away may leave a connection
-# that nothing answers on, so what only reads asks again sooner the first time.
+# Seconds. The kubelet and etcd answer within a minute or not at all; a server that disappears may leave a connection
+# without answers, so requests that only read are retried sooner the first time.
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 FIRST_READ_SECONDS = 15.0
@@ -32,10 +32,10 @@ FIRST_PATIENCE = 20.0
 # A server that has just started answers 403 and 404 while it loads roles and kinds: some 50 ms were seen, with big
 # clusters it takes longer. So what was granted before, or follows trouble, counts as denied only after so long.
 SETTLING_SECONDS = 30.0
-# A server that is back is noticed within the longest pause; one request in it burdens nobody.
+# A server that is back is noticed within the longest pause; one request per pause is no burden.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
-# The part of a pause that is left to chance.
+# The random part of a pause.
 JITTER = 0.3
 TRANSIENT = {429, 500, 502, 503, 504}
 AWAY = {0, 502, 503, 504}
@@ -43,14 +43,14 @@ METHODS = {"create": "POST", "patch": "PATCH", "delete": "DELETE"}
 
 
 class Words:
-    """How trouble with the API server is told: here as a pod's log needs it. `explained` has more to say."""
+    """Messages about trouble with the API server, here for a pod's log. `explained` has longer ones."""
 
     def parsed(self, cluster: "Cluster", text: str) -> Any:
         """An answer's JSON."""
         return json.loads(text)
 
     def message(self, answer: Mapping[str, Any], body: Any) -> str:
-        """The server's text in a Status; `body` is what it answers to."""
+        """The server's text in a Status; `body` is the body of the request."""
         return str(answer["message"])
 
     def lost(self, cluster: "Cluster", error: HTTPError) -> str:
@@ -68,26 +68,26 @@ class Words:
         return kind(
             f"can't {asked.what} in {asked.cluster.namespace} ({status})",
             self.message(answer, asked.body),
-            "403: grant the right (kubectl apply -k manifests/access, oc: manifests/openshift); 404: install what "
-            "brings this kind; else correct what the cause names",
+            "403: grant the right (kubectl apply -k manifests/access, oc: manifests/openshift); 404: install the "
+            "operator of this kind; else correct what the cause names",
             status,
         )
 
     def waits(self, asked: "Patience", problem: str, away: bool) -> None:
-        """Called before each pause in which trouble is waited out; `away`: nothing else can be asked either."""
+        """Called before each pause before a retry; `away`: other requests fail as well."""
 
     def answered(self, asked: "Patience") -> None:
-        """Called for each answer, be it a refusal."""
+        """Called for each answer, including refusals."""
 
 
 @dataclass
 class Health:
-    """What is known of the API server, shared by all threads.
+    """The known state of the API server, shared by all threads.
 
     Attributes:
         answered: it has answered at least once.
-        trouble: when it was last away or failing, by the cluster's clock.
-        granted: (verb, resource) of every request that it has let through, for Secrets with the name.
+        trouble: when it was last unreachable or failing, by the cluster's clock.
+        granted: (verb, resource) of every request that it has allowed, for Secrets with the name.
     """
 
     answered: bool = False
@@ -97,22 +97,21 @@ class Health:
 
 @dataclass(frozen=True)
 class Cluster:
-    """One namespace of one cluster, and how patient to be with it.
+    """One namespace of one cluster, and how long to wait for it.
 
     Attributes:
-        namespace: where all namespaced objects lie.
+        namespace: of all namespaced objects.
         api: the `kubernetes` package's ApiClient; it holds address, certificates and credentials.
         user: for messages: `in-cluster` or the kubeconfig's context.
-        account: name of the service account of the pod this runs in; "" outside a pod.
-        patience: seconds that a request is tried again while the API server is away, overloaded or failing.
-        doubt: seconds that a first denial is not believed although nothing speaks against it: the API server may have
-            started a moment before this client.
-        watch_seconds: length of one watch request; `stop` and deadlines are looked at least that often.
-        log_seconds: a log without a new line for so long is opened again.
+        account: name of the service account of the pod in which this runs; "" outside a pod.
+        patience: seconds for which a request is retried while the API server is unreachable, overloaded or failing.
+        doubt: seconds for which a first denial is retried: the API server may have started just before this client.
+        watch_seconds: length of one watch request; `stop` and deadlines are checked at least that often.
+        log_seconds: a log without a new line for this long is reopened.
         clock: monotonic seconds.
-        sleep: waits so many seconds.
-        chance: between 0 and 1, another number each time: clients that lost a server do not come back all at once.
-        words: how trouble is told.
+        sleep: waits for a number of seconds.
+        chance: a random number between 0 and 1, so that clients that lost a server do not return all at once.
+        words: the messages about trouble.
     """
 
     namespace: str
@@ -136,10 +135,10 @@ class Cluster:
 
 
 def pod_cluster() -> Cluster:
-    """The cluster of the pod this runs in, else that of the default kubeconfig. Nothing is asked of it yet.
+    """The cluster of the pod in which this runs, else that of the default kubeconfig. Sends no request yet.
 
     Raises:
-        ClusterError: there is neither.
+        ClusterError: neither exists.
     """
     from kubernetes import client, config
 
@@ -193,13 +192,13 @@ def send(
 
 
 class Patience:
-    """Decides how long one undertaking goes on in spite of trouble: sleeps before the next try, or raises.
+    """Decides how long an operation is retried: sleeps before the next try, or raises.
 
     Attributes:
         right: verb and resource as in a Role's rule.
         body: what is sent.
-        since: when the trouble began, by the cluster's clock; None without any.
-        told: somebody has been told of it.
+        since: when the trouble began, by the cluster's clock; None if there is none.
+        told: it has been reported.
     """
 
     def __init__(self, cluster: Cluster, verb: str, resource: str, name: str = "", body: Any = None) -> None:
@@ -219,11 +218,11 @@ class Patience:
 
     @property
     def _grant(self) -> tuple[str, ...]:
-        """What a Role grants: of Secrets one by one, of other resources all."""
+        """What a Role grants: Secrets one by one, other resources as a whole."""
         return (*self.right, self.name) if self.right[1] == "secrets" else self.right
 
     def worth_waiting(self, status: int, answer: Mapping[str, Any]) -> bool:
-        """Whether the same request may be answered otherwise a little later."""
+        """Whether the same request may get another answer a little later."""
         if status in TRANSIENT or (status == 409 and answer.get("reason") == "Conflict"):
             return True
         if status not in (401, 403) and not missing_kind(answer):
@@ -237,17 +236,17 @@ class Patience:
         """Wait before the next try.
 
         Args:
-            problem: for people, without secrets.
+            problem: for users, without secrets.
             retry_after: the header's value: seconds (a date counts as unset).
             status: of the answer; 0 without one.
 
         Raises:
-            ClusterError: it has gone on for too long.
+            ClusterError: it has lasted too long.
         """
         cluster, now = self.cluster, self.cluster.clock()
         problem = f"{status} {problem}"[:300] if status else problem
         self.since = now if self.since is None else self.since
-        # A log comes from its node: when that is away, the API server need not be.
+        # A log comes from its node: the node may be unreachable while the API server is not.
         away = status in AWAY and self.right[1] != "pods/log"
         if away:
             cluster.health.trouble = now
@@ -260,7 +259,7 @@ class Patience:
             raise kind(
                 f"the cluster did not {self.what} within {limit:.0f} s",
                 f"{cluster.address}: {problem}",
-                "look whether it is up: kubectl cluster-info; then start again with the same run id: it continues",
+                "check that it is up: kubectl cluster-info; then start again with the same run id to resume",
                 status,
             )
         cluster.words.waits(self, problem, away)
@@ -268,7 +267,7 @@ class Patience:
         cluster.sleep(pause)
 
     def answered(self, status: int = 200) -> None:
-        """The server has answered, be it with a refusal."""
+        """The server has answered, perhaps with a refusal."""
         health = self.cluster.health
         health.answered, self.since, self.denied, self.pause = True, None, None, FIRST_PAUSE
         if status not in (401, 403):
@@ -285,20 +284,20 @@ def request(
     query: Mapping[str, str] | None = None,
     body: Any = None,
 ) -> Any:
-    """One request, tried again while the API server is away or overloaded, up to `cluster.patience` seconds.
+    """One request, retried while the API server is unreachable or overloaded, up to `cluster.patience` seconds.
 
-    Tried again with growing pauses: lost connections, 429 (Retry-After is kept), 500, 502, 503, 504, a 409 that only
-    means that someone else wrote at the same time, and for some seconds also 401, 403 and unknown kinds where they come
-    after trouble or deny what was granted before: a server that has just started does not know its roles and kinds yet.
+    Retried with growing pauses: lost connections, 429 (respecting Retry-After), 500, 502, 503, 504, a 409 that only
+    means a concurrent write, and for some seconds also 401, 403 and unknown kinds if they follow trouble or deny what
+    was granted before: a server that has just started does not know its roles and kinds yet.
 
     Args:
         verb: create, get, list, patch or delete.
 
     Returns:
-        the answer's JSON, or text where the server sends text (logs).
+        the answer's JSON, or text if the server sends text (logs).
 
     Raises:
-        ClusterError: with `status`; 404 for what is not there. Which subclass, `cluster.words` says.
+        ClusterError: with `status`; 404 for a missing object. `cluster.words` chooses the subclass.
     """
     part = f"/{subresource}" if subresource else ""
     path = kind.path(cluster.namespace, "" if verb == "create" else name) + part

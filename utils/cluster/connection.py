@@ -1,4 +1,4 @@
-"""Connect as a command does: with a kubeconfig or a pod's account, and with words for a terminal."""
+"""Connect as a command does: with a kubeconfig or a pod's account, and with messages for a terminal."""
 
 import base64
 import json
@@ -21,17 +21,17 @@ def connect(
     notify: Callable[[str], None] = lambda text: None,
     **settings: Any,
 ) -> Cluster:
-    """Connect to the cluster of the pod this runs in, else to that of a kubeconfig. Nothing is asked of it yet.
+    """Connect to the cluster of the pod in which this runs, else to that of a kubeconfig. Sends no request yet.
 
     Args:
         namespace: "" for the pod's own, or that of the kubeconfig's context, or `default`.
         kubeconfig: a file; "" for the pod's own account, else $KUBECONFIG, else ~/.kube/config.
         context: of the kubeconfig; "" for its current one.
-        notify: told once when the API server goes away and once when it is back.
+        notify: called once when the API server becomes unreachable and once when it is back.
         settings: further fields of Cluster (patience, clock, ...).
 
     Raises:
-        PrerequisiteError: no cluster to connect to, or a kubeconfig that can't be used.
+        PrerequisiteError: there is no cluster to connect to, or the kubeconfig can't be used.
     """
     from kubernetes.client import ApiClient, Configuration
 
@@ -45,7 +45,7 @@ def connect(
 
 
 def token_account(token: str) -> str:
-    """The service account's name in a pod's token (its claim `sub`); "" when the token is not of that kind."""
+    """The service account's name in a pod's token (its claim `sub`); "" if the token is not of that kind."""
     parts = token.strip().split(".")
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
@@ -56,20 +56,20 @@ def token_account(token: str) -> str:
 
 
 def _from_pod(configuration: Any) -> tuple[str, str]:
-    """Fill in the pod's own account; returns who we are and the namespace."""
+    """Fill in the pod's own account; returns our identity and the namespace."""
     from kubernetes import config
 
     try:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException as error:
         raise PrerequisiteError(
-            "the pod's service account can't be used", str(error), "give --kubeconfig FILE, or mend the pod's account"
+            "the pod's service account can't be used", str(error), "give --kubeconfig FILE, or correct the account"
         ) from None
     return "in-cluster", (client.ACCOUNT / "namespace").read_text().strip()
 
 
 def _from_file(configuration: Any, kubeconfig: str, context: str) -> tuple[str, str]:
-    """Fill in what a kubeconfig says; returns the context and its namespace ("" when it has none)."""
+    """Fill in the settings of a kubeconfig; returns the context and its namespace ("" if it has none)."""
     from kubernetes import config
     from yaml import YAMLError
 

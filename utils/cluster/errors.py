@@ -1,4 +1,4 @@
-"""What can go wrong with a cluster, told to the person who runs."""
+"""Errors of a cluster, with messages for users."""
 
 from utils.errors import IlabError, PrerequisiteError
 
@@ -7,8 +7,8 @@ class ClusterError(IlabError):
     """The cluster refuses a request, or did not answer in time.
 
     Attributes:
-        status: the HTTP status of the last answer, 0 when there was none.
-        retried: the request was sent more than once; an earlier one may have done its work unseen.
+        status: the HTTP status of the last answer, 0 if there was none.
+        retried: the request was sent more than once; an earlier one may have succeeded unnoticed.
     """
 
     def __init__(self, what: str, cause: str = "", remedy: str = "", status: int = 0) -> None:
@@ -18,13 +18,13 @@ class ClusterError(IlabError):
 
 
 class AwayError(ClusterError):
-    """The cluster has answered, and then stayed away for too long. Started again, a run continues."""
+    """The cluster has answered before, but was then unreachable for too long. Started again, a run resumes."""
 
     exit_code = 4
 
 
 class UnreachableError(ClusterError, PrerequisiteError):
-    """The cluster never answered: it is down, or not the one that was meant."""
+    """The cluster has never answered: it is down, or the wrong one."""
 
 
 class MissingKindError(ClusterError):
@@ -40,4 +40,4 @@ class ConflictError(ClusterError):
 
 
 class GoneError(ClusterError):
-    """410: the point in time to continue from is no longer known; list again."""
+    """410: the version from which to continue is no longer known; list again."""

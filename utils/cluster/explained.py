@@ -1,4 +1,4 @@
-"""What goes wrong with the API server, told to people at a terminal: what a refusal means, when it is away and back."""
+"""Messages for people at a terminal: what a refusal of the API server means, and when it is unreachable and back."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from utils.cluster.client import Cluster, Patience, Words, missing_kind
 from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError, MissingKindError
 from utils.cluster.rbac import ROLE
 
-# Trouble of one kind of request is told when it has lasted so many seconds.
+# Trouble of one kind of request is reported when it has lasted this many seconds.
 TELLING_SECONDS = 20.0
 
 # A 403 that is not a missing right: an admission plugin's verdict on the object itself.
@@ -29,25 +29,25 @@ _ADMISSION = (
 
 
 class Explained(Words):
-    """The words for a terminal."""
+    """The messages for a terminal."""
 
     def __init__(self, notify: Callable[[str], None] = lambda text: None) -> None:
-        """Keep the words.
+        """Keep the settings.
 
         Args:
-            notify: told once when the API server goes away and once when it is back.
+            notify: called once when the API server becomes unreachable and once when it is back.
         """
         self._notify = notify
         self._away = False
 
     def parsed(self, cluster: Cluster, text: str) -> Any:
-        """An answer's JSON; without it, what answers is no API server."""
+        """An answer's JSON; an answer without JSON is not from an API server."""
         try:
             return json.loads(text)
         except ValueError:
             raise ClusterError(
                 "the server that answers is not an API server",
-                f"{cluster.address} sends something else than JSON, perhaps a login page",
+                f"{cluster.address} sends anything but JSON, perhaps a login page",
                 "correct the server's address in the kubeconfig",
             ) from None
 
@@ -71,17 +71,17 @@ class Explained(Words):
         return refusal(asked.cluster.namespace, verb, resource, asked.name, answer, asked.body)
 
     def waits(self, asked: Patience, problem: str, away: bool) -> None:
-        """Told when the server goes away, and when one kind of request fails for long."""
+        """Report that the server is unreachable, or that one kind of request keeps failing."""
         if away and not self._away:
             self._away = True
-            self._notify(f"the API server is away ({problem}); waiting")
+            self._notify(f"the API server is unreachable ({problem}); waiting")
         elif not away and not asked.told and asked.cluster.clock() - (asked.since or 0) >= TELLING_SECONDS:
-            # A broken admission webhook answers so, too, and does not mend itself.
+            # A broken admission webhook gives the same answer, and does not recover by itself.
             asked.told = True
-            self._notify(f"the API server does not {' '.join(asked.right)} now ({problem}); trying again")
+            self._notify(f"the API server does not {' '.join(asked.right)} now ({problem}); retrying")
 
     def answered(self, asked: Patience) -> None:
-        """Told when there was trouble."""
+        """Report that the trouble is over."""
         if self._away or asked.told:
             self._away = asked.told = False
             self._notify("the API server is back")
@@ -95,7 +95,7 @@ def refusal(
     Args:
         verb, resource: as in a Role's rule: `create`, `jobs.batch`.
         answer: the Status; `code` is the HTTP status.
-        body: what was sent; no value of a Secret in it gets into the message.
+        body: what was sent; no value of a Secret in it appears in the message.
     """
     status, message = answer["code"], redacted(answer["message"], body if resource == "secrets" else None)
     what = f"{resource} {name}".strip()
@@ -111,16 +111,16 @@ def refusal(
         if (verb, resource) == ("create", "secrets"):
             return ForbiddenError(
                 what,
-                f"flags become a Secret of the run; the Role {ROLE} (manifests/) gives no right to make one: {message}",
+                f"flags become a Secret of the run; the Role {ROLE} (manifests/) can't create one: {message}",
                 "name a Secret instead, or apply what standalone.py show --rbac prints for these flags",
                 status,
             )
         named = ", or not for this name (settings.yaml and --args name the Secrets)" if resource == "secrets" else ""
         return ForbiddenError(
             what,
-            f"the Role {ROLE} (manifests/) or that of show --rbac gives it; the account has it not{named}: {message}",
-            f"kubectl apply -k manifests/access, and run under its account; "
-            f"kubectl auth can-i {verb} {resource} -n {namespace} tells whether the account has the right",
+            f"the Role {ROLE} (manifests/) or that of show --rbac grants it; the account lacks it{named}: {message}",
+            f"kubectl apply -k manifests/access, and run with its account; "
+            f"kubectl auth can-i {verb} {resource} -n {namespace} shows whether the account has the permission",
             status,
         )
     if status == 404 and missing_kind(answer):
@@ -139,10 +139,10 @@ def refusal(
 
 
 def _correction(message: str) -> str:
-    """What to correct in a manifest that the server can't read or take."""
+    """What to correct in a manifest that the server can't read or accept."""
     fields = ", ".join(dict.fromkeys(re.findall(r'unknown field "([^"]+)"', message)))
     if fields:
-        return f"correct {fields}: most likely misspelled, or at the wrong place, in the --pod-overlay"
+        return f"correct {fields}: most likely misspelled or misplaced in the --pod-overlay"
     return "correct what the message names: a --pod-overlay, or a parameter"
 
 

@@ -1,11 +1,11 @@
-"""The kinds of objects that are dealt with, and where the API keeps them."""
+"""The kinds of objects that are used, and their paths in the API."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object. `group` is "" for the core API; `namespaced` objects lie in the cluster's namespace."""
+    """A kind of object. `group` is "" for the core API; `namespaced` objects are in the cluster's namespace."""
 
     name: str
     plural: str

@@ -1,4 +1,4 @@
-"""The lines a container writes: followed through lost connections, or the last ones of one that failed."""
+"""The lines that a container writes: followed across lost connections, or the last ones of a failed container."""
 
 import re
 from collections import Counter
@@ -21,9 +21,9 @@ _NOT_YET = {400, 404}
 
 
 class _Position:
-    """How far a log has been read: the newest second, and the lines of it that were given already.
+    """How far a log has been read: the newest second, and its lines that were already yielded.
 
-    The API goes on from a second, not from a line, so lines of the newest second come again and are left out.
+    The API continues from a second, not from a line, so lines of the newest second are repeated and skipped.
     """
 
     def __init__(self) -> None:
@@ -33,12 +33,12 @@ class _Position:
         self.repeated: Counter[str] = Counter()
 
     def reopened(self) -> dict[str, str]:
-        """The query that goes on from here."""
+        """The query that continues from here."""
         self.repeated = self.given.copy()
         return {"sinceTime": self.since} if self.since else {}
 
     def new_text(self, line: str) -> str | None:
-        """The text of a line (`2026-01-02T03:04:05.678Z text`), None when it was given before."""
+        """The text of a line (`2026-01-02T03:04:05.678Z text`), None if it was yielded before."""
         if self.repeated[line]:
             self.repeated[line] -= 1
             return None
@@ -51,10 +51,10 @@ class _Position:
 
 
 def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[], bool] = never) -> Iterator[str]:
-    """The lines of a container from its start on, without line ends, until it has ended, the pod is gone, or `stop`.
+    """The lines of a container from its start, without line ends, until it has ended, the pod is gone, or `stop`.
 
-    A container that has not started is waited for. After a lost connection it continues with the next line; none comes
-    twice. `stop` is looked at with every line, and at least every `cluster.log_seconds`.
+    Waits for a container that has not started. After a lost connection it continues with the next line; no line is
+    repeated. `stop` is checked with every line, and at least every `cluster.log_seconds`.
 
     Args:
         pod: its name.
@@ -71,7 +71,7 @@ def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[
         if found is None:
             return
         container = container or found["spec"]["containers"][0]["name"]
-        # Looked at before the log is opened: only then is the end of the stream the end of the log.
+        # Checked before the log is opened: only then is the end of the stream the end of the log.
         if not ended and container_ended(found, container):
             ended, patience = True, Patience(_hasty(cluster), "get", _RESOURCE, pod)
         query = {"container": container, "follow": "true", "timestamps": "true", **position.reopened()}
@@ -93,14 +93,14 @@ def follow_log(cluster: Cluster, pod: str, container: str = "", stop: Callable[[
 
 
 def _hasty(cluster: Cluster) -> Cluster:
-    """The cluster for reading what has ended: a node that is gone does not come back with the log."""
+    """The cluster for reading logs of ended containers: a node that is gone does not come back with the log."""
     return replace(cluster, patience=min(cluster.patience, _ENDED_PATIENCE))
 
 
 def tail_log(cluster: Cluster, pod: str, container: str = "", lines: int = 25) -> list[str]:
-    """The last lines of a container; [] when it wrote none, never started, or its pod is gone.
+    """The last lines of a container; [] if it wrote none, never started, or its pod is gone.
 
-    A log that can't be read (its node is gone, no right) gives one line that says so: this is asked for to explain a
+    A log that can't be read (its node is gone, no permission) gives one line that says so: callers want to explain a
     failure, and must not hide it.
     """
     query = {"tailLines": str(lines), **({"container": container} if container else {})}

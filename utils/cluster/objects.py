@@ -1,4 +1,4 @@
-"""Make, read, change and delete objects. Objects are plain dicts, as in YAML."""
+"""Create, read, change and delete objects. Objects are plain dicts, as in YAML."""
 
 import base64
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from utils.cluster.errors import ClusterError, ConflictError, MissingKindError
 from utils.cluster.kinds import EVENT, KINDS, Kind
 from utils.names import HASH_LABEL
 
-# By default the server drops fields that it does not know, and says nothing.
+# By default, the server silently drops fields that it does not know.
 _STRICT = {"fieldValidation": "Strict"}
 _PAGE = "500"
 _POLL_SECONDS = 1.0
@@ -19,10 +19,10 @@ Object = dict[str, Any]
 
 
 def create(cluster: Cluster, kind: Kind, manifest: Object) -> Object:
-    """Make an object and return it as the cluster keeps it. A field that the server does not know is an error.
+    """Create an object and return it as the cluster stores it. A field that the server does not know is an error.
 
     Raises:
-        ClusterError: with status 409: the name is taken, maybe by an earlier try whose answer was lost.
+        ClusterError: with status 409: the name is taken, perhaps by an earlier try whose answer was lost.
     """
     name = manifest.get("metadata", {}).get("name", "")
     created: Object = request(cluster, "create", kind, name, query=_STRICT, body=manifest)
@@ -30,7 +30,7 @@ def create(cluster: Cluster, kind: Kind, manifest: Object) -> Object:
 
 
 def create_once(cluster: Cluster, manifest: Object) -> Object:
-    """As `create`; a name that is taken by an equal object after a lost connection is this very one.
+    """As `create`; if the name is taken by an equal object after a lost connection, it is this object.
 
     Raises:
         ConflictError: the name is taken.
@@ -46,7 +46,7 @@ def create_once(cluster: Cluster, manifest: Object) -> Object:
 
 
 def get(cluster: Cluster, kind: Kind, name: str) -> Object | None:
-    """The object, or None when there is none of that name."""
+    """The object, or None if it does not exist."""
     try:
         found: Object = request(cluster, "get", kind, name)
     except ClusterError as error:
@@ -67,7 +67,7 @@ def list_objects(cluster: Cluster, kind: Kind, labels: str = "", fields: str = "
 
 
 def list_page(cluster: Cluster, kind: Kind, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
-    """All objects of a kind, and the resourceVersion from which a watch goes on."""
+    """All objects of a kind, and the resourceVersion from which a watch continues."""
     items: list[Object] = []
     query = {**selectors(labels, fields), "limit": _PAGE}
     while True:
@@ -95,17 +95,17 @@ def patch(cluster: Cluster, kind: Kind, name: str, change: Object) -> Object:
     """Change an object by a JSON merge patch (RFC 7386: None removes a key) and return it.
 
     Raises:
-        ClusterError: with status 404 when it is not there.
+        ClusterError: with status 404 if it does not exist.
     """
     changed: Object = request(cluster, "patch", kind, name, body=change)
     return changed
 
 
 def delete(cluster: Cluster, kind: Kind, name: str, propagation: str = "Foreground") -> bool:
-    """Ask for an object's deletion; False when it was gone already, or the cluster does not know the kind.
+    """Request an object's deletion; False if it was already gone, or the cluster does not know the kind.
 
     Args:
-        propagation: Foreground (what it owns goes first), Background or Orphan.
+        propagation: Foreground (what it owns is deleted first), Background or Orphan.
     """
     try:
         request(cluster, "delete", kind, name, body={"propagationPolicy": propagation})
@@ -117,7 +117,7 @@ def delete(cluster: Cluster, kind: Kind, name: str, propagation: str = "Foregrou
 
 
 def delete_all(cluster: Cluster, kind: Kind, labels: str) -> int:
-    """Ask for the deletion of all objects with these labels (a selector, never ""); returns how many there were."""
+    """Request the deletion of all objects with these labels (a selector, never ""); returns their number."""
     if not labels:
         raise ValueError("delete_all without labels would delete everything")
     try:
@@ -128,7 +128,7 @@ def delete_all(cluster: Cluster, kind: Kind, labels: str) -> int:
 
 
 def wait_gone(cluster: Cluster, kind: Kind, name: str, seconds: float) -> bool:
-    """Wait until an object that is being deleted is gone; False when it still is there after so many seconds."""
+    """Wait until an object that is being deleted is gone; False if it still exists after this many seconds."""
     until = cluster.clock() + seconds
     while get(cluster, kind, name) is not None:
         if cluster.clock() >= until:
@@ -138,16 +138,15 @@ def wait_gone(cluster: Cluster, kind: Kind, name: str, seconds: float) -> bool:
 
 
 def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
-    """Make an object, or take the one of its name when it is the same by its label `ilab-pipeline/hash`.
+    """Create an object, or use the existing one of its name if its label `ilab-pipeline/hash` is the same.
 
-    One that is just being deleted is waited for. What state an object is in that was taken (running, failed) is for
-    the caller to look at.
+    Waits for an object that is being deleted. The caller checks the state (running, failed) of an existing object.
 
     Returns:
-        the object, and whether it was made now.
+        the object, and whether it was created now.
 
     Raises:
-        ConflictError: the name is taken by another one; the message names what differs, no values of Secrets.
+        ConflictError: a different object has the name; the message names what differs, but no values of Secrets.
     """
     kind, name = KINDS[manifest["kind"]], manifest["metadata"]["name"]
     until = cluster.clock() + cluster.patience
@@ -160,10 +159,10 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
         if found and "deletionTimestamp" not in found["metadata"]:
             break
         if cluster.clock() >= until:
-            if found is None:  # the name is not taken: someone else gives this answer
+            if found is None:  # the name is not taken: something else gives this answer
                 raise refused
             raise ConflictError(
-                f"{kind.resource} {name} in {cluster.namespace} is being deleted and does not go",
+                f"{kind.resource} {name} in {cluster.namespace} is being deleted but does not disappear",
                 f"finalizers: {', '.join(found['metadata'].get('finalizers', [])) or 'none'}",
                 f"kubectl -n {cluster.namespace} get {kind.resource} {name} -o yaml",
                 409,
@@ -175,8 +174,8 @@ def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
     raise ConflictError(
         f"{kind.resource} {name} already exists in {cluster.namespace} and is not the one this run needs",
         "\n".join([line for line in differing if HASH_LABEL not in line] or differing)
-        or "it has no hash label: something else made it",
-        f"look at it, then: kubectl -n {cluster.namespace} delete {kind.resource} {name}; or use another run id",
+        or "it has no hash label: something else created it",
+        f"check it, then: kubectl -n {cluster.namespace} delete {kind.resource} {name}; or use another run id",
         409,
     )
 
@@ -188,7 +187,7 @@ def same_hash(wanted: Object, found: Object) -> bool:
 
 
 def differences(wanted: Object, found: Object) -> list[str]:
-    """Where `found` differs from `wanted`, as `spec.x: A, wanted B`. What the cluster added by itself does not count.
+    """Where `found` differs from `wanted`, as `spec.x: A, wanted B`. What the cluster added does not count.
 
     Values of Secrets are never named.
     """
@@ -211,13 +210,13 @@ def _differences(path: str, wanted: Any, found: Any) -> Iterator[str]:
             step = key if key.startswith("[") or not path else f".{key}"
             yield from _differences(path + step, value, found.get(key))
     elif wanted != found and (wanted or found) and not _same_amount(path, wanted, found):
-        # An environment variable's value is not for every eye (a proxy's password), a long one for none.
+        # An environment variable's value may be confidential (a proxy's password), and a long value is unreadable.
         hidden = ".env[" in path or len(f"{found}{wanted}") > _SHOWN_CHARACTERS
         yield f"{path}: another value" if hidden else f"{path}: {found}, wanted {wanted}"
 
 
 def _same_amount(path: str, wanted: Any, found: Any) -> bool:
-    """Whether two quantities are one: the API server writes 1024Gi as 1Ti."""
+    """Whether two quantities are equal: the API server writes 1024Gi as 1Ti."""
     if not path.rpartition(".")[0].endswith((".requests", ".limits")):
         return False
     from kubernetes.utils import parse_quantity
@@ -229,14 +228,14 @@ def _same_amount(path: str, wanted: Any, found: Any) -> bool:
 
 
 def _by_name(items: list[Any]) -> dict[str, Any]:
-    """A list as a dict: by `name` where every item has one (containers, env, volumes), else by place."""
+    """A list as a dict: by `name` if every item has one (containers, env, volumes), else by position."""
     if all(isinstance(item, dict) and "name" in item for item in items):
         return {f"[{item['name']}]": item for item in items}
     return {**{f"[{place}]": item for place, item in enumerate(items)}, "length": len(items)}
 
 
 def events_of(cluster: Cluster, kind: Kind, name: str) -> list[Object]:
-    """The events about one object, oldest first; [] when events may not be read."""
+    """The events about one object, oldest first; [] if events may not be read."""
     fields = f"involvedObject.kind={kind.name},involvedObject.name={name}"
     try:
         found = list_objects(cluster, EVENT, fields=fields)

@@ -1,4 +1,4 @@
-"""A pod template changed by an overlay: what a cluster asks of every pod (pull secrets, queue labels, proxies)."""
+"""A pod template changed by an overlay: what a cluster requires of every pod (pull secrets, queue labels, proxies)."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ def merge_overlay(template: Any, overlay: Any) -> Any:
     """The pod template with the overlay merged in; neither is changed.
 
     Dicts are merged key by key. In lists, items with the same mountPath, else the same name, are merged, and an item
-    named `*` goes into every one that is there; other items are appended unless they are there. Else the overlay wins.
+    named `*` is merged into every existing item; other items are appended unless they exist. Otherwise the overlay
+    takes precedence.
     """
     if isinstance(overlay, dict):
         old = template if isinstance(template, dict) else {}

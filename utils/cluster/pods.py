@@ -1,4 +1,4 @@
-"""What a pod's status says, in words. Pure: no request is made here."""
+"""A pod's status in words. Pure: sends no request."""
 
 import re
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from utils.names import QUEUE_LABEL
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 REFUSED = "pod refused: "
-"""How `job_pending_reason` begins where waiting does not help."""
+"""How `job_pending_reason` begins if waiting does not help."""
 
-# A policy's, an admission plugin's or the validation's last word; a webhook that can't be reached says otherwise.
+# The final verdict of a policy, an admission plugin or the validation; an unreachable webhook says otherwise.
 _FOR_GOOD = ("is forbidden", "denied the request", "is invalid")
-_SIGNALS = {137: "killed (SIGKILL)", 143: "told to end (SIGTERM)", 139: "crashed (SIGSEGV)", 134: "aborted (SIGABRT)"}
+_SIGNALS = {137: "killed (SIGKILL)", 143: "terminated (SIGTERM)", 139: "crashed (SIGSEGV)", 134: "aborted (SIGABRT)"}
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class PodState:
 
     Attributes:
         phase: Pending, Running, Succeeded, Failed or Unknown.
-        started: a container (no init container) has started; pending deadlines end here.
-        pending_reason: why it has not started, with the cluster's own text: `unschedulable: 0/3 nodes are ...`,
-            `image pull: ...`, `volume: ...`, `container: ...`, `queue: ...`; "" when it has, or nothing is known.
-        container: the container that failed; "" when none did.
+        started: a container (not an init container) has started; pending deadlines end here.
+        pending_reason: why it has not started, with the cluster's own text: `unschedulable: 0/3 nodes are ...`, `image
+            pull: ...`, `volume: ...`, `container: ...`, `queue: ...`; "" if it has started, or nothing is known.
+        container: the container that failed; "" if none did.
         reason: of the failure: OOMKilled, Error, Evicted, DeadlineExceeded, ...
-        exit_code: of the container that failed; None when no container ended with one.
+        exit_code: of the container that failed; None if no container ended with one.
         message: the termination message of the pod's first container (the outputs of a task that succeeded).
-        disrupted: the cluster took the pod away (evicted, preempted, node drained); a new one may succeed.
-        failure: the failure in one sentence for people; "" when there is none.
+        disrupted: the cluster removed the pod (evicted, preempted, node drained); a new one may succeed.
+        failure: the failure in one sentence for users; "" if there is none.
     """
 
     phase: str
@@ -49,7 +49,7 @@ def pod_state(pod: dict[str, Any], events: Sequence[dict[str, Any]] = ()) -> Pod
 
     Args:
         pod: as the API gives it; a pending pod's containerStatuses may be missing or None.
-        events: about this pod (`events_of`), oldest first; they explain what a pending pod waits for.
+        events: about this pod (`events_of`), oldest first; they explain what a pending pod is waiting for.
     """
     status = pod.get("status") or {}
     phase = status.get("phase") or "Pending"
@@ -58,7 +58,7 @@ def pod_state(pod: dict[str, Any], events: Sequence[dict[str, Any]] = ()) -> Pod
     failed = next((c for c in [*(status.get("initContainerStatuses") or []), *containers] if _exit_code(c)), None)
     disruption = _condition(status, "DisruptionTarget", "True")
     ended = _terminated(failed) if failed else {}
-    # The pod's own reason (Evicted, DeadlineExceeded) comes first: the container's is then only its consequence.
+    # The pod's own reason (Evicted, DeadlineExceeded) takes precedence: the container's is only its consequence.
     reason = status.get("reason") or ended.get("reason") or disruption.get("reason") or ""
     broken = bool(failed) or phase == "Failed"
     return PodState(
@@ -75,7 +75,7 @@ def pod_state(pod: dict[str, Any], events: Sequence[dict[str, Any]] = ()) -> Pod
 
 
 def container_ended(pod: dict[str, Any], container: str) -> bool:
-    """Whether a container will write nothing any more. Containers here are never restarted within their pod."""
+    """Whether a container will not write anything else. Containers here are never restarted within their pod."""
     status = pod.get("status") or {}
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     mine: dict[str, Any] = next((c for c in statuses if c["name"] == container), {})
@@ -83,19 +83,19 @@ def container_ended(pod: dict[str, Any], container: str) -> bool:
 
 
 def waits_in_queue(job: dict[str, Any], pod: dict[str, Any] | None) -> bool:
-    """Whether a queue such as Kueue holds a Job back (it is suspended), or its pod (by a scheduling gate)."""
+    """Whether a queue such as Kueue holds a Job (it is suspended) or its pod (by a scheduling gate)."""
     gates = (pod or {}).get("spec", {}).get("schedulingGates")
     return bool(job["spec"].get("suspend") or gates)
 
 
 def job_pending_reason(job: dict[str, Any], events: Sequence[dict[str, Any]] = ()) -> str:
-    """Why a Job has no pod yet, "" when nothing is known.
+    """Why a Job has no pod yet; "" if nothing is known.
 
-    It begins with `queue: ` (suspended), `quota: `, `pod refused: ` (for good, unless someone changes something: pod
-    security, a service account that is not there), or `no pod yet: ` (the server is tried again).
+    It begins with `queue: ` (suspended), `quota: `, `pod refused: ` (permanent unless something is changed: pod
+    security, a missing service account), or `no pod yet: ` (the server retries).
 
     Args:
-        events: about this Job (`events_of(cluster, "Job", name)`): FailedCreate carries the refusal's text.
+        events: about this Job (`events_of(cluster, "Job", name)`): FailedCreate contains the text of the refusal.
     """
     if job["spec"].get("suspend"):
         queue = job.get("metadata", {}).get("labels", {}).get(QUEUE_LABEL, "")
@@ -104,7 +104,7 @@ def job_pending_reason(job: dict[str, Any], events: Sequence[dict[str, Any]] = (
     refused = _last(told[-1:], {"FailedCreate"})
     if not refused:
         return ""
-    # The pod has no name yet, and what matters must fit into a line.
+    # The pod has no name yet, and the essential part must fit into a line.
     why = re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", refused)
     if "quota" in why:
         return f"quota: {why}"
@@ -120,7 +120,7 @@ def _exit_code(container: dict[str, Any]) -> int:
 
 
 def _ran(container: dict[str, Any]) -> bool:
-    """Whether it runs or has ended, be it that it could not be started: it waits for nothing any more."""
+    """Whether it is running or has ended, even if it could not be started: it no longer waits."""
     return bool({"running", "terminated"} & (container.get("state") or {}).keys())
 
 
@@ -143,7 +143,7 @@ def _message(pod: dict[str, Any], containers: list[dict[str, Any]]) -> str:
 def _pending_reason(status: dict[str, Any], events: Sequence[dict[str, Any]]) -> str:
     scheduled = _condition(status, "PodScheduled", "False")
     if scheduled.get("reason") == "SchedulingGated":
-        return f"queue: {scheduled.get('message') or 'the pod is held back by a scheduling gate'}"
+        return f"queue: {scheduled.get('message') or 'the pod waits for a scheduling gate'}"
     if scheduled:
         text = scheduled.get("message") or _last(events, {"FailedScheduling"})
         return ("volume: " if "persistentvolumeclaim" in text.lower() else "unschedulable: ") + text
@@ -152,7 +152,7 @@ def _pending_reason(status: dict[str, Any], events: Sequence[dict[str, Any]]) ->
         waiting = state.get("waiting") or {}
         reason = waiting.get("reason") or ""
         if reason in _IMAGE_REASONS:
-            # "Back-off pulling image" hides the cause; the event before it has it.
+            # "Back-off pulling image" hides the cause; the event before it names it.
             return f"image pull: {_pull_failure(events) or waiting.get('message') or reason}"
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             return f"container: {reason}: {waiting.get('message') or ''}".rstrip(": ")

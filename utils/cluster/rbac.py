@@ -1,6 +1,6 @@
-"""The rights a run needs: the only place they are written down.
+"""The permissions that a run needs: the only place that defines them.
 
-`manifests/` and `show --rbac` carry the same rules; 403 messages name them.
+`manifests/` and `show --rbac` contain the same rules; 403 messages name them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _RULES = (
     ("", "configmaps", ("create", "get", "patch", "delete")),
     # One Job per task.
     ("batch", "jobs", ("create", "get", "list", "watch", "delete")),
-    # What the tasks' and the training pods do and say, and what they wait for; those that ended hold the volume.
+    # State, logs and events of the tasks' and training pods; ended pods that mount the volume are deleted.
     ("", "pods", ("get", "list", "watch", "delete")),
     ("", "pods/log", ("get",)),
     ("", "events", ("list",)),
@@ -25,19 +25,19 @@ _RULES = (
     ("", "persistentvolumeclaims", ("create", "get", "patch", "delete")),
     # Training in several pods.
     ("kubeflow.org", "pytorchjobs", ("create", "get", "list", "delete")),
-    # Whether the queue that GPUs are asked of is there.
+    # Whether the queue for GPUs exists.
     ("kueue.x-k8s.io", "localqueues", ("get",)),
 )
 
 
 def rules(secret_names: Sequence[str] = (), own_secrets: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The Role's rules: exactly what the runner and the components ask for.
+    """The Role's rules: exactly what the runner and the components request.
 
     Args:
         secret_names: Secrets that may be read (`get`), each by name.
-        own_secrets: Secrets that the run makes from flags: `create`, and `get` and `delete` of these names.
+        own_secrets: Secrets that the run creates from flags: `create`, and `get` and `delete` of these names.
     """
-    # The Secrets come first and in this order: manifests/ puts other names in their place.
+    # The Secrets come first and in this order: manifests/ replaces the names.
     found = [_rule("", "secrets", ("get",), secret_names)] if secret_names else []
     found += [_rule(group, resource, verbs) for group, resource, verbs in _RULES]
     if own_secrets:

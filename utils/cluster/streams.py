@@ -1,4 +1,4 @@
-"""Answers without an end: the lines of a watch or a log as they come."""
+"""Endless answers: the lines of a watch or a log as they arrive."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,26 +9,26 @@ from utils.cluster.client import Patience, send, status_object
 
 
 class TryAgain(Exception):
-    """The stream has broken off; what there was to wait for has been waited for."""
+    """The stream was interrupted; the pause before the next try is over."""
 
 
 def never() -> bool:
-    """The `stop` of those who want everything."""
+    """A `stop` that never stops."""
     return False
 
 
 def stream(
     patience: Patience, path: str, query: Mapping[str, str], read_seconds: float, rest_too: bool = False
 ) -> Iterator[str]:
-    """The lines of one request until the server ends it. A refusal that may pass is waited for.
+    """The lines of one request until the server ends it. Waits out temporary refusals.
 
     Args:
-        read_seconds: a connection that is silent for so long is dropped.
-        rest_too: at the end, what follows the last line end is a line as well.
+        read_seconds: a connection that is silent for this long is dropped.
+        rest_too: at the end, the text after the last line end also counts as a line.
 
     Raises:
-        TryAgain: it broke off, or did not begin.
-        ClusterError: it is refused for good, or trouble has outlasted the patience.
+        TryAgain: it was interrupted, or did not begin.
+        ClusterError: it is refused permanently, or trouble has lasted too long.
     """
     cluster, verb = patience.cluster, patience.right[0]
     try:
@@ -40,7 +40,7 @@ def stream(
                 return
             answer = status_object(response.read().decode(errors="replace"), response.status)
         finally:
-            # A response left half read must not go back into the pool.
+            # A partly read response must not go back into the pool.
             response.close()
     except ReadTimeoutError:
         raise TryAgain from None

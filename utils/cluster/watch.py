@@ -1,4 +1,4 @@
-"""Follow the objects of a kind through everything that cuts a watch off."""
+"""Follow the objects of a kind across everything that interrupts a watch."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from utils.cluster.streams import TryAgain, never, stream
 
 # How long after its announced end a watch may still be silent before its connection counts as dead.
 _SLACK_SECONDS = 5.0
-# A watch that broke so many times in a row without a change may never get through a proxy; then a list tells.
+# A watch that broke this many times in a row without a change may never get through a proxy; then list again.
 _BROKEN = 3
 
 Change = tuple[str, dict[str, Any]]
@@ -21,15 +21,15 @@ Change = tuple[str, dict[str, Any]]
 def watch(
     cluster: Cluster, kind: Kind, labels: str = "", fields: str = "", stop: Callable[[], bool] = never
 ) -> Iterator[Change]:
-    """What is there, then every change, until `stop` says so.
+    """The existing objects, then every change, until `stop` returns true.
 
     Yields:
-        ("ADDED" | "MODIFIED" | "DELETED", object), and ("SYNC", {}) whenever all that is known has been told: after
-        the first list, and then at least every `cluster.watch_seconds`, the time to look at deadlines. While the API
-        server is away nothing is yielded. After a gap, what vanished in it is told as DELETED with its last known
-        state, what is new as ADDED, what has another resourceVersion as MODIFIED; nothing is told twice.
+        ("ADDED" | "MODIFIED" | "DELETED", object), and ("SYNC", {}) whenever everything known has been yielded: after
+        the first list, and then at least every `cluster.watch_seconds`, the time to check deadlines. While the API
+        server is unreachable, nothing is yielded. After a gap, objects that vanished are yielded as DELETED with their
+        last known state, new ones as ADDED, those with another resourceVersion as MODIFIED; nothing is yielded twice.
 
-    Survives dropped connections, 410 (lists again), 429 (keeps Retry-After), 500 to 504, and a restarted API server.
+    Survives dropped connections, 410 (lists again), 429 (respects Retry-After), 500 to 504, and a restarted API server.
 
     Raises:
         ForbiddenError, MissingKindError, ClusterError: 401, 403, an unknown kind, or no answer in `cluster.patience` s.
@@ -55,7 +55,7 @@ def watch(
                     return
             yield "SYNC", {}
             if not told and cluster.clock() - started < cluster.watch_seconds / 2:
-                broken += 1  # something in between ends what it does not let through
+                broken += 1  # a proxy ends the watch that it does not let through
                 cluster.sleep(min(1.0, cluster.watch_seconds))
         except GoneError as error:
             version = ""
@@ -74,7 +74,7 @@ def _relisted(known: dict[str, dict[str, Any]], items: list[dict[str, Any]]) -> 
 
 
 def _told(known: dict[str, dict[str, Any]], change: str, found: dict[str, Any]) -> Iterator[Change]:
-    """A change, unless it was told before: a watch that goes on may repeat its last ones."""
+    """A change, unless it was yielded before: a watch that continues may repeat its last ones."""
     metadata = found["metadata"]
     before = known.get(metadata["uid"])
     if change == "DELETED":
@@ -89,9 +89,9 @@ def _window(cluster: Cluster, kind: Kind, query: dict[str, str], version: str, p
     """The changes of one watch request, which the server ends after `watch_seconds`.
 
     Raises:
-        TryAgain: it broke off; go on from the last version.
+        TryAgain: it was interrupted; continue from the last version.
         GoneError: list again.
-        ForbiddenError, MissingKindError, ClusterError: for good.
+        ForbiddenError, MissingKindError, ClusterError: permanent.
     """
     more = {
         "watch": "true",
@@ -108,7 +108,7 @@ def _window(cluster: Cluster, kind: Kind, query: dict[str, str], version: str, p
             raise TryAgain from None
         found = change["object"]
         if change["type"] == "ERROR":
-            # The request was granted, then something went wrong: the Status comes as a change.
+            # The request was granted, then failed: the Status comes as a change.
             answer = status_object(json.dumps(found), found.get("code", 500))
             if not patience.worth_waiting(answer["code"], answer):
                 raise cluster.words.refusal(patience, answer)
