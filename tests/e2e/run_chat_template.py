@@ -34,7 +34,8 @@ from transformers import (
 from components.data_import import data_import
 from components.data_processing import data_processing
 from components.train import train
-from tests.e2e.run_training import Metrics, sample
+from tests.e2e.run_training import sample
+from tests.fakes.metrics import Metrics
 from utils.cpu import PROGRAMS
 from utils.demo.taxonomy import make_taxonomy
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file

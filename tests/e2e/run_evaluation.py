@@ -11,18 +11,12 @@ import httpx
 import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.final_eval import final_eval
 from components.mt_bench import mt_bench
+from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
 from utils.stages.evaluation.serving import free_port, llama_cpp_command, serve, server_process
 
 GRAMMAR = 'root ::= [^\\[\\]\\n]{20,80} "\\nRating: [[" ([1-9] | "10") "]]"'
 TEXT = "In 2024, Zoë paid 1234.50 for 7 naïve\n\n  sentences."
-
-
-class Metrics(dict[str, float]):
-    """Stands for the dsl.Metrics that KFP hands in."""
-
-    def log_metric(self, name: str, value: float) -> None:
-        self[name] = value
 
 
 def tokens(model_dir: str, work_dir: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.sdg import sdg
+from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
 from utils.demo.taxonomy import EXAMPLES, make_taxonomy
 from utils.stages.credentials import ModelServer
@@ -68,13 +69,6 @@ class Teacher(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-
-class Metrics(dict[str, float]):
-    """Stands for the dsl.Metrics that KFP hands in."""
-
-    def log_metric(self, name: str, value: float) -> None:
-        self[name] = value
 
 
 waiting = threading.Event()

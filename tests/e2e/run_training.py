@@ -11,16 +11,10 @@ from typing import Any
 import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.data_processing import data_processing
 from components.train import train
+from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
 
 DOCUMENT = "The tide of Pell rises twice a day over the long grey stones of the old harbour."
-
-
-class Metrics(dict[str, float]):
-    """Stands for the dsl.Metrics that KFP hands in."""
-
-    def log_metric(self, name: str, value: float) -> None:
-        self[name] = value
 
 
 def make_volume(data_dir: Path) -> dict[str, Any]:

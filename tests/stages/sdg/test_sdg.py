@@ -9,18 +9,12 @@ import pytest
 import yaml
 
 from components.sdg import sdg
+from tests.fakes.metrics import Metrics
 from utils.stages.marker import read_marker, write_marker
 from utils.stages.sdg.generation import correct_questions, imported_samples, pipeline_hash, sdg_part, system_prompt
 from utils.stages.sdg.taxonomy import scaled_datasets, sdg_environment, yaml_line
 
 OLD, NEW = "2025-01-01T00_00_00", "2025-02-02T00_00_00"
-
-
-class Metrics(dict[str, float]):
-    """Stands for the dsl.Metrics that KFP hands in."""
-
-    def log_metric(self, name: str, value: float) -> None:
-        self[name] = value
 
 
 def write_sdg_run(folder: Path, suffix: str, rows: int) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from components.train import train
 from tests.fakes.kubernetes_api import KubernetesApi
+from tests.fakes.metrics import Metrics
 
 OPTIONS: dict[str, Any] = {
     "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2, "model": "",
@@ -23,13 +24,6 @@ OPTIONS: dict[str, Any] = {
     "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
     "pending_timeout": "60m", "timeout": "72h", "force": False,
 }  # fmt: skip
-
-
-class Metrics(dict[str, float]):
-    """Stands for the dsl.Metrics that KFP hands in."""
-
-    def log_metric(self, name: str, value: float) -> None:
-        self[name] = value
 
 
 def save_model(folder: Path) -> None:
