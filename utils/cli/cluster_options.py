@@ -9,7 +9,7 @@ import click
 from utils.cli.options import add_options, option
 from utils.durations import parse_duration
 from utils.errors import UsageError
-from utils.runners.settings import PENDING_TIMEOUT
+from utils.runners.settings import PENDING_TIMEOUT, ClusterSettings
 
 _POD_KEYS = {"metadata", "spec"}
 
@@ -77,6 +77,26 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
     ]
     return add_options(command, options)
+
+
+def cluster_settings(options: Mapping[str, Any], queue_seconds: float) -> ClusterSettings:
+    """The settings that the options amount to.
+
+    Args:
+        queue_seconds: how long a queue may hold a pod back, which is a parameter of the pipeline.
+
+    Raises:
+        UsageError: the pod overlay is not valid.
+    """
+    return ClusterSettings(
+        namespace=options["namespace"] or "",
+        kubeconfig=options["kubeconfig"] or "",
+        context=options["kube_context"] or "",
+        service_account=options["service_account"] or "",
+        overlay=read_overlay(options["pod_overlay"]),
+        pending_seconds=options["pending_timeout"],
+        queue_seconds=queue_seconds,
+    )
 
 
 def read_overlay(path: Path | None) -> Mapping[str, Any]:

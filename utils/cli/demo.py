@@ -112,7 +112,7 @@ def demo(
 def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:
     """Start or resume the pipeline; returns the exit code."""
     from utils.arguments import load_arguments
-    from utils.cli.run import start_local, work
+    from utils.cli.local_run import start_local, work
     from utils.demo.run import demo_arguments
     from utils.files import COMPILED
     from utils.ir.load import load

@@ -1,10 +1,12 @@
 """How a run ended, as an exit code and in words."""
 
+import os
 from collections.abc import Collection
 
 import click
 
 from utils.cli.board import Board
+from utils.cli.options import default_home
 from utils.errors import PrerequisiteError
 from utils.ir.model import RunResult, TaskState
 from utils.runners.output import findings_of, log_end
@@ -45,3 +47,9 @@ def tell_failures(folder: RunFolder, result: RunResult, board: Board) -> None:
             click.echo(f"  log: {log}", err=True)
     if not failed:
         click.echo(f"\nerror: {result.error}", err=True)
+
+
+def next_command(folder: RunFolder, command: str) -> str:
+    """The next command, with --home if the user needs it."""
+    elsewhere = folder.home != default_home().absolute() and "ILAB_HOME" not in os.environ
+    return f"ilab-pipeline {command} {folder.run_id}" + (f" --home {folder.home}" if elsewhere else "")

@@ -1,7 +1,5 @@
 """`run` and `resume`: start a pipeline, show its progress, and end with an exit code for its result."""
 
-import json
-import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -12,27 +10,19 @@ import click
 from click.core import ParameterSource
 
 from utils.arguments import check_ranges, load_arguments
-from utils.cli.board import Board
-from utils.cli.cluster_options import cluster_options, read_overlay
-from utils.cli.options import (
-    default_home,
-    default_python,
-    given_settings,
-    home_option,
-    image_option,
-    local_options,
-    option,
-    output_option,
-)
-from utils.cli.outcome import exit_code, tell_failures
-from utils.cli.submit import kfp_options, kfp_settings, submit_run
-from utils.errors import IlabError, UsageError
+from utils.cli.cluster_options import cluster_options, cluster_settings
+from utils.cli.kfp_options import kfp_options, kfp_settings
+from utils.cli.local_options import given_settings, local_options
+from utils.cli.local_run import start_local, work
+from utils.cli.options import default_python, home_option, image_option, option, output_option
+from utils.cli.outcome import next_command
+from utils.cli.submit import submit_run
+from utils.errors import UsageError
 from utils.files import COMPILED
 from utils.ir.load import load
-from utils.ir.model import Pipeline, RunResult, TaskState
+from utils.ir.model import Pipeline, TaskState
 from utils.queues import in_queue, longest_wait
-from utils.runners.lost_volume import REMEDY
-from utils.runners.run_folder import RunFolder, check_run_id, create_run, find_run, new_run_id
+from utils.runners.run_folder import RunFolder, find_run
 from utils.runners.settings import ClusterSettings, LocalSettings
 
 
@@ -110,7 +100,7 @@ def run(
         sys.exit(submit_run(pipeline, arguments, kfp_settings(options), run_id, output, options["wait"]))
     if place == "kubernetes":
         sys.exit(start_on_kubernetes(pipeline, arguments, options, home, run_id, output))
-    settings = LocalSettings(**{"python": default_python(), **_given_settings(options)})
+    settings = LocalSettings(**{"python": default_python(), **given_settings(options)})
     sys.exit(start_local(pipeline, arguments, settings, home, run_id, output))
 
 
@@ -147,7 +137,7 @@ def resume(context: click.Context, run_id: str, home: Path, output: str, **optio
     if history.state is TaskState.SUCCEEDED:
         click.echo(f"the run {run_id} has succeeded; there is nothing to resume", err=True)
         return
-    if given := _given_settings(options):
+    if given := given_settings(options):
         with folder.locked():
             settings_now = replace(folder.local_settings(), **given)
             folder.store(run_id, folder.arguments, settings_now, folder.created)
@@ -160,10 +150,6 @@ def _option_names(decorator: Callable[[Callable[..., Any]], Any]) -> list[str]:
     def bare() -> None: ...
 
     return [option.name for option in click.command()(decorator(bare)).params if option.name]
-
-
-def _given_settings(options: dict[str, Any]) -> dict[str, Any]:
-    return given_settings(**{name: options[name] for name in _option_names(local_options)})
 
 
 def _refuse_foreign_options(context: click.Context, place: str) -> None:
@@ -195,15 +181,7 @@ def start_on_kubernetes(
     from utils.cli.cluster_run import print_dry_run, run_on_kubernetes
     from utils.runners.kubernetes.request import RunRequest, default_run_id
 
-    settings = ClusterSettings(
-        namespace=options["namespace"] or "",
-        kubeconfig=options["kubeconfig"] or "",
-        context=options["kube_context"] or "",
-        service_account=options["service_account"] or "",
-        overlay=read_overlay(options["pod_overlay"]),
-        pending_seconds=options["pending_timeout"],
-        queue_seconds=longest_wait(pipeline, arguments),
-    )
+    settings = cluster_settings(options, longest_wait(pipeline, arguments))
     request = RunRequest(
         pipeline,
         arguments,
@@ -215,7 +193,7 @@ def start_on_kubernetes(
     )
     if options["dry_run"]:
         return print_dry_run(request)
-    return run_on_kubernetes(request, output, _next(RunFolder(home, request.run_id), "resume"))
+    return run_on_kubernetes(request, output, next_command(RunFolder(home, request.run_id), "resume"))
 
 
 def resume_on_kubernetes(folder: RunFolder, settings: ClusterSettings, output: str) -> int:
@@ -229,86 +207,4 @@ def resume_on_kubernetes(folder: RunFolder, settings: ClusterSettings, output: s
 
     pipeline = load(folder.package)
     request = RunRequest(pipeline, folder.arguments, folder.run_id, settings, folder.home, resume=True)
-    return run_on_kubernetes(request, output, _next(folder, "resume"))
-
-
-def start_local(
-    pipeline: Pipeline, arguments: dict[str, Any], settings: LocalSettings, home: Path, run_id: str | None, output: str
-) -> int:
-    """Start a new run on this machine and follow it to its end. Returns the exit code.
-
-    Raises:
-        IlabError: it can't run here; then no run is left behind.
-    """
-    run_id = run_id or new_run_id(pipeline.name)
-    check_run_id(run_id)
-    folder = create_run(home, run_id, pipeline.text, arguments, settings)
-    try:
-        return work(folder, pipeline, output)
-    except IlabError:
-        if not folder.history().tasks:
-            folder.remove()
-        raise
-
-
-def work(folder: RunFolder, pipeline: Pipeline, output: str) -> int:
-    """Work on a run until its end, shown on the terminal. Returns the exit code."""
-    from utils.cli.view import LiveView, PlainView, SilentView
-    from utils.runners.local.session import work_on
-
-    board = Board.of(pipeline)
-    board.take_over(folder.history().tasks.values())
-    kind = SilentView if output == "json" else LiveView if sys.stdout.isatty() else PlainView
-    with kind(board, folder.run_id) as view:
-        result = work_on(folder, pipeline, view.on_event, view.on_interrupt)
-    code = exit_code(result, board)
-    if output == "json":
-        click.echo(json.dumps(_report(folder, result, code), indent=1))
-    _explain(folder, result, board)
-    return code
-
-
-def _report(folder: RunFolder, result: RunResult, code: int) -> dict[str, Any]:
-    return {
-        "run_id": folder.run_id,
-        "state": result.state.value,
-        "exit_code": code,
-        "error": result.error,
-        "outputs": dict(result.outputs.parameters),
-        "folder": str(folder.path),
-    }
-
-
-def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
-    """Print on stderr what failed, where to read more, and the next command."""
-    from utils.runners.local.session import lost_volumes
-
-    if result.state is TaskState.SUCCEEDED:
-        click.echo(f"succeeded; files in {folder.path}", err=True)
-        _tell_kept(folder)
-        return
-    if result.state is TaskState.CANCELED:
-        click.echo("\ninterrupted; all tasks were stopped", err=True)
-        click.echo(f"  resume: {_next(folder, 'resume')}\n  give up: {_next(folder, 'clean')}", err=True)
-        return
-    tell_failures(folder, result, board)
-    lost = lost_volumes(folder, folder.history())
-    if lost:
-        click.echo(f"  resume: not possible, the run's exit task deleted the volume {', '.join(lost)}", err=True)
-        click.echo(f"    {REMEDY}", err=True)
-    else:
-        click.echo(f"  resume: {_next(folder, 'resume')}", err=True)
-        _tell_kept(folder)
-
-
-def _tell_kept(folder: RunFolder) -> None:
-    """Print which volume is kept after the run's end, and how to remove it."""
-    if claims := folder.own_claims():
-        places = ", ".join(map(str, claims))
-        click.echo(f"  its volume is kept: {places}; remove it with the run: {_next(folder, 'clean')}", err=True)
-
-
-def _next(folder: RunFolder, command: str) -> str:
-    """The next command, with --home if the user needs it."""
-    elsewhere = folder.home != default_home().absolute() and "ILAB_HOME" not in os.environ
-    return f"ilab-pipeline {command} {folder.run_id}" + (f" --home {folder.home}" if elsewhere else "")
+    return run_on_kubernetes(request, output, next_command(folder, "resume"))

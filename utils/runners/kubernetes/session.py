@@ -19,9 +19,9 @@ from utils.ir.schedule import exit_tasks
 from utils.ir.walk import Walker
 from utils.runners.interrupt import interruptible
 from utils.runners.journal import Journal
-from utils.runners.kubernetes.earlier import lost_and_kept_claims, take_up
 from utils.runners.kubernetes.extras import make_extras
 from utils.runners.kubernetes.request import RunRequest
+from utils.runners.kubernetes.resume import lost_and_kept_claims, take_up
 from utils.runners.kubernetes.run_object import RunObject, TakenOver, open_run
 from utils.runners.kubernetes.runner import KubernetesRunner
 from utils.runners.kubernetes.tidy import tidy_up
