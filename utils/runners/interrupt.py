@@ -13,9 +13,9 @@ from utils.ir.walk import Walker
 def interruptible(
     walker: Walker, kill: Callable[[], None], on_interrupt: Callable[[], None]
 ) -> Iterator[threading.Event]:
-    """For the time of the block, the first Ctrl-C or SIGTERM stops all tasks in order, a second one calls `kill`.
+    """While the block runs, the first Ctrl-C or SIGTERM stops all tasks, and a second one calls `kill`.
 
-    No exit task runs then: it would delete the volume that a resume goes on with. The event tells of an interrupt.
+    Exit tasks do not run then: they would delete the volume that a resumed run needs. The event is set by an interrupt.
     """
     interrupted = threading.Event()
 

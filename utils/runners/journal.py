@@ -1,7 +1,8 @@
-"""A run's journal: one JSON object a line, and what can be read back from it.
+"""A run's journal: one JSON object per line, and what can be read back from it.
 
-A line is in the file, safe from a crash of ours, before the run goes on. Those that say that something is done are on
-the disk too, and with them all lines before; a line about a start may get lost with the machine's power, no harm.
+A line is in the file before the run continues, so a crash of this process loses none. Lines that say that something is
+done are also flushed to the disk, and all earlier lines with them. A power cut may lose a line about a start, which is
+harmless.
 """
 
 import errno

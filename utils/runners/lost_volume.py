@@ -1,4 +1,4 @@
-"""A run whose volume is gone can't be resumed: what its finished tasks wrote is lost, and they are not repeated."""
+"""A run whose volume is gone can't be resumed: what its finished tasks wrote is lost."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Where runs on this machine live: a home with a folder for each run and one for each volume claim.
+"""Where runs on this machine live: a home with one folder per run and one per volume claim.
 
 <home>/runs/<run id>/    journal.jsonl  run.json  pipeline.yaml  logs/<task>.log  tasks/<task>/
 <home>/claims/<claim>/
@@ -68,7 +68,8 @@ class RunFolder:
         return read_history(self.journal)
 
     def local_settings(self) -> LocalSettings:
-        """
+        """How the run works on this machine.
+
         Raises:
             UsageError: the run lives on a cluster.
         """
@@ -113,7 +114,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; the kernel lets go of it however the process ends.
+        """Hold the run for this process; the kernel releases it however the process ends.
 
         Raises:
             UsageError: another process works on the run.
@@ -180,7 +181,7 @@ def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any],
         raise UsageError(
             f"there is a run {run_id} already",
             f"in {folder.path}",
-            f"choose another id, or go on with that run: ilab-pipeline resume {run_id}",
+            f"choose another id, or resume that run: ilab-pipeline resume {run_id}",
         ) from None
     return folder
 
@@ -225,7 +226,7 @@ def check_run_id(run_id: str) -> None:
     """Refuse an id that can't name Kubernetes objects: 1 to 57 small letters, digits and dashes.
 
     Raises:
-        UsageError: it can't.
+        UsageError: it can't name them.
     """
     if not _RUN_ID.match(run_id):
         raise UsageError(

@@ -1,8 +1,8 @@
 """Why a task failed, which the API of a server does not say: read where the user may read it.
 
-First from the log that the launcher uploads (the artifact `executor-logs`; since KFP 2.16 for failed tasks, too), then
-from the pod, by the pipeline server or by the cluster, at last from the messages of the Argo Workflow, which alone know
-of a pod that never ran.
+First from the log that the launcher uploads (the artifact `executor-logs`; since KFP 2.16 also for failed tasks), then
+from the pod, through the pipeline server or the cluster, and last from the messages of the Argo Workflow: nothing else
+knows about a pod that never ran.
 """
 
 import json
@@ -122,7 +122,7 @@ class Causes:
 
     def _from_server(self, task: TaskReport) -> Cause | None:
         """From the pod's log, which a multi-user server reads with its own account."""
-        # Others look for the pod in the namespace "", in vain.
+        # Other servers look for the pod in the namespace "", and do not find it.
         for pod in task.pods if self._connection.multi_user else ():
             text = self._connection.get_text(f"/apis/v1alpha1/runs/{self._run_id}/nodes/{pod}/log")
             # It answers 200 in any case, and appends what went wrong.

@@ -127,7 +127,7 @@ def _refusal(host: str, error: Any) -> IlabError:
         return Refused(error.status, f"{host} refuses the token ({error.status})", said, remedy)
     if "Failed to compile job" in said or "compiling DAG" in said:
         # 500 of a server that does not understand the file (seen with KFP 2.5.0): it will never pass.
-        remedy = "ilab-pipeline lint names what each release does not understand; compile the file anew"
+        remedy = "ilab-pipeline lint names what each release does not understand; compile the file again"
         return Refused(error.status, f"{host} can't compile the pipeline ({error.status})", said, remedy)
     if error.status in (408, 429) or error.status >= 500:
         return ServerAway(f"{host} answered {error.status}", said, "try again; look at the API server's log")

@@ -22,7 +22,7 @@ class TaskReport:
     """What the server says of one task.
 
     Attributes:
-        id: tells tasks of one name apart, which loops have.
+        id: distinguishes tasks of one name, which loops have.
         pods: names that its pods may have.
     """
 

@@ -75,7 +75,7 @@ class KfpServer:
     def _version(self, pipeline: Pipeline) -> tuple[Version | None, str]:
         """The version to run; None and the reason when it can't be uploaded.
 
-        That does not keep the run: the user may have no right to upload, and about a malformed file, answered
+        That does not prevent the run: the user may have no right to upload, and about a malformed file, answered
         with 500 there, the creation of a run says more.
         """
         try:

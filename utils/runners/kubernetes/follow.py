@@ -88,7 +88,7 @@ class Following:
             TaskFailed: it failed, ran out of time, or was deleted by someone.
             PodRefused: the cluster makes no pod for it.
             Stopped: it was stopped.
-            ClusterError: the cluster can't be watched any more.
+            ClusterError: the cluster can no longer be watched.
         """
         try:
             while True:

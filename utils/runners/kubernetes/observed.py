@@ -54,7 +54,7 @@ class Observed:
         """Wait for a change, `seconds` at most.
 
         Raises:
-            IlabError: the cluster can't be watched any more.
+            IlabError: the cluster can no longer be watched.
         """
         with self._changed:
             if self._error is None:
@@ -99,7 +99,7 @@ def owned_by(found: Object, uid: str) -> bool:
 
 
 def job_end(job: Object) -> tuple[str, str]:
-    """(Complete or Failed, the condition's reason and message) of a Job; ("", "") while it goes on."""
+    """(Complete or Failed, the condition's reason and message) of a Job; ("", "") while it runs."""
     for condition in (job.get("status") or {}).get("conditions") or []:
         if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
             return condition["type"], ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))

@@ -35,7 +35,7 @@ def take_up(run: RunObject, wanted: RunRecord, resume: bool) -> bool:
         return True
     if ended:
         _refuse_lost_claims(run)
-        tidy_up(run, keep_jobs=False)  # Jobs that were kept are no results of this start
+        tidy_up(run, keep_jobs=False)  # Jobs that were kept are not results of this start
         run.update(state=TaskState.RUNNING, error="")
     return False
 

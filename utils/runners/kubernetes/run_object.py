@@ -110,7 +110,7 @@ class RunObject:
             raise TakenOver(
                 f"another process works on the run {self.record.run_id} now",
                 f"process {other['pid']} on {other['host']} took it over at {other['since']}; this one deleted nothing",
-                "watch it there; to go on here, start again: the process there ends then",
+                "watch it there; to continue here, start the run again: the process there then ends",
             )
 
     def update(self, **changes: Any) -> None:
@@ -155,7 +155,7 @@ class RunObject:
             raise IlabError(
                 f"the run {self.record.run_id} is gone",
                 f"someone deleted its ConfigMap {self.name} in {self.cluster.namespace}, and with it all it owns",
-                "start it again; it begins anew",
+                "start it again; it then begins from scratch",
             ) from None
 
 

@@ -46,7 +46,7 @@ class KubernetesRunner(Runner):
         ids: the run as placeholders name it.
         log: path of a task's log file.
         on_claims: told which claims a task mounts, before it starts.
-        resume: a Job that failed before this runner was made is made anew, once.
+        resume: a Job that failed before this runner existed is created again, once.
         exit_tasks: ids of tasks that run however the others end.
         check_held: raises an IlabError when Jobs may not be deleted: another process follows them now.
     """
@@ -194,7 +194,7 @@ class KubernetesRunner(Runner):
         """The Job that runs this attempt: made now, or found from before this process was started.
 
         Raises:
-            ConflictError: the task's Job goes on with another configuration.
+            ConflictError: the task's Job runs with another configuration.
         """
         labels = f"{RUN_LABEL}={self._settings.run_id},{TASK_LABEL}={task_slug(task.id)}"
         wanted = manifest["metadata"]["labels"][HASH_LABEL]

@@ -1,4 +1,4 @@
-"""The end of a run: what it has made and nothing needs any more is deleted."""
+"""The end of a run: what it created and nothing needs any longer is deleted."""
 
 import time
 from collections.abc import Mapping

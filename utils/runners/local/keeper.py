@@ -1,6 +1,6 @@
 """Ends what a dead run left behind: run as a script, it waits for its runner's end and then cleans up after it.
 
-A runner that is killed with SIGKILL can stop nothing any more. So each run starts this script beside it, with a pipe
+A runner that is killed with SIGKILL can't stop anything. So each run starts this script beside it, with a pipe
 as standard input: end of file there means that the runner is gone, however it went. It imports nothing but the
 standard library: it runs alone, without the packages around it.
 

@@ -62,7 +62,7 @@ class TaskProcess:
     def wait(
         self, report: Callable[[str, Progress | None], None], secrets: tuple[str, ...], timeout: float | None
     ) -> tuple[int, bool]:
-        """Wait for the end and take the rest of its family with it. Returns the exit code, and whether time ran out."""
+        """Wait for the end, then end what is left of its children. Returns the exit code, and whether time ran out."""
         pipe = self._process.stdout
         assert pipe is not None
         reader = threading.Thread(target=Output(self._log, report, secrets).copy, args=(pipe.fileno(),), daemon=True)

@@ -61,7 +61,7 @@ def refuse_lost_volumes(folder: RunFolder, history: History) -> None:
     """Refuse to resume a run that lost what its finished tasks had written.
 
     Raises:
-        UsageError: it did.
+        UsageError: something is lost.
     """
     lost = lost_volumes(folder, history)
     if lost and history.state is not TaskState.SUCCEEDED:

@@ -35,7 +35,7 @@ class KeyFiles:
 
 
 class SecretFiles:
-    """The Secrets and ConfigMaps of a folder: a folder for each, a file a key, or Kubernetes YAML files.
+    """The Secrets and ConfigMaps of a folder: one folder each with one file per key, or Kubernetes YAML files.
 
     A folder serves as either kind. Values from YAML are written out only below `private`, a folder that only its
     owner can read, outside the run's folder.
@@ -119,7 +119,7 @@ class SecretFiles:
 
 
 def read_key_files(path: Path) -> Iterator[KeyFiles]:
-    """The Secrets and ConfigMaps of a Kubernetes YAML file, or a folder, a file a key, as either kind.
+    """The Secrets and ConfigMaps of a Kubernetes YAML file, or of a folder with one file per key (as both).
 
     Raises:
         PrerequisiteError: the file is not YAML, or a value in it is not base64; values are not shown.
