@@ -79,9 +79,9 @@ def train(
         manifest: the PyTorchJob, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
-    from utils.stages.train.phase import Phase, train_phase
+    from utils.stages.train.stage import TrainingPhase, train_phase
 
-    given = Phase(
+    given = TrainingPhase(
         data_dir,
         run_id,
         phase,

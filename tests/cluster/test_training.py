@@ -22,7 +22,7 @@ from tests.cluster.scenario import ROOT, settle, write_overlay
 from tests.cluster.settings import PATIENCE
 from utils.cpu import PROGRAMS
 from utils.images import INSTRUCTLAB
-from utils.stages.train.training import whole_states
+from utils.stages.train.checkpoints import whole_states
 
 EPOCHS = 4
 OPTIONS: dict[str, Any] = {
@@ -149,7 +149,7 @@ def test_training_resumes_after_a_killed_pod_and_a_killed_launcher(training: Tra
     assert training.train().wait(2 * PATIENCE) == 0, training.log
     assert "already exists" in training.log
     assert training.uid("pytorchjob", training.job) == second
-    assert f"going on after {Path(states[0]).name.rpartition('_')[0]}_" in training.log
+    assert f"resuming after {Path(states[0]).name.rpartition('_')[0]}_" in training.log
     assert training.log.count("training is started again") == 1
     training.check_result()
 

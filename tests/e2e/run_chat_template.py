@@ -44,7 +44,8 @@ from utils.stages.evaluation.likelihood import likelihood
 from utils.stages.evaluation.serving import free_port, serve
 from utils.stages.marker import read_marker, write_marker
 from utils.stages.results import Generated
-from utils.stages.train import phase
+from utils.stages.train.process import ProcessLauncher
+from utils.stages.train.stage import LAUNCHERS
 
 SIZES = {
     "hidden_size": 32,
@@ -124,31 +125,33 @@ def write_samples(data_dir: Path) -> None:
     write_marker(str(data_dir), "sdg", upstream, ["sdg"], files, 0)
 
 
-def trainer(training: dict[str, Any], arguments: list[str], timeout: int, tick: Callable[..., object]) -> None:
-    """In place of `launch_process`: the same program with the same arguments, forked, with torchrun's variables."""
-    program = next(i for i, argument in enumerate(arguments) if argument.endswith("cpu_main_ds.py"))
-    child = os.fork()
-    if not child:
-        log = os.open(training["output"] + "/log", os.O_CREAT | os.O_WRONLY)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        world = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
-        os.environ.update(world, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
-        sys.argv = arguments[program:]
-        from utils.cpu.main_ds import main
+class ForkedLauncher(ProcessLauncher):
+    """The same program with the same arguments, forked instead of torchrun's, with torchrun's variables."""
 
-        code = 1
-        try:
-            main()
-            code = 0
-        finally:
-            if code:
-                traceback.print_exc()
-                sys.stderr.flush()
-            os._exit(code)
-    status = os.waitpid(child, 0)[1]
-    if status:
-        raise SystemExit(Path(training["output"], "log").read_text()[-3000:])
+    def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> None:
+        program = next(i for i, argument in enumerate(arguments) if argument.endswith("cpu_main_ds.py"))
+        child = os.fork()
+        if not child:
+            log = os.open(self.output + "/log", os.O_CREAT | os.O_WRONLY)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            world = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+            os.environ.update(world, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
+            sys.argv = arguments[program:]
+            from utils.cpu.main_ds import main
+
+            code = 1
+            try:
+                main()
+                code = 0
+            finally:
+                if code:
+                    traceback.print_exc()
+                    sys.stderr.flush()
+                os._exit(code)
+        status = os.waitpid(child, 0)[1]
+        if status:
+            raise SystemExit(Path(self.output, "log").read_text()[-3000:])
 
 
 def train_steps(data_dir: Path, phase: int) -> dict[str, Any]:
@@ -216,7 +219,7 @@ def served_prompt(folder: str, work: Path, template: str) -> dict[str, str]:
 def main(work: Path) -> None:
     torch.set_num_threads(1)
     os.environ["ILAB_CPU_PROGRAMS"] = str(PROGRAMS)
-    phase.launch_process = trainer
+    LAUNCHERS["process"] = lambda given: ForkedLauncher(given.output, gpus=0, flash_attention=False)
     taxonomy = make_taxonomy(work)
     seen = {name: run_family(work, name, taxonomy) for name in families()}
     file = seen["file"]

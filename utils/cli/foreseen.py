@@ -5,7 +5,8 @@ from utils.ir.model import Task
 from utils.names import claim_name
 from utils.runners.kubernetes.dry_run import Foreseen
 from utils.runners.kubernetes.manifests import Manifest, PodSettings, claim_manifest
-from utils.stages.train.phase import describe_training, training_manifest
+from utils.stages.train.stage import TrainingPhase, describe_training, pytorchjob_of
+from utils.stages.train.training import torchrun_arguments
 
 
 def foresee(task: Task, pods: PodSettings) -> Foreseen:
@@ -26,14 +27,14 @@ def foresee(task: Task, pods: PodSettings) -> Foreseen:
 
 def _training_job(task: Task, pods: PodSettings) -> Manifest:
     """The PyTorchJob of a training task. What only the volume tells (rows, the checkpoint) is assumed."""
-    options = dict(task.inputs)
-    rows = max(options["effective_batch_size"], 1)
-    base = {"checkpoint": "phase_1/hf_format/samples_N"} if options["phase"] == 2 else {}
-    training = {**describe_training(options, {"rows": rows}, base, options["gpu_per_worker"]), "full_state": True}
+    given = TrainingPhase(**task.inputs)
+    checkpoint = "phase_1/hf_format/samples_N" if given.phase == 2 else ""
     try:
-        manifest: Manifest = training_manifest(training, options, dict(pods.overlay))
+        job = pytorchjob_of(given, dict(pods.overlay))
     except SystemExit as error:  # a stage's way to fail
         raise UsageError(str(error).removeprefix("error: ")) from None
+    training = describe_training(given, max(given.effective_batch_size, 1), checkpoint, job)
+    manifest: Manifest = job.manifest(torchrun_arguments(training, full_state=True))
     if pods.namespace:
         manifest["metadata"]["namespace"] = pods.namespace
     return manifest

@@ -100,6 +100,13 @@ def change_result(data_dir: str, stage: str, result: Any) -> None:
     os.replace(path + ".part", path)
 
 
+def size_of(path: str) -> int:
+    """Bytes of a file, or of all files in a folder; 0 when there is neither."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    return sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(path) for f in files)
+
+
 def write_marker(
     data_dir: str, stage: str, inputs: Mapping[str, Any], outputs: list[str], result: Any, started: float
 ) -> None:
@@ -110,11 +117,6 @@ def write_marker(
         result: what later stages and the report need: a dataclass, or a dict of JSON.
         started: `time.time()` at the stage's start.
     """
-
-    def size(path: str) -> int:
-        if os.path.isfile(path):
-            return os.path.getsize(path)
-        return sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(path) for f in files)
 
     def version(package: str) -> str:
         try:
@@ -127,7 +129,7 @@ def write_marker(
         "stage": stage,
         "inputs": inputs,
         "inputs_hash": inputs_hash(inputs),
-        "outputs": {name: size(os.path.join(data_dir, name)) for name in outputs},
+        "outputs": {name: size_of(os.path.join(data_dir, name)) for name in outputs},
         "versions": {name: version(name) for name in packages if version(name)},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - started, 1),

@@ -12,7 +12,7 @@ import pytest
 
 from utils.cpu import PROGRAMS, main_ds
 from utils.files import ROOT
-from utils.stages.train.process import copy_cpu_main_ds, launch_process
+from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 
 # Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
 TORCHRUN = """
@@ -30,10 +30,11 @@ if code:
 sys.exit(bool(code))
 """
 SLEEPER = 'import pathlib, sys, time\nprint("training", flush=True)\ntime.sleep(300)\n'
+MakeLauncher = Callable[[str], ProcessLauncher]
 
 
 @pytest.fixture
-def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict]:
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeLauncher:
     """Make a training whose worker runs the given program."""
     package = tmp_path / "fake" / "torch" / "distributed"
     package.mkdir(parents=True)
@@ -44,15 +45,15 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     output = tmp_path / "phase_1"
     output.mkdir()
 
-    def make(program: str) -> dict:
+    def make(program: str) -> ProcessLauncher:
         (output / "worker.py").write_text(program)
-        return {"output": str(output), "gpus": 0}
+        return ProcessLauncher(str(output), gpus=0, flash_attention=False)
 
     return make
 
 
-def run(training: dict, timeout: int = 60, tick: Callable = lambda: None) -> None:
-    launch_process(training, [f"--output_dir={training['output']}"], timeout, tick)
+def run(training: ProcessLauncher, timeout: int = 60, tick: Callable[[], None] = lambda: None) -> None:
+    training.launch([f"--output_dir={training.output}"], timeout, tick)
 
 
 def trainers(output: str) -> list[int]:
@@ -75,14 +76,14 @@ def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_output_is_shown_while_training_runs(training: Callable, capfd: pytest.CaptureFixture) -> None:
+def test_output_is_shown_while_training_runs(training: MakeLauncher, capfd: pytest.CaptureFixture) -> None:
     ticks: list[int] = []
     run(training('print("one")\nprint("two")\n'), tick=lambda: ticks.append(1))
     assert capfd.readouterr().out.splitlines() == ["one", "two"]
     assert len(ticks) == 2
 
 
-def test_failed_training_fails_with_the_trainers_last_lines(training: Callable) -> None:
+def test_failed_training_fails_with_the_trainers_last_lines(training: MakeLauncher) -> None:
     with pytest.raises(SystemExit) as error:
         run(training('raise RuntimeError("CUDA out of memory")'))
     text = str(error.value)
@@ -91,48 +92,48 @@ def test_failed_training_fails_with_the_trainers_last_lines(training: Callable) 
     assert "ChildFailedError" not in text
 
 
-def test_full_disk_is_reported(training: Callable) -> None:
+def test_full_disk_is_reported(training: MakeLauncher) -> None:
     with pytest.raises(SystemExit, match=r"cause: the disk is full: \d+ MiB are free"):
         run(training('raise OSError(28, "No space left on device")'))
 
 
-def test_training_is_stopped_after_its_timeout(training: Callable) -> None:
+def test_training_is_stopped_after_its_timeout(training: MakeLauncher) -> None:
     sleeping = training(SLEEPER)
     with pytest.raises(SystemExit, match="it ran longer than 1 s"):
         run(sleeping, timeout=1)
-    assert trainers(sleeping["output"]) == []
+    assert trainers(sleeping.output) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_no_trainer_outlives_its_launcher(training: Callable, number: int) -> None:
+def test_no_trainer_outlives_its_launcher(training: MakeLauncher, number: int) -> None:
     sleeping = training(SLEEPER)
     launcher = subprocess.Popen(
         [
             sys.executable,
             "-c",
-            "import sys\nfrom utils.stages.train.process import launch_process\n"
+            "import sys\nfrom utils.stages.train.process import ProcessLauncher\n"
             "output = sys.argv[1]\n"
-            "launch_process({'output': output, 'gpus': 0}, ['--output_dir=' + output], 60, lambda: None)",
-            sleeping["output"],
+            "ProcessLauncher(output, 0, False).launch(['--output_dir=' + output], 60, lambda: None)",
+            sleeping.output,
         ],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert launcher.stdout is not None
     assert launcher.stdout.readline() == "training\n"
-    assert len(trainers(sleeping["output"])) == 2
+    assert len(trainers(sleeping.output)) == 2
     launcher.send_signal(number)
     assert launcher.wait(20) != 0
-    wait_for(lambda: not trainers(sleeping["output"]))
+    wait_for(lambda: not trainers(sleeping.output))
     launcher.stdout.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_trainer_left_by_an_earlier_launcher_is_stopped_first(training: Callable) -> None:
+def test_trainer_left_by_an_earlier_launcher_is_stopped_first(training: MakeLauncher) -> None:
     new = training("")
-    command = [sys.executable, "-c", "import time; time.sleep(300)", f"--output_dir={new['output']}"]
-    other = [*command[:-1], f"--output_dir={new['output']}2"]
+    command = [sys.executable, "-c", "import time; time.sleep(300)", f"--output_dir={new.output}"]
+    other = [*command[:-1], f"--output_dir={new.output}2"]
     with subprocess.Popen(command) as left, subprocess.Popen(other) as stranger:
         run(new)
         assert left.wait(60) == -signal.SIGKILL

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from utils.messages import failure
@@ -56,7 +57,7 @@ def stop_earlier(output: str) -> None:
 
 def training_failure(output: str, code: int, log: str) -> SystemExit:
     """The error of a torchrun that ended with this exit code and these last lines."""
-    cause, remedy = log, "correct that and run again: it goes on after the last whole epoch"
+    cause, remedy = log, "correct that and run again: it resumes after the last whole epoch"
     free = shutil.disk_usage(output).free
     full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
     if free < 1 << 24 or any(sign in log for sign in full):
@@ -64,8 +65,8 @@ def training_failure(output: str, code: int, log: str) -> SystemExit:
     return failure(f"training in {output} failed with exit code {code}", cause, remedy)
 
 
-def end_process(process: Any) -> None:
-    """End a subprocess.Popen that leads its session, if it still runs: gently, after 40 s with all it has started."""
+def end_process(process: subprocess.Popen[str]) -> None:
+    """End a process that leads its session, if it still runs: gently, after 40 s with all it has started."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -74,49 +75,69 @@ def end_process(process: Any) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def launch_process(training: dict, arguments: list, timeout: int, tick: Callable) -> None:
-    """Train in processes of this machine. They end with this process, however it ends.
+def follow_parent() -> None:
+    """Ask Linux to end this process when its parent ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
-    Args:
-        arguments: of torchrun.
-        timeout: seconds.
-        tick: called now and then while training runs.
 
-    Raises:
-        SystemExit: training failed, filled the disk, or took longer than timeout; the last lines of its log are told.
+def interrupt(*_: object) -> None:
+    """Handle a signal as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class ProcessLauncher:
+    """Trains in processes of this machine. They end with this process, however it ends.
+
+    Attributes:
+        output: path of the phase's folder.
+        gpus: see `local_gpus`.
+        flash_attention: whether the library is installed.
     """
 
-    def follow_parent() -> None:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    output: str
+    gpus: int
+    flash_attention: bool
+    nodes = 1
 
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
+    def running(self) -> bool:
+        """Nothing outlives its launcher."""
+        return False
 
-    output, ended = training["output"], False
-    stop_earlier(output)
-    environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
-    command = [sys.executable, "-m", "torch.distributed.run", *arguments]
-    last: collections.deque = collections.deque(maxlen=15)
-    before = signal.signal(signal.SIGTERM, end)
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        start_new_session=True, preexec_fn=follow_parent,
-    )  # fmt: skip
-    late = threading.Timer(timeout, process.terminate)
-    late.start()
-    try:
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            ended = ended or "torch/distributed/elastic" in line  # from there torchrun talks, not the trainer
-            if not ended or "failed (exitcode" in line:  # -9 there is the only sign of a trainer that was killed
-                last.append(line.removeprefix("[rank0]: "))
-            tick()
-        code = process.wait()
-    finally:
-        expired = late.finished.is_set()
-        late.cancel()
-        end_process(process)
-        signal.signal(signal.SIGTERM, before)
-    if code:
-        raise training_failure(output, code, f"it ran longer than {timeout} s" if expired else "".join(last).strip())
+    def manifest(self, arguments: list[str]) -> dict[str, Any]:
+        """The command."""
+        return {"command": ["torchrun", *arguments]}
+
+    def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> None:
+        """Train, see `Launcher.launch`.
+
+        Raises:
+            SystemExit: training failed, filled the disk, or took too long; with the last lines of its log.
+        """
+        stop_earlier(self.output)
+        environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
+        last, ended = collections.deque[str](maxlen=15), False
+        before = signal.signal(signal.SIGTERM, interrupt)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *arguments], env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, preexec_fn=follow_parent,
+        )  # fmt: skip
+        late = threading.Timer(timeout, process.terminate)
+        late.start()
+        try:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                ended = ended or "torch/distributed/elastic" in line  # from there torchrun talks, not the trainer
+                if not ended or "failed (exitcode" in line:  # -9 there is the only sign of a trainer that was killed
+                    last.append(line.removeprefix("[rank0]: "))
+                tick()
+            code = process.wait()
+        finally:
+            expired = late.finished.is_set()
+            late.cancel()
+            end_process(process)
+            signal.signal(signal.SIGTERM, before)
+        if code:
+            log = f"it ran longer than {timeout} s" if expired else "".join(last).strip()
+            raise training_failure(self.output, code, log)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 from components.train import train
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.metrics import Metrics
+from tests.stages.train.phase_folders import save_model, save_state
+from utils.stages.train.stage import seconds_of
 
 OPTIONS: dict[str, Any] = {
     "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2, "model": "",
@@ -24,13 +25,6 @@ OPTIONS: dict[str, Any] = {
     "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
     "pending_timeout": "60m", "timeout": "72h", "force": False,
 }  # fmt: skip
-
-
-def save_model(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    header = json.dumps({"embed.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
-    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
-    (folder / "config.json").write_text("{}")
 
 
 def write_marker(data_dir: Path, stage: str, result: dict) -> None:
@@ -131,6 +125,24 @@ def test_finished_phase_starts_no_job_and_changed_parameters_need_force(api: Kub
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
 
 
+def test_phase_that_an_earlier_version_finished_stays_finished(
+    api: KubernetesApi, run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Hash and result as versions before this one wrote them: another hash would train a finished phase again."""
+    result = {
+        "phase": 1, "launcher": "pytorchjob", "skipped": False, "reason": "", "device": "cuda",
+        "checkpoints": ["phase_1/hf_format/samples_200"], "checkpoint": "phase_1/hf_format/samples_200",
+        "steps": 2, "samples": 200, "tokens": 10000, "tokens_per_second": 500.0, "loss": [[1, 2.0], [2, 1.0]],
+    }  # fmt: skip
+    write_marker(tmp_path / "data", "train_phase_1", result)
+    marker = tmp_path / "data" / "done" / "train_phase_1.json"
+    old = {**json.loads(marker.read_text()), "inputs_hash": "8f6a72de9661ba12", "inputs": {}, "finished": ""}
+    marker.write_text(json.dumps(old))
+    assert run(1) == result
+    assert json.loads(marker.read_text()) == old
+    assert "pytorchjobs" not in api.objects
+
+
 def test_phase_starts_from_the_named_model(api: KubernetesApi, run: Callable, tmp_path: Path) -> None:  # trap 11
     for phase, folder in ((1, "mine"), (2, "other")):
         save_model(tmp_path / "data" / folder)
@@ -145,13 +157,6 @@ def test_failed_phase_leaves_no_marker(api: KubernetesApi, run: Callable, tmp_pa
     assert not (tmp_path / "data" / "done" / "train_phase_1.json").exists()
     assert api.requests.count("POST pytorchjobs") == 2, "tried once more, and no more as no epoch was gained"
     assert api.objects["pytorchjobs"] == {}
-
-
-def save_state(phase: Path, epoch: int) -> None:
-    folder = phase / "full_state" / f"epoch_{epoch}"
-    folder.mkdir(parents=True)
-    with zipfile.ZipFile(folder / "training_metadata.json", "w") as file:
-        file.writestr("x", "")
 
 
 def test_training_whose_pods_fail_is_retried_while_it_gains_epochs(
@@ -182,6 +187,12 @@ def test_training_whose_pods_fail_is_retried_while_it_gains_epochs(
     out = capsys.readouterr().out
     assert out.count("training is started again, from its last whole epoch") == 2
     assert "the PyTorchJob train-phase-1-run-1 failed" in out
+
+
+def test_durations() -> None:
+    assert seconds_of("30m") == 1800
+    with pytest.raises(SystemExit, match="'30 minutes' is not a valid duration"):
+        seconds_of("30 minutes")
 
 
 @pytest.mark.parametrize("state", ["Running", "Succeeded"])

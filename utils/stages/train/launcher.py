@@ -1,0 +1,43 @@
+"""The interface of a launcher, which runs a training to its end and owns what it starts."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Launcher(Protocol):
+    """Where a training runs: pods (pytorchjob.py), or this machine (process.py)."""
+
+    @property
+    def nodes(self) -> int:
+        """Machines or pods that train together."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of each node; 0: CPU."""
+
+    @property
+    def flash_attention(self) -> bool:
+        """Whether the library is there."""
+
+    def running(self) -> bool:
+        """Whether what an earlier launch of this phase started is still there: launching attaches to it.
+
+        Nothing in the phase's folder may be touched then.
+        """
+
+    def manifest(self, arguments: list[str]) -> dict[str, Any]:
+        """What it starts to run torchrun with these arguments, as JSON for people."""
+
+    def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> SystemExit | None:
+        """Run torchrun with these arguments to its end. However else that ends, nothing of it is left.
+
+        Args:
+            timeout: seconds to train, once all nodes have started.
+            tick: called now and then.
+
+        Returns:
+            None when it succeeded; the failure to raise when it may help to launch it again.
+
+        Raises:
+            SystemExit: it failed or took too long.
+        """

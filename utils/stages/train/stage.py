@@ -1,0 +1,267 @@
+"""Stage 5: one training phase, from its parameters to its marker. Which launcher runs it is decided here."""
+
+import importlib.util
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from utils.durations import parse_duration
+from utils.messages import failure, progress
+from utils.names import POD_OVERLAY
+from utils.stages.chat_template.files import chat_template_file
+from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
+from utils.stages.results import DataCounts, Processed, Trained
+from utils.stages.train.checkpoints import prune_phase, whole_states
+from utils.stages.train.folder import recorded_room, start_phase, trained_phase, training_steps
+from utils.stages.train.launcher import Launcher
+from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds, local_gpus
+from utils.stages.train.pytorchjob import PyTorchJob, job_name
+from utils.stages.train.training import Training, torchrun_arguments
+
+
+@dataclass(frozen=True)
+class TrainingPhase:
+    """What the stage is given: the parameters of the component `train`."""
+
+    data_dir: str
+    run_id: str
+    phase: int
+    launcher: str
+    image: str
+    model: str
+    num_epochs: int
+    effective_batch_size: int
+    learning_rate: float
+    num_warmup_steps: int
+    save_samples: int
+    max_batch_len: int
+    max_seq_len: int
+    seed: int
+    keep_checkpoints: int
+    cpu_offload: bool
+    num_workers: int
+    gpu_per_worker: int
+    gpu_identifier: str
+    cpu_per_worker: str
+    memory_per_worker: str
+    tolerations: list[Any]
+    node_selectors: dict[str, Any]
+    volume_claim: str
+    queue: str
+    queue_timeout: str
+    pending_timeout: str
+    timeout: str
+    force: bool
+
+    @property
+    def kind(self) -> str:
+        """What is trained: knowledge, then skills."""
+        return "knowledge" if self.phase == 1 else "skills"
+
+    @property
+    def output(self) -> str:
+        """Path of the phase's folder."""
+        return f"{self.data_dir}/phase_{self.phase}"
+
+
+def seconds_of(duration: str) -> int:
+    """Seconds of a duration like 90s, 30m, 72h or 7d."""
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise failure(str(error), "it must be a whole number and s, m, h or d", "write for example 30m") from None
+
+
+def pytorchjob_of(given: TrainingPhase, overlay: dict[str, Any]) -> PyTorchJob:
+    """The PyTorchJob that the parameters ask for.
+
+    Args:
+        overlay: changes to its pods, see `Job`.
+
+    Raises:
+        SystemExit: a duration is not valid.
+    """
+    return PyTorchJob(
+        name=job_name(given.run_id, given.phase),
+        run_id=given.run_id,
+        image=given.image,
+        claim=given.volume_claim,
+        data_dir=given.data_dir,
+        nodes=given.num_workers,
+        gpus=given.gpu_per_worker,
+        gpu_identifier=given.gpu_identifier,
+        cpu=given.cpu_per_worker,
+        memory=given.memory_per_worker,
+        tolerations=given.tolerations,
+        node_selectors=given.node_selectors,
+        queue=given.queue,
+        pending=seconds_of(given.pending_timeout),
+        timeout=seconds_of(given.timeout),
+        queued=seconds_of(given.queue_timeout),
+        overlay=overlay,
+    )
+
+
+def pytorchjob(given: TrainingPhase) -> Launcher:
+    """Pods of a PyTorchJob. The runner on plain Kubernetes names in ILAB_POD_OVERLAY (JSON) what every pod gets."""
+    return pytorchjob_of(given, json.loads(os.environ.get(POD_OVERLAY, "{}")))
+
+
+def process(given: TrainingPhase) -> Launcher:
+    """Processes of this machine."""
+    return ProcessLauncher(given.output, local_gpus(), importlib.util.find_spec("flash_attn") is not None)
+
+
+LAUNCHERS = {"pytorchjob": pytorchjob, "process": process}
+"""Launchers by their names in `train_launcher`."""
+
+
+def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher: Launcher) -> Training:
+    """The training that the parameters ask for.
+
+    Args:
+        rows: samples of the phase.
+        checkpoint: the last of the phase before, a folder below the volume's root; "" for none.
+        launcher: where it runs.
+    """
+    return Training(
+        model=os.path.join(given.data_dir, given.model or checkpoint or "model"),
+        data=f"{given.data_dir}/processed/{given.kind}/data.jsonl",
+        output=given.output,
+        rows=rows,
+        epochs=given.num_epochs,
+        batch=min(given.effective_batch_size, rows),
+        learning_rate=given.learning_rate,
+        warmup_steps=given.num_warmup_steps,
+        save_samples=given.save_samples,
+        max_batch_len=given.max_batch_len,
+        seed=given.seed,
+        keep=given.keep_checkpoints or (1 if given.phase == 1 else 0),
+        cpu_offload=given.cpu_offload,
+        chat_template=chat_template_file(given.data_dir, "template.py"),
+        nodes=launcher.nodes,
+        gpus=launcher.gpus,
+        flash_attention=launcher.flash_attention,
+    )
+
+
+class Watch:
+    """Looks into a phase's folder while it is trained: shows progress, deletes what is no longer needed."""
+
+    def __init__(self, training: Training, kept: int) -> None:
+        self.output, self.kept, self.steps = training.output, kept, training.steps
+        self.done, self.looked = 0, 0.0
+
+    def look(self, pause: float = 2) -> None:
+        """Look, unless the last look was less than `pause` seconds ago."""
+        if time.monotonic() - self.looked < pause:
+            return
+        prune_phase(self.output, self.kept)
+        count, self.looked = len(training_steps(self.output)), time.monotonic()
+        if count > self.done:
+            progress(count, max(self.steps, count), "steps")
+        self.done = count
+
+
+def run_training(given: TrainingPhase, training: Training, launcher: Launcher, manifest: str) -> None:
+    """Train, from the last whole epoch on when this training was begun before.
+
+    Training pods that failed (killed, evicted, a lost node) are started again, without end while each try gains a
+    whole epoch, else once; all within the phase's timeouts, those of its queue and its pods' start included.
+
+    Args:
+        manifest: path for what the launcher starts (JSON).
+    """
+    output, timeout = training.output, seconds_of(given.timeout)
+    end = time.monotonic() + seconds_of(given.queue_timeout) + seconds_of(given.pending_timeout) + timeout
+    gained = None
+    if training.warmup_steps >= training.steps:
+        print(
+            f"{training.warmup_steps} warm-up steps, {training.steps} steps: the learning rate never reaches its peak"
+        )
+    while True:
+        # What outlived its launcher writes to the phase's folder: it is attached to, and nothing touched there.
+        room = recorded_room(output) if launcher.running() else start_phase(training)
+        if not training.gpus:
+            copy_cpu_main_ds(output)
+        arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept)
+        with open(manifest, "w") as file:
+            json.dump(launcher.manifest(arguments), file, indent=1)
+        error = launcher.launch(arguments, int(min(timeout, end - time.monotonic())), watch.look)
+        watch.look(0)
+        if error is None:
+            return
+        newest = whole_states(output)[-1:]
+        if newest == gained or time.monotonic() > end:
+            raise error
+        print(f"{error}\ntraining is started again, from its last whole epoch", flush=True)
+        gained = newest
+
+
+def deciding(given: TrainingPhase) -> dict[str, Any]:
+    """The parameters that decide what a phase leaves: with others, a finished phase is not this one."""
+    return {
+        "model": given.model,
+        "launcher": given.launcher,
+        "image": given.image,
+        "num_epochs": given.num_epochs,
+        "effective_batch_size": given.effective_batch_size,
+        "learning_rate": given.learning_rate,
+        "num_warmup_steps": given.num_warmup_steps,
+        "save_samples": given.save_samples,
+        "max_batch_len": given.max_batch_len,
+        "seed": given.seed,
+        "keep_checkpoints": given.keep_checkpoints,
+        "cpu_offload": given.cpu_offload,
+        "num_workers": given.num_workers,
+        "gpu_per_worker": given.gpu_per_worker,
+    }
+
+
+def train(given: TrainingPhase, manifest: str) -> Trained:
+    """Train a phase that has not finished; one without data is skipped."""
+    processed = result_of(given.data_dir, "data_processing", Processed)
+    data = getattr(processed, given.kind, DataCounts())
+    if not data.rows:
+        reason = f"the taxonomy gave no {given.kind} samples"
+        print(f"phase {given.phase} is skipped: {reason}", flush=True)
+        return Trained(given.phase, given.launcher, True, reason)
+    before = result_of(given.data_dir, "train_phase_1", Trained) if given.phase == 2 else None
+    launcher = LAUNCHERS[given.launcher](given)
+    training = describe_training(given, data.rows, before.checkpoint if before else "", launcher)
+    run_training(given, training, launcher, manifest)
+    return trained_phase(training, given.phase, given.launcher, data.tokens)
+
+
+def finished_phase(given: TrainingPhase, manifest: str) -> Trained:
+    """Train a phase unless that is done, and leave its marker."""
+    started = time.time()
+    if given.launcher not in LAUNCHERS:
+        raise failure(f"train_launcher is {given.launcher!r}", "it is unknown", f"use {' or '.join(LAUNCHERS)}")
+    if given.max_batch_len < given.max_seq_len:
+        raise failure("train_max_batch_len is below train_max_seq_len", "long samples would be lost", "raise it")
+    stage, before = f"train_phase_{given.phase}", "data_processing" if given.phase == 1 else "train_phase_1"
+    inputs = deciding(given) | {"upstream": upstream_hash(given.data_dir, before)}
+    record = finished_result(given.data_dir, stage, inputs, given.force)
+    result = train(given, manifest) if record is None else from_record(Trained, record)
+    if record is None:
+        write_marker(given.data_dir, stage, inputs, result.checkpoints, result, started)
+    shutil.rmtree(given.output + "/full_state", ignore_errors=True)
+    return result
+
+
+def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
+    """Train a phase unless it is finished or has no data; returns the stage's metrics.
+
+    Args:
+        manifest: path for the PyTorchJob, or the command of this machine (JSON).
+    """
+    result = finished_phase(given, manifest)
+    measured: dict[str, float] = {"steps": result.steps, "samples": result.samples}
+    measured["tokens_per_second"] = result.tokens_per_second
+    if result.loss:
+        measured |= {"first_loss": result.loss[0][1], "last_loss": result.loss[-1][1]}
+    return {f"{given.kind}_train_{name}": value for name, value in measured.items()}
