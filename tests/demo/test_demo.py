@@ -17,7 +17,7 @@ from utils.demo.taxonomy import EXAMPLES, make_document_repo, make_taxonomy
 from utils.errors import PrerequisiteError
 from utils.files import COMPILED
 from utils.ir.load import load
-from utils.stages.sdg.generation import pipeline_hash
+from utils.stages.sdg.stage import pipeline_hash
 
 
 def leaves(taxonomy: Path) -> dict[str, dict[str, Any]]:

@@ -17,12 +17,12 @@ from utils.demo.taxonomy import EXAMPLES, make_taxonomy
 from utils.stages.credentials import ModelServer
 from utils.stages.marker import read_marker
 from utils.stages.sdg.taxonomy import check_taxonomy
-from utils.stages.sdg.teacher import teacher_client, teacher_errors
+from utils.stages.sdg.teacher import Teacher
 
 TOKEN = "canary-5f2c"
 
 
-class Teacher(BaseHTTPRequestHandler):
+class FakeTeacher(BaseHTTPRequestHandler):
     """An OpenAI-compatible server whose behaviour is a word in the class: good, chatty, html, refusing, slow."""
 
     behaviour = "good"
@@ -37,23 +37,23 @@ class Teacher(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if Teacher.behaviour == "refusing":
+        if FakeTeacher.behaviour == "refusing":
             return self.reply(401, {"error": {"message": f"wrong key {self.headers['authorization']}"}})
-        if Teacher.behaviour == "html":
+        if FakeTeacher.behaviour == "html":
             return self.reply(200, "<html>login</html>")
-        if Teacher.behaviour == "slow":
+        if FakeTeacher.behaviour == "slow":
             waiting.wait(30)
         prompts, n = body["prompt"], body.get("n", 1)
         if body["max_tokens"] > 1:
-            Teacher.prompts += len(prompts)
-            if Teacher.prompts > Teacher.fail_after:
+            FakeTeacher.prompts += len(prompts)
+            if FakeTeacher.prompts > FakeTeacher.fail_after:
                 return self.reply(400, {"error": {"message": "out of credit"}})
         texts = [self.answer(prompt, i) for prompt in prompts for i in range(n)]
         return self.reply(200, {"choices": [{"text": text, "index": i} for i, text in enumerate(texts)]})
 
     def answer(self, prompt: str, number: int) -> str:
         """A sample in the form the example pipeline's blocks parse."""
-        if Teacher.behaviour == "chatty":
+        if FakeTeacher.behaviour == "chatty":
             return "Sure! I would love to help you with that."
         thing = f"{abs(hash(prompt)) % 10**6} {number}"
         if "multiple choice" in prompt:
@@ -96,16 +96,16 @@ def run(volume: Path, secret: Path, **changes: Any) -> dict[str, Any]:
         sdg.python_func(**arguments, metrics=metrics)
     except SystemExit as error:
         return {"failure": str(error), "left": sorted(p.name for p in volume.iterdir())}
-    return {"result": read_marker(str(volume), "sdg")["result"], "prompts": Teacher.prompts}
+    return {"result": read_marker(str(volume), "sdg")["result"], "prompts": FakeTeacher.prompts}
 
 
 def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]:
     """Each behaviour of a teacher, and what the stage says."""
     seen: dict[str, Any] = {}
-    Teacher.fail_after = 4
+    FakeTeacher.fail_after = 4
     broken = make_volume(work / "broken", model, ("knowledge", "compositional_skills"))
     seen["broken_off"] = run(broken, secret)
-    Teacher.fail_after, Teacher.prompts = 10**9, 0
+    FakeTeacher.fail_after, FakeTeacher.prompts = 10**9, 0
     seen["resumed"] = run(broken, secret)
     seen["files"] = sorted(p.name for p in (broken / "sdg").iterdir())
     questions = [json.loads(line) for file in (broken / "sdg").glob("*/mmlubench_*.jsonl") for line in file.open()]
@@ -113,19 +113,18 @@ def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]
     for kind in ("knowledge", "compositional_skills"):
         seen[kind] = run(make_volume(work / kind, model, (kind,)), secret)
     for behaviour in ("chatty", "html", "refusing"):
-        Teacher.behaviour = behaviour
+        FakeTeacher.behaviour = behaviour
         seen[behaviour] = run(make_volume(work / behaviour, model, ("compositional_skills",)), secret)
-    Teacher.behaviour = "slow"
+    FakeTeacher.behaviour = "slow"
     server = ModelServer(f"http://127.0.0.1:{port}/v1", "teacher", TOKEN)
     try:
-        answers: dict[str, Any] = {}
-        client = teacher_client(server, "", str(model), answers, timeout=0.2)
-        with teacher_errors(server, answers, "a/leaf"):
-            client.completions.create(model="teacher", prompt="x", max_tokens=5)
+        slow = Teacher(server, "", model, timeout=0.2)
+        with slow.errors("a/leaf"):
+            slow.client.completions.create(model="teacher", prompt="x", max_tokens=5)
     except SystemExit as error:
         seen["slow"] = str(error)
     waiting.set()
-    Teacher.behaviour = "good"
+    FakeTeacher.behaviour = "good"
     (secret / "endpoint").write_text("http://127.0.0.1:9")
     seen["down"] = run(make_volume(work / "down", model, ("compositional_skills",)), secret)
     return seen
@@ -133,7 +132,7 @@ def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]
 
 def taxonomies(work: Path) -> dict[str, Any]:
     """What is said about the example taxonomy, and about broken ones."""
-    seen: dict[str, Any] = {"example": len(check_taxonomy(str(make_taxonomy(work / "example"))))}
+    seen: dict[str, Any] = {"example": len(check_taxonomy(make_taxonomy(work / "example")))}
     bad = make_taxonomy(work / "bad")
     skills = bad / "compositional_skills"
     dates = skills / "extraction" / "dates" / "qna.yaml"
@@ -145,7 +144,7 @@ def taxonomies(work: Path) -> dict[str, Any]:
     (work / "empty" / "knowledge").mkdir(parents=True)
     for name, folder in (("bad", bad), ("empty", work / "empty")):
         try:
-            check_taxonomy(str(folder))
+            check_taxonomy(folder)
         except SystemExit as error:
             seen[name] = str(error)
     return seen
@@ -159,7 +158,7 @@ def main(work: Path) -> dict[str, Any]:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(model)
     (model / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
     (model / "model.safetensors").touch()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeTeacher)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = server.server_address[1]
     secret = work / "teacher"

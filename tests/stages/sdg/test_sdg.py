@@ -10,9 +10,13 @@ import yaml
 
 from components.sdg import sdg
 from tests.fakes.metrics import Metrics
-from utils.stages.marker import read_marker, write_marker
-from utils.stages.sdg.generation import correct_questions, imported_samples, pipeline_hash, sdg_part, system_prompt
-from utils.stages.sdg.taxonomy import scaled_datasets, sdg_environment, yaml_line
+from utils.stages.marker import result_of, write_marker
+from utils.stages.results import Generated, Imported
+from utils.stages.sdg.environment import scaled_datasets, sdg_environment
+from utils.stages.sdg.files import imported_samples
+from utils.stages.sdg.samples import correct_questions, system_prompt
+from utils.stages.sdg.stage import pipeline_hash, working_folder
+from utils.stages.sdg.taxonomy import yaml_line
 
 OLD, NEW = "2025-01-01T00_00_00", "2025-02-02T00_00_00"
 
@@ -38,11 +42,11 @@ def test_files_of_exactly_one_run_are_used(tmp_path: Path) -> None:
     write_sdg_run(tmp_path / "sdg", NEW, rows=4)
     write_sdg_run(tmp_path / "sdg", OLD, rows=9)
     result = imported_samples(str(tmp_path))
-    assert result["knowledge_file"] == f"sdg/knowledge_train_msgs_{NEW}.jsonl"
-    assert result["skills_file"] == f"sdg/skills_train_msgs_{NEW}.jsonl"
-    assert result["mmlu_tasks_dir"] == f"sdg/node_datasets_{NEW}"
-    assert (result["samples"], result["mmlu_questions"]) == (8, 3)
-    assert result["samples_by_leaf"] == {"knowledge_tea": 4}
+    assert result.knowledge_file == f"sdg/knowledge_train_msgs_{NEW}.jsonl"
+    assert result.skills_file == f"sdg/skills_train_msgs_{NEW}.jsonl"
+    assert result.mmlu_tasks_dir == f"sdg/node_datasets_{NEW}"
+    assert (result.samples, result.mmlu_questions) == (8, 3)
+    assert result.samples_by_leaf == {"knowledge_tea": 4}
 
 
 def test_task_files_point_to_their_data(tmp_path: Path) -> None:
@@ -56,7 +60,7 @@ def test_task_files_point_to_their_data(tmp_path: Path) -> None:
 def test_a_kind_without_samples_has_no_file(tmp_path: Path) -> None:
     write_sdg_run(tmp_path / "sdg", NEW, rows=2)
     (tmp_path / "sdg" / f"knowledge_train_msgs_{NEW}.jsonl").write_text("")
-    assert imported_samples(str(tmp_path))["knowledge_file"] == ""
+    assert imported_samples(str(tmp_path)).knowledge_file == ""
 
 
 def test_imported_data_without_a_sample_fails(tmp_path: Path) -> None:
@@ -79,16 +83,16 @@ def run_component(data_dir: Path, **changes: Any) -> Metrics:
 def test_data_from_the_archive_skip_generation_with_a_reason(tmp_path: Path) -> None:
     """No teacher is asked, none is needed; the second start returns at once."""
     write_sdg_run(tmp_path / "sdg", NEW, rows=4)
-    write_marker(str(tmp_path), "data_import", {}, ["sdg"], {"data_generated_elsewhere": True}, 0)
+    write_marker(str(tmp_path), "data_import", {}, ["sdg"], Imported(data_generated_elsewhere=True), 0)
     assert run_component(tmp_path) == {"generated_samples": 8, "generated_mmlu_questions": 3, "generated_tokens": 0}
-    result = read_marker(str(tmp_path), "sdg")["result"]
-    assert result["generated"] is False
-    assert "archive" in result["reason"]
+    result = result_of(str(tmp_path), "sdg", Generated)
+    assert result and not result.generated
+    assert "archive" in result.reason
     assert run_component(tmp_path)["generated_samples"] == 8
 
 
 def test_missing_teacher_secret_is_named(tmp_path: Path) -> None:
-    write_marker(str(tmp_path), "data_import", {}, [], {"data_generated_elsewhere": False}, 0)
+    write_marker(str(tmp_path), "data_import", {}, [], Imported(), 0)
     with pytest.raises(SystemExit, match=r"no-secret.*endpoint"):
         run_component(tmp_path)
 
@@ -104,7 +108,7 @@ def test_sampling_works_for_every_sample_size(
     datasets = [{"path": "/a.jsonl", "sampling_size": 1.0}, {"path": "/b.jsonl", "sampling_size": 30}]
     (shared / "skills.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
     os.environ.update(XDG_DATA_HOME=str(tmp_path / "home"), XDG_DATA_DIRS=str(tmp_path / "shared"))
-    sdg_environment(str(tmp_path / "scratch"), sample_size, "")
+    sdg_environment(tmp_path / "scratch", sample_size, "")
     # The library takes the first recipe in the order of the XDG data folders.
     folders = [os.environ["XDG_DATA_HOME"], *os.environ["XDG_DATA_DIRS"].split(":")]
     found = [Path(f, "instructlab/sdg/default_data_recipes/skills.yaml") for f in folders]
@@ -128,17 +132,17 @@ def test_installed_docling_models_are_not_hidden(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "environ", dict(os.environ))
     (tmp_path / "shared" / "instructlab" / "sdg" / "models").mkdir(parents=True)
     os.environ.update(XDG_DATA_HOME=str(tmp_path / "home"), XDG_DATA_DIRS=str(tmp_path / "shared"))
-    sdg_environment(str(tmp_path / "scratch"), 1.0, "")
+    sdg_environment(tmp_path / "scratch", 1.0, "")
     assert not (tmp_path / "scratch" / "share").exists()
 
 
 def test_generation_resumes_only_with_the_same_inputs(tmp_path: Path) -> None:
-    part, suffix = sdg_part(str(tmp_path), {"scale_factor": 2})
-    Path(part, "generated", "leaf.jsonl").write_text("{}\n")
-    assert sdg_part(str(tmp_path), {"scale_factor": 2}) == (part, suffix)
-    assert Path(part, "generated", "leaf.jsonl").exists()
-    sdg_part(str(tmp_path), {"scale_factor": 3})
-    assert not Path(part, "generated", "leaf.jsonl").exists()
+    part, suffix = working_folder(tmp_path, {"scale_factor": 2})
+    (part / "generated" / "leaf.jsonl").write_text("{}\n")
+    assert working_folder(tmp_path, {"scale_factor": 2}) == (part, suffix)
+    assert (part / "generated" / "leaf.jsonl").exists()
+    working_folder(tmp_path, {"scale_factor": 3})
+    assert not (part / "generated" / "leaf.jsonl").exists()
 
 
 def test_sdg_pipeline_folder_must_be_complete(tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ def test_schema_errors_point_to_their_line(path: str, line: int) -> None:
 @pytest.mark.parametrize(("model_type", "start"), [("llama", "You are"), ("qwen3", "You are")])
 def test_system_prompt_is_neutral_for_other_models(model_type: str, start: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    assert system_prompt(str(tmp_path)).startswith(start)
+    assert system_prompt(tmp_path).startswith(start)
 
 
 def test_correct_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
@@ -183,7 +187,7 @@ def test_correct_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
         {"answer": 1, "mmlubench_answer": "D) four", "choices": four},
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    correct_questions(str(data))
+    correct_questions(data)
     kept = [json.loads(line) for line in data.read_text().splitlines()]
     # The second question's options are turned by one place, its right answer D with them.
     assert [(row["answer"], row["choices"][row["answer"]]) for row in kept] == [(1, "two"), (0, "four")]

@@ -30,7 +30,8 @@ def read_template_file(data_dir: str, wanted: str) -> Template:
     remedy = f"give one of {', '.join(LIBRARY_TEMPLATES)}, or a Python file of this form on the run's volume"
     if not (os.path.isabs(wanted) or path.is_relative_to(root)) or not path.is_file():
         raise failure(f"there is no chat template {wanted!r}", f"{path} is not a file on the run's volume", remedy)
-    text, tokens = "", dict[str, TokenInfo]()
+    text = ""
+    tokens: dict[str, TokenInfo] = {}
     try:
         for node in (node for node in ast.parse(read_text(path)).body if isinstance(node, ast.Assign)):
             names = [ast.unparse(target) for target in node.targets]
@@ -48,12 +49,13 @@ def read_template_file(data_dir: str, wanted: str) -> Template:
 
 def _what_is_wrong(text: str, tokens: dict[str, TokenInfo]) -> str:
     """Why the library could not use these, "" when it can."""
-    needed = ["eos", "bos"] if {"start_role", "end_role"} <= {*tokens} else ["eos", "bos", "assistant"]
-    lacks = [role for role in needed if not (role in tokens and tokens[role].token)] + ["CHAT_TEMPLATE"] * (not text)
-    unknown = sorted({*tokens} - ROLES)
-    if lacks:
-        return f"it lacks {', '.join(lacks)}"
-    return f"the library knows no token {', '.join(unknown)}" if unknown else ""
+    given = {"CHAT_TEMPLATE": text} | {role: info.token for role, info in tokens.items()}
+    needed = ["eos", "bos", "assistant", "CHAT_TEMPLATE"]
+    if {"start_role", "end_role"} <= given.keys():
+        needed.remove("assistant")
+    lacks = ", ".join(name for name in needed if not given.get(name))
+    unknown = ", ".join(sorted(tokens.keys() - ROLES))
+    return f"it lacks {lacks}" if lacks else f"the library knows no token {unknown}" if unknown else ""
 
 
 def _joined_text(node: ast.expr) -> str:
@@ -87,13 +89,13 @@ def read_text(path: Path) -> str:
     Raises:
         SystemExit: it is larger than any template, or not text.
     """
-    problem = f"it is larger than {LARGEST >> 20} MiB" if path.stat().st_size > LARGEST else ""
-    if not problem:
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problem = str(error)
-    raise failure(f"the chat template {path} can't be read", problem, "correct train_chat_template, or the file")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError("it is larger than 1 MiB")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        remedy = "correct train_chat_template, or the file"
+        raise failure(f"the chat template {path} can't be read", str(error), remedy) from error
 
 
 def write_template(data_dir: str, template: Template) -> None:

@@ -13,10 +13,16 @@ from utils.messages import failure
 
 LIBRARY_TEMPLATES = ("ibm_generic_tmpl", "ibm_legacy_tmpl", "mistral_tmpl")
 """The modules of instructlab.training.chat_templates, the same in 0.10.3 to 0.16.2."""
+EXAMPLE = [
+    {"role": "system", "content": "You answer in one sentence."},
+    {"role": "user", "content": "What colour is a clear sky?"},
+    {"role": "assistant", "content": "It is blue."},
+]
+"""A conversation in which a template is tried."""
 SECONDS = 10.0
-"""How long a template may take for two short conversations."""
+"""How long a template may take for it, with and without the answer."""
 CHARACTERS = 1 << 16
-"""How much it may make of each."""
+"""How much it may make of it."""
 
 
 class TokenInfo(NamedTuple):
@@ -60,18 +66,15 @@ def render_example(template: Template, where: str, seconds: float = SECONDS) -> 
         raise TimeoutError(f"it takes longer than {seconds:g} s")
 
     wrong = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
-    said = {"system": "You answer in one sentence.", "user": "What colour is a clear sky?", "assistant": "It is blue."}
-    messages = [{"role": role, "content": text} for role, text in said.items()]
-    given = {"tools": None, "documents": None, **template.variables}
     text = problem = ""
     before = signal.signal(signal.SIGALRM, too_late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         compiled = template_environment().from_string(template.text)
-        for asked in (True, False):
+        for turns in (EXAMPLE[:2], EXAMPLE):
+            given = {"messages": turns, "add_generation_prompt": turns is not EXAMPLE, "tools": None, "documents": None}
             text = ""
-            turns = messages[:2] if asked else messages
-            for part in compiled.generate(given, messages=turns, add_generation_prompt=asked):
+            for part in compiled.generate(given, **template.variables):
                 text += part
                 if len(text) > CHARACTERS:
                     raise OverflowError(f"it makes more than {CHARACTERS} characters of three short sentences")
@@ -80,7 +83,7 @@ def render_example(template: Template, where: str, seconds: float = SECONDS) -> 
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    lost = [role for role, words in said.items() if words not in text]
+    lost = [turn["role"] for turn in EXAMPLE if turn["content"] not in text]
     if problem or lost:
         raise failure(
             f"no conversation can be written in the chat template ({where})",

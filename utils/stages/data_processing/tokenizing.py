@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.chat_template.files import prepare_chat_template
+from utils.stages.chat_template.template import EXAMPLE
 from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.results import DataCounts
 
@@ -84,12 +85,8 @@ def try_tokenizing(data_dir: str) -> None:
     Raises:
         SystemExit: the model's tokenizer or the chat template will not do.
     """
-    texts = {
-        "system": "You answer in one sentence.",
-        "user": "What colour is a clear sky by day?",
-        "assistant": "A clear sky is blue by day, and that is because air scatters blue light the most.",
-    }
-    messages = [{"role": role, "content": text} for role, text in texts.items()]
+    # The library drops samples of fewer than 20 tokens.
+    messages = [{**turn, "content": turn["content"] * 5} for turn in EXAMPLE]
     with tempfile.TemporaryDirectory() as folder:
         rows, trial = Path(folder, "rows.jsonl"), Path(folder, "trial")
         write_lines(rows, [{"messages": messages, "unmask": False}])

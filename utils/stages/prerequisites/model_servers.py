@@ -6,10 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from utils.stages.credentials import ModelServer, model_server
-from utils.stages.prerequisites.findings import WARNING, Finding
 
 
-def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list[Finding]:
+def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list:
     """A short completion from the teacher or the judge, three tries, long enough for a model that is cold; then, where
     a proxy may stand before it, one of the length that the run asks for.
 
@@ -29,7 +28,7 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
         print(f"{role}, try {attempt + 1} of 3: {problem}", flush=True)
         if attempt < 2:
             time.sleep(retry_seconds * 2**attempt)
-    return [Finding(problem, remedy)]
+    return [{"problem": problem, "remedy": remedy}]
 
 
 def ask_model(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> tuple:
@@ -98,7 +97,7 @@ def behind_proxy(endpoint: str) -> bool:
     return False
 
 
-def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> list[Finding]:
+def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> list:
     """Findings of one completion as long as SDG and MT-Bench ask for: proxies end requests that take too long.
 
     Args:
@@ -127,10 +126,10 @@ def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: flo
             "InferenceService with haproxy.router.openshift.io/timeout: 600s and set spec.predictor.timeout: 600; "
             "another Route: oc annotate route NAME --overwrite haproxy.router.openshift.io/timeout=600s"
         )
-        return [Finding(problem, remedy)]
+        return [{"problem": problem, "remedy": remedy}]
     if said:
         problem = f"{where} gave no answer of up to {tokens} tokens ({said})"
         remedy = "look at its pod's log; the run needs answers of that length unless its SDG pipeline asks for less"
-        return [Finding(problem, remedy, WARNING)]
+        return [{"level": "warning", "problem": problem, "remedy": remedy}]
     print(f"{role}: a long answer took {took:.0f} s", flush=True)
     return []

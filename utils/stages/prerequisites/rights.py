@@ -1,10 +1,9 @@
 """What a run asks of the Kubernetes API, and whether the account it runs under may do all that."""
 
-from utils.stages.prerequisites.findings import WARNING, Finding
 from utils.stages.volume.claims import kube_call, kube_namespace
 
 
-def rights_of_run(launcher: str) -> list[tuple[str, str, list[str], str]]:
+def rights_of_run(launcher: str) -> list:
     """All that a run's tasks do in the cluster: (API group, resource, verbs, loss).
 
     `loss` is what a run does without when it lacks the verbs; "" when it can't do without them. Storage classes and
@@ -27,14 +26,16 @@ def rights_of_run(launcher: str) -> list[tuple[str, str, list[str], str]]:
     return [*rights, logs] if trains else rights
 
 
-def missing_rights(launcher: str) -> list[Finding]:
+def missing_rights(launcher: str) -> list:
     """Findings for what the pod's account may not do that later tasks do, each with the one command that grants it."""
     from kubernetes import client, config
 
     try:
         namespace = kube_namespace()
     except config.ConfigException:
-        return [Finding("the pod has no token for the Kubernetes API", "let it mount its account's token")]
+        return [
+            {"problem": "the pod has no token for the Kubernetes API", "remedy": "let it mount its account's token"}
+        ]
     found = []
     try:
         for group, resource, verbs, loss in rights_of_run(launcher):
@@ -44,7 +45,9 @@ def missing_rights(launcher: str) -> list[Finding]:
                 who = f"the pod's ServiceAccount {account}".strip()
                 what = f"{who} may not {', '.join(denied)} {resource} in {namespace}"
                 remedy = grant_command(namespace, account or "ACCOUNT", group, resource, denied)
-                found.append(Finding(f"{what}: {loss}", remedy, WARNING) if loss else Finding(what, remedy))
+                found.append({"problem": what, "remedy": remedy})
+                if loss:
+                    found[-1].update(problem=f"{what}: {loss}", level="warning")
     except client.ApiException as error:
         print(f"rights can't be checked ({error.status} {error.reason})", flush=True)
     return found
@@ -89,7 +92,7 @@ def grant_command(namespace: str, account: str, group: str, resource: str, verbs
     return f"{tool} apply -k manifests/{folder} grants all that runs need; this alone: {line}"
 
 
-def training_operator() -> list[Finding]:
+def training_operator() -> list:
     """Whether the cluster serves PyTorchJobs. Every account may ask that, also one that may not use them.
 
     Raises:
@@ -101,7 +104,7 @@ def training_operator() -> list[Finding]:
         kube_namespace()
     except config.ConfigException:
         remedy = "-p train_launcher=process trains on this machine"
-        return [Finding("train_launcher pytorchjob needs a cluster", remedy)]
+        return [{"problem": "train_launcher pytorchjob needs a cluster", "remedy": remedy}]
     try:
         served = kube_call(client.CustomObjectsApi().get_api_resources, "kubeflow.org", "v1").resources
         if any(resource.name == "pytorchjobs" for resource in served):
@@ -113,4 +116,4 @@ def training_operator() -> list[Finding]:
     managed = '{"spec":{"components":{"trainingoperator":{"managementState":"Managed"}}}}'
     remedy = f"install the Kubeflow training operator (OpenShift AI up to 3.5: oc patch datasciencecluster default-dsc \
 --type=merge -p '{managed}')"
-    return [Finding("the cluster has no PyTorchJobs (pytorchjobs.kubeflow.org)", remedy)]
+    return [{"problem": "the cluster has no PyTorchJobs (pytorchjobs.kubeflow.org)", "remedy": remedy}]

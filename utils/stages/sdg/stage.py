@@ -1,17 +1,33 @@
-"""Stage 3: synthetic data from the taxonomy with the teacher."""
+"""Stage 3: synthetic data from the taxonomy with the teacher.
 
-import os
+Everything is made in `sdg.part`, which becomes `sdg` when it is whole; a `sdg.part` of other inputs is thrown away.
+Every leaf of the taxonomy goes through instructlab-sdg on its own, so that a run resumes at a leaf.
+"""
+
+import json
+import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from utils.messages import failure, progress
 from utils.stages.authorities import ca_bundle
-from utils.stages.credentials import model_server
+from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
-from utils.stages.marker import finished_result, read_marker, write_marker
-from utils.stages.sdg.generation import generate_samples, imported_samples, pipeline_hash
-from utils.stages.sdg.taxonomy import check_taxonomy, sdg_environment
-from utils.stages.sdg.teacher import teacher_client
+from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, upstream_hash, write_marker
+from utils.stages.results import Generated, Imported
+from utils.stages.sdg.environment import sdg_environment
+from utils.stages.sdg.files import imported_samples, run_files
+from utils.stages.sdg.samples import SdgRun, leaf_questions, leaf_samples, mix_samples
+from utils.stages.sdg.taxonomy import check_taxonomy
+from utils.stages.sdg.teacher import Teacher
+
+PIPELINES = ("knowledge.yaml", "freeform_skills.yaml", "grounded_skills.yaml")
+"""What a folder with a pipeline must hold."""
+NOTE = "run.json"
+"""In the folder of an unfinished run: the hash of its inputs, and the date in its files' names."""
 
 
 @dataclass(frozen=True)
@@ -31,36 +47,125 @@ class Generation:
 
 def generate(given: Generation) -> dict[str, float]:
     """Generate samples and questions, unless that is done or they were imported; returns the stage's metrics."""
-    started, measured = time.time(), dict[str, float]()
-    imported = read_marker(given.data_dir, "data_import")
-    inputs = {"upstream": imported.get("inputs_hash", "")}
-    brought = imported.get("result", {}).get("data_generated_elsewhere", False)
-    server = None if brought else model_server(given.teacher_secret_dir, "teacher")
-    if server:
-        inputs |= {"sdg_pipeline": given.sdg_pipeline, "pipeline_hash": pipeline_hash(given.sdg_pipeline)}
+    started = time.time()
+    imported = result_of(given.data_dir, "data_import", Imported) or Imported()
+    inputs: dict[str, object] = {"upstream": upstream_hash(given.data_dir, "data_import")}
+    server = None
+    if not imported.data_generated_elsewhere:
+        server = model_server(given.teacher_secret_dir, "teacher")
         inputs |= {
+            "sdg_pipeline": given.sdg_pipeline,
+            "pipeline_hash": pipeline_hash(given.sdg_pipeline),
             "scale_factor": given.scale_factor,
             "sample_size": given.sample_size,
             "teacher": server.model_name,
         }
-    result = finished_result(given.data_dir, "sdg", inputs, given.force)
-    without_deepspeed()
-    if result is None:
-        if server:
-            with tempfile.TemporaryDirectory() as scratch:
-                ca = ca_bundle(given.ca_file)
-                seen: dict = {}
-                sdg_environment(scratch, given.sample_size, ca)
-                try_tokenizing(given.data_dir)
-                leaves = check_taxonomy(os.path.join(given.data_dir, "taxonomy"))
-                client = teacher_client(server, ca, os.path.join(given.data_dir, "model"), seen)
-                result = generate_samples(
-                    given.data_dir, leaves, client, server, seen, inputs, given.batch_size, given.num_workers
-                )
-        else:
-            result = imported_samples(given.data_dir)
-            print(f"not generated: {result['reason']} ({result['samples']} samples)", flush=True)
+    record = finished_result(given.data_dir, "sdg", inputs, given.force)
+    if record is None:
+        result = ask_teacher(given, server, inputs) if server else imported_samples(given.data_dir)
         write_marker(given.data_dir, "sdg", inputs, ["sdg"], result, started)
-    for name in ("samples", "mmlu_questions", "tokens"):
-        measured[f"generated_{name}"] = result[name]
-    return measured
+    else:
+        result = from_record(Generated, record)
+    return {
+        "generated_samples": result.samples,
+        "generated_mmlu_questions": result.mmlu_questions,
+        "generated_tokens": result.tokens,
+    }
+
+
+def pipeline_hash(pipeline: str) -> str:
+    """A hash of the YAML files in a pipeline folder, "" for a pipeline by name.
+
+    Raises:
+        SystemExit: it is neither a known name nor a folder that holds a pipeline.
+    """
+    if pipeline in ("simple", "full", "llama"):
+        return ""
+    folder = Path(pipeline)
+    missing = [name for name in PIPELINES if not (folder.is_absolute() and (folder / name).is_file())]
+    if missing:
+        raise failure(
+            f"sdg_pipeline {pipeline!r} can't be used",
+            f"missing: {', '.join(missing)}",
+            "give simple, full, llama, or the absolute path of a folder in this stage's image or on the volume",
+        )
+    return inputs_hash({path.name: path.read_text() for path in folder.glob("[!.]*.yaml")})
+
+
+def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, object]) -> Generated:
+    """Check what the library needs, then have it ask the teacher."""
+    ca, data = ca_bundle(given.ca_file), Path(given.data_dir)
+    with tempfile.TemporaryDirectory() as scratch:
+        sdg_environment(Path(scratch), given.sample_size, ca)
+        without_deepspeed()
+        try_tokenizing(given.data_dir)
+        leaves = check_taxonomy(data / "taxonomy")
+        teacher = Teacher(server, ca, data / "model")
+        part, suffix = working_folder(data, inputs)
+        size, workers = given.batch_size, given.num_workers
+        run = SdgRun(data, part, suffix, teacher, given.sdg_pipeline, given.scale_factor, size, workers)
+        return generate_samples(run, leaves)
+
+
+def working_folder(data: Path, inputs: Mapping[str, object]) -> tuple[Path, str]:
+    """The folder a run works in, `sdg.part`, and the date in its files' names; kept while the inputs are the same."""
+    part = data / "sdg.part"
+    note, hashed = part / NOTE, inputs_hash(inputs)
+    if note.exists():
+        before = json.loads(note.read_text())
+        if before["inputs"] == hashed:
+            print("resuming with the samples generated before", flush=True)
+            return part, before["suffix"]
+    suffix = time.strftime("%Y-%m-%dT%H_%M_%S", time.gmtime())
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "generated").mkdir(parents=True)
+    note.write_text(json.dumps({"inputs": hashed, "suffix": suffix}))
+    return part, suffix
+
+
+def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
+    """Generate samples and multiple-choice questions for every leaf, and mix the training files.
+
+    Args:
+        leaves: as check_taxonomy gives them.
+    """
+    samples: dict[str, int] = {}
+    questions = done = 0
+    total = len(leaves) + sum(leaf.startswith("knowledge/") for leaf in leaves)
+    for leaf in leaves:
+        with run.teacher.errors(leaf):
+            samples[leaf] = leaf_samples(run, leaf)
+            done += 1
+            progress(done, total, f"leaves ({samples[leaf]} samples for {leaf})")
+            if leaf.startswith("knowledge/"):
+                count = leaf_questions(run, leaf)
+                questions += count
+                done += 1
+                progress(done, total, f"leaves ({count} multiple-choice questions for {leaf})")
+    require_samples(samples, run.teacher)
+    mix_samples(run)
+    sdg = run.data / "sdg"
+    for scratch in ("checkpoints", "generated.new", "preprocessed"):
+        shutil.rmtree(run.part / scratch, ignore_errors=True)
+    (run.part / NOTE).unlink()
+    shutil.rmtree(sdg, ignore_errors=True)
+    run.part.replace(sdg)
+    return replace(
+        run_files(sdg, run.suffix),
+        samples=sum(samples.values()),
+        samples_by_leaf=samples,
+        mmlu_questions=questions,
+        tokens=run.teacher.tokens,
+    )
+
+
+def require_samples(samples: Mapping[str, int], teacher: Teacher) -> None:
+    """End the stage when no leaf has a sample (leaf to number of samples); tell of those that have none."""
+    if not any(samples.values()):
+        raise failure(
+            f"the teacher {teacher.server.model_name} gave no valid sample for any of {len(samples)} leaves",
+            "its answers have not the form the SDG pipeline looks for; the last ones:\n" + "\n".join(teacher.answers),
+            "use a stronger teacher, or a pipeline made for it (sdg_pipeline; examples/sdg-pipeline for tiny ones)",
+        )
+    if empty := [leaf for leaf, count in samples.items() if not count]:
+        print(f"warning: no valid sample for {', '.join(empty)}", flush=True)

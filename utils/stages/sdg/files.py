@@ -1,0 +1,80 @@
+"""The files of one SDG run: two training files, and `node_datasets_<date>` with each leaf's samples and questions."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from utils.messages import failure
+from utils.stages.results import Generated
+
+
+def run_files(sdg: Path, suffix: str) -> Generated:
+    """A result that names the files of one run, those that are not empty.
+
+    The task files name their data by an absolute path, which is corrected to where the data are now.
+
+    Args:
+        sdg: the folder on the volume.
+        suffix: the date in the files' names.
+    """
+    import yaml
+
+    nodes = sdg / f"node_datasets_{suffix}"
+    tasks = [*nodes.glob("[!.]*_task.yaml")]
+    for path in tasks:
+        task = yaml.safe_load(path.read_text())
+        files = task["dataset_kwargs"]["data_files"]
+        files["test"] = str(nodes.absolute() / Path(files["test"]).name)
+        path.write_text(yaml.safe_dump(task))
+
+    def training_file(kind: str) -> str:
+        names = [f"{kind}_train_{form}{suffix}.jsonl" for form in ("msgs_", "")]
+        return next((f"sdg/{name}" for name in names if count_lines(sdg / name)), "")
+
+    return Generated(
+        knowledge_file=training_file("knowledge"),
+        skills_file=training_file("skills"),
+        mmlu_tasks_dir=f"sdg/{nodes.name}" if tasks else "",
+    )
+
+
+def imported_samples(data_dir: str) -> Generated:
+    """The stage's result when the archive brought data: the files of one run, the newest where there are several."""
+    folder = Path(data_dir, "sdg")
+    names = [path.name for path in folder.glob("*_train_*.jsonl")]
+    found = [re.fullmatch(r"(?:knowledge|skills)_train_(?:msgs_)?(.+)\.jsonl", name) for name in names]
+    *others, used = sorted({match[1] for match in found if match}) or [""]
+    files = run_files(folder, used)
+    samples = sum(count_lines(Path(data_dir, file)) for file in (files.knowledge_file, files.skills_file))
+    if not samples:
+        raise failure(
+            "the data that came with the archive has no sample",
+            f"knowledge_train_*.jsonl and skills_train_*.jsonl are empty or missing in {folder}",
+            "generate the data again, or pack the archive without data/ to have them generated here",
+        )
+    if others:
+        print(f"the archive holds data of {len(others) + 1} SDG runs; used: {used}, left: {', '.join(others)}")
+    leaves, questions = dict[str, int](), 0
+    for path in (folder / f"node_datasets_{used}").glob("[!.]*.jsonl"):
+        if path.name.startswith("mmlubench_"):
+            questions += count_lines(path)
+        elif not path.stem.endswith("_p10"):
+            leaves[path.stem.removesuffix("_p07")] = count_lines(path)
+    reason = "the archive brought generated data"
+    print(f"not generated: {reason} ({samples} samples)", flush=True)
+    return replace(
+        files,
+        generated=False,
+        reason=reason,
+        samples=samples,
+        samples_by_leaf=leaves,
+        mmlu_questions=questions,
+    )
+
+
+def count_lines(path: Path) -> int:
+    """Number of non-empty lines of a file; 0 if it is not a file."""
+    if not path.is_file():
+        return 0
+    with path.open() as file:
+        return sum(1 for line in file if line.strip())
