@@ -126,7 +126,7 @@ def test_all_unsupported_features_are_named_at_once(tmp_path: Path) -> None:
     pipeline = compiled(cannot_run, tmp_path)
     found = findings(pipeline, containers=False)
     assert [line.partition(",")[0].partition(" (")[0] for line in found] == [
-        "pipeline: it wants a workspace volume",
+        "pipeline: it requires a workspace volume",
         "task containerized: a containerized Python component",
         "task in-an-image: a container component",
         "task inner-with-image/in-an-image: a container component",
@@ -188,7 +188,7 @@ platforms:
 
 def test_unknown_parts_of_a_file_are_refused_by_name() -> None:
     assert findings(parse(BROKEN), containers=True) == [
-        "pipeline: it wants a workspace volume (PipelineConfig.workspace)",
+        "pipeline: it requires a workspace volume (PipelineConfig.workspace)",
         "pipeline: it has settings for another platform than Kubernetes: other",
         "pipeline: its input data is an artifact, which can't be given as an argument",
         "task custom: an executor of the kind customJob",

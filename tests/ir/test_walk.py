@@ -154,7 +154,7 @@ def test_missing_output_fails_the_task_that_needs_it(tmp_path: Path) -> None:
 
     walked = walk(needs, tmp_path)
     assert walked.result.error == (
-        "task say: the inputs are not right: its input text got no value: what should give it made none"
+        "task say: the inputs are not valid: its input text has no value: its source did not provide one"
     )
 
 
@@ -163,12 +163,12 @@ def test_every_wrong_input_is_named(tmp_path: Path) -> None:
     wrong = {"text": "5", "whole": "8", "part": "x", "flag": 1}
     with pytest.raises(UsageError) as caught:
         walk(pipeline, tmp_path, {**wrong, "other": 1})
-    for finding in ("other: the pipeline has no such parameter", "whole: expected an integer, got '8'", "part", "flag"):
+    for finding in ("other: not a parameter of the pipeline", "whole: expected an integer, got '8'", "part", "flag"):
         assert finding in caught.value.cause
 
 
 def test_required_parameters_must_be_given(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="text: it has no default and no value is given"):
+    with pytest.raises(UsageError, match="text: it has no default, and no value is given"):
         walk(chain, tmp_path)
 
 
@@ -225,7 +225,7 @@ def test_task_is_retried_with_growing_pauses(tmp_path: Path) -> None:
         RUNNING,
         SUCCEEDED,
     ]
-    assert walked.messages("fails-twice")[0] == "attempt 1 of 6 failed: ValueError: attempt 0; again in 10 s"
+    assert walked.messages("fails-twice")[0] == "attempt 1 of 6 failed: ValueError: attempt 0; retrying in 10 s"
 
 
 def test_two_retries_make_three_attempts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What can't be run, by name, before anything starts."""
+"""Find what can't be run, and name it before anything starts."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from utils.ir.model import Component, Container, Node, Pipeline
 from utils.ir.placeholders import WORKSPACE, mentions
 from utils.ir.platform import KNOWN_FIELDS, sources
 
-# Images for which KFP's driver does the work itself and starts no container.
+# Images for which KFP's driver does the work itself without starting a container.
 CREATE_CLAIM, DELETE_CLAIM = "argostub/createpvc", "argostub/deletepvc"
 
-# PipelineConfig of the platform document; what happens to a finished run's resources means nothing here.
+# PipelineConfig of the platform document; settings for a finished run's resources have no meaning here.
 _KNOWN_SETTINGS = {
     "workspace", "activeDeadlineSeconds", "resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure",
     "platforms",
@@ -20,7 +20,7 @@ _KNOWN_SETTINGS = {
 
 
 def check(pipeline: Pipeline, containers: bool) -> None:
-    """Refuse a pipeline that holds something we can't run.
+    """Reject a pipeline that contains something we can't run.
 
     Args:
         pipeline: the pipeline.
@@ -39,7 +39,7 @@ def check(pipeline: Pipeline, containers: bool) -> None:
 
 
 def findings(pipeline: Pipeline, containers: bool) -> list[str]:
-    """One line for each thing that can't be run: `task a/b: what`."""
+    """One line for everything that can't be run: `task a/b: what`."""
     found = [f"pipeline: {problem}" for problem in _settings(pipeline)]
     for path, node, component in _tasks(pipeline):
         found += [f"task {path}: {problem}" for problem in (*_node(node), *_component(component, containers))]
@@ -63,7 +63,7 @@ def _settings(pipeline: Pipeline) -> Iterator[str]:
     if not pipeline.root.dag:
         yield "its root is not a DAG"
     if "workspace" in pipeline.settings:
-        yield "it wants a workspace volume (PipelineConfig.workspace)"
+        yield "it requires a workspace volume (PipelineConfig.workspace)"
     for name in sorted(set(pipeline.settings) - _KNOWN_SETTINGS):
         yield f"it has the setting {name}, which is unknown"
     if "platforms" in pipeline.settings:

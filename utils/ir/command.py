@@ -1,4 +1,4 @@
-"""From a task to the command that runs it, and from what it left behind to its outputs."""
+"""From a task to the command that runs it, and from its files to its outputs."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _REFERENCE = re.compile(
     r"(?:\.(value|output_file|path|uri|name|metadata)(?:\[['\"]+([^'\"\]]+)['\"]+\])?)?"
 )
 _OUTPUT_FILE = "executor_output.json"
-# Where KFP mounts a remote artifact; anything else is a path already.
+# Where KFP mounts a remote artifact; anything else is already a path.
 _REMOTE = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
 
 
@@ -35,8 +35,8 @@ def executor_input(
     Args:
         task: the task.
         root: directory (or URI) under which the outputs go; each parameter's file and each artifact takes its name.
-        inputs: parameter values in place of the task's own, where a runner rewrote paths.
-        output_file: where KFP's executor writes what it knows of the outputs; "" for a file under root.
+        inputs: parameter values instead of the task's own, if a runner rewrote paths.
+        output_file: where KFP's executor writes the outputs; "" for a file under root.
     """
     outputs = {
         "parameters": {name: {"outputFile": f"{root}/{name}"} for name in task.output_parameters},
@@ -58,7 +58,7 @@ def resolve_command(task: Task, message: Mapping[str, Any], ids: RunIds) -> list
     """The task's command and arguments with every placeholder filled in from the ExecutorInput `message`.
 
     Raises:
-        TaskFailed: a placeholder names something the task doesn't have.
+        TaskFailed: a placeholder names something that the task doesn't have.
     """
     known = {**job_values(ids, task.id, task.name), **_output_file(message), "{{$}}": json.dumps(message)}
     present = {**message["inputs"]["parameterValues"], **message["inputs"]["artifacts"]}
@@ -70,7 +70,7 @@ def resolve_command(task: Task, message: Mapping[str, Any], ids: RunIds) -> list
 
 
 def read_outputs(task: Task, root: str | Path) -> Outputs:
-    """What a task that ended well left under root: executor_output.json and the files of its output parameters.
+    """The outputs of a task that succeeded, from executor_output.json and the files of output parameters under root.
 
     Raises:
         TaskFailed: the file can't be read, or a value is not of the declared type.
@@ -83,10 +83,10 @@ def read_outputs(task: Task, root: str | Path) -> Outputs:
 
 
 def message_outputs(task: Task, root: str, message: str) -> Outputs:
-    """What a task that ended well reported in `message`, the text of its executor_output.json.
+    """The outputs that a task that succeeded reported in `message`, the text of its executor_output.json.
 
     Args:
-        root: directory under which its artifacts are, in the container's eyes.
+        root: directory of its artifacts as the container sees it.
 
     Raises:
         TaskFailed: the text is not JSON, or a value is not of the declared type.
@@ -95,7 +95,7 @@ def message_outputs(task: Task, root: str, message: str) -> Outputs:
 
 
 def value_outputs(task: Task, root: str, value: str) -> Outputs:
-    """What a task with one output parameter made, `value` being the content of that parameter's file.
+    """The outputs of a task with one output parameter; `value` is the content of that parameter's file.
 
     Raises:
         TaskFailed: the value is not of the declared type.
@@ -111,7 +111,7 @@ def _report(task: Task, content: str) -> dict[str, Any]:
 
 
 def _outputs(task: Task, root: str, content: Mapping[str, Any], files: Mapping[str, str]) -> Outputs:
-    """Outputs from executor_output.json and, where that names none, from the files of output parameters."""
+    """Outputs from executor_output.json and, for those that it does not name, from the files of output parameters."""
     values = dict(content.get("parameterValues") or {})
     for name, kind in task.output_parameters.items():
         if name not in values and name in files:
@@ -151,7 +151,7 @@ def _merged(artifact: Artifact, written: Mapping[str, Any]) -> Artifact:
 
 
 def _from_file(content: str, kind: str, name: str, task: Task) -> Any:
-    """An output parameter's file: a string as it is, all else JSON."""
+    """An output parameter's file: a string unchanged, anything else as JSON."""
     if kind == "STRING":
         return content
     try:

@@ -1,4 +1,4 @@
-"""The tasks of a pipeline with the values they get when it runs with given parameters, as far as these decide them."""
+"""The tasks of a pipeline with their values for given parameters, as far as the parameters determine them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,9 +48,9 @@ def placed_tasks(
 
     Args:
         pipeline: the pipeline.
-        arguments: values of its parameters; defaults stand in for the rest.
-        outputs: what tasks made, by path, where that is known.
-        ids: what the placeholders of the run resolve to.
+        arguments: values of its parameters; the others have their defaults.
+        outputs: outputs of tasks by path, if known.
+        ids: values of the placeholders of the run.
 
     Raises:
         ValueError: a path into a value leads nowhere.

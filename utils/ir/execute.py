@@ -1,4 +1,4 @@
-"""One execution: a container with its retries, an importer, or a claim that is made or deleted."""
+"""One execution: a container with its retries, an importer, or a claim that is created or deleted."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,17 +16,17 @@ from utils.ir.values import parameter_value, text
 
 @dataclass(frozen=True)
 class Prepared:
-    """What one execution is given: typed inputs, and artifacts."""
+    """The inputs of one execution: typed parameters, and artifacts."""
 
     parameters: Mapping[str, Any]
     artifacts: Mapping[str, list[Artifact]]
 
 
 def prepare(component: Component, parameters: Mapping[str, Any], artifacts: Mapping[str, list[Artifact]]) -> Prepared:
-    """Check and type the inputs of an execution; defaults stand in for what was not given.
+    """Check and type the inputs of an execution; missing inputs get their defaults.
 
     Raises:
-        TaskFailed: an input is missing or of the wrong type; all of them are named.
+        TaskFailed: inputs are missing or of the wrong type; names all of them.
     """
     values = dict(parameters)
     problems = []
@@ -36,7 +36,7 @@ def prepare(component: Component, parameters: Mapping[str, Any], artifacts: Mapp
             if parameter.has_default:
                 values[name] = parameter.default
             elif not parameter.optional:
-                problems.append(f"its input {name} got no value: what should give it made none")
+                problems.append(f"its input {name} has no value: its source did not provide one")
             continue
         try:
             values[name] = parameter_value(value, parameter)
@@ -44,9 +44,9 @@ def prepare(component: Component, parameters: Mapping[str, Any], artifacts: Mapp
             problems.append(f"its input {name}: {error}")
     for name, artifact in component.inputs.artifacts.items():
         if not artifacts.get(name) and not artifact.optional and not artifact.is_list:
-            problems.append(f"its input artifact {name} is missing: what should give it made none")
+            problems.append(f"its input artifact {name} is missing: its source did not provide one")
     if problems:
-        raise TaskFailed("the inputs are not right", "; ".join(problems))
+        raise TaskFailed("the inputs are not valid", "; ".join(problems))
     declared = component.inputs.artifacts
     kept = {
         name: list(many) for name, many in artifacts.items() if name in declared and (many or declared[name].is_list)
@@ -67,7 +67,7 @@ def make_task(
         pod = pod_settings(container, find, inputs)
         image = text(resolve_inputs(container.image, inputs))
     except ValueError as error:
-        raise TaskFailed("a Kubernetes setting is not right", str(error)) from error
+        raise TaskFailed("a Kubernetes setting is not valid", str(error)) from error
     except KeyError as error:
         raise TaskFailed("image or resources refer to an input without value", str(error)) from error
     outputs = component.outputs
@@ -107,7 +107,7 @@ def with_retries(
         node: whose `retry` says how often and how long.
         task: the task; each attempt gets it with its number, from 0.
         attempt: executes it.
-        pause: waits that many seconds (the text says why); False when there shall be no further attempt.
+        pause: waits for a number of seconds (the text says why); returns False if there must be no further attempt.
         clock: seconds.
 
     Raises:
@@ -146,7 +146,7 @@ def import_artifact(importer: Importer, given: Prepared, output: str) -> Outputs
 
 
 def created_claim_name(inputs: Mapping[str, Any], ids: RunIds, key: str) -> str:
-    """The name of the claim that a CreatePVC makes: as given, or the run's id with the suffix (or the task's key).
+    """The name of the claim that a CreatePVC creates: as given, or the run's id with the suffix (or the task's key).
 
     Raises:
         TaskFailed: both a name and a suffix are given.

@@ -3,8 +3,8 @@
 `==` `!=` `<` `<=` `>` `>=` `&&` `||` `!`, brackets, literals, `inputs.parameter_values['x']` (with a path behind it),
 `int()`, `double()`, `string()`, `bool()`, `parseJson()`.
 
-The compiler pastes a string that the author compares with between quotes and escapes nothing. So a quote inside a
-string ends it only where the text after it can follow a value: 'it's' is one string, and so is a URL with quotes.
+The compiler puts a string that the author compares with between quotes without escaping it. So a quote inside a string
+ends it only where the text after it can follow a value: 'it's' is one string, and so is a URL with quotes.
 """
 
 import json
@@ -24,7 +24,7 @@ _SYMBOL = re.compile(r"==|!=|<=|>=|&&|\|\||[<>!()\[\].,-]")
 _AFTER_STRING = re.compile(r"\s*(?:==|!=|<|>|&&|\|\||\)|,|$)")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[\\'\"`?abfnrtv])")
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-# An output that is compared with a string comes out of the compiler inside quotes itself.
+# The compiler puts an output that is compared with a string inside quotes itself.
 _QUOTED_INPUT = re.compile(r"(?:int\()?inputs\.parameter_values\['([^']+)'\]\)?")
 
 _ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -38,7 +38,7 @@ def evaluate(expression: str, inputs: Mapping[str, Any]) -> bool:
     """Whether the condition holds for these parameter values.
 
     Raises:
-        ExpressionError: it can't be read, names an input without value, or its value is not true or false.
+        ExpressionError: it can't be read, names an input without value, or is neither true nor false.
     """
     result = parse(expression)(inputs)
     if not isinstance(result, bool):
@@ -105,7 +105,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 class _Parser:
-    """Recursive descent, one method a level of precedence, loosest first."""
+    """Recursive descent, one method per level of precedence, loosest first."""
 
     def __init__(self, expression: str) -> None:
         self.expression = expression

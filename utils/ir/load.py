@@ -36,7 +36,7 @@ def load(path: str | Path) -> Pipeline:
     """Read a compiled pipeline from a file: YAML, JSON, or an archive of it.
 
     Raises:
-        PipelineError: the file is missing, no YAML, or no KFP v2 pipeline.
+        PipelineError: the file is missing, is not YAML, or is not a KFP v2 pipeline.
     """
     return parse(read_package(path), str(path))
 
@@ -56,7 +56,7 @@ def parse(text: str, name: str = "pipeline") -> Pipeline:
     if not isinstance(pipeline.name, str) or not pipeline.name.strip():
         raise PipelineError(
             f"{name} has no name in it",
-            "its pipelineInfo.name is empty; servers refuse such a pipeline, and runs are named after it",
+            "its pipelineInfo.name is empty; servers reject such a pipeline, and runs are named after it",
             "give it one, @dsl.pipeline(name=…), and compile it again",
         )
     return pipeline
@@ -244,10 +244,10 @@ def _container(spec: _Spec, platform: _Spec) -> Container:
 
 
 def _preamble(command: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The shell script before the command that installs packages, and the packages a component asks for.
+    """The shell script before the command that installs packages, and the packages that a component requests.
 
     The compiler writes `sh -c '… python3 -m pip install 'a==1' && "$0" "$@"'` before the command proper. The part that
-    installs kfp itself, without dependencies, is not the component's wish.
+    installs kfp itself, without dependencies, is not requested by the component.
     """
     if command[:2] != ("sh", "-c") or len(command) < 4 or "pip install" not in command[2]:
         return (), ()

@@ -1,11 +1,11 @@
-"""The compiled pipeline as plain dataclasses, and what passes between the walker and a runner."""
+"""The compiled pipeline as plain dataclasses, and the types that walker and runner exchange."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-# --- what passes between the walker and a runner -------------------------------------------------------------------
+# --- exchanged between walker and runner ---------------------------------------------------------------------------
 
 
 class TaskState(StrEnum):
@@ -21,17 +21,17 @@ class TaskState(StrEnum):
 ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED})
 
 Progress = tuple[float, float, str]
-"""(done, total, what is counted)."""
+"""(done, total, unit)."""
 
 EARLIER = "finished earlier"
-"""The message of a task that is not repeated, as an earlier walk finished it."""
+"""The message of a task that is not repeated because an earlier walk finished it."""
 STOPPED = "stopped"
-"""The message of a failure that is not a task's own: it was stopped because another one failed."""
+"""The message of a task that was stopped because another one failed."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One artifact: `type` is the schema title, such as "system.Model"; `uri` is where its content lies."""
+    """One artifact: `type` is the schema title, such as "system.Model"; `uri` is where its content is."""
 
     name: str
     type: str
@@ -71,16 +71,15 @@ class EnvFrom:
 class Task:
     """One execution of a component, everything resolved but paths.
 
-    `id` is unique and stable in the run ("exit-handler-1/train-2", "for-loop-2/3/print-op").
-    `command` and `args` are templates still: `utils.ir.command.resolve_command` fills them. They come without the
-    shell preamble that installs packages: that is `preamble`, to be put before `command` in an image that lacks them;
-    `packages` are the requirements that the component itself asks for (kfp is not among them).
-    `inputs` are typed parameter values, `input_types` and `output_parameters` their KFP types ("STRING",
-    "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT", "TASK_FINAL_STATUS");
-    `output_artifacts` maps a name to its schema title, `output_lists` names those that are lists.
+    `id` is unique and stable within the run ("exit-handler-1/train-2", "for-loop-2/3/print-op"). `command` and `args`
+    are templates still: `utils.ir.command.resolve_command` fills them. They come without the shell preamble that
+    installs packages: that is `preamble`, to be put before `command` in an image that lacks them; `packages` are the
+    requirements of the component itself (without kfp). `inputs` are typed parameter values, `input_types` and
+    `output_parameters` their KFP types ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT",
+    "TASK_FINAL_STATUS"); `output_artifacts` maps a name to its schema title, `output_lists` names those that are lists.
     `kubernetes` is the rest of the pod's settings with every name resolved: `node_selector`, `tolerations`, `labels`,
     `annotations`, `image_pull_secrets`, `image_pull_policy`, `field_env`, `security_context`, `node_affinity`,
-    `pod_affinity`, `resources`; a key that has nothing is left out.
+    `pod_affinity`, `resources`; empty keys are left out.
     """
 
     id: str
@@ -107,7 +106,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a task made: typed parameter values, and artifacts by output name."""
+    """The outputs of a task: typed parameter values, and artifacts by output name."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, list[Artifact]] = field(default_factory=dict)
@@ -127,7 +126,7 @@ class Event:
 
 @dataclass(frozen=True)
 class RunIds:
-    """The run as placeholders name it: {{$.pipeline_job_name}}, {{$.pipeline_job_uuid}}, …"""
+    """The run as named by placeholders: {{$.pipeline_job_name}}, {{$.pipeline_job_uuid}}, …"""
 
     name: str
     id: str
@@ -159,7 +158,7 @@ class Parameter:
     optional: bool = False
     description: str = ""
     literals: tuple[Any, ...] = ()
-    """The only values allowed, where it is a `Literal`."""
+    """The only allowed values, if it is a `Literal`."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Retry:
-    """`count` attempts after the first; before the n-th of them `seconds * factor**(n-1)` pass.
+    """`count` attempts after the first; before the n-th, `seconds * factor**(n-1)` pass.
 
     None starts later than `window` seconds after the first attempt started: KFP's backoff_max_duration is "the maximum
     duration during which the task will be retried".
@@ -213,8 +212,8 @@ class Retry:
 class Loop:
     """A task repeated for each item, which its input `item` takes.
 
-    The items are `items` where those are known, else the value of the task's own input `source`.
-    `parallelism` 0 means no limit of its own.
+    The items are `items` if they are known, else the value of the task's own input `source`. `parallelism` 0 means no
+    limit of its own.
     """
 
     item: str
@@ -261,14 +260,14 @@ class Container:
     packages: tuple[str, ...] = ()
     preamble: tuple[str, ...] = ()
     lightweight: bool = False
-    """A Python function carried in the command, which needs nothing but an interpreter with kfp."""
+    """A Python function carried in the command, which needs only an interpreter with kfp."""
     platform: Mapping[str, Any] = field(default_factory=dict)
-    """What the platform document says about this executor, as it stands there."""
+    """The part of the platform document about this executor, unresolved."""
 
 
 @dataclass(frozen=True)
 class Importer:
-    """Takes an artifact that exists: `uri` is a constant, or empty where the input parameter `parameter` holds it."""
+    """Imports an existing artifact: `uri` is a constant, or empty if the input parameter `parameter` holds it."""
 
     type: str
     uri: str = ""
@@ -279,7 +278,7 @@ class Importer:
 
 @dataclass(frozen=True)
 class Dag:
-    """Tasks, each after those it needs. Each output lists its producers: the first that ran wins."""
+    """Tasks, each after those that it needs. Each output lists its producers: the first that ran counts."""
 
     nodes: tuple[Node, ...] = ()
     parameters: Mapping[str, tuple[Selector, ...]] = field(default_factory=dict)
@@ -288,7 +287,7 @@ class Dag:
 
 @dataclass(frozen=True)
 class Component:
-    """A component: one of `container`, `importer`, `dag` is set, or `unknown` names what stands there instead."""
+    """A component: one of `container`, `importer`, `dag` is set, or `unknown` names what the file has instead."""
 
     key: str
     inputs: Interface = field(default_factory=Interface)
@@ -312,7 +311,7 @@ class Pipeline:
     pipeline_root: str = ""
     sdk_version: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the platform document says about the whole pipeline (`pipelineConfig`)."""
+    """The part of the platform document about the whole pipeline (`pipelineConfig`)."""
     text: str = ""
 
     @property

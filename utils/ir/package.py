@@ -1,4 +1,4 @@
-"""A compiled pipeline as a file: YAML, JSON or an archive of it, in every form that a KFP server takes."""
+"""A compiled pipeline as a file: YAML, JSON or an archive of it, in every form that a KFP server accepts."""
 
 import io
 import tarfile
@@ -23,7 +23,7 @@ Documents = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def read_package(path: str | Path) -> str:
-    """The text of a compiled pipeline: of the file, or of the one in a .zip or .tar.gz, as kfp packs it.
+    """The text of a compiled pipeline, from the file or from a .zip or .tar.gz as kfp packs it.
 
     Raises:
         PipelineError: the file can't be read, or the archive does not hold exactly one pipeline.
@@ -49,7 +49,7 @@ def _member(content: bytes, path: str | Path) -> bytes:
     chosen = ["pipeline.yaml"] if "pipeline.yaml" in found else list(found)
     if len(chosen) != 1:
         raise PipelineError(
-            f"the archive {path} does not say which pipeline it is",
+            f"the archive {path} does not contain exactly one pipeline",
             f"expected pipeline.yaml, or one YAML file; it has: {', '.join(sorted(found)) or 'none'}",
             "pack one compiled pipeline as pipeline.yaml",
         )
@@ -86,7 +86,7 @@ def _is_yaml(name: str) -> bool:
 def read_documents(text: str, name: str = "pipeline") -> Documents:
     """Pipeline spec and platform spec ({} without one) of a package's text.
 
-    They are two YAML documents, or two fields of one, as the API answers and the dashboard downloads them.
+    They are two YAML documents, or two fields of one, as in the API's answers and the dashboard's downloads.
 
     Args:
         name: where the text is from, for errors.
@@ -115,7 +115,7 @@ def read_documents(text: str, name: str = "pipeline") -> Documents:
 
 
 def _parts(document: Any) -> list[Any]:
-    """The specs in a document: itself, or what the API's form holds, once or twice nested (a version's answer)."""
+    """The specs in a document: the document itself, or the fields of the API's form, nested once or twice."""
     if not isinstance(document, dict) or _is_spec(document):
         return [document]
     holder = document.get("spec") if "kind" in document else document
@@ -130,20 +130,20 @@ def _is_spec(part: Any) -> bool:
 
 
 def _what_it_is(part: Any) -> str:
-    """What a document without pipelineInfo and root seems to be."""
+    """A description of a document without pipelineInfo and root."""
     if not isinstance(part, dict):
         return "it is empty" if part is None else f"it holds a {type(part).__name__}, not a mapping"
     if part.get("kind") in ("Workflow", "PipelineRun"):
         return f"it is a {part['kind']}, as KFP v1 compiled pipelines"
     if "platforms" in part:
-        return "it has the platform spec alone, without the pipeline"
+        return "it has only the platform spec, without the pipeline"
     if "implementation" in part or "pipelineInfo" in part or "components" in part:
-        return "it has no pipelineInfo or no root: a component alone, or part of a pipeline"
+        return "it has no pipelineInfo or no root: a single component, or part of a pipeline"
     return "it has no pipelineInfo or no root (KFP v1 and Argo files are other formats)"
 
 
 def as_yaml(text: str) -> str:
-    """A package's text as a server takes it for an upload: as it is, but for the API's form, which becomes two
+    """A package's text as a server accepts it for an upload: unchanged, except that the API's form becomes two
     documents.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What stands in for a value that is known only when the task runs: `{{$.pipeline_job_name}}` and its kin."""
+"""Placeholders for values that are known only when the task runs, such as `{{$.pipeline_job_name}}`."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def job_values(ids: RunIds, task_id: str, task_name: str) -> dict[str, str]:
 def resolve_constant(value: Any, job: Mapping[str, str]) -> Any:
     """A constant with the placeholders of run and task resolved.
 
-    As on a server, they count only where they are the entire constant: "{{$.pipeline_job_uuid}}-x" stays as it is.
+    As on a server, they are resolved only if they are the entire constant: "{{$.pipeline_job_uuid}}-x" is unchanged.
     """
     return job.get(value, value) if isinstance(value, str) else value
 
@@ -41,7 +41,7 @@ def resolve_constant(value: Any, job: Mapping[str, str]) -> Any:
 def resolve_inputs(value: Any, inputs: Mapping[str, Any]) -> Any:
     """value with `{{$.inputs.parameters['x']}}` resolved, anywhere in a string, list or struct.
 
-    A string that is nothing but one such placeholder becomes the input's own value, with its type.
+    A string that consists of one such placeholder becomes the input's own value, with its type.
 
     Raises:
         KeyError: the task has no such input.
@@ -61,7 +61,7 @@ def parse_path(selector: str) -> tuple[str | int, ...]:
     """The steps of `parseJson(string_value)["a"][0]`, the one form of selector that the SDK writes.
 
     Raises:
-        ValueError: it is of another form.
+        ValueError: it has another form.
     """
     whole = _PATH.fullmatch(selector)
     if not whole:
@@ -71,10 +71,10 @@ def parse_path(selector: str) -> tuple[str | int, ...]:
 
 
 def follow_path(value: Any, path: tuple[str | int, ...]) -> Any:
-    """The part of value at path. A string on the way is read as JSON.
+    """The part of value at path. A string on the way is parsed as JSON.
 
     Raises:
-        ValueError: there is no such part.
+        ValueError: the part does not exist.
     """
     for step in path:
         try:

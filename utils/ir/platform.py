@@ -25,7 +25,7 @@ KNOWN_FIELDS = frozenset(
 
 @dataclass(frozen=True)
 class PodSettings:
-    """What `Task` holds of it; see there."""
+    """The settings as `Task` holds them; see there."""
 
     mounts: tuple[Mount, ...] = ()
     env_from: tuple[EnvFrom, ...] = ()
@@ -38,11 +38,11 @@ def pod_settings(container: Container, find: Find, inputs: Mapping[str, Any]) ->
 
     Args:
         container: the container with its part of the platform document.
-        find: gives the value of a source in the task's DAG, or MISSING.
+        find: returns the value of a source in the task's DAG, or MISSING.
         inputs: the task's own inputs, which resources refer to.
 
     Raises:
-        ValueError: a name is empty or no string.
+        ValueError: a name is empty or not a string.
     """
     spec = container.platform
     deadline = float(spec.get("activeDeadlineSeconds", 0))
@@ -76,8 +76,8 @@ def sources(spec: _Spec) -> list[Source]:
 class VolumeObject:
     """A claim, Secret or ConfigMap that a task mounts.
 
-    `kind` as in `Mount`; `where` is its place in the container's part of the platform document; `name` is MISSING where
-    it is not known; `source` what gives it, None where it stands there itself.
+    `kind` as in `Mount`; `where` is its place in the container's part of the platform document; `name` is MISSING if it
+    is not known; `source` is its origin, None for a constant.
     """
 
     kind: str
@@ -88,7 +88,7 @@ class VolumeObject:
 
 
 def volume_objects(spec: _Spec, find: Find) -> list[VolumeObject]:
-    """What a container's part of the platform document mounts by name, in KFP's order."""
+    """The objects that a container's part of the platform document mounts by name, in KFP's order."""
     found = []
     for kind, key, parameter, constant in (
         ("claim", "pvcMount", "pvcNameParameter", "constant"),
@@ -143,7 +143,7 @@ def _env_from(spec: _Spec, find: Find) -> list[EnvFrom]:
 def _name(spec: _Spec, parameter: str, constant: str, what: str, find: Find) -> str:
     """The name that spec gives: by `parameter`, as files of kfp-kubernetes before 1.4 do, or as a constant.
 
-    Empty where an optional pipeline parameter was left out: then there is no such mount.
+    Empty if an optional pipeline parameter was left out: then there is no such mount.
     """
     source = _source(spec, parameter)
     return _checked(find(source) if source else spec.get(constant, ""), what)
@@ -192,7 +192,7 @@ def _pod(spec: _Spec, container: Container, find: Find, inputs: Mapping[str, Any
 
 
 def _json(spec: _Spec, parameter: str, find: Find, constant: str = "") -> Any:
-    """A part that is given as JSON by a parameter, or else stands there itself."""
+    """A part that is given as JSON by a parameter, or else as a constant."""
     if parameter in spec:
         value = find(parse_source(spec[parameter]))
         return {} if value is MISSING else whole_numbers(value)

@@ -1,4 +1,4 @@
-"""Where a task runs: the one small interface between the walker and the places."""
+"""Where a task runs: the small interface between the walker and the runners."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -7,36 +7,36 @@ from utils.ir.model import Event, Outputs, Pipeline, Task
 
 
 class Runner(ABC):
-    """A place where tasks run. The walker calls `execute` from several threads at once."""
+    """Runs tasks. The walker calls `execute` from several threads at once."""
 
     max_parallel: int = 4
     """How many tasks may execute at the same time."""
 
     runs_containers: bool = False
-    """Whether it can run a component's image; without, only Python functions carried in the pipeline file run."""
+    """Whether it can run a component's image; otherwise only Python functions carried in the pipeline file run."""
 
     def check(self, pipeline: Pipeline) -> None:  # noqa: B027 - a runner with nothing to refuse needs no override
-        """Refuse, before anything starts, what this place can't run.
+        """Reject, before anything starts, what this runner can't run.
 
         Raises:
-            PipelineError: names every task this place can't run.
-            PrerequisiteError: something this place needs is missing.
+            PipelineError: names every task that this runner can't run.
+            PrerequisiteError: something that this runner needs is missing.
         """
 
     @abstractmethod
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
-        """Make the volume claim `name`. One that this run made earlier is kept as it is."""
+        """Create the volume claim `name`. A claim that this run created earlier is kept unchanged."""
 
     @abstractmethod
     def delete_claim(self, name: str) -> None:
-        """Delete the volume claim `name`; one that is gone already is fine."""
+        """Delete the volume claim `name`, if it exists."""
 
     @abstractmethod
     def execute(self, task: Task, emit: Callable[[Event], None]) -> Outputs:
-        """Run one task to its end and return what it made.
+        """Run one task to its end and return its outputs.
 
-        `emit` takes events about progress while the task runs (state RUNNING, `message`, `progress`).
-        The task's `timeout_seconds` is for the runner to keep.
+        `emit` receives events about progress while the task runs (state RUNNING, `message`, `progress`). The runner
+        must enforce the task's `timeout_seconds`.
 
         Raises:
             TaskFailed: the task failed, ran out of time, or was stopped by `cancel`.
@@ -44,4 +44,4 @@ class Runner(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stop every task that executes now. Tasks started afterwards (exit handlers) run as usual."""
+        """Stop every task that is executing. Tasks started afterwards (exit handlers) run as usual."""

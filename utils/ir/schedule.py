@@ -20,10 +20,10 @@ def run_nodes(
 
     Args:
         nodes: in topological order.
-        results: what ended so far, by key.
-        start: runs a task to its end, in a thread of its own.
-        skip: the result of a task that shall not start, None for one that shall.
-        crashed: takes what `start` raised, which is a defect and no failure of the task; called in this thread.
+        results: of the tasks that have ended so far, by key.
+        start: runs a task to its end, in its own thread.
+        skip: returns the result of a task that must not start, None for any other.
+        crashed: receives what `start` raised, which is a defect and not a failure of the task; called in this thread.
     """
     waiting = list(nodes)
     running: dict[Future[NodeResult], Node] = {}
@@ -44,7 +44,7 @@ def run_nodes(
 
 
 def obstacle(node: Node, nodes: Sequence[Node], results: dict[str, NodeResult]) -> str:
-    """Why a task whose upstream tasks have all ended does not start; empty where it does."""
+    """Why a task whose upstream tasks have all ended does not start; empty if it does."""
     if node.always:
         return ""
     for key in node.after:

@@ -1,4 +1,4 @@
-"""Where an input's value comes from: reading it in the file, and finding the value while the pipeline is walked."""
+"""Where an input's value comes from: reading the source in the file, and finding its value during the walk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from utils.ir.placeholders import follow_path, parse_path, resolve_constant
 
 
 class _Missing:
-    """No value: the parent has no such input, or the producer made no such output."""
+    """No value: the parent does not have this input, or the producer did not write this output."""
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -23,7 +23,7 @@ _CANCELLED, _UNKNOWN = 1, 2
 
 @dataclass(frozen=True)
 class NodeResult:
-    """How a task of a DAG ended. `ran`: something was executed for it in this walk, not taken from an earlier one."""
+    """The result of a task of a DAG. `ran`: it was executed in this walk, not taken from an earlier one."""
 
     state: TaskState
     outputs: Outputs = field(default_factory=Outputs)
@@ -35,8 +35,8 @@ class NodeResult:
 class Scope:
     """One DAG being walked: its inputs, and its tasks' results so far.
 
-    `items`: the items of the loops around it, by the name of the input that takes them.
-    `reuse`: results of an earlier walk count here. `exiting`: everything in here is part of an exit task.
+    `items`: the items of the loops around it, by the name of the input that receives them. `reuse`: results of an
+    earlier walk count here. `exiting`: everything in it is part of an exit task.
     """
 
     path: str
@@ -53,7 +53,7 @@ def parse_source(spec: Mapping[str, Any]) -> Source:
     """An InputParameterSpec or InputArtifactSpec of the file.
 
     Raises:
-        ValueError: it is of a kind, or has a selector, that we don't know.
+        ValueError: its kind or selector is unknown.
     """
     selector = spec.get("parameterExpressionSelector", "")
     path = parse_path(selector) if selector else ()
@@ -99,7 +99,7 @@ def find_parameter(source: Source, scope: Scope, job: Mapping[str, str], ids: Ru
 def _loop_item(name: str, scope: Scope) -> Any:
     """An item of a loop around the DAG, or a part of it ("…-loop-item-subvar-a").
 
-    KFP 2.17 hands an outer loop's item to an inner loop not in every case, though a task in there refers to it.
+    KFP 2.17 does not always pass an outer loop's item to an inner loop, even if a task in it refers to it.
     """
     if name in scope.items:
         return scope.items[name]
@@ -109,13 +109,13 @@ def _loop_item(name: str, scope: Scope) -> Any:
 
 
 def find_artifacts(source: Source, scope: Scope) -> list[Artifact]:
-    """The artifacts of an artifact source; none where there is nothing."""
+    """The artifacts of an artifact source, if any."""
     known = scope.artifacts if source.kind == "parent" else scope.results[source.task].outputs.artifacts
     return list(known.get(source.name, []))
 
 
 def final_status(name: str, result: NodeResult, ids: RunIds) -> dict[str, Any]:
-    """What a `PipelineTaskFinalStatus` input gets. States are KFP's: SUCCEEDED, FAILED, CANCELLED."""
+    """The value of a `PipelineTaskFinalStatus` input. States are KFP's: SUCCEEDED, FAILED, CANCELLED."""
     error: dict[str, Any] = {}
     if result.state is not TaskState.SUCCEEDED:
         code = _CANCELLED if result.state is TaskState.CANCELED else _UNKNOWN

@@ -1,4 +1,4 @@
-"""What is known of a task, folded from the walker's events: the one reducer of display, journal and run object."""
+"""The state of a task, reduced from the walker's events: the only reducer for display, journal and run object."""
 
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -16,12 +16,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """A task at one moment. Times in seconds since the epoch, 0 when it did not start or end yet.
+    """A task at one moment. Times in seconds since the epoch, 0 if it has not started or ended yet.
 
     Attributes:
-        attempts: how often its process or Job was started, where the runner notes it.
-        claims: volume claims that it mounted, where the runner notes them.
-        outputs: of its last execution, if that succeeded; a task that has them is not repeated.
+        attempts: how often its process or Job was started, if the runner records it.
+        claims: volume claims that it mounted, if the runner records them.
+        outputs: of its last execution, if that succeeded; such a task is not repeated.
         reused: finished before this run was resumed.
     """
 
@@ -44,8 +44,8 @@ Status = TypeVar("Status", bound=TaskStatus)
 def after(before: Status, event: Event) -> Status:
     """The status of a task after an event.
 
-    A task that ended starts afresh when it waits or runs again. A retry keeps the time of the first start. A failure
-    that is only another task's counts as CANCELED.
+    An ended task is reset when it waits or runs again. A retry keeps the time of the first start. A task that was
+    stopped because another one failed counts as CANCELED.
     """
     state, reused = event.state, event.state is TaskState.SUCCEEDED and event.message == EARLIER
     if state is TaskState.FAILED and event.message == STOPPED:
@@ -70,7 +70,7 @@ def after(before: Status, event: Event) -> Status:
 
 
 def _pace(before: TaskStatus, event: Event) -> Pace | None:
-    """The pace with this event's progress; another kind of progress, or less than before, begins anew."""
+    """The pace with this event's progress; another kind of progress, or less than before, resets it."""
     old, new = before.progress, event.progress
     if new is None:
         return before.pace

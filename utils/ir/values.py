@@ -1,6 +1,6 @@
 """Parameter values: typed as the pipeline declares them, and as text the way KFP writes them.
 
-Protocol buffers know one kind of number, so a compiled file holds 3.0 where the author wrote 3.
+Protocol buffers have only one kind of number, so a compiled file contains 3.0 if the author wrote 3.
 """
 
 import json
@@ -29,10 +29,10 @@ _NAMES = {
 
 
 def typed(value: Any, kind: str) -> Any:
-    """value as a parameter of type `kind` ("NUMBER_INTEGER", …) holds it.
+    """value as a parameter of type `kind` ("NUMBER_INTEGER", …).
 
-    Whole numbers become int for an integer and float for a double; inside lists and structs they become int, which is
-    what a server's JSON gives. Anything given to a string becomes its JSON text.
+    Whole numbers become int for an integer and float for a double; inside lists and structs they become int, as in a
+    server's JSON. Anything given to a string becomes its JSON text.
 
     Raises:
         ValueError: value can't be of that type.
@@ -54,10 +54,10 @@ def typed(value: Any, kind: str) -> Any:
 
 
 def parameter_value(value: Any, parameter: Parameter) -> Any:
-    """value typed for `parameter`, and one of its literals where it has such.
+    """value typed for `parameter`; if it has literals, it must be one of them.
 
     Raises:
-        ValueError: value is of another type, or none of the literals.
+        ValueError: value is of another type, or not one of the literals.
     """
     result = typed(value, parameter.type)
     if parameter.literals and result not in parameter.literals:
@@ -78,7 +78,7 @@ def whole_numbers(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """value as it appears inside a string: JSON, a string as it is, a number without exponent (2e-5 is 0.00002)."""
+    """value as it appears inside a string: JSON, a string unchanged, a number without exponent (2e-5 is 0.00002)."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):

@@ -1,7 +1,7 @@
-"""Walk a compiled pipeline: tasks in parallel where they can, conditions, loops, exit handlers, retries as in KFP.
+"""Walk a compiled pipeline: parallel tasks, conditions, loops, exit handlers and retries as in KFP.
 
-Within one DAG nothing new starts once a task has failed; what runs ends. Tasks that ignore upstream failures, and exit
-tasks, run all the same, and so does what depends on them. A task whose upstream was skipped is skipped too.
+Within one DAG, nothing new starts once a task has failed; running tasks finish. Tasks that ignore upstream failures,
+exit tasks, and tasks that depend on them run nevertheless. A task whose upstream was skipped is skipped too.
 """
 
 import threading
@@ -42,9 +42,9 @@ from utils.ir.schedule import CANCELED, dag_outputs, is_exit_task, obstacle, run
 from utils.ir.sources import MISSING, NodeResult, Scope, find_artifacts, find_parameter
 from utils.ir.values import parameter_value, text
 
-# Iterations of a loop without a limit of its own that are under way at once; what executes is limited by the runner.
+# Parallel iterations of a loop without a limit of its own; the runner limits what executes.
 _ITERATIONS_AT_ONCE = 32
-# A signal that comes in the moment before a wait is seen only after it.
+# A signal that arrives just before a wait is noticed only after it.
 _SIGNAL_SECONDS = 1.0
 
 
@@ -67,12 +67,12 @@ class Walker:
             pipeline: the pipeline.
             arguments: values of its parameters; defaults stand in for the rest.
             runner: where its tasks execute.
-            run_ids: what the placeholders of the run resolve to.
-            on_event: takes what happens; never called by two threads at once.
-            finished: outputs of the tasks that an earlier walk finished, by task id: these don't execute again, except
-                tasks that run however their upstream ends, where something upstream executes anew.
+            run_ids: values of the placeholders of the run.
+            on_event: receives events; never called by two threads at once.
+            finished: outputs of the tasks that an earlier walk finished, by task id: they are not executed again,
+                except tasks that run however their upstream ends, if something upstream is executed again.
             clock: seconds since the epoch.
-            sleep: waits between attempts; without one the wait ends early when the walk is canceled.
+            sleep: waits between attempts; by default the wait ends early when the walk is canceled.
         """
         self._pipeline, self._arguments, self._runner, self._ids = pipeline, arguments, runner, run_ids
         self._on_event, self._finished = on_event, finished or {}
@@ -87,12 +87,13 @@ class Walker:
         self._late = False
 
     def run(self) -> RunResult:
-        """Walk to the end. A KeyboardInterrupt cancels, a second one cancels exit tasks too.
+        """Walk to the end. A KeyboardInterrupt cancels, a second one also cancels exit tasks.
 
-        A walk longer than the pipeline's deadline (PipelineConfig.active_deadline_seconds) is stopped and has failed.
+        A walk longer than the pipeline's deadline (PipelineConfig.active_deadline_seconds) is stopped and counts as
+        failed.
 
         Raises:
-            PipelineError: the pipeline holds something that can't be run here; nothing has started.
+            PipelineError: the pipeline contains something that can't be run here; nothing has started.
             UsageError: an argument is unknown, missing or of the wrong type; nothing has started.
             PrerequisiteError: the runner lacks something; nothing has started.
         """
@@ -127,16 +128,16 @@ class Walker:
         self.cancel()
 
     def cancel(self) -> None:
-        """Stop what executes, start nothing new but exit tasks, which see the state CANCELLED. Returns at once.
+        """Stop running tasks; start nothing new except exit tasks, which see the state CANCELLED. Returns immediately.
 
-        Called again it stops the exit tasks too.
+        A second call also stops the exit tasks.
         """
         first, second = self._stops
         (second if first.is_set() else first).set()
         threading.Thread(target=self._stop_executing, daemon=True).start()
 
     def _stop_executing(self) -> None:
-        """Tell the runner until what shall stop has stopped: a task may have been about to start."""
+        """Repeat the runner's cancel until everything has stopped: a task may have been about to start."""
         while True:
             with self._state:
                 if not any(self._stopped(exiting) for exiting in self._executing.values()):
@@ -161,7 +162,7 @@ class Walker:
 
     def _root_parameters(self) -> dict[str, Any]:
         known = self._pipeline.parameters
-        problems = [f"{name}: the pipeline has no such parameter" for name in self._arguments if name not in known]
+        problems = [f"{name}: not a parameter of the pipeline" for name in self._arguments if name not in known]
         values: dict[str, Any] = {}
         for name, parameter in known.items():
             try:
@@ -170,7 +171,7 @@ class Walker:
                 elif parameter.has_default:
                     values[name] = parameter.default
                 elif not parameter.optional:
-                    problems.append(f"{name}: it has no default and no value is given")
+                    problems.append(f"{name}: it has no default, and no value is given")
             except ValueError as error:
                 problems.append(f"{name}: {error}")
         if problems:
@@ -208,7 +209,7 @@ class Walker:
         return whole_result(list(scope.results.values()), dag_outputs(component.dag, scope.results))
 
     def _node(self, node: Node, scope: Scope) -> NodeResult:
-        """Run one task of a DAG, be it an execution, a DAG or a loop."""
+        """Run one task of a DAG: an execution, a DAG or a loop."""
         task_id = f"{scope.path}{node.key}"
         component = self._pipeline.components[node.component]
         exiting = scope.exiting or is_exit_task(node)
@@ -232,16 +233,16 @@ class Walker:
             return NodeResult(state, error=f"task {task_id}: {error}", ran=True)
 
     def _may_reuse(self, node: Node, scope: Scope) -> bool:
-        """Whether an earlier result counts: for a task that runs in any case, only if nothing upstream is new."""
+        """Whether an earlier result counts: for a task that always runs, only if nothing upstream is new."""
         upstream = [scope.results[key] for key in node.after]
         return not node.always or all(one.state is TaskState.SUCCEEDED and not one.ran for one in upstream)
 
     def _inputs(
         self, node: Node, component: Component, scope: Scope, task_id: str
     ) -> tuple[dict[str, Any], dict[str, list[Artifact]]]:
-        """What the task is given. An input without value is left out: its default, or an execution's check, follows.
+        """The task's inputs. An input without value is left out: its default, or an execution's check, follows.
 
-        (The compiler hands DAGs inputs of inner loops that have no value outside of these.)
+        (The compiler passes DAGs inputs of inner loops that have no value outside these loops.)
         """
         job = job_values(self._ids, task_id, node.name)
         try:
@@ -261,7 +262,7 @@ class Walker:
         return values, {name: find_artifacts(source, scope) for name, source in node.artifacts.items()}
 
     def _loop(self, node: Node, component: Component, scope: Scope) -> NodeResult:
-        """Run a DAG for each item; its outputs become lists, of artifacts always flat."""
+        """Run a DAG for each item; its outputs become lists, always flat for artifacts."""
         loop = node.loop
         assert loop is not None
         items: Any = loop.items
@@ -323,7 +324,7 @@ class Walker:
             return self._attempt(one, child.exiting)
 
         def pause(seconds: float, reason: str) -> bool:
-            self._emit(task_id, TaskState.RETRYING, f"{reason}; again in {text(seconds)} s")
+            self._emit(task_id, TaskState.RETRYING, f"{reason}; retrying in {text(seconds)} s")
             (self._sleep or self._stops[1 if child.exiting else 0].wait)(seconds)
             return not self._stopped(child.exiting)
 
@@ -359,7 +360,7 @@ class Walker:
 
 
 def _collected(component: Component, results: list[NodeResult]) -> Outputs:
-    """What dsl.Collected gives: parameters nested a level for each loop, artifacts in one flat list."""
+    """The value of dsl.Collected: parameters nested one level per loop, artifacts in one flat list."""
     made = [result.outputs for result in results if result.state is TaskState.SUCCEEDED]
     return Outputs(
         {
