@@ -17,7 +17,8 @@ from tests.fakes.answers import Answer, Server
 from tests.fakes.kubeconfig import write_kubeconfig
 from tests.fakes.kubernetes_api import KubernetesApi, short_sleep
 from tests.fakes.s3 import S3
-from utils.demo.s3_server import start_s3_server
+from utils.demo.s3_server import S3Server, start_s3_server
+from utils.errors import TaskFailed
 
 # Started in the background of a shell, a process ignores Ctrl-C and hands that on; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,7 +31,14 @@ DEFAULT_KUBECONFIG = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server for the whole test session, with one bucket that all tests share."""
     access_key, secret_key = f"test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
-    server = start_s3_server(tmp_path_factory.mktemp("s3"), access_key, secret_key, bucket="ilab")
+
+    def start() -> S3Server:
+        return start_s3_server(tmp_path_factory.mktemp("s3"), access_key, secret_key, bucket="ilab")
+
+    try:
+        server = start()
+    except TaskFailed:  # a parallel test may take one of its ports before the server does
+        server = start()
     try:
         yield S3(server.endpoint, access_key, secret_key, "ilab")
     finally:

@@ -42,7 +42,7 @@ def test_hooks_before_a_commit_run_what_make_lint_runs() -> None:
     assert not any(hook["pass_filenames"] for hook in repository["hooks"])
 
 
-def test_every_path_that_contributing_names_is_there() -> None:
+def test_every_path_in_contributing_exists() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     named = {*re.findall(r"`([\w.-]+/[\w./-]*|\w+\.(?:py|md))`", text), *re.findall(r"\]\(([^)#:]+)", text)}
     assert {"utils/files.py", "tests/stages/", "CHANGELOG.md"} <= named

@@ -16,7 +16,7 @@ def test_every_trap_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(("number", "row"), ROWS, ids=[f"trap {number}" for number, _ in ROWS])
-def test_tests_of_a_trap_are_there(number: str, row: str) -> None:
+def test_tests_of_a_trap_exist(number: str, row: str) -> None:
     named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", row)
     assert named
     missing = [f"{file}::{name}" for file, name in named if f"def {name}" not in (TESTS / file).read_text()]

@@ -109,7 +109,7 @@ def test_the_sdist_builds_the_same_wheel_without_what_git_ignores(wheel: Path, t
     assert build(source, tmp_path, "wheel").read_bytes() == wheel.read_bytes()
 
 
-def test_the_command_tells_its_version(installed: Installed) -> None:
+def test_command_prints_its_version(installed: Installed) -> None:
     assert __version__ in installed.run("ilab-pipeline", "--version")
     assert __version__ in installed.run("python", "-m", "ilab_pipeline", "--version")
 
@@ -156,5 +156,5 @@ def test_the_demo_says_what_its_interpreter_lacks(installed: Installed) -> None:
     assert str(stages) in printed and stages.is_file()
 
 
-def test_pages_of_the_docs_are_written_in_the_repository_alone(installed: Installed) -> None:
+def test_docs_are_written_only_in_the_repository(installed: Installed) -> None:
     assert "the pages belong to the repository" in installed.run("ilab-pipeline", "docs", code=2)

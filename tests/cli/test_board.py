@@ -59,7 +59,7 @@ def test_time_left_is_estimated_from_the_pace_since_the_first_progress() -> None
     assert row.seconds_left(1106) == pytest.approx(10)
 
 
-def test_time_left_is_estimated_anew_when_the_kind_of_progress_changes() -> None:
+def test_time_left_restarts_when_the_kind_of_progress_changes() -> None:
     rows = (event("a", RUNNING, 100, 2), event("a", RUNNING, 104, 4))
     row = row_after(*rows, Event(1105, "a", RUNNING, progress=(1, 3, "epochs")))
     assert row.seconds_left(1105) is None

@@ -65,8 +65,8 @@ def test_rights_and_secrets(guide: Guide) -> None:
     assert token(guide, "judge-secret") == "judge-token"
 
 
-def test_rights_alone(guide: Guide) -> None:
-    guide.run("test_rights_alone")
+def test_permissions_by_two_commands(guide: Guide) -> None:
+    guide.run("test_permissions_by_two_commands")
     binding = guide.cluster.get("rolebinding", "ilab-pytorchjobs", "-n", guide.namespace)
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": guide.namespace}]
 
@@ -86,7 +86,7 @@ def test_quotas(guide: Guide) -> None:
     assert "persistentvolumeclaims" in guide.run("test_quotas")
 
 
-def test_what_stays(guide: Guide) -> None:
+def test_objects_left_by_a_run_are_listed_and_deleted(guide: Guide) -> None:
     labels = {"ilab-pipeline/run": "r1", "pipeline/runid": "r1"}
     claim: dict[str, Any] = {
         "apiVersion": "v1",
@@ -100,7 +100,7 @@ def test_what_stays(guide: Guide) -> None:
     ended = pod(guide.namespace, "ended", spec)
     guide.cluster.apply({**ended, "metadata": {**ended["metadata"], "labels": labels}})
     wait_until_ended(guide.cluster, guide.namespace, "ended")
-    said = guide.run("test_what_stays", replace={"RUN_ID": "r1"})
+    said = guide.run("test_objects_left_by_a_run_are_listed_and_deleted", replace={"RUN_ID": "r1"})
     assert "ilab-r1" in said and "deleted" in said
     left = guide.cluster.get("pvc", "-n", guide.namespace, "-l", "ilab-pipeline/run=r1")["items"]
     assert left == []

@@ -118,7 +118,7 @@ def test_placeholders_in_a_command(template: str, result: str) -> None:
         ('{"IfPresent": {"InputName": "data", "Then": {"Concat": ["a", "b"]}}}', ["ab"]),
     ],
 )
-def test_if_present_placeholders(template: str, result: list[str]) -> None:
+def test_if_present_placeholders_resolve(template: str, result: list[str]) -> None:
     assert command(template) == result
 
 

@@ -27,7 +27,7 @@ def test_reading_imports_no_kfp_and_no_runner() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_interface_of_a_pipeline(tmp_path: Path) -> None:
+def test_interface_of_a_pipeline_is_read(tmp_path: Path) -> None:
     pipeline = compiled(defaults, tmp_path)
     assert pipeline.name == "defaults"
     assert pipeline.sdk_version.startswith("kfp-2.")
@@ -216,7 +216,7 @@ def test_literal_parameters_accept_only_their_values(tmp_path: Path) -> None:
         walk(parse(text), tmp_path, {"text": "c"})
 
 
-def test_generic_list_types(tmp_path: Path) -> None:
+def test_generic_list_types_are_understood(tmp_path: Path) -> None:
     @component
     def total(values: List[int]) -> int:  # noqa: UP006
         return sum(values)

@@ -85,7 +85,7 @@ def test_missing_input_is_an_error() -> None:
         ("parseJson(string_value)['a b'][0][\"c\"]", ("a b", 0, "c")),
     ],
 )
-def test_selectors(selector: str, path: tuple) -> None:
+def test_selectors_are_parsed_to_paths(selector: str, path: tuple) -> None:
     assert parse_path(selector) == path
 
 
@@ -102,7 +102,7 @@ def test_an_unknown_selector_is_an_error() -> None:
         (5, (), 5),
     ],
 )
-def test_paths(value: object, path: tuple, found: object) -> None:
+def test_paths_are_followed_into_values(value: object, path: tuple, found: object) -> None:
     assert follow_path(value, path) == found
 
 
@@ -112,7 +112,7 @@ def test_path_that_does_not_exist_is_an_error(value: object, path: tuple) -> Non
         follow_path(value, path)
 
 
-def test_mentions() -> None:
+def test_placeholders_are_found_in_nested_values() -> None:
     assert mentions({"a": ["x", {"b{{$}}": 1}]}, "{{$}}")
     assert not mentions(["a", 1, None], "{{$}}")
 
@@ -160,7 +160,7 @@ def test_values_of_another_type_are_refused(value: object, kind: str) -> None:
         typed(value, kind)
 
 
-def test_literals() -> None:
+def test_value_outside_the_literals_is_an_error() -> None:
     parameter = Parameter("engine", "STRING", literals=("vllm", "llama.cpp"))
     assert parameter_value("vllm", parameter) == "vllm"
     with pytest.raises(ValueError, match="expected one of vllm, llama.cpp, got 'x'"):

@@ -135,7 +135,7 @@ def test_a_task_downstream_of_a_failure_is_skipped_and_says_why(tmp_path: Path) 
     assert walked.messages("say") == ["fail failed"]
 
 
-def test_events_of_a_success(tmp_path: Path) -> None:
+def test_successful_walk_emits_pending_running_succeeded(tmp_path: Path) -> None:
     walked = walk(chain, tmp_path, {"text": "t"})
     assert [(event.task_id, event.state) for event in walked.events] == [
         (task, state) for task in ("say", "say-2") for state in (PENDING, RUNNING, SUCCEEDED)
@@ -282,7 +282,7 @@ def test_claims_are_made_mounted_and_deleted(tmp_path: Path) -> None:
     ("names", "made"),
     [({"pvc_name": "mine"}, "mine"), ({}, "my-run-id-createpvc"), ({"pvc_name": "a", "pvc_name_suffix": "b"}, None)],
 )
-def test_names_of_claims(tmp_path: Path, names: dict[str, str], made: str | None) -> None:
+def test_claims_are_named_as_requested(tmp_path: Path, names: dict[str, str], made: str | None) -> None:
     @dsl.pipeline
     def with_claim() -> None:
         kubernetes.CreatePVC(access_modes=["ReadWriteOnce"], size="1Gi", **names)

@@ -34,11 +34,11 @@ def copied(tmp_path: Path, chunks: list[bytes], secrets: tuple[str, ...] = ()) -
         ("progress: all done", None),
     ],
 )
-def test_progress_lines(line: str, expected: Progress | None) -> None:
+def test_progress_lines_are_parsed(line: str, expected: Progress | None) -> None:
     assert parse_progress(line) == expected
 
 
-def test_output_goes_to_the_log_as_it_is(tmp_path: Path) -> None:
+def test_output_is_logged_unchanged(tmp_path: Path) -> None:
     data = b"one\ntwo\r\nbar 1%\rbar 2%\rno end \xff"
     log, reports = copied(tmp_path, [data])
     assert log == data

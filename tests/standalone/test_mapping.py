@@ -67,7 +67,7 @@ def test_minus_one_zero_and_blank_mean_no_pull_request(number: str, read: Read) 
     assert mapped(given)["sdg_repo_pr"] == 0
 
 
-def test_branch_and_pull_request_of_an_archive_are_named_in_the_report_alone(read: Read) -> None:
+def test_branch_and_pull_request_of_an_archive_appear_only_in_the_report(read: Read) -> None:
     arguments = mapped(read("--taxonomy-repo-branch", "towns", "--taxonomy-repo-pr", "7"))
     assert arguments["report_notes"] == ["Taxonomy of the archive, said to be branch towns and pull request 7."]
     assert not {"sdg_repo_url", "sdg_repo_branch", "sdg_repo_pr"} & set(arguments)

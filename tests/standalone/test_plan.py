@@ -145,7 +145,7 @@ def test_a_subcommand_says_what_it_needs(command: str, flag: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["group", "subcommand"])
-def test_flags_stand_before_the_subcommand_or_its_own_after_it(place: str) -> None:
+def test_flags_may_precede_the_subcommand_and_its_own_may_follow_it(place: str) -> None:
     phase = ["--training-phase", "2"]
     args = ["run", *(phase if place == "group" else []), "train", *(phase if place == "subcommand" else [])]
     done = call(*args[:1], "--dry-run", *args[1:])

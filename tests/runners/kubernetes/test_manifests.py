@@ -138,7 +138,7 @@ def test_environment_variables_with_values_keys_and_fields() -> None:
         ),
     ],
 )
-def test_volumes(mount: Mount, volume: dict[str, Any], where: dict[str, Any]) -> None:
+def test_each_mount_gets_its_volume(mount: Mount, volume: dict[str, Any], where: dict[str, Any]) -> None:
     spec = pod(mounts=(mount,))
     (made,), (mounted,) = spec["volumes"], spec["containers"][0]["volumeMounts"]
     assert {key: value for key, value in made.items() if key != "name"} == volume
@@ -322,7 +322,7 @@ def test_packages_are_installed_as_the_pipeline_says() -> None:
         ("", {}),
     ],
 )
-def test_outputs_from_the_message(message: str, expected: dict[str, Any]) -> None:
+def test_outputs_are_read_from_the_termination_message(message: str, expected: dict[str, Any]) -> None:
     task = replace(TASK, output_parameters={"n": "NUMBER_INTEGER"}, output_artifacts={"m": "system.Metrics"})
     outputs = outputs_of(task, message)
     assert outputs.parameters == expected

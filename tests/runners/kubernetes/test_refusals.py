@@ -19,7 +19,7 @@ def test_refusal_becomes_final_after_some_time_for_every_task() -> None:
     assert not refusals.stands(NO_ACCOUNT + "!", 81.0)
 
 
-def test_refusal_after_a_fix_is_timed_anew() -> None:
+def test_refusal_after_a_fix_starts_a_new_wait() -> None:
     refusals = Refusals()
     refusals.stands(NO_ACCOUNT, 0.0)
     refusals.over(NO_ACCOUNT)

@@ -36,7 +36,9 @@ from utils.stages.report.text import counted, duration, flat, leaf_label, listed
         ),
     ],
 )
-def test_verdict_of_a_run(facts: dict[str, dict[str, Any]], run: str, headline: str, fate: str) -> None:
+def test_verdict_follows_from_the_comparisons(
+    facts: dict[str, dict[str, Any]], run: str, headline: str, fate: str
+) -> None:
     assert (facts[run]["headline"], facts[run]["fate"]) == (headline, fate)
 
 
@@ -117,19 +119,19 @@ def test_stages_are_in_the_order_they_finished(facts: dict[str, dict[str, Any]])
         ("many", 0, "", "–"),
     ],
 )
-def test_number(value: Any, digits: int, sign: str, text: str) -> None:
+def test_numbers_are_formatted(value: Any, digits: int, sign: str, text: str) -> None:
     assert number(value, digits, sign) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 steps"), (1, "1 step"), (2000, "2,000 steps"), (None, "– steps")])
-def test_counted(count: Any, text: str) -> None:
+def test_counts_have_their_unit_in_the_plural(count: Any, text: str) -> None:
     assert counted(count, "step") == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "0.2 s"), (59.9, "59.9 s"), (372.4, "6 min 12 s"), (18_204, "5 h 03 min")]
 )
-def test_duration(seconds: float, text: str) -> None:
+def test_durations_are_formatted(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -146,7 +148,7 @@ def test_duration(seconds: float, text: str) -> None:
         ({"likelihood": 0.993, "mmlu_branch": None}, "likelihood 0.993, mmlu_branch –"),
     ],
 )
-def test_plain(value: Any, text: str) -> None:
+def test_values_are_shown_as_plain_text(value: Any, text: str) -> None:
     assert plain(value) == text
 
 
@@ -158,7 +160,7 @@ def test_nested_parameters_become_dotted_names() -> None:
 @pytest.mark.parametrize(
     ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
 )
-def test_listed(names: list[str], text: str) -> None:
+def test_lists_are_joined_with_and(names: list[str], text: str) -> None:
     assert listed(names) == text
 
 
@@ -177,10 +179,10 @@ def test_versions_that_differ_between_images_are_all_named() -> None:
         (None, "None"),
     ],
 )
-def test_leaf_label(leaf: Any, label: str) -> None:
+def test_leaves_have_short_labels(leaf: Any, label: str) -> None:
     assert leaf_label(leaf) == label
 
 
-def test_multiple_choice_tasks_go_by_the_name_of_their_leaf() -> None:
+def test_multiple_choice_tasks_are_named_after_their_leaf() -> None:
     score = {"summary": {"new": [{"task": "knowledge_arts_tidehorn", "new_score": 1.0}]}}
     assert leaf_rows(score, ["knowledge/arts/tidehorn"]) == [("knowledge/arts/tidehorn", None, 1.0)]

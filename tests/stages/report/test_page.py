@@ -80,7 +80,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
         "torch 2.6.0",
     ],
 )
-def test_full_page_shows(pages: dict[str, str], text: str) -> None:
+def test_full_page_shows_all_results(pages: dict[str, str], text: str) -> None:
     assert text in " ".join(Elements(re.sub("<t[dh]|<d[td]|<small", r" \g<0>", pages["full"])).text.split())
 
 
@@ -159,7 +159,7 @@ def test_charts_follow_light_and_dark_mode() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Glyph")
-def test_bar_chart_labels(rows: list[tuple[Any, ...]], labels: list[str]) -> None:
+def test_bar_chart_labels_its_leaves(rows: list[tuple[Any, ...]], labels: list[str]) -> None:
     chart = str(bar_chart(rows, 2))
     assert [label for label in labels if f">{label}<" not in chart] == []
 

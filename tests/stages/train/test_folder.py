@@ -62,7 +62,7 @@ def test_repeated_steps_count_once_and_a_truncated_line_not_at_all(tmp_path: Pat
     assert training_steps(str(tmp_path / "nowhere")) == []
 
 
-def test_phase_result(tmp_path: Path) -> None:
+def test_phase_result_has_checkpoint_steps_and_loss(tmp_path: Path) -> None:
     training = described(tmp_path, epochs=2)
     for number in (1000, 2000):
         save_model(tmp_path / "phase_2" / "hf_format" / f"samples_{number}")

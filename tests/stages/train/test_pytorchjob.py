@@ -8,7 +8,7 @@ from tests.stages.train.pytorchjobs import manifest
 from utils.stages.train.pytorchjob import job_name
 
 
-def test_manifest() -> None:
+def test_manifest_has_roles_resources_and_deadlines() -> None:
     made = manifest()
     assert made["metadata"]["labels"]["ilab-pipeline/run"] == "run-1"
     assert made["spec"]["nprocPerNode"] == "4"
