@@ -44,7 +44,7 @@ def final_eval(
         force: compare again if the inputs have changed.
         metrics: questions asked, share of answers without a rating. The report logs the scores.
     """
-    from utils.stages.evaluation.comparison import Comparison, compare
+    from utils.stages.evaluation.final_eval import Comparison, compare
 
     given = Comparison(
         data_dir,

@@ -39,7 +39,7 @@ def mt_bench(
         force: score again if the inputs have changed.
         metrics: questions asked, share of the candidate's answers without a rating. The report logs the scores.
     """
-    from utils.stages.evaluation.checkpoints import CheckpointScoring, score_checkpoints
+    from utils.stages.evaluation.mt_bench import CheckpointScoring, score_checkpoints
 
     given = CheckpointScoring(
         data_dir,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from utils.cpu.llama_cpp import pre_tokenizer_name, vocabulary
-from utils.stages.evaluation import branch_eval, likelihood, mt_bench, scores, serving
+from utils.stages.evaluation import judging, likelihood, mmlu, scores, serving
 
 
 def scored(model: str, score: float | None, error_rate: float) -> dict[str, Any]:
@@ -18,19 +18,19 @@ def scored(model: str, score: float | None, error_rate: float) -> dict[str, Any]
 
 def test_best_checkpoint_is_chosen_among_those_with_an_acceptable_error_rate() -> None:
     entries = [scored("samples_1", 6.0, 0.1), scored("samples_2", 9.0, 0.6), scored("samples_3", 5.0, 0.0)]
-    best, reason = mt_bench.choose_candidate(entries, 0.25)
+    best, reason = judging.choose_candidate(entries, 0.25)
     assert best["model"] == "samples_1"
     assert "1 left out for the judge's error rate" in reason
 
 
 def test_the_later_of_equal_checkpoints_is_the_candidate() -> None:
-    best, _ = mt_bench.choose_candidate([scored("samples_1", 6.0, 0), scored("samples_2", 6.0, 0)], 0.25)
+    best, _ = judging.choose_candidate([scored("samples_1", 6.0, 0), scored("samples_2", 6.0, 0)], 0.25)
     assert best["model"] == "samples_2"
 
 
 def test_a_judge_that_never_rates_fails_the_stage_and_its_answer_is_shown() -> None:
     with pytest.raises(SystemExit, match=r"no rating in 90% of its judgments.*'Good question!'"):
-        mt_bench.choose_candidate([scored("samples_1", None, 1.0), scored("samples_2", 3.0, 0.9)], 0.25)
+        judging.choose_candidate([scored("samples_1", None, 1.0), scored("samples_2", 3.0, 0.9)], 0.25)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_a_judge_that_never_rates_fails_the_stage_and_its_answer_is_shown() -> N
 def test_checkpoints_are_those_of_the_last_phase_by_number(
     phase_1: dict[str, Any], phase_2: dict[str, Any], expected: list[str]
 ) -> None:
-    assert mt_bench.trained_checkpoints(phase_1, phase_2) == expected
+    assert judging.trained_checkpoints(phase_1, phase_2) == expected
 
 
 def test_without_any_checkpoint_scoring_fails() -> None:
     with pytest.raises(SystemExit, match="no trained checkpoint"):
-        mt_bench.trained_checkpoints({}, {"skipped": True, "checkpoints": []})
+        judging.trained_checkpoints({}, {"skipped": True, "checkpoints": []})
 
 
 def test_next_checkpoint_answers_while_the_previous_one_is_judged() -> None:
@@ -67,7 +67,7 @@ def test_next_checkpoint_answers_while_the_previous_one_is_judged() -> None:
         assert second_is_answering.wait(10), "item 1 was judged before item 2 was answered"
         return 10 * item
 
-    assert mt_bench.overlapped([1, 2], generate, judge) == [10, 20]
+    assert judging.overlapped([1, 2], generate, judge) == [10, 20]
 
 
 def test_a_failing_judge_ends_the_overlapped_work() -> None:
@@ -77,15 +77,15 @@ def test_a_failing_judge_ends_the_overlapped_work() -> None:
         raise SystemExit(f"judge failed on {item}")
 
     with pytest.raises(SystemExit, match="judge failed on 1"):
-        mt_bench.overlapped([1, 2, 3], answered.append, judge)
+        judging.overlapped([1, 2, 3], answered.append, judge)
     assert 3 not in answered
 
 
 def test_finished_part_is_not_recomputed_but_a_damaged_one_is(tmp_path: Path) -> None:
     path = str(tmp_path / "scores" / "part.json")
-    assert mt_bench.kept(path, lambda: {"rate": 1.0}, lambda s: s["rate"] < 0.5) == {"rate": 1.0}
-    assert mt_bench.kept(path, lambda: {"rate": 0.0}, lambda s: s["rate"] < 0.5) == {"rate": 0.0}
-    assert mt_bench.kept(path, lambda: pytest.fail("computed again")) == {"rate": 0.0}
+    assert judging.kept(path, lambda: {"rate": 1.0}, lambda s: s["rate"] < 0.5) == {"rate": 1.0}
+    assert judging.kept(path, lambda: {"rate": 0.0}, lambda s: s["rate"] < 0.5) == {"rate": 0.0}
+    assert judging.kept(path, lambda: pytest.fail("computed again")) == {"rate": 0.0}
 
 
 @pytest.mark.parametrize(("text", "expected"), [("8", 8), ("1", 1), ("20", 20)])
@@ -125,19 +125,19 @@ def test_branch_questions_are_spread_over_the_skill_leaves(tmp_path: Path) -> No
     write_leaf(tmp_path / "taxonomy", "foundational_skills/b", ["b1", "a1"])  # a1 again: asked once
     write_leaf(tmp_path / "taxonomy", "knowledge/k", ["k1"])
     target = tmp_path / "asked"
-    assert branch_eval.branch_questions(str(tmp_path / "taxonomy"), str(target), 2) == 2
+    assert mmlu.branch_questions(str(tmp_path / "taxonomy"), str(target), 2) == 2
     asked = {
         str(p.relative_to(target)): [e["question"] for e in yaml.safe_load(p.read_text())["seed_examples"]]
         for p in target.rglob("qna.yaml")
     }
     assert asked == {"compositional_skills/a/qna.yaml": ["a1"], "foundational_skills/b/qna.yaml": ["b1"]}
-    assert branch_eval.branch_questions(str(tmp_path / "taxonomy"), str(target), 0) == 4
+    assert mmlu.branch_questions(str(tmp_path / "taxonomy"), str(target), 0) == 4
 
 
 def test_a_kind_of_evaluation_without_questions_is_skipped_with_its_reason(tmp_path: Path) -> None:
     write_leaf(tmp_path / "taxonomy", "knowledge/k", ["k1"])
-    branch = branch_eval.mt_bench_branch(str(tmp_path / "taxonomy"), {}, str(tmp_path / "work"), {}, 0)
-    choice = branch_eval.mmlu_branch("", {}, str(tmp_path / "work"), 5, "auto")
+    branch = mmlu.mt_bench_branch(str(tmp_path / "taxonomy"), {}, str(tmp_path / "work"), {}, 0)
+    choice = mmlu.mmlu_branch("", {}, str(tmp_path / "work"), 5, "auto")
     held_out = likelihood.likelihood(str(tmp_path / "held_out.jsonl"), {}, str(tmp_path / "work"))
     assert all(part["skipped"] for part in (branch, choice, held_out))
     assert "no skill leaf" in branch["reason"]
@@ -153,7 +153,7 @@ def test_task_copies_point_at_their_data_and_leave_out_empty_tasks(tmp_path: Pat
         data = {"data_files": {"test": f"/elsewhere/mmlubench_{leaf}.jsonl"}}
         (tasks / f"{leaf}_task.yaml").write_text(yaml.safe_dump({"task": leaf, "dataset_kwargs": data}))
     copies = tmp_path / "copies"
-    assert branch_eval.task_copies(str(tasks), str(copies), few_shots=5) == 8
+    assert mmlu.task_copies(str(tasks), str(copies), few_shots=5) == 8
     found = {p.name: yaml.safe_load(p.read_text()) for p in copies.glob("*.yaml")}
     assert set(found) == {"many_task.yaml", "few_task.yaml"}
     assert all(Path(t["dataset_kwargs"]["data_files"]["test"]).is_file() for t in found.values())

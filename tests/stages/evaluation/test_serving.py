@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from utils.stages.credentials import ModelServer
-from utils.stages.evaluation import mt_bench, serving
+from utils.stages.evaluation import judging, serving
 
 HEALTHY = """
 import http.server, os, sys
@@ -158,14 +158,14 @@ def test_options_are_merged_into_request_bodies_and_answers_counted(judge_server
 
 
 def test_judge_that_answers_passes_the_check(judge_server: Judge) -> None:
-    mt_bench.check_judge(judge_of(judge_server), "")
+    judging.check_judge(judge_of(judge_server), "")
     assert len(judge_server.bodies) == 1
 
 
 def test_judge_that_refuses_the_token_fails_at_once_without_showing_it(judge_server: Judge) -> None:
     judge_server.status = 401
     with pytest.raises(SystemExit, match="HTTP 401") as error:
-        mt_bench.check_judge(judge_of(judge_server), "")
+        judging.check_judge(judge_of(judge_server), "")
     assert len(judge_server.bodies) == 1
     assert "canary" not in str(error.value)
 
@@ -174,7 +174,7 @@ def test_failing_judge_is_tried_three_times(judge_server: Judge, monkeypatch: py
     monkeypatch.setattr(time, "sleep", lambda _: None)
     judge_server.status = 503
     with pytest.raises(SystemExit, match=r"the judge m does not answer(.|\n)*HTTP 503"):
-        mt_bench.check_judge(judge_of(judge_server), "")
+        judging.check_judge(judge_of(judge_server), "")
     assert len(judge_server.bodies) == 3
 
 
@@ -183,5 +183,5 @@ def test_judge_that_is_down_is_tried_three_times_and_named(monkeypatch: pytest.M
     monkeypatch.setattr(time, "sleep", pauses.append)
     judge = ModelServer(f"http://127.0.0.1:{serving.free_port()}/v1", "m")
     with pytest.raises(SystemExit, match=r"the judge m does not answer(.|\n)*ConnectError"):
-        mt_bench.check_judge(judge, "")
+        judging.check_judge(judge, "")
     assert len(pauses) == 3

@@ -4,7 +4,7 @@ import json
 import os
 
 from utils.messages import progress
-from utils.stages.evaluation.mt_bench import kept
+from utils.stages.evaluation.judging import kept
 from utils.stages.evaluation.scores import skipped
 
 

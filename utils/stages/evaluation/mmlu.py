@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.evaluation.mt_bench import (
+from utils.stages.evaluation.judging import (
     check_judge,
     judge_answers,
     kept,

@@ -8,9 +8,9 @@ from typing import Any
 
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.credentials import model_server
-from utils.stages.evaluation.branch_eval import mmlu, mmlu_branch, mt_bench_branch
+from utils.stages.evaluation.judging import bench_settings, kept, write_json
 from utils.stages.evaluation.likelihood import likelihood
-from utils.stages.evaluation.mt_bench import bench_settings, kept, write_json
+from utils.stages.evaluation.mmlu import mmlu, mmlu_branch, mt_bench_branch
 from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
 
 
