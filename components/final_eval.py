@@ -13,14 +13,14 @@ def final_eval(
     ca_file: str,
     engine: str,
     max_workers: str,
-    few_shots: int,
-    batch_size: str,
     merge_system_user_message: bool,
-    mmlu_tasks: list,
     max_questions: int,
     answer_options: dict,
     judge_options: dict,
     force: bool,
+    few_shots: int,
+    batch_size: str,
+    mmlu_tasks: list,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Compare the candidate with the base model: MT-Bench-branch, MMLU-branch, likelihood, and optionally MMLU.
@@ -33,15 +33,15 @@ def final_eval(
         ca_file: PEM file with additional certificate authorities; may be missing.
         engine: server for the models: vllm (GPU) or llama.cpp (CPU).
         max_workers: parallel requests, a positive integer or auto.
-        few_shots: examples before each multiple-choice question, 0 or more.
-        batch_size: multiple-choice questions per batch, a positive integer or auto.
         merge_system_user_message: for judges that do not accept a system message.
-        mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
-            none.
         max_questions: taxonomy questions to ask in MT-Bench-branch, spread over the leaves; 0 = all.
         answer_options: fields to add to each request to the models, such as max_tokens; {} = none.
         judge_options: fields to add to each request to the judge, such as a grammar; {} = none.
         force: compare again if the inputs have changed.
+        few_shots: examples before each multiple-choice question, 0 or more.
+        batch_size: multiple-choice questions per batch, a positive integer or auto.
+        mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
+            none.
         metrics: questions asked, share of answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.final_eval import Comparison, compare
@@ -52,14 +52,14 @@ def final_eval(
         ca_file,
         engine,
         max_workers,
-        few_shots,
-        batch_size,
         merge_system_user_message,
-        mmlu_tasks,
         max_questions,
         answer_options,
         judge_options,
         force,
+        few_shots,
+        batch_size,
+        mmlu_tasks,
     )
     for metric, value in compare(given).items():
         metrics.log_metric(metric, value)

@@ -15,10 +15,10 @@ def mt_bench(
     max_workers: str,
     merge_system_user_message: bool,
     max_questions: int,
-    max_error_rate: float,
     answer_options: dict,
     judge_options: dict,
     force: bool,
+    max_error_rate: float,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Score every checkpoint of the last training phase with MT-Bench and choose the candidate.
@@ -33,10 +33,10 @@ def mt_bench(
         max_workers: parallel requests, a positive integer or auto.
         merge_system_user_message: for judges that do not accept a system message.
         max_questions: number of the 80 questions to ask, from the first; 0 = all.
-        max_error_rate: share of judgments without a rating, 0 to 1, above which a score does not count.
         answer_options: fields to add to each request to the checkpoint, such as max_tokens; {} = none.
         judge_options: fields to add to each request to the judge, such as a grammar; {} = none.
         force: score again if the inputs have changed.
+        max_error_rate: share of judgments without a rating, 0 to 1, above which a score does not count.
         metrics: questions asked, share of the candidate's answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.mt_bench import CheckpointScoring, score_checkpoints
@@ -49,10 +49,10 @@ def mt_bench(
         max_workers,
         merge_system_user_message,
         max_questions,
-        max_error_rate,
         answer_options,
         judge_options,
         force,
+        max_error_rate,
     )
     for metric, value in score_checkpoints(given).items():
         metrics.log_metric(metric, value)

@@ -40,7 +40,8 @@ from utils.cpu import PROGRAMS
 from utils.demo.taxonomy import make_taxonomy
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file
 from utils.stages.data_processing.tokenizing import try_tokenizing
-from utils.stages.evaluation.likelihood import likelihood
+from utils.stages.evaluation.likelihood import Likelihoods, likelihood
+from utils.stages.evaluation.scores import Pair
 from utils.stages.evaluation.serving import free_port, serve
 from utils.stages.marker import read_marker, write_marker
 from utils.stages.results import Generated
@@ -186,7 +187,9 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
     result = train_steps(data_dir, 2)
     template = chat_template_file(str(data_dir), "template.jinja")
     folders = {"base": str(data_dir / "model"), "candidate": str(data_dir / result["checkpoint"])}
-    scores = likelihood(str(data_dir / "processed/held_out.jsonl"), folders, str(data_dir / "scores"), template)
+    pair = Pair(folders["candidate"], folders["base"], str(data_dir / "scores"))
+    scores = likelihood(pair, str(data_dir / "processed/held_out.jsonl"), template)
+    assert isinstance(scores, Likelihoods), scores
     trained = AutoTokenizer.from_pretrained(folders["candidate"])
     first = json.loads((data_dir / "processed/skills/data.jsonl").read_text().splitlines()[0])
     rows = AutoModelForCausalLM.from_pretrained(folders["candidate"]).get_input_embeddings().weight.shape[0]
@@ -198,7 +201,7 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
         "sample": trained.decode(first["input_ids"]),
         "learnt": trained.decode([token for token in first["labels"] if token != -100]),
         "unknown": max(first["input_ids"]) >= rows,
-        "nll": [scores["nll"], scores["base_nll"]],
+        "nll": [scores.nll, scores.base_nll],
         "eos": trained.eos_token,
         "folders": folders,
         "template_file": template,
@@ -208,11 +211,11 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
 def served_prompt(folder: str, work: Path, template: str) -> dict[str, str]:
     """The prompt that llama.cpp makes of a question, and an answer."""
     messages = [{"role": "user", "content": ROWS[0][0]}]
-    with serve(folder, "model", "llama.cpp", str(work), 1, template) as url:
-        root = url.removesuffix("/v1")
+    with serve(folder, "model", "llama.cpp", str(work), 1, template) as server:
+        root = server.url.removesuffix("/v1")
         prompt = httpx.post(root + "/apply-template", json={"messages": messages}, timeout=60).json()["prompt"]
         body = {"model": "model", "messages": messages, "max_tokens": 4}
-        answer = httpx.post(url + "/chat/completions", json=body, timeout=60)
+        answer = httpx.post(server.url + "/chat/completions", json=body, timeout=60)
     return {"prompt": prompt, "status": str(answer.status_code)}
 
 

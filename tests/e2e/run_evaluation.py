@@ -13,7 +13,7 @@ from components.final_eval import final_eval
 from components.mt_bench import mt_bench
 from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
-from utils.stages.evaluation.serving import free_port, llama_cpp_command, serve, server_process
+from utils.stages.evaluation.serving import free_port, llama_cpp_command, running, serve
 
 GRAMMAR = 'root ::= [^\\[\\]\\n]{20,80} "\\nRating: [[" ([1-9] | "10") "]]"'
 TEXT = "In 2024, Zoë paid 1234.50 for 7 naïve\n\n  sentences."
@@ -25,11 +25,11 @@ def tokens(model_dir: str, work_dir: str) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
-    with serve(model_dir, "model", "llama.cpp", work_dir, 1) as url:
-        root = url.removesuffix("/v1")
+    with serve(model_dir, "model", "llama.cpp", work_dir, 1) as server:
+        root = server.url.removesuffix("/v1")
         served = httpx.post(root + "/tokenize", json={"content": TEXT}, timeout=60).json()["tokens"]
         body = {"model": "model", "messages": messages, "temperature": 0, "max_tokens": 12}
-        answer = httpx.post(url + "/chat/completions", json=body, timeout=300).json()["choices"][0]["message"]
+        answer = httpx.post(server.url + "/chat/completions", json=body, timeout=300).json()["choices"][0]["message"]
         started = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     model = AutoModelForCausalLM.from_pretrained(model_dir, torch_dtype=torch.float32)
@@ -65,7 +65,7 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
         mt_bench.python_func(**common, max_error_rate=0.25, judge_options=judge_options, metrics=metrics)
 
     rating = {"max_tokens": 60, "grammar": GRAMMAR}
-    with server_process(llama_cpp_command(str(packaged_gguf()), "judge", port, 2), work_dir + "/judge.log", port, 60):
+    with running(llama_cpp_command(str(packaged_gguf()), "judge", port, 2), work_dir + "/judge.log", port, 60):
         try:
             bench({"max_tokens": 8})
         except SystemExit as error:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.stages import in_stages
+from utils.stages.results import Generated, Trained
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +34,14 @@ def write_volume(data_dir: Path, model_dir: Path) -> None:
     checkpoint = "phase_2/hf_format/samples_5"
     for name in ("model", checkpoint):
         shutil.copytree(model_dir, data_dir / name, copy_function=os.link)
-    results = {
-        "train_phase_1": {"skipped": True, "checkpoint": "", "checkpoints": []},
-        "train_phase_2": {"skipped": False, "checkpoint": checkpoint, "checkpoints": [checkpoint]},
-        "sdg": {"mmlu_tasks_dir": "sdg/node_datasets_1"},
+    results: dict[str, Trained | Generated] = {
+        "train_phase_1": Trained(1, "process", skipped=True),
+        "train_phase_2": Trained(2, "process", skipped=False, checkpoint=checkpoint, checkpoints=[checkpoint]),
+        "sdg": Generated(True, "", "", "", "sdg/node_datasets_1", 2, {}, 2, 0),
     }
     (data_dir / "done").mkdir()
     for stage, result in results.items():
-        marker = {"stage": stage, "inputs": {}, "inputs_hash": stage, "result": result}
+        marker = {"stage": stage, "inputs": {}, "inputs_hash": stage, "result": asdict(result)}
         (data_dir / "done" / f"{stage}.json").write_text(json.dumps(marker))
     leaf = data_dir / "taxonomy" / "compositional_skills" / "tea"
     leaf.mkdir(parents=True)

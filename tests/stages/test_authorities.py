@@ -16,8 +16,9 @@ import requests
 
 from tests.fakes.tls import make_certificate
 from utils.stages.authorities import ca_bundle, certificates_of, own_authorities, pem_blocks, trust_everywhere
+from utils.stages.credentials import ModelServer
 from utils.stages.data_import.git import git_credentials
-from utils.stages.evaluation.serving import model_client
+from utils.stages.evaluation.client import ModelClient
 from utils.stages.object_store.client import ObjectStore
 
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO")
@@ -63,7 +64,7 @@ def by_requests(url: str, ca: str) -> None:
 
 
 def by_httpx(url: str, ca: str) -> None:
-    model_client({}, {}, lambda: None, ca, "token").get(url)
+    ModelClient(ModelServer(url, "m", "token"), {}, ca=ca).get(url)
 
 
 def by_boto3(url: str, ca: str) -> None:

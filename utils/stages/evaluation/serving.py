@@ -7,24 +7,93 @@ import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from utils.messages import failure
 from utils.stages.cpu_program import cpu_program
 
 
+@dataclass(frozen=True)
+class Server:
+    """A model server that was started on loopback; it leads a process group of its own.
+
+    Attributes:
+        log: path of the file that gets its output.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: str
+
+    @property
+    def url(self) -> str:
+        """Base URL of its OpenAI API."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def wait_ready(self, timeout: float) -> None:
+        """Return when `/health` answers 200.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            SystemExit: it ended, which is noticed at once, or was not ready in time.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise self.ended("while it loaded the model")
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            try:
+                connection.request("GET", "/health")
+                if connection.getresponse().status == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+            time.sleep(0.1)
+        raise failure(
+            f"the model server was not ready after {timeout:.0f} s",
+            self.last_output(),
+            "look for what it waits for in that output (GPU memory, a slow volume) and run again",
+        )
+
+    def ended(self, when: str) -> SystemExit:
+        """The failure of a server that ended by itself."""
+        return failure(
+            f"the model server ended with {self.process.returncode} {when}",
+            self.last_output(),
+            "most often memory is short or the checkpoint is damaged; correct it, then retry or resume the run",
+        )
+
+    def last_output(self) -> str:
+        """The last 20 lines of its log, for messages."""
+        with open(self.log, errors="replace") as file:
+            lines = file.readlines()[-20:] or ["(none)"]
+        return "its last output:\n" + "".join("    " + line for line in lines).rstrip()
+
+    def stop(self) -> None:
+        """End it and its children: vLLM's workers hold GPU memory."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
 def serve(
     model_dir: str, name: str, engine: str, work_dir: str, slots: int, template: str = "", timeout: float = 1800.0
-) -> Any:
-    """A context manager that serves model_dir and yields the base URL (`http://127.0.0.1:<port>/v1`).
-
-    The server is stopped on every way out: end of the block, exception, SIGTERM, SIGINT, and the death of this process.
+) -> Iterator[Server]:
+    """Serve model_dir while the block runs; yields the server when it is ready (see `running`).
 
     Args:
         name: the model's name in requests.
@@ -37,124 +106,76 @@ def serve(
     Raises:
         SystemExit: the server ended, or was not ready in time; the message has its last output.
     """
+    os.makedirs(work_dir, exist_ok=True)
+    port = free_port()
+    converted = os.path.join(work_dir, "served.gguf")
+    if engine == "llama.cpp":
+        command = llama_cpp_command(model_dir, name, port, slots, converted, template)
+    else:
+        command = vllm_command(model_dir, name, port, template)
+    try:
+        with running(command, os.path.join(work_dir, "server.log"), port, timeout) as server:
+            yield server
+    finally:
+        if os.path.exists(converted):
+            os.remove(converted)
 
-    @contextlib.contextmanager
-    def serving() -> Iterator[str]:
-        os.makedirs(work_dir, exist_ok=True)
-        port = free_port()
-        converted = os.path.join(work_dir, "served.gguf")
-        if engine == "llama.cpp":
-            command = llama_cpp_command(model_dir, name, port, slots, converted, template)
-        else:
-            command = vllm_command(model_dir, name, port, template)
+
+@contextlib.contextmanager
+def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iterator[Server]:
+    """Run a server while the block runs; yields it when it is ready.
+
+    It is stopped on every way out: end of the block, exception, SIGTERM, SIGINT, and the death of this process.
+    """
+    server = start_server(command, log, port)
+
+    def stop_and_exit(number: int, _frame: object) -> None:
+        # Not by an exception: the evaluation library's thread pool would first answer all its questions.
+        server.stop()
+        os._exit(128 + number)
+
+    before = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            before = {s: signal.signal(s, stop_and_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        server.wait_ready(timeout)
         try:
-            with server_process(command, os.path.join(work_dir, "server.log"), port, timeout):
-                yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            if os.path.exists(converted):
-                os.remove(converted)
-
-    return serving()
-
-
-def server_process(command: list, log_path: str, port: int, timeout: float) -> Any:
-    """A context manager around one server process: started, watched until ready, always stopped."""
-    # The kernel ends the server with this process, even on SIGKILL (Linux: prctl PR_SET_PDEATHSIG).
-    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
-
-    @contextlib.contextmanager
-    def running() -> Iterator[None]:
-        with open(log_path, "wb") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=(lambda: prctl(1, signal.SIGTERM)) if prctl else None,
-            )
-
-        def stop_and_exit(number: int, _frame: Any) -> None:
-            # Not by an exception: the evaluation library's thread pool would first answer all its questions.
-            stop_group(process)
-            os._exit(128 + number)
-
-        before = {}
-        try:
-            if threading.current_thread() is threading.main_thread():
-                before = {s: signal.signal(s, stop_and_exit) for s in (signal.SIGINT, signal.SIGTERM)}
-            wait_ready(process, port, log_path, timeout)
-            try:
-                yield
-            except (Exception, SystemExit) as error:
-                if process.poll() is None:
-                    raise
-                raise server_ended(process.returncode, log_path, "while it was in use") from error
-        finally:
-            stop_group(process)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    return running()
+            yield server
+        except (Exception, SystemExit) as error:
+            if server.process.poll() is None:
+                raise
+            raise server.ended("while it was in use") from error
+    finally:
+        server.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def wait_ready(process: Any, port: int, log_path: str, timeout: float) -> None:
-    """Return when `/health` answers 200; a server that ends while it loads fails at once."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise server_ended(process.returncode, log_path, "while it loaded the model")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/health")
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.1)
-    raise failure(
-        f"the model server was not ready after {timeout:.0f} s",
-        f"its last output:\n{last_lines(log_path)}",
-        "look for what it waits for in that output (GPU memory, a slow volume) and run again",
-    )
-
-
-def server_ended(code: int, log_path: str, when: str) -> SystemExit:
-    """The failure of a server that ended by itself, with its last output."""
-    return failure(
-        f"the model server ended with {code} {when}",
-        f"its last output:\n{last_lines(log_path)}",
-        "most often memory is short or the checkpoint is damaged; correct it, then retry or resume the run",
-    )
-
-
-def last_lines(path: str) -> str:
-    """The last 20 lines of a log, indented."""
-    with open(path, errors="replace") as file:
-        return "".join("    " + line for line in file.readlines()[-20:]).rstrip() or "    (none)"
-
-
-def stop_group(process: Any) -> None:
-    """End a process that leads its own group, and its children (vLLM's workers hold GPU memory)."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(15)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def start_server(command: Sequence[str], log: str, port: int) -> Server:
+    """Start a server; on Linux the kernel ends it with this process, even on SIGKILL."""
+    # Looked up here: the child of a process with threads may not import or load anything.
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=(lambda: prctl(1, signal.SIGTERM)) if prctl else None,  # PR_SET_PDEATHSIG
+        )
+    return Server(process, port, log)
 
 
 def free_port() -> int:
     """A TCP port that is free on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def vllm_command(model_dir: str, name: str, port: int, template: str) -> list:
+def vllm_command(model_dir: str, name: str, port: int, template: str) -> list[str]:
     """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow."""
     with open(os.path.join(model_dir, "config.json")) as file:
         heads = json.load(file)["num_attention_heads"]
@@ -167,7 +188,9 @@ def vllm_command(model_dir: str, name: str, port: int, template: str) -> list:
     ]
 
 
-def llama_cpp_command(model: str, name: str, port: int, slots: int, converted: str = "", template: str = "") -> list:
+def llama_cpp_command(
+    model: str, name: str, port: int, slots: int, converted: str = "", template: str = ""
+) -> list[str]:
     """argv of llama.cpp's server; a model in Hugging Face layout is first converted to the file `converted`."""
     return [sys.executable, cpu_program("llama_cpp.py"), model, name, str(port), str(slots), converted, template]
 
@@ -178,66 +201,4 @@ def visible_gpus(engine: str) -> int:
         return 0
     import torch
 
-    return torch.cuda.device_count()
-
-
-def eval_workers(max_workers: str, gpus: int) -> int:
-    """Requests at a time: a positive integer as text, or `auto`.
-
-    `auto` is instructlab-eval's rule, 10 per GPU but not more than CPU cores; without a GPU, 2 per core, at most 8.
-    """
-    if max_workers == "auto":
-        cores = len(os.sched_getaffinity(0))
-        return max(1, min(10 * gpus, cores)) if gpus else min(2 * cores, 8)
-    if not max_workers.isdecimal() or int(max_workers) < 1:
-        raise failure(
-            f"max_workers is {max_workers!r}",
-            "it must be auto or a positive integer",
-            "correct mt_bench_max_workers or final_eval_max_workers",
-        )
-    return int(max_workers)
-
-
-def model_client(options: dict, seen: dict, count: Callable, ca: str = "", secret: str = "") -> Any:
-    """An httpx.Client that merges options into each request body, counts answers and remembers the last error.
-
-    Args:
-        options: fields to add or replace in the body, such as max_tokens or grammar; {} for none.
-        seen: gets `error`, the last response or connection that failed, for messages.
-        count: called without arguments after each good answer.
-        ca: a CA bundle for TLS; "" for the public roots. A client without `secret` ignores proxies (loopback).
-        secret: the token that is sent; it is kept out of messages.
-
-    Raises:
-        SystemExit: from a request, when the server answers 401, 403 or 404: trying again would not help.
-    """
-    import httpx
-
-    class Client(httpx.Client):
-        def send(self, request: Any, **kwargs: Any) -> Any:
-            if options and request.method == "POST":
-                body = json.dumps({**json.loads(request.read()), **options}).encode()
-                headers = {**request.headers, "content-length": str(len(body))}
-                request = httpx.Request(
-                    request.method, request.url, headers=headers, content=body, extensions=request.extensions
-                )
-            try:
-                response = super().send(request, **kwargs)
-            except httpx.HTTPError as error:
-                seen["error"] = f"{type(error).__name__}: {error}"
-                raise
-            if response.is_success:
-                count()
-                return response
-            text = response.read().decode(errors="replace")[:300]
-            seen["error"] = f"HTTP {response.status_code}: {text.replace(secret, '***') if secret else text}"
-            if response.status_code in (401, 403, 404):
-                raise failure(
-                    "a model server refused a request",
-                    seen["error"],
-                    "check api_token, model_name and endpoint in the judge's Secret, then retry or resume the run",
-                )
-            return response
-
-    verify = ssl.create_default_context(cafile=ca) if ca else True
-    return Client(verify=verify, timeout=600, trust_env=bool(ca or secret))
+    return int(torch.cuda.device_count())

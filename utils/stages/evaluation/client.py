@@ -1,0 +1,66 @@
+"""The HTTP client of a model server, which the evaluation library sends its requests with."""
+
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from utils.messages import failure
+from utils.stages.credentials import ModelServer
+
+
+class ModelClient(httpx.Client):
+    """Adds fields to the body of each request and counts good answers.
+
+    Attributes:
+        last_error: the last response or connection that failed, for messages; "" for none.
+    """
+
+    def __init__(
+        self, server: ModelServer, added: Mapping[str, Any], count: Callable[[], None] = lambda: None, ca: str = ""
+    ) -> None:
+        """Make a client for one server.
+
+        Args:
+            server: its token is kept out of messages; without one, and without ca, proxies are ignored (loopback).
+            added: fields to add or replace in the body, such as max_tokens or grammar.
+            count: called after each good answer.
+            ca: a CA bundle for TLS; "" for the public roots.
+        """
+        verify = ssl.create_default_context(cafile=ca) if ca else True
+        super().__init__(verify=verify, timeout=600, trust_env=bool(ca or server.api_token))
+        self.server, self.added, self.count, self.last_error = server, added, count, ""
+
+    def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+        """Send a request.
+
+        Raises:
+            SystemExit: the server answers 401, 403 or 404: trying again would not help.
+        """
+        if self.added and request.method == "POST":
+            request = httpx.Request(
+                "POST",
+                request.url,
+                headers={name: value for name, value in request.headers.items() if name != "content-length"},
+                json={**json.loads(request.read()), **self.added},
+                extensions=request.extensions,
+            )
+        try:
+            response = super().send(request, **kwargs)
+        except httpx.HTTPError as error:
+            self.last_error = f"{type(error).__name__}: {error}"
+            raise
+        if response.is_success:
+            self.count()
+            return response
+        text = self.server.masked(response.read().decode(errors="replace")[:300])
+        self.last_error = f"HTTP {response.status_code}: {text}"
+        if response.status_code in (401, 403, 404):
+            raise failure(
+                "a model server refused a request",
+                self.last_error,
+                "check api_token, model_name and endpoint in the judge's Secret, then retry or resume the run",
+            )
+        return response
