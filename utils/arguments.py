@@ -79,9 +79,9 @@ def check_ranges(parameters: Mapping[str, Parameter], arguments: Mapping[str, An
         UsageError: lists all findings.
     """
     given = {name: spec.default for name, spec in parameters.items() if spec.has_default} | dict(arguments)
-    found = [one["problem"] for one in check_parameters(given)]
+    found = [one.problem for one in check_parameters(given)]
     if place != "local":
-        found += [one["problem"] for one in check_object_names(given, on_kfp=place == "kfp")]
+        found += [one.problem for one in check_object_names(given, on_kfp=place == "kfp")]
     if found:
         what = f"{len(found)} of the arguments can't be used"
         raise UsageError(what, "\n         ".join(found), "correct them; docs/parameters.md describes every parameter")

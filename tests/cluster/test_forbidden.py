@@ -200,7 +200,7 @@ def test_claim_held_by_a_pod_names_the_right_that_would_free_it(
 def test_prerequisites_find_every_right_that_stages_lack(lab: Lab, denied: list[Fault]) -> None:
     kept = [rule for rule in lab.rules if not {"persistentvolumeclaims", "pytorchjobs"} & set(rule["resources"])]
     with without(lab, kept):
-        found = [one["problem"] + one["remedy"] for one in missing_rights("pytorchjob")]
+        found = [one.problem + one.remedy for one in missing_rights("pytorchjob")]
     for resource in ("persistentvolumeclaims", "pytorchjobs"):
         for verb in [verb for kind, verb in RIGHTS if kind == resource]:
             named = re.compile(rf"ServiceAccount {ROLE} may not [a-z, ]*{verb}[a-z, ]* {resource} in {lab.namespace}")

@@ -14,6 +14,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
 from tests.cluster.openshift import ACCOUNT, openshift_objects, operator_role
 from tests.manifests.openshift_role import OPERATOR_RULES
+from utils.stages.prerequisites.findings import Finding
 from utils.stages.prerequisites.rights import missing_rights, rights_of_run
 from utils.stages.prerequisites.storage import check_storage
 
@@ -43,13 +44,13 @@ def kubeconfig(cluster: Cluster, namespace: str, folder: Path) -> Path:
     return path
 
 
-def settled(expected: set[str], what: str) -> list[dict[str, Any]]:
+def settled(expected: set[str], what: str) -> list[Finding]:
     """The findings, once the API server goes by the Roles of the moment: the verbs and kinds that they name."""
-    found: list[dict[str, Any]] = []
+    found: list[Finding] = []
 
     def known() -> bool:
         found[:] = missing_rights("pytorchjob")
-        return {one["problem"].partition(" may not ")[2].partition(" in ")[0] for one in found} == expected
+        return {one.problem.partition(" may not ")[2].partition(" in ")[0] for one in found} == expected
 
     wait_for(what, known, 20)
     return found
@@ -57,10 +58,10 @@ def settled(expected: set[str], what: str) -> list[dict[str, Any]]:
 
 def test_operators_role_lacks_pytorchjobs_and_one_command_per_kind_grants_them(cluster: Cluster, project: str) -> None:
     found = settled({"create, get, list, delete pytorchjobs", "list events"}, "the operator's Role")
-    (error,) = [one for one in found if one.get("level") != "warning"]
-    assert f"ServiceAccount {ACCOUNT} may not create, get, list, delete pytorchjobs in {project}" in error["problem"]
+    (error,) = [one for one in found if one.level != "warning"]
+    assert f"ServiceAccount {ACCOUNT} may not create, get, list, delete pytorchjobs in {project}" in error.problem
     for one in found:
-        run_remedy(cluster, one["remedy"])
+        run_remedy(cluster, one.remedy)
     settled(set(), "rights by the lines of the findings")
 
 
@@ -70,9 +71,9 @@ def test_suggested_command_grants_storage_classes(
     """On OpenShift every account may read them; this cluster has no such ClusterRole."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
     (finding,) = check_storage(cluster.storage_class)
-    assert finding["level"] == "warning"
+    assert finding.level == "warning"
     try:
-        run_remedy(cluster, finding["remedy"])
+        run_remedy(cluster, finding.remedy)
         wait_for("the right to list storage classes", lambda: check_storage(cluster.storage_class) == [], 20)
     finally:
         cluster.kubectl("delete", "clusterrole", "ilab-storageclasses-list", "--ignore-not-found")
@@ -105,7 +106,7 @@ def test_each_missing_verb_in_turn_is_a_finding(cluster: Cluster, project: str, 
         give(cluster, project, without(whole, group, resource, verb))
         found = settled({f"{verb} {resource}"}, f"a Role without {verb} {resource}")
         (finding,) = found
-        assert (finding.get("level") == "warning") == ((resource, verb) in WARNINGS)
+        assert (finding.level == "warning") == ((resource, verb) in WARNINGS)
     give(cluster, project, whole)
     settled(set(), "the whole Role")
 

@@ -21,7 +21,7 @@ from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.images import NOTEBOOK
 from utils.lint import lint_text
-from utils.stages.prerequisites.parameters import check_object_names, object_names
+from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
 from utils.stages.writable import HOME_FOLDERS, MODEL_FOLDERS
 
 
@@ -99,7 +99,7 @@ def test_prerequisites_name_each_secret_as_it_is_mounted(package: Path) -> None:
     paths.append(inputs["ca_file"]["runtimeValue"]["constant"].partition("/{{")[0])
     names = inputs["secret_names"]["runtimeValue"]["constant"].split(",")
     parameters = [re.findall(r"'(.+)'", name)[0] for name in names]
-    assert parameters == object_names()
+    assert parameters == OBJECTS
     for path, parameter in zip(paths, parameters, strict=True):
         assert mounted[path] == inputs[parameter], path
 
@@ -110,7 +110,7 @@ def test_every_object_that_a_task_mounts_has_a_parameter_whose_name_is_checked(p
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     mounts = [m for e in executors for m in e.get("secretAsVolume", []) + e.get("configMapAsVolume", [])]
     named = {(m.get("secretNameParameter") or m["configMapNameParameter"])["componentInputParameter"] for m in mounts}
-    assert named == {*object_names()}
+    assert named == {*OBJECTS}
     assert all(m["optional"] for m in mounts), "one that is missing is a finding, and no pod that hangs"
     defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
     assert check_object_names(defaults, on_kfp=True) == []

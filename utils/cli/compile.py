@@ -108,7 +108,7 @@ def compile(output: Path | None, source: str | None, images: tuple[str, ...], qu
     from utils.stages.prerequisites.parameters import check_parameters
 
     if wrong := check_parameters({QUEUE: queue}):
-        raise UsageError(wrong[0]["problem"].replace(QUEUE, "--queue"))
+        raise UsageError(wrong[0].problem.replace(QUEUE, "--queue"))
     compile_pipeline(our_pipeline(), output, queue)
     if images:
         from utils.image_choice import replaced

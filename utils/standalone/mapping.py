@@ -41,8 +41,8 @@ def out_of_range(values: Mapping[str, Any]) -> list[str]:
         values: of all parameters, defaults included.
     """
     flags = {name: flag.name for flag in FLAGS.values() for name in flag.sets}
-    wrong = [*check_parameters(dict(values)), *check_object_names(dict(values), on_kfp=False)]
-    found = [one["problem"] for one in wrong]
+    wrong = [*check_parameters(values), *check_object_names(values, on_kfp=False)]
+    found = [one.problem for one in wrong]
     return list(dict.fromkeys(re.sub(r"\w+", lambda word: flags.get(word[0], word[0]), text) for text in found))
 
 

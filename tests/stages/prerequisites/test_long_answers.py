@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.answers import Answer, Server
 from utils.stages.credentials import ModelServer
 from utils.stages.prerequisites import model_servers
+from utils.stages.prerequisites.findings import Finding
 from utils.stages.prerequisites.model_servers import behind_proxy, check_model_server, long_answer
 
 TOKEN = "canary-9d2c"
@@ -17,7 +18,7 @@ TEXT: Answer = (200, {"choices": [{"text": " five six", "finish_reason": "length
 CHAT: Answer = (200, {"choices": [{"message": {"content": "one two"}, "finish_reason": "length"}]})
 
 
-def asked(url: str, seconds: float = 5, path: str = "completions") -> list[dict]:
+def asked(url: str, seconds: float = 5, path: str = "completions") -> list[Finding]:
     server = ModelServer(f"{url}/v1", "mixtral", TOKEN)
     return long_answer(server, "teacher", path, "", seconds)
 
@@ -56,31 +57,30 @@ def closing() -> Iterator[str]:
 def test_a_connection_that_is_closed_before_the_answer_is_an_error_that_names_the_annotation(closing: str) -> None:
     (finding,) = asked(closing)
     assert (
-        "answers short questions, but a long answer was cut off after 0 s (the connection was closed"
-        in finding["problem"]
+        "answers short questions, but a long answer was cut off after 0 s (the connection was closed" in finding.problem
     )
-    assert "haproxy.router.openshift.io/timeout: 600s" in finding["remedy"]
-    assert "spec.predictor.timeout: 600" in finding["remedy"]
-    assert "level" not in finding
+    assert "haproxy.router.openshift.io/timeout: 600s" in finding.remedy
+    assert "spec.predictor.timeout: 600" in finding.remedy
+    assert finding.level == "error"
 
 
 def test_gateway_timeout_is_the_same_error(serve: Callable[..., Server]) -> None:
     """OpenShift's router answers 504 when the server says nothing within the Route's time-out."""
     (finding,) = asked(serve((504, "<html>Gateway Time-out</html>")).url)
-    assert "cut off after 0 s (504)" in finding["problem"]
-    assert "level" not in finding
+    assert "cut off after 0 s (504)" in finding.problem
+    assert finding.level == "error"
 
 
 def test_a_server_that_refuses_so_many_tokens_is_a_warning(serve: Callable[..., Server]) -> None:
     (finding,) = asked(serve((400, f"maximum context length is 1024 {TOKEN}")).url)
-    assert finding["level"] == "warning"
-    assert "no answer of up to 2048 tokens (400: maximum context length is 1024 ***)" in finding["problem"]
+    assert finding.level == "warning"
+    assert "no answer of up to 2048 tokens (400: maximum context length is 1024 ***)" in finding.problem
 
 
 def test_a_server_that_is_slow_is_a_warning(serve: Callable[..., Server]) -> None:
     (finding,) = asked(serve((0, TEXT[1])).url, seconds=0.2)
-    assert finding["level"] == "warning"
-    assert "none in 0.2 s" in finding["problem"]
+    assert finding.level == "warning"
+    assert "none in 0.2 s" in finding.problem
 
 
 @pytest.mark.parametrize(
@@ -106,5 +106,5 @@ def test_the_long_question_comes_after_a_short_one_that_was_answered(
     for key, value in {"endpoint": f"{server.url}/v1", "model_name": "mixtral", "api_token": TOKEN}.items():
         (tmp_path / key).write_text(value)
     (finding,) = check_model_server("teacher", "completions", str(tmp_path), "", 0.05)
-    assert "cut off" in finding["problem"]
+    assert "cut off" in finding.problem
     assert [request["body"]["max_tokens"] for request in server.requests] == [16, 2048]

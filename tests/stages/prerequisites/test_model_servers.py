@@ -11,18 +11,19 @@ from tests.fakes.answers import Answer, Server
 from tests.fakes.tls import make_certificate
 from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TOKEN, secret
 from utils.stages.prerequisites import checks
+from utils.stages.prerequisites.findings import Finding
 
 BUSY: Answer = (503, "loading model")
 SLOW: Answer = (0, CHAT[1])
 
 
-def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -> list[dict]:
+def judge_findings(tmp_path: Path, url: str, ca: str = "", token: str = TOKEN) -> list[Finding]:
     folder = secret(tmp_path / "judge", endpoint=url, model_name="prometheus", api_token=token)
     return checks.check_model_server("judge", "chat/completions", folder, ca, RETRY_SECONDS)
 
 
 def test_without_an_archive_the_teacher_is_required(tmp_path: Path) -> None:
-    assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0]["level"] == "warning"
+    assert checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, True)[0].level == "warning"
     with pytest.raises(SystemExit, match="lacks: endpoint"):
         checks.check_teacher(str(tmp_path / "absent"), "", RETRY_SECONDS, False)
 
@@ -56,8 +57,8 @@ def test_model_server_gets_three_attempts_when_a_retry_can_help(
     assert len(server.requests) == tries
     assert bool(findings) == bool(problem)
     if problem:
-        assert problem in findings[0]["problem"]
-        assert findings[0]["remedy"]
+        assert problem in findings[0].problem
+        assert findings[0].remedy
 
 
 def test_a_refused_connection_is_tried_three_times(
@@ -67,7 +68,7 @@ def test_a_refused_connection_is_tried_three_times(
     server = serve(CHAT)
     server.http.server_close()
     (finding,) = judge_findings(tmp_path, server.url)
-    assert "can't be reached (ConnectionError)" in finding["problem"]
+    assert "can't be reached (ConnectionError)" in finding.problem
     assert capsys.readouterr().out.count("of 3: judge") == 3
 
 
@@ -104,7 +105,7 @@ def test_unverifiable_tls_is_explained_and_the_ca_file_solves_it(
 ) -> None:
     server = serve(CHAT, context=tls[0])
     (finding,) = judge_findings(tmp_path / "a", server.url)
-    assert "TLS can't be verified" in finding["problem"]
-    assert "k8s_ca_configmap" in finding["remedy"]
+    assert "TLS can't be verified" in finding.problem
+    assert "k8s_ca_configmap" in finding.remedy
     assert not server.requests
     assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from utils.stages.prerequisites.parameters import (
+    OBJECTS,
+    PATTERNS,
+    RANGES,
     check_object_names,
     check_parameters,
-    object_names,
-    parameter_patterns,
-    parameter_ranges,
 )
 
 BOTH = ("phase_1", "phase_2")
@@ -29,7 +29,7 @@ def test_defaults_pass_all_checks() -> None:
 
 
 def test_every_rule_concerns_an_existing_parameter() -> None:
-    names = [name for *_, names in [*parameter_ranges(), *parameter_patterns()] for name in names]
+    names = [name for *_, names in [*RANGES, *PATTERNS] for name in names]
     assert not {*names} - {*defaults()}
     assert len({*names}) == len(names)
 
@@ -88,8 +88,8 @@ def test_parameters_are_checked_against_their_range(name: str, right: tuple, wro
         assert check_parameters({**defaults(), name: value}) == []
     for value in wrong:
         (finding,) = check_parameters({**defaults(), name: value})
-        assert finding["problem"].startswith(f"{name} is {str(value)!r}, expected ")
-        assert name in finding["remedy"]
+        assert finding.problem.startswith(f"{name} is {str(value)!r}, expected ")
+        assert name in finding.remedy
 
 
 @pytest.mark.parametrize("name", ["mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"])
@@ -99,7 +99,7 @@ def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> Non
         assert check_parameters({name: value}) == []
     for value in ("0", "-1", "8.0", "many", "", "Auto"):
         (finding,) = check_parameters({name: value})
-        assert f"{name} is {value!r}, expected auto or a positive whole number" in finding["problem"]
+        assert f"{name} is {value!r}, expected auto or a positive whole number" in finding.problem
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> Non
 def test_implausible_quantity_is_refused_with_a_suggestion(name: str, value: str, probable: str) -> None:
     """The API server takes 250 as 250 bytes: the pods would be killed for their memory after the data is paid for."""
     (finding,) = check_parameters({name: value})
-    assert finding["problem"].startswith(f"{name} is {value!r}, expected ")
-    assert finding["problem"].endswith(f"; did you mean {probable}?")
+    assert finding.problem.startswith(f"{name} is {value!r}, expected ")
+    assert finding.problem.endswith(f"; did you mean {probable}?")
     assert check_parameters({name: probable}) == []
 
 
@@ -131,10 +131,10 @@ def test_implausible_quantity_is_refused_with_a_suggestion(name: str, value: str
 )  # fmt: skip
 def test_ambiguous_quantity_gets_no_suggestion(name: str, value: str) -> None:
     (finding,) = check_parameters({name: value})
-    assert "did you mean" not in finding["problem"]
+    assert "did you mean" not in finding.problem
 
 
-@pytest.mark.parametrize("name", object_names())
+@pytest.mark.parametrize("name", OBJECTS)
 @pytest.mark.parametrize(
     ("value", "on_kubernetes", "on_kfp"),
     [
@@ -162,14 +162,14 @@ def test_names_of_mounted_objects_are_dns_labels_on_kubeflow_pipelines(
     found = check_object_names({name: value}, on_kfp=True)
     assert (found == []) is on_kfp
     for finding in found:
-        assert finding["problem"].startswith(f"{name} is {value[:80]!r}, expected at most 63 small letters")
-        assert "names the pod's volume after the object" in finding["problem"]
-        assert f"-p {name}=NAME" in finding["remedy"]
+        assert finding.problem.startswith(f"{name} is {value[:80]!r}, expected at most 63 small letters")
+        assert "names the pod's volume after the object" in finding.problem
+        assert f"-p {name}=NAME" in finding.remedy
 
 
 def test_all_errors_are_found_at_once() -> None:
     wrong = {"train_num_epochs_phase_1": 0, "train_timeout": "soon", "k8s_storage_size": "200GB"}
-    assert [f["problem"].split()[0] for f in check_parameters({**defaults(), **wrong})] == [*wrong][:1] + [
+    assert [f.problem.split()[0] for f in check_parameters({**defaults(), **wrong})] == [*wrong][:1] + [
         "k8s_storage_size",
         "train_timeout",
     ]

@@ -1,6 +1,7 @@
 """The first stage against real servers on loopback: every finding at once, no secret in any of them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.s3 import S3
 from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TEXT, TOKEN, secret
 from utils.stages.prerequisites import checks
+from utils.stages.prerequisites.findings import Finding, outcome_of_checks
 
 GOOD: dict[str, Any] = {
     "secret_names": "our-store,our-teacher,our-judge,our-git,our-ca",
@@ -208,7 +210,7 @@ def test_secrets_of_the_object_store_are_checked_key_by_key(
 def test_secret_folder_with_only_kubernetes_links_counts_as_absent(tmp_path: Path) -> None:
     (tmp_path / "..2025_06_13").mkdir()
     (tmp_path / "..data").symlink_to("..2025_06_13")
-    assert checks.check_teacher(str(tmp_path), "", RETRY_SECONDS, True)[0]["level"] == "warning"
+    assert checks.check_teacher(str(tmp_path), "", RETRY_SECONDS, True)[0].level == "warning"
 
 
 def test_a_certificate_file_that_cannot_be_used_is_one_finding_among_the_others(
@@ -240,12 +242,9 @@ def test_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_only_the
 @pytest.mark.parametrize("count", [1, 3, 60])
 def test_end_of_the_log_summarizes_the_findings(count: int) -> None:
     """Dashboards show a log's end, and a container's message has 2048 bytes."""
-    findings = [
-        {"check": f"check {i}", "level": "error", "problem": f"problem {i} " + "x" * 900, "remedy": "y" * 900}
-        for i in range(count)
-    ]
-    message = str(checks.outcome_of_checks(findings))
+    findings = [Finding(f"problem {i} " + "x" * 900, "y" * 900, check=f"check {i}") for i in range(count)]
+    message = str(outcome_of_checks(findings))
     assert len(message.encode()) < 2048
     assert "- check 0: problem 0 " in message
     assert (f"and {count - 3} more" in message) is (count == 60)
-    assert checks.outcome_of_checks([{**findings[0], "level": "warning"}]) is None
+    assert outcome_of_checks([replace(findings[0], level="warning")]) is None

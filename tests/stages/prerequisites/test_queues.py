@@ -33,13 +33,11 @@ def test_missing_queue_is_found_before_the_run_waits_for_it(
     try:
         found = check_queue("gpus", "")
         assert check_queue("", "") == []
-        assert [(one.get("level", "error"), problem in one["problem"]) for one in found] == [(level, True)] * bool(
-            level
-        )
+        assert [(one.level, problem in one.problem) for one in found] == [(level, True)] * bool(level)
         monkeypatch.setenv("KFP_POD_NAME", "ilab-1")
         (warning,) = check_queue("gpus", "")[len(found) :]
-        assert warning["level"] == "warning" and "carry no label of a queue" in warning["problem"]
-        assert "ilab-pipeline compile --queue gpus" in warning["remedy"]
+        assert warning.level == "warning" and "carry no label of a queue" in warning.problem
+        assert "ilab-pipeline compile --queue gpus" in warning.remedy
         assert check_queue("gpus", "gpus") == found
     finally:
         api.stop()

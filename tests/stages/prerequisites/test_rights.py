@@ -44,25 +44,25 @@ def test_each_right_that_later_tasks_need_is_checked(api: KubernetesApi, launche
 def test_a_missing_right_is_named_and_not_swallowed(api: KubernetesApi, right: str) -> None:  # trap 9
     api.refused.add(right)
     (finding,) = missing_rights("pytorchjob")
-    assert finding["problem"] == f"the pod's ServiceAccount pipeline-runner-dspa may not {right} in lab"
-    assert "level" not in finding
-    assert finding["remedy"].startswith("oc apply -k manifests/openshift grants all")
+    assert finding.problem == f"the pod's ServiceAccount pipeline-runner-dspa may not {right} in lab"
+    assert finding.level == "error"
+    assert finding.remedy.startswith("oc apply -k manifests/openshift grants all")
 
 
 @pytest.mark.parametrize("right", words(USEFUL))
 def test_missing_right_for_diagnostics_is_a_warning_that_says_what_is_lost(api: KubernetesApi, right: str) -> None:
     api.refused.add(right)
     (finding,) = missing_rights("pytorchjob")
-    assert finding["level"] == "warning"
-    assert f"may not {right}" in finding["problem"].partition(": ")[0]
-    assert finding["problem"].partition(": ")[2]
+    assert finding.level == "warning"
+    assert f"may not {right}" in finding.problem.partition(": ")[0]
+    assert finding.problem.partition(": ")[2]
 
 
 def test_one_command_grants_all_verbs_of_a_kind(api: KubernetesApi) -> None:
     api.refused |= set(words({"pytorchjobs": NEEDED["pytorchjobs"]}))
     (finding,) = missing_rights("pytorchjob")
     name = "ilab-pytorchjobs-create-get-list-delete"
-    assert finding["remedy"].partition("this alone: ")[2] == (
+    assert finding.remedy.partition("this alone: ")[2] == (
         f"oc -n lab create role {name} --verb=create,get,list,delete --resource=pytorchjobs.kubeflow.org; "
         f"oc -n lab create rolebinding {name}-pipeline-runner-dspa --role={name} "
         "--serviceaccount=lab:pipeline-runner-dspa"
@@ -73,21 +73,21 @@ def test_remedy_for_plain_kubernetes_names_its_manifests_folder(api: KubernetesA
     api.user = "system:serviceaccount:lab:ilab-pipeline"
     api.refused.add("create persistentvolumeclaims")
     (finding,) = missing_rights("process")
-    assert finding["remedy"].startswith("kubectl apply -k manifests/access grants all")
+    assert finding.remedy.startswith("kubectl apply -k manifests/access grants all")
 
 
 def test_user_who_is_not_a_service_account_gets_a_command_to_complete(api: KubernetesApi) -> None:
     api.user = "someone"
     api.refused.add("create persistentvolumeclaims")
     (finding,) = missing_rights("process")
-    assert finding["problem"] == "the pod's ServiceAccount may not create persistentvolumeclaims in lab"
-    assert "--serviceaccount=lab:ACCOUNT" in finding["remedy"]
+    assert finding.problem == "the pod's ServiceAccount may not create persistentvolumeclaims in lab"
+    assert "--serviceaccount=lab:ACCOUNT" in finding.remedy
 
 
 def test_pod_without_a_token_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     (finding,) = missing_rights("process")
-    assert finding["problem"] == "the pod has no token for the Kubernetes API"
+    assert finding.problem == "the pod has no token for the Kubernetes API"
 
 
 def test_failed_review_of_rights_does_not_stop_the_run(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:

@@ -44,9 +44,9 @@ def test_class_without_support_is_a_finding(api: KubernetesApi, name: str, probl
     found = check_storage(name)
     assert bool(found) == bool(problem)
     if problem:
-        assert problem in found[0]["problem"]
-        assert remedy in found[0]["remedy"]
-        assert found[0].get("level", "error") == "error"
+        assert problem in found[0].problem
+        assert remedy in found[0].remedy
+        assert found[0].level == "error"
 
 
 @pytest.mark.parametrize(
@@ -60,22 +60,22 @@ def test_class_without_support_is_a_finding(api: KubernetesApi, name: str, probl
 def test_class_that_may_support_it_is_a_warning(api: KubernetesApi, provisioner: str, condition: str) -> None:
     add(api, "some", provisioner)
     (finding,) = check_storage("some")
-    assert finding["level"] == "warning"
-    assert condition in finding["problem"]
+    assert finding.level == "warning"
+    assert condition in finding.problem
 
 
 def test_default_class_is_checked_like_any_other(api: KubernetesApi) -> None:
     add(api, "gp3", "ebs.csi.aws.com", BETA)
     (finding,) = check_storage("")
-    assert "the storage class gp3, the cluster's default, offers no ReadWriteMany" in finding["problem"]
-    assert "there is none, install one" in finding["remedy"]
+    assert "the storage class gp3, the cluster's default, offers no ReadWriteMany" in finding.problem
+    assert "there is none, install one" in finding.remedy
 
 
 def test_no_default_class_is_an_error_only_where_the_run_names_none(api: KubernetesApi) -> None:
     add(api, "nfs", "nfs.csi.k8s.io", {"storageclass.kubernetes.io/is-default-class": "false"})
     (finding,) = check_storage("")
-    assert finding["problem"] == "the cluster has no default storage class, and the run names none"
-    assert "k8s_storage_class_name: nfs" in finding["remedy"]
+    assert finding.problem == "the cluster has no default storage class, and the run names none"
+    assert "k8s_storage_class_name: nfs" in finding.remedy
     assert check_storage("nfs") == []
 
 
@@ -85,17 +85,17 @@ def test_newest_of_two_default_classes_is_used(api: KubernetesApi) -> None:
     add(api, "nfs", "nfs.csi.k8s.io", DEFAULT, hour=2)
     assert check_storage("") == []
     add(api, "a-disk", "disk.csi.azure.com", DEFAULT, hour=2)
-    assert "a-disk, the cluster's default" in check_storage("")[0]["problem"]
+    assert "a-disk, the cluster's default" in check_storage("")[0].problem
 
 
 def test_unreadable_classes_are_unknown_not_passed(api: KubernetesApi) -> None:  # trap 9
     api.forbidden.add("storageclasses")
     (finding,) = check_storage("nfs")
-    assert finding["level"] == "warning"
-    assert "can't be read (403 Forbidden): whether one offers ReadWriteMany is unknown" in finding["problem"]
+    assert finding.level == "warning"
+    assert "can't be read (403 Forbidden): whether one offers ReadWriteMany is unknown" in finding.problem
     role = "create clusterrole ilab-storageclasses-list --verb=list --resource=storageclasses.storage.k8s.io"
-    assert role in finding["remedy"]
-    assert "create clusterrolebinding ilab-storageclasses-list-lab-pipeline-runner-dspa" in finding["remedy"]
+    assert role in finding.remedy
+    assert "create clusterrolebinding ilab-storageclasses-list-lab-pipeline-runner-dspa" in finding.remedy
 
 
 def test_on_one_machine_no_class_is_checked(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:

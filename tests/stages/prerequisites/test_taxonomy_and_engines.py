@@ -13,6 +13,7 @@ from tests.fakes.answers import Answer, Server
 from tests.fakes.kubernetes_api import short_sleep
 from utils.stages.data_import.git import TaxonomySource
 from utils.stages.prerequisites import checks
+from utils.stages.prerequisites.findings import Finding, run_checks
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_requested_revision_is_looked_up_in_the_taxonomy_repository(
     repository: str, tmp_path: Path, branch: str, pr: int, commit: str, problem: str
 ) -> None:
     findings = checks.check_taxonomy_repo(TaxonomySource(repository, branch, pr, commit), str(tmp_path), "")
-    assert [problem in f["problem"] for f in findings] == ([True] if problem else [])
+    assert [problem in f.problem for f in findings] == ([True] if problem else [])
 
 
 @pytest.mark.parametrize(
@@ -108,8 +109,8 @@ def test_training_operator_is_looked_up(
     assert server.requests[0]["path"].rstrip("/") == "/apis/kubeflow.org/v1"
     assert bool(findings) == bool(problem)
     if problem:
-        assert problem in findings[0]["problem"]
-        assert remedy in findings[0]["remedy"]
+        assert problem in findings[0].problem
+        assert remedy in findings[0].remedy
 
 
 def test_an_api_server_that_is_busy_for_a_moment_does_not_end_the_run(
@@ -125,21 +126,21 @@ def test_an_api_server_that_stays_away_is_a_finding_among_others(
     kubeconfig: Callable[[str], None], quick: None
 ) -> None:
     kubeconfig("http://127.0.0.1:9")
-    (finding,) = checks.run_checks({"training": checks.training_operator, "other": list})
-    assert "the Kubernetes API server stayed away" in finding["problem"] and finding["remedy"]
+    (finding,) = run_checks({"training": checks.training_operator, "other": list})
+    assert "the Kubernetes API server stayed away" in finding.problem and finding.remedy
 
 
 def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     (finding,) = checks.training_operator()
-    assert "needs a cluster" in finding["problem"]
+    assert "needs a cluster" in finding.problem
 
 
 def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
     findings = checks.check_backends("process", "llama.cpp", "/no/such/folder")
-    assert [f["problem"] for f in findings] == [
+    assert [f.problem for f in findings] == [
         "process needs the Python package torch, which is missing",
         "sdg_pipeline is '/no/such/folder', expected simple, full, or a folder that is there",
     ]
@@ -158,10 +159,10 @@ def test_crashed_check_is_a_finding_among_others(
 ) -> None:
     """Trap 49: an image without boto3 hid what all other checks had found."""
 
-    def broken() -> list[dict[str, str]]:
+    def broken() -> list[Finding]:
         raise error
 
-    found = checks.run_checks({"store": broken, "judge": lambda: [{"problem": "no answer", "remedy": "start it"}]})
-    assert [finding["check"] for finding in found] == ["store", "judge"]
-    assert problem in found[0]["problem"] and remedy in found[0]["remedy"]
+    found = run_checks({"store": broken, "judge": lambda: [Finding("no answer", "start it")]})
+    assert [finding.check for finding in found] == ["store", "judge"]
+    assert problem in found[0].problem and remedy in found[0].remedy
     assert "Traceback" in capsys.readouterr().err

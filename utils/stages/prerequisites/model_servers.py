@@ -6,9 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from utils.stages.credentials import ModelServer, model_server
+from utils.stages.prerequisites.findings import WARNING, Finding
 
 
-def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list:
+def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list[Finding]:
     """A short completion from the teacher or the judge, three tries, long enough for a model that is cold; then, where
     a proxy may stand before it, one of the length that the run asks for.
 
@@ -28,7 +29,7 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
         print(f"{role}, try {attempt + 1} of 3: {problem}", flush=True)
         if attempt < 2:
             time.sleep(retry_seconds * 2**attempt)
-    return [{"problem": problem, "remedy": remedy}]
+    return [Finding(problem, remedy)]
 
 
 def ask_model(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> tuple:
@@ -97,7 +98,7 @@ def behind_proxy(endpoint: str) -> bool:
     return False
 
 
-def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> list:
+def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> list[Finding]:
     """Findings of one completion as long as SDG and MT-Bench ask for: proxies end requests that take too long.
 
     Args:
@@ -126,10 +127,10 @@ def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: flo
             "InferenceService with haproxy.router.openshift.io/timeout: 600s and set spec.predictor.timeout: 600; "
             "another Route: oc annotate route NAME --overwrite haproxy.router.openshift.io/timeout=600s"
         )
-        return [{"problem": problem, "remedy": remedy}]
+        return [Finding(problem, remedy)]
     if said:
         problem = f"{where} gave no answer of up to {tokens} tokens ({said})"
         remedy = "look at its pod's log; the run needs answers of that length unless its SDG pipeline asks for less"
-        return [{"level": "warning", "problem": problem, "remedy": remedy}]
+        return [Finding(problem, remedy, WARNING)]
     print(f"{role}: a long answer took {took:.0f} s", flush=True)
     return []

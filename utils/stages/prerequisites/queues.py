@@ -2,11 +2,12 @@
 
 import os
 
+from utils.stages.prerequisites.findings import WARNING, Finding
 from utils.stages.prerequisites.rights import account_name, grant_command
 from utils.stages.volume.claims import kube_call, kube_namespace
 
 
-def check_queue(queue: str, labelled: str) -> list:
+def check_queue(queue: str, labelled: str) -> list[Finding]:
     """Findings about the queue; none where none is wanted.
 
     Args:
@@ -21,11 +22,11 @@ def check_queue(queue: str, labelled: str) -> list:
         problem = f"k8s_queue is {queue!r}, and evaluation's pods carry "
         problem += f"the label of the queue {labelled!r}" if labelled else "no label of a queue"
         remedy = f"ilab-pipeline compile --queue {queue}, and upload that file; or start it with ilab-pipeline run"
-        found.append({"level": "warning", "problem": problem, "remedy": remedy})
+        found.append(Finding(problem, remedy, WARNING))
     return found
 
 
-def queue_findings(queue: str) -> list:
+def queue_findings(queue: str) -> list[Finding]:
     """Whether the namespace has the queue; a right that is missing leaves it unknown."""
     from kubernetes import client
 
@@ -36,14 +37,14 @@ def queue_findings(queue: str) -> list:
         version = next((one.preferred_version.version for one in served if one.name == group), "")
         if not version:
             problem = f"k8s_queue is {queue!r}, and the cluster has no queues ({group})"
-            return [{"problem": problem, "remedy": "have Kueue installed, or leave k8s_queue empty"}]
+            return [Finding(problem, "have Kueue installed, or leave k8s_queue empty")]
         read = client.CustomObjectsApi().get_namespaced_custom_object
         kube_call(read, group, version, namespace, "localqueues", queue)
     except client.ApiException as error:
         if error.status == 404:
-            return [{"problem": f"there is no LocalQueue {queue!r} in {namespace}", "remedy": look}]
+            return [Finding(f"there is no LocalQueue {queue!r} in {namespace}", look)]
         problem = f"whether {namespace} has a LocalQueue {queue!r} can't be seen ({error.status} {error.reason})"
         if error.status == 403:
             look += "; " + grant_command(namespace, account_name() or "ACCOUNT", group, "localqueues", ["get"])
-        return [{"level": "warning", "problem": problem, "remedy": look}]
+        return [Finding(problem, look, WARNING)]
     return []

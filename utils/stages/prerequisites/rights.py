@@ -1,9 +1,10 @@
 """What a run asks of the Kubernetes API, and whether the account it runs under may do all that."""
 
+from utils.stages.prerequisites.findings import WARNING, Finding
 from utils.stages.volume.claims import kube_call, kube_namespace
 
 
-def rights_of_run(launcher: str) -> list:
+def rights_of_run(launcher: str) -> list[tuple[str, str, list[str], str]]:
     """All that a run's tasks do in the cluster: (API group, resource, verbs, loss).
 
     `loss` is what a run does without when it lacks the verbs; "" when it can't do without them. Storage classes and
@@ -26,16 +27,14 @@ def rights_of_run(launcher: str) -> list:
     return [*rights, logs] if trains else rights
 
 
-def missing_rights(launcher: str) -> list:
+def missing_rights(launcher: str) -> list[Finding]:
     """Findings for what the pod's account may not do that later tasks do, each with the one command that grants it."""
     from kubernetes import client, config
 
     try:
         namespace = kube_namespace()
     except config.ConfigException:
-        return [
-            {"problem": "the pod has no token for the Kubernetes API", "remedy": "let it mount its account's token"}
-        ]
+        return [Finding("the pod has no token for the Kubernetes API", "let it mount its account's token")]
     found = []
     try:
         for group, resource, verbs, loss in rights_of_run(launcher):
@@ -45,9 +44,7 @@ def missing_rights(launcher: str) -> list:
                 who = f"the pod's ServiceAccount {account}".strip()
                 what = f"{who} may not {', '.join(denied)} {resource} in {namespace}"
                 remedy = grant_command(namespace, account or "ACCOUNT", group, resource, denied)
-                found.append({"problem": what, "remedy": remedy})
-                if loss:
-                    found[-1].update(problem=f"{what}: {loss}", level="warning")
+                found.append(Finding(f"{what}: {loss}", remedy, WARNING) if loss else Finding(what, remedy))
     except client.ApiException as error:
         print(f"rights can't be checked ({error.status} {error.reason})", flush=True)
     return found
@@ -92,7 +89,7 @@ def grant_command(namespace: str, account: str, group: str, resource: str, verbs
     return f"{tool} apply -k manifests/{folder} grants all that runs need; this alone: {line}"
 
 
-def training_operator() -> list:
+def training_operator() -> list[Finding]:
     """Whether the cluster serves PyTorchJobs. Every account may ask that, also one that may not use them.
 
     Raises:
@@ -104,7 +101,7 @@ def training_operator() -> list:
         kube_namespace()
     except config.ConfigException:
         remedy = "-p train_launcher=process trains on this machine"
-        return [{"problem": "train_launcher pytorchjob needs a cluster", "remedy": remedy}]
+        return [Finding("train_launcher pytorchjob needs a cluster", remedy)]
     try:
         served = kube_call(client.CustomObjectsApi().get_api_resources, "kubeflow.org", "v1").resources
         if any(resource.name == "pytorchjobs" for resource in served):
@@ -116,4 +113,4 @@ def training_operator() -> list:
     managed = '{"spec":{"components":{"trainingoperator":{"managementState":"Managed"}}}}'
     remedy = f"install the Kubeflow training operator (OpenShift AI up to 3.5: oc patch datasciencecluster default-dsc \
 --type=merge -p '{managed}')"
-    return [{"problem": "the cluster has no PyTorchJobs (pytorchjobs.kubeflow.org)", "remedy": remedy}]
+    return [Finding("the cluster has no PyTorchJobs (pytorchjobs.kubeflow.org)", remedy)]

@@ -1,7 +1,8 @@
 """Stage 1: all that can be checked before a GPU is used."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from utils.stages.authorities import ca_bundle, certificates_of
@@ -14,11 +15,9 @@ from utils.stages.prerequisites.checks import (
     check_rights,
     check_taxonomy_repo,
     check_teacher,
-    findings_table,
-    outcome_of_checks,
-    run_checks,
 )
-from utils.stages.prerequisites.parameters import check_object_names, check_parameters, object_names
+from utils.stages.prerequisites.findings import Checks, Finding, findings_table, outcome_of_checks, run_checks
+from utils.stages.prerequisites.parameters import OBJECTS, check_object_names, check_parameters
 from utils.stages.prerequisites.queues import check_queue
 from utils.stages.prerequisites.storage import check_storage
 
@@ -95,18 +94,18 @@ def check_run(given: Prerequisites, table_path: str) -> None:
         SystemExit: a finding is an error.
     """
     names = given.secret_names.split(",")
-    mounted = dict(zip(object_names(), names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
+    mounted = dict(zip(OBJECTS, names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
     ca = ca_bundle(given.ca_file, strict=False)
     archive = not given.base_model or not given.taxonomy_url
     source = TaxonomySource(given.taxonomy_url, given.taxonomy_branch, given.taxonomy_pr, given.taxonomy_commit)
-    checks = {
+    checks: Checks = {
         "parameters": lambda: [
             *check_parameters(vars(given)),
             *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
         ],
         "certificate authorities": lambda: certificates_of(given.ca_file) and [],
         "queue": lambda: check_queue(given.k8s_queue, given.labelled_queue),
-        "base model": lambda: check_base_model(given.base_model),
+        "base model": partial(check_base_model, given.base_model),
         "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
         "object store": lambda: check_object_store(
             given.object_store_secret_dir, ca, given.base_model, given.taxonomy_url
@@ -119,17 +118,7 @@ def check_run(given: Prerequisites, table_path: str) -> None:
         "rights": lambda: check_rights(given.train_launcher),
         "training and serving": lambda: check_backends(given.train_launcher, given.eval_engine, given.sdg_pipeline),
     }
-    found = run_checks(checks)
-    folders = [
-        given.object_store_secret_dir,
-        given.teacher_secret_dir,
-        given.judge_secret_dir,
-        given.taxonomy_secret_dir,
-    ]
-    folders.append(os.path.dirname(given.ca_file))
-    for finding in found:
-        for name, folder in zip(names, folders, strict=True):
-            finding["problem"] = finding["problem"].replace(f"mounted at {folder}", f"{name} mounted at {folder}")
+    found = [named(finding, given) for finding in run_checks(checks)]
     table = findings_table(list(checks), found)
     print(table, flush=True)
     with open(table_path, "w") as file:
@@ -137,3 +126,13 @@ def check_run(given: Prerequisites, table_path: str) -> None:
     error = outcome_of_checks(found)
     if error:
         raise error
+
+
+def named(finding: Finding, given: Prerequisites) -> Finding:
+    """The finding with the names of mounted Secrets and the ConfigMap beside their folders."""
+    folders = [given.object_store_secret_dir, given.teacher_secret_dir, given.judge_secret_dir]
+    folders += [given.taxonomy_secret_dir, os.path.dirname(given.ca_file)]
+    problem = finding.problem
+    for name, folder in zip(given.secret_names.split(","), folders, strict=True):
+        problem = problem.replace(f"mounted at {folder}", f"{name} mounted at {folder}")
+    return replace(finding, problem=problem)

@@ -3,6 +3,7 @@
 import os
 
 from utils.names import CLAIMS_DIR
+from utils.stages.prerequisites.findings import WARNING, Finding
 from utils.stages.prerequisites.rights import account_name, grant_command
 from utils.stages.volume.claims import kube_call, kube_namespace
 
@@ -37,7 +38,7 @@ def single_node_provisioners() -> dict:
     }
 
 
-def check_storage(storage_class: str) -> list:
+def check_storage(storage_class: str) -> list[Finding]:
     """Findings about the class of the run's volume; none outside a cluster, where the volume is a directory.
 
     Args:
@@ -57,23 +58,23 @@ def check_storage(storage_class: str) -> list:
         if error.status == 403:
             account = account_name() or "ACCOUNT"
             remedy += "; " + grant_command(namespace, account, "storage.k8s.io", "storageclasses", ["list"])
-        return [{"level": "warning", "problem": problem, "remedy": remedy}]
+        return [Finding(problem, remedy, WARNING)]
     conditions = {one.metadata.name: condition_of(one.provisioner) for one in found}
     others = ", ".join(sorted(name for name, condition in conditions.items() if condition is None))
     remedy = f"give one that offers ReadWriteMany with k8s_storage_class_name: {others or 'there is none, install one'}"
     name = storage_class or default_class(found)
     if not name:
-        return [{"problem": "the cluster has no default storage class, and the run names none", "remedy": remedy}]
+        return [Finding("the cluster has no default storage class, and the run names none", remedy)]
     if name not in conditions:
-        return [{"problem": f"the cluster has no storage class {name}", "remedy": remedy}]
+        return [Finding(f"the cluster has no storage class {name}", remedy)]
     if conditions[name] is None:
         return []
     which = f"the storage class {name}" + ("" if storage_class else ", the cluster's default,")
     provisioner = next(one.provisioner for one in found if one.metadata.name == name)
     problem = f"{which} offers no ReadWriteMany: its provisioner {provisioner} makes volumes for one node"
     if not conditions[name]:
-        return [{"problem": problem, "remedy": remedy}]
-    return [{"level": "warning", "problem": f"{problem} without {conditions[name]}", "remedy": remedy}]
+        return [Finding(problem, remedy)]
+    return [Finding(f"{problem} without {conditions[name]}", remedy, WARNING)]
 
 
 def condition_of(provisioner: str) -> str | None:
