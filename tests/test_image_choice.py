@@ -37,7 +37,7 @@ def executor_images(text: str) -> set[str]:
 
 
 def training_image(text: str) -> Any:
-    """What the launcher is told to run in the training pods."""
+    """The image that the launcher uses in training pods."""
     spec = next(yaml.load_all(text, yaml.CSafeLoader))
     dags = [spec["root"], *spec["components"].values()]
     tasks = [task for dag in dags for task in dag.get("dag", {}).get("tasks", {}).values()]

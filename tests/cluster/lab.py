@@ -67,7 +67,7 @@ class Lab:
 
     @contextmanager
     def new_proxy(self) -> Iterator[ApiProxy]:
-        """A proxy for one run alone."""
+        """A proxy for a single run."""
         with ApiProxy(self.proxy.server, self.proxy.ca).running() as proxy:
             yield proxy
 

@@ -45,7 +45,7 @@ def directories() -> dict[str, Path]:
 
 
 def of_images() -> dict[str, Path]:
-    """Image: the environment that stands for it alone, where `make notebook` made it."""
+    """Image: its own environment, where `make notebook` made it."""
     folder = environment(images.NOTEBOOK)
     return {images.NOTEBOOK: folder} if (folder / "ready").exists() else {}
 

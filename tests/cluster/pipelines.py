@@ -59,7 +59,7 @@ def fail(data_dir: str) -> None:
 
 @component
 def read_secret(folder: str, key: str) -> int:
-    """Says how long a key of the Secret is; a Secret without it is told as the product's stages tell it."""
+    """Prints the length of a key of the Secret; a missing key is reported as the product's stages do."""
     from pathlib import Path
 
     file = Path(folder, key)

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 REASONS = {403: "Forbidden", 410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
-# What belongs to a connection, not to a message, and what is set anew.
+# Headers that belong to a connection, not to a message, and headers that are set again.
 NOT_PASSED_ON = {"connection", "host", "keep-alive", "transfer-encoding", "content-length", "accept-encoding"}
 
 
@@ -94,7 +94,7 @@ class ApiProxy:
                 listener.shutdown()
 
     def write_kubeconfig(self, path: Path, token: str, namespace: str) -> Path:
-        """A kubeconfig, readable by its owner alone, whose server is this proxy."""
+        """A kubeconfig, readable only by its owner, whose server is this proxy."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -120,7 +120,7 @@ class ApiProxy:
         return None
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection to the server; no request waits for ever, but a watch may be silent."""
+        """A connection to the server; no request waits forever, but a watch may be silent."""
         parts = urlsplit(self.server)
         if parts.scheme == "http":
             return http.client.HTTPConnection(parts.netloc)

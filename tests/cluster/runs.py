@@ -105,7 +105,7 @@ def start(cluster: Cluster, namespace: str, run_id: str, package: Path, folder: 
 
 
 def _started(words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    # Without what this machine says of clusters: the words alone count.
+    # Without this machine's settings of clusters: only the arguments count.
     env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     with log.open("wb") as output:
         return subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, env=env, start_new_session=True)

@@ -45,7 +45,7 @@ class Supervisor:
             )
         self._pids[name] = process.pid
         self._ended.pop(name, None)
-        # Its end is seen by reap() alone.
+        # Only reap() sees its end.
         process.returncode = 0
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
@@ -87,7 +87,7 @@ class Supervisor:
 
 
 def main() -> None:
-    """Serve requests for ever."""
+    """Serve requests forever."""
     for folder in PRIVATE:
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     # Volumes that the kubelet mounts must reach containers.

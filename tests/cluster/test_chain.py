@@ -150,7 +150,7 @@ def prepared_pod(cluster: Cluster, namespace: str, folder: Path) -> dict[str, An
 def chain(
     cluster: Cluster, namespace: str, around: Surroundings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Chain]:
-    """A run to its end. On its way the workbench pod is deleted and made anew, killed, and the API server restarted.
+    """A run to its end. Meanwhile the workbench pod is deleted and recreated, killed, and the API server restarted.
 
     A cluster that is not ours lets nobody kill or restart anything; there the pod is deleted alone.
     """

@@ -55,7 +55,7 @@ def test_volume_is_kept_when_the_gate_holds_the_candidate_back(lab: Lab, runs: d
 def test_volume_is_kept_after_a_failure_and_deleted_when_the_resumed_run_succeeds(
     lab: Lab, runs: dict[str, Run]
 ) -> None:
-    """Trap 54: what a failed run has made is there to go on with."""
+    """Trap 54: a failed run keeps its results, so that it can be resumed."""
     run = runs["mended"]
     assert run.wait() == 1, run.output[-4000:]
     assert "the run did not get to its end" in run.task_log("clean-up")
@@ -121,7 +121,7 @@ def test_running_pod_is_left_alone_and_named(lab: Lab, here: str, capsys: pytest
 
 @pytest.fixture
 def workflow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """The owner of what a run on Kubeflow Pipelines makes: a Workflow, in name alone where the cluster has no Argo."""
+    """The owner of what a run on Kubeflow Pipelines makes: a Workflow, in name only where the cluster has no Argo."""
     kind = {"plural": "workflows", "singular": "workflow", "kind": "Workflow"}
     schema = {"openAPIV3Schema": {"type": "object"}}
     version = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}

@@ -28,7 +28,7 @@ from utils.stages.train import job
 from utils.stages.volume import claims, ending
 
 RIGHTS = [(resource, verb) for rule in rules() for resource in rule["resources"] for verb in rule["verbs"]]
-# A run goes on without: what is shown loses something, nothing else does.
+# A run continues without these: only its display shows less.
 SHOWN_ALONE = {("pods/log", "get"), ("events", "list")}
 
 
@@ -247,7 +247,7 @@ def test_every_right_is_covered_by_a_test() -> None:
 
 @contextmanager
 def without(lab: Lab, kept: list[dict[str, Any]]) -> Iterator[None]:
-    """The account's Role with these rules alone while the block runs, once the API server goes by them."""
+    """Only these rules in the account's Role during the block, from when the API server applies them."""
     try:
         _give(lab, kept)
         yield

@@ -161,7 +161,7 @@ def test_training_preempted_by_its_queue_waits_and_succeeds(training: Training) 
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
     training.suspend(True)
     wait_for("news of the queue", lambda: "waiting in the queue gpus" in training.log)
-    # A pod that still ends would count as failed in the job that goes on.
+    # A pod that is still ending would count as failed in the resumed job.
     pods = [f"{training.job}-{role}-0" for role in ("master", "worker")]
     wait_for("the end of its pods", lambda: not any(training.uid("pod", pod) for pod in pods))
     training.suspend(False)

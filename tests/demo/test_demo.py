@@ -109,7 +109,7 @@ def test_summary_has_scores_report_and_key() -> None:
 
 
 def test_servers_end_when_the_demo_is_killed(tmp_path: Path) -> None:
-    """A killed demo that goes on must not meet its old object store on the same files."""
+    """A resumed demo must not find its old object store on the same files."""
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom utils.demo.s3_server import start_s3_server\n"
         "server = start_s3_server(Path(sys.argv[1]), 'key', 'secret')\n"

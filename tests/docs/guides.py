@@ -36,5 +36,5 @@ def blocks(guide: str) -> list[Block]:
 
 
 def commands(guide: str, test: str) -> list[str]:
-    """The texts that a test is to run, in order; `test` is its name alone."""
+    """The texts that a test is to run, in order; `test` is its name without the file."""
     return [one.text for one in blocks(guide) if one.mark == "tested" and one.what.endswith(f"::{test}")]

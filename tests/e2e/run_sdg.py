@@ -75,7 +75,7 @@ waiting = threading.Event()
 
 
 def make_volume(folder: Path, model: Path, kinds: tuple[str, ...]) -> Path:
-    """A volume after data import, with the leaves of these kinds alone; of the base model, what SDG reads."""
+    """A volume after data import, with leaves only of these kinds, and the files of the base model that SDG reads."""
     shutil.copytree(model, folder / "model")
     taxonomy = make_taxonomy(folder / "made")
     for kind in ("knowledge", "compositional_skills"):

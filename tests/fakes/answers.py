@@ -10,7 +10,7 @@ Answer = tuple[int, Any]
 
 
 class Server:
-    """An HTTP server on loopback; `answers` are given in turn, the last one for ever. It remembers requests."""
+    """An HTTP server on loopback; It gives `answers` in turn, repeats the last one, and remembers requests."""
 
     def __init__(self, answers: list[Answer], context: ssl.SSLContext | None = None) -> None:
         self.answers = answers

@@ -35,7 +35,7 @@ OPERATOR_RULES: list[dict[str, Any]] = [
 
 
 def granted(rules: list[dict[str, Any]], group: str, resource: str) -> set[str]:
-    """The verbs that rules of a Role give for a resource, those for names alone left out."""
+    """The verbs that rules of a Role give for a resource, without those for single names."""
     fitting = [
         rule
         for rule in rules

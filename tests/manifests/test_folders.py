@@ -116,7 +116,7 @@ def test_the_role_is_what_a_run_needs_and_what_show_prints() -> None:
 
 def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_more() -> None:
     """Storage classes are not in it: on OpenShift the ClusterRole basic-user lets every account read them."""
-    # Read by the check of the queue, which tells itself when it may not.
+    # Read by the check of the queue, which reports itself when it may not.
     lacking: dict[tuple[str, str], list[str]] = {("kueue.x-k8s.io", "localqueues"): ["get"]}
     for group, resource, verbs, _ in rights_of_run("pytorchjob"):
         missing = [verb for verb in verbs if verb not in granted(OPERATOR_RULES, group, resource)]
@@ -220,7 +220,7 @@ def test_a_template_that_was_not_filled_in_is_named_key_by_key(
 
 
 def test_every_setting_has_its_places_and_they_hold_its_value() -> None:
-    """Each folder says by itself what it says with the settings, so that it can be read alone."""
+    """Each folder has the same values without the settings, so that it can be read on its own."""
     values, places = settings(), {key: 0 for key in settings()}
     for path in sorted((root() / "settings").glob("*.yaml")):
         for replacement in yaml.safe_load(path.read_text()) if path.name not in NO_REPLACEMENTS else []:

@@ -60,7 +60,7 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
 
 
 def test_report_comes_after_all_others_and_clean_up_takes_no_final_status(spec: dict[str, Any]) -> None:
-    """Trap 47: what report notes on the claim tells clean up that the run got to its end, on every server."""
+    """Trap 47: clean up learns from report's note on the volume claim that the run finished, on every server."""
     (dag,) = [c["dag"]["tasks"] for c in spec["components"].values() if "report" in c.get("dag", {}).get("tasks", {})]
     before: set[str] = set()
     queue = ["report"]

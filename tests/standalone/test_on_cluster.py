@@ -47,7 +47,7 @@ def made(node: Node, resource: str) -> dict[str, Any]:
 
 
 def test_object_store_by_flags_and_judge_by_secret_make_a_whole_run(node: Node, run: Run) -> None:
-    """Traps 1 and 2. The made Secret belongs to the run and is gone after it; what it held is told nowhere."""
+    """Traps 1 and 2. The new Secret belongs to the run and is deleted with it; its values appear nowhere."""
     put_secret(node, "judge", **JUDGE)
     done = run(*STORE_FLAGS, "--judge-serving-model-secret", "judge", **STORE_KEYS)
     assert done.exit_code == 0, done.output

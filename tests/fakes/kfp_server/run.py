@@ -93,7 +93,7 @@ class Run:
         self.stopped = True
 
     def answer(self) -> Any:
-        """The answer to a GET; the next one is a moment later. A number stands for a server that fails."""
+        """The answer to a GET; the next one is a moment later. A number is the status of a failing server."""
         self.asked += 1
         now = self.moments[min(self.asked, len(self.moments)) - 1]
         if isinstance(now, int):

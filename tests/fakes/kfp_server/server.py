@@ -186,7 +186,7 @@ class KfpServer(AnsweringServer):
         return found
 
     def _artifacts(self) -> list[tuple[Run, str, str]]:
-        """What is in the object store: run, task, name. Nothing of failed tasks before 2.16, and then the log alone."""
+        """What is in the object store: run, task, name. Nothing of failed tasks before 2.16, later only their log."""
         found = []
         for run in self.runs:
             for task, state in run.moment.tasks.items():

@@ -1,4 +1,4 @@
-"""The volume of a run on this machine: deleted after success, kept otherwise, and the user is told which."""
+"""The volume of a run on this machine: deleted after success, kept otherwise; the output says which."""
 
 import pytest
 

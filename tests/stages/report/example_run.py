@@ -48,7 +48,7 @@ def held_back_run(root: Path) -> Path:
 
 
 def sparse_run(root: Path) -> Path:
-    """Knowledge alone, no judge scores, nothing published yet: only the likelihood is there."""
+    """Only knowledge, no judge scores, nothing published yet: the likelihood is the only measure."""
     write_scores(root)
     for name in ("mt_bench", "mt_bench_branch", "mmlu_branch"):
         (root / f"scores/{name}.json").unlink()

@@ -236,7 +236,7 @@ def test_api_server_restart_is_waited_for(api: KubernetesApi) -> None:
 
 def test_job_that_vanished_does_not_prevent_deleting_the_others(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
-) -> None:  # trap 25: it would go on holding GPUs
+) -> None:  # trap 25: it would keep its GPUs
     for phase in (1, 2):
         api.add("pytorchjobs", f"train-phase-{phase}-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
     answer = api.answer
