@@ -1,6 +1,5 @@
 """Teacher and judge are asked for an answer: retries, tokens, TLS, and what a finding says."""
 
-import json
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +76,7 @@ def test_token_echoed_by_a_server_is_not_in_the_finding(
     tmp_path: Path, serve: Callable[..., Server], before: int
 ) -> None:
     (finding,) = judge_findings(tmp_path, serve((400, "x" * before + TOKEN)).url)
-    assert TOKEN[:6] not in json.dumps(finding)
+    assert TOKEN[:6] not in str(finding)
 
 
 def test_only_the_secrets_token_is_sent_and_never_to_another_host(tmp_path: Path, serve: Callable[..., Server]) -> None:

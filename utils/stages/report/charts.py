@@ -2,13 +2,13 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from utils.stages.report.text import leaf_label, number
 
 
-def svg(draw: Callable, height: int) -> Any:
+def svg(draw: Callable[[Any], None], height: int) -> Any:
     """Markup of an `<svg>` that draw(axes) paints, 440 CSS pixels wide at natural size.
 
     Matplotlib escapes all text in it. The colours that draw uses become CSS variables of the page, so that a chart is
@@ -18,7 +18,12 @@ def svg(draw: Callable, height: int) -> Any:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-    style: dict = {"svg.fonttype": "none", "svg.hashsalt": "ilab", "text.parse_math": False, "font.size": 11.5}
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "ilab",
+        "text.parse_math": False,
+        "font.size": 11.5,
+    }
     out = io.StringIO()
     with matplotlib.rc_context(style):
         figure = Figure((440 / 72, height / 72), layout="constrained")
@@ -32,13 +37,13 @@ def svg(draw: Callable, height: int) -> Any:
     return Markup(text)
 
 
-def bar_chart(rows: Any, digits: int = 0) -> Any:
+def bar_chart(rows: Iterable[Sequence[Any]], digits: int = 0) -> Any:
     """Bars by taxonomy leaf: rows of (leaf, value) or (leaf, base, candidate).
 
     At most 40 are shown: those that changed most, or the largest values.
     """
 
-    def weight(row: Any) -> float:
+    def weight(row: Sequence[Any]) -> float:
         base = row[1] if len(row) > 2 else 0
         return abs((row[-1] or 0) - (base or 0))
 
@@ -60,7 +65,7 @@ def bar_chart(rows: Any, digits: int = 0) -> Any:
     return svg(draw, 14 + len(rows) * (24 + 14 * pair))
 
 
-def line_chart(points: list, x_label: str) -> Any:
+def line_chart(points: Sequence[Sequence[Any]], x_label: str) -> Any:
     """A line through (x, y) points, with a running mean from 30 of them on; (x, y, True) is a point that stands out."""
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     reach = len(ys) // 30

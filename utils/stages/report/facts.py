@@ -1,20 +1,23 @@
 """What the volume knows about a run, and what that says about the candidate: plain data, no page yet."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterable
+from typing import Any
 
+from utils.stages.code import code_digest
 from utils.stages.report.text import listed
 
 
-def report_facts(data_dir: str, run_id: str, notes: list) -> dict:
+def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, Any]:
     """Everything the report shows: report.json holds this, and the page is drawn from it.
 
     Returns:
-        run_id, notes, comparisons (see there), headline and fate (see verdict), versions, and as they lie on the
+        run_id, notes, comparisons (Measure), headline and fate (see verdict), versions, code, and as they lie on the
         volume, by name: done (markers of the finished stages, in the order they finished) and scores.
     """
-    found: dict = {}
+    found: dict[str, dict[str, Any]] = {}
     for folder in ("done", "scores"):
         files = sorted(Path(data_dir, folder).glob("*.json"))
         # What JSON cannot hold (NaN) is None from here on.
@@ -27,56 +30,76 @@ def report_facts(data_dir: str, run_id: str, notes: list) -> dict:
         "notes": notes,
         "headline": headline,
         "fate": fate,
-        "comparisons": compared,
+        "comparisons": list(map(asdict, compared)),
         "versions": versions_of(done),
+        "code": code_digest(),
         "done": done,
         "scores": found["scores"],
     }
 
 
-def comparisons(scores: dict, leaves: Iterable = ()) -> list:
-    """Candidate against base by each measure, the one that needs no judge first.
+@dataclass(frozen=True)
+class Measure:
+    """Candidate against base by one measure. MT-Bench has no base: it chooses the candidate.
 
-    Each: key, name, what (a line that says what is measured), digits (to show), base, candidate, change (None when one
-    is missing), better (None when nothing changed or was compared), reason (why there is no score, or ""), questions,
-    error_rate, and rows, (leaf, base, candidate) by taxonomy leaf. MT-Bench has no base: it chooses the candidate.
+    Attributes:
+        what: a line that says what is measured.
+        digits: decimal places to show.
+        change: None when base or candidate is missing.
+        better: None when nothing changed or was compared.
+        reason: why there is no score, or "".
+        rows: (leaf, base, candidate) by taxonomy leaf.
+    """
+
+    key: str
+    name: str
+    what: str
+    digits: int
+    base: float | None
+    candidate: float | None
+    change: float | None
+    better: bool | None
+    reason: str
+    questions: int | None
+    error_rate: float | None
+    rows: list[tuple[str, float | None, float | None]]
+
+
+MEASURES = (
+    ("Likelihood", "nll", 3, "negative log-likelihood per answer token, lower is better"),
+    ("MMLU-branch", "model_score", 3, "accuracy on the taxonomy's multiple-choice questions"),
+    ("MMLU", "model_score", 3, "accuracy on general multiple-choice questions"),
+    ("MT-Bench-branch", "overall_score", 2, "judge's grade on the taxonomy's questions, 1 to 10"),
+    ("MT-Bench", "overall_score", 2, "judge's grade on general questions, 1 to 10; chose the candidate"),
+)
+"""(name, the candidate's entry in the score file, digits, what is measured), the one that needs no judge first."""
+
+
+def comparisons(scores: Mapping[str, Any], leaves: Iterable[str] = ()) -> list[Measure]:
+    """Candidate against base by each measure.
+
+    Args:
+        scores: the score files by name.
+        leaves: paths of the taxonomy's leaves.
     """
     bench = scores.get("mt_bench", {})
     chosen = [c for c in bench.get("checkpoints", []) if c["model"] == bench["candidate"]]
     scores = {**scores, "mt_bench": {**bench, **(chosen[0] if chosen else {})}}
-    measures = (
-        ("Likelihood", "nll", 3, "negative log-likelihood per answer token, lower is better"),
-        ("MMLU-branch", "model_score", 3, "accuracy on the taxonomy's multiple-choice questions"),
-        ("MMLU", "model_score", 3, "accuracy on general multiple-choice questions"),
-        ("MT-Bench-branch", "overall_score", 2, "judge's grade on the taxonomy's questions, 1 to 10"),
-        ("MT-Bench", "overall_score", 2, "judge's grade on general questions, 1 to 10; chose the candidate"),
-    )
     found = []
-    for name, field, digits, what in measures:
+    for name, field, digits, what in MEASURES:
         key = name.lower().replace("-", "_")
         score = scores.get(key, {})
         candidate, base = score.get(field), score.get(f"base_{field}")
         change = candidate - base if candidate is not None and base is not None else None
-        found.append(
-            {
-                "key": key,
-                "name": name,
-                "what": what,
-                "digits": digits,
-                "base": base,
-                "candidate": candidate,
-                "change": change,
-                "better": (change < 0) == (field == "nll") if change else None,
-                "reason": score.get("reason", "not run") if candidate is None else "",
-                "questions": score.get("questions"),
-                "error_rate": score.get("error_rate"),
-                "rows": leaf_rows(score, leaves),
-            }
-        )
+        better = (change < 0) == (field == "nll") if change else None
+        reason = score.get("reason", "not run") if candidate is None else ""
+        counts = score.get("questions"), score.get("error_rate")
+        rows = leaf_rows(score, leaves)
+        found.append(Measure(key, name, what, digits, base, candidate, change, better, reason, *counts, rows))
     return found
 
 
-def leaf_rows(score: dict, leaves: Iterable) -> list:
+def leaf_rows(score: Mapping[str, Any], leaves: Iterable[str]) -> list[tuple[str, float | None, float | None]]:
     """(leaf, base, candidate) of a score file: from its `by_leaf`, or its `summary` of branch scores.
 
     MMLU-branch names a task after its leaf, with `_` for `/`: leaves, the paths of the taxonomy, give it back.
@@ -90,16 +113,16 @@ def leaf_rows(score: dict, leaves: Iterable) -> list:
     return rows
 
 
-def verdict(compared: list, publish: dict) -> tuple:
+def verdict(compared: Iterable[Measure], publish: Mapping[str, Any]) -> tuple[str, str]:
     """The run's outcome in two clauses: whether the candidate beat the base and by what; and where it went.
 
     Args:
         publish: result of the publish stage, {} when it has not run.
     """
-    names: dict = {True: [], False: [], None: []}
+    names: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     for measure in compared:
-        if measure["change"] is not None:
-            names[measure["better"]].append(measure["name"])
+        if measure.change is not None:
+            names[measure.better].append(measure.name)
     won, lost, same = (listed(found) for found in names.values())
     if not any(names.values()):
         headline = "The candidate was not compared with the base model"
@@ -117,9 +140,9 @@ def verdict(compared: list, publish: dict) -> tuple:
     return headline, f"The gate held it back ({listed(failed)}): nothing was published"
 
 
-def versions_of(done: dict) -> dict:
+def versions_of(done: Mapping[str, Any]) -> dict[str, list[str]]:
     """The versions of each package; several where stages ran in different images."""
-    found: dict = {}
+    found: dict[str, list[str]] = {}
     for marker in done.values():
         for name, version in marker["versions"].items():
             if version not in found.setdefault(name, []):

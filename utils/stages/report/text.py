@@ -1,5 +1,6 @@
 """Numbers, durations and names as the report writes them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -39,9 +40,9 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def flat(facts: dict, left_out: tuple = ()) -> dict:
+def flat(facts: Mapping[str, Any], left_out: Sequence[str] = ()) -> dict[str, str]:
     """facts as text, nested dicts taken apart: {"a": {"b": 1}} becomes {"a.b": "1"}; some names are left out."""
-    found: dict = {}
+    found: dict[str, str] = {}
     for name, value in facts.items():
         if name in left_out:
             continue
@@ -59,6 +60,6 @@ def leaf_label(leaf: Any) -> str:
     return label if len(label) < 35 else "…" + label[-33:]
 
 
-def listed(names: list) -> str:
+def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, or `a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
