@@ -45,8 +45,8 @@ from utils.stages.evaluation.scores import Pair
 from utils.stages.evaluation.serving import free_port, serve
 from utils.stages.marker import read_marker, write_marker
 from utils.stages.results import Generated
+from utils.stages.train import stage
 from utils.stages.train.process import ProcessLauncher
-from utils.stages.train.stage import LAUNCHERS
 
 SIZES = {
     "hidden_size": 32,
@@ -222,7 +222,7 @@ def served_prompt(folder: str, work: Path, template: str) -> dict[str, str]:
 def main(work: Path) -> None:
     torch.set_num_threads(1)
     os.environ["ILAB_CPU_PROGRAMS"] = str(PROGRAMS)
-    LAUNCHERS["process"] = lambda given: ForkedLauncher(given.output, gpus=0, flash_attention=False)
+    stage.launcher_of = lambda given: ForkedLauncher(given.output, timeout=1800)
     taxonomy = make_taxonomy(work)
     seen = {name: run_family(work, name, taxonomy) for name in families()}
     file = seen["file"]

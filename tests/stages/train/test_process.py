@@ -47,7 +47,7 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeLauncher:
 
     def make(program: str) -> ProcessLauncher:
         (output / "worker.py").write_text(program)
-        return ProcessLauncher(str(output), gpus=0, flash_attention=False)
+        return ProcessLauncher(str(output), timeout=60)
 
     return make
 
@@ -114,7 +114,7 @@ def test_no_trainer_outlives_its_launcher(training: MakeLauncher, number: int) -
             "-c",
             "import sys\nfrom utils.stages.train.process import ProcessLauncher\n"
             "output = sys.argv[1]\n"
-            "ProcessLauncher(output, 0, False).launch(['--output_dir=' + output], 60, lambda: None)",
+            "ProcessLauncher(output, 60).launch(['--output_dir=' + output], 60, lambda: None)",
             sleeping.output,
         ],
         stdout=subprocess.PIPE,

@@ -19,6 +19,14 @@ class Launcher(Protocol):
     def flash_attention(self) -> bool:
         """Whether the library is there."""
 
+    @property
+    def waiting(self) -> int:
+        """Seconds that the nodes may take to start."""
+
+    @property
+    def timeout(self) -> int:
+        """Seconds that they may train from then on."""
+
     def running(self) -> bool:
         """Whether what an earlier launch of this phase started is still there: launching attaches to it.
 
@@ -32,7 +40,7 @@ class Launcher(Protocol):
         """Run torchrun with these arguments to its end. However else that ends, nothing of it is left.
 
         Args:
-            timeout: seconds to train, once all nodes have started.
+            timeout: seconds that are left to train.
             tick: called now and then.
 
         Returns:

@@ -1,8 +1,10 @@
 """Train on this machine: a real torchrun of instructlab.training, on its GPUs if it has any, else on CPU."""
 
 import collections
+import contextlib
 import ctypes
 import glob
+import importlib.util
 import os
 import shutil
 import signal
@@ -18,15 +20,6 @@ from utils.messages import failure
 from utils.stages.cpu_program import cpu_program
 
 
-def local_gpus() -> int:
-    """GPUs that torch can use here; torch is imported only when the machine has a device file for one."""
-    if not glob.glob("/dev/nvidia[0-9]*"):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
-
-
 def copy_cpu_main_ds(output: str) -> None:
     """Put the program that trains without CUDA into the phase's folder, where torchrun finds it, in pods too."""
     shutil.copyfile(cpu_program("main_ds.py"), os.path.join(output, "cpu_main_ds.py"))
@@ -38,21 +31,25 @@ def stop_earlier(output: str) -> None:
     Raises:
         SystemExit: it could not be ended.
     """
-    wanted, deadline = f"--output_dir={output}".encode(), time.monotonic() + 60
-    left = True
-    while left:
-        left = False
-        for path in glob.glob("/proc/[0-9]*/cmdline"):
-            try:
-                with open(path, "rb") as file:
-                    if wanted in file.read().split(b"\0"):
-                        left = True
-                        os.kill(int(path.split("/")[2]), signal.SIGKILL)
-            except OSError:  # it ended just now, or is another user's
-                continue
-        if left and time.monotonic() > deadline:
-            raise failure(f"another trainer writes to {output}", "it could not be ended", "end it, and run again")
-        time.sleep(0.1 if left else 0)
+    for _ in range(600):
+        left = trainers_of(output)
+        if not left:
+            return
+        for number in left:
+            with contextlib.suppress(OSError):  # it ended just now, or is another user's
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.1)
+    raise failure(f"another trainer writes to {output}", "it could not be ended", "end it, and run again")
+
+
+def trainers_of(output: str) -> list[int]:
+    """Ids of the processes that train into a phase's folder."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:  # it may end just now
+            if f"--output_dir={output}".encode() in file.read().split(b"\0"):
+                found.append(int(path.split("/")[2]))
+    return found
 
 
 def training_failure(output: str, code: int, log: str) -> SystemExit:
@@ -92,14 +89,27 @@ class ProcessLauncher:
 
     Attributes:
         output: path of the phase's folder.
-        gpus: see `local_gpus`.
-        flash_attention: whether the library is installed.
+        timeout: seconds that it may train.
     """
 
     output: str
-    gpus: int
-    flash_attention: bool
-    nodes = 1
+    timeout: int
+    nodes, waiting = 1, 0
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that torch can use here; torch is imported only when the machine has a device file for one."""
+        if not glob.glob("/dev/nvidia[0-9]*"):
+            return 0
+        import torch
+
+        count: int = torch.cuda.device_count()
+        return count
+
+    @property
+    def flash_attention(self) -> bool:
+        """Whether the library is installed."""
+        return importlib.util.find_spec("flash_attn") is not None
 
     def running(self) -> bool:
         """Nothing outlives its launcher."""

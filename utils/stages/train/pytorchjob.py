@@ -135,6 +135,11 @@ class PyTorchJob(Job):
 
     flash_attention = True
 
+    @property
+    def waiting(self) -> int:
+        """Seconds in its queue, and until its pods have started."""
+        return self.queued + self.pending
+
     def running(self) -> bool:
         """Whether the job is there: it outlived its launcher, or has even ended since."""
         return job_is_there(self.name, self.pending)

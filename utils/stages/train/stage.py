@@ -1,6 +1,5 @@
 """Stage 5: one training phase, from its parameters to its marker. Which launcher runs it is decided here."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -17,9 +16,15 @@ from utils.stages.results import DataCounts, Processed, Trained
 from utils.stages.train.checkpoints import prune_phase, whole_states
 from utils.stages.train.folder import recorded_room, start_phase, trained_phase, training_steps
 from utils.stages.train.launcher import Launcher
-from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds, local_gpus
+from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 from utils.stages.train.pytorchjob import PyTorchJob, job_name
 from utils.stages.train.training import Training, torchrun_arguments
+
+DECIDING = (
+    *("model", "launcher", "image", "num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"),
+    *("save_samples", "max_batch_len", "seed", "keep_checkpoints", "cpu_offload", "num_workers", "gpu_per_worker"),
+)
+"""Parameters that decide what a phase leaves: with others, a finished phase is another one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def seconds_of(duration: str) -> int:
     try:
         return parse_duration(duration)
     except ValueError as error:
-        raise failure(str(error), "it must be a whole number and s, m, h or d", "write for example 30m") from None
+        raise failure(str(error), "one of the run's timeouts", "correct it") from None
 
 
 def pytorchjob_of(given: TrainingPhase, overlay: dict[str, Any]) -> PyTorchJob:
@@ -105,18 +110,18 @@ def pytorchjob_of(given: TrainingPhase, overlay: dict[str, Any]) -> PyTorchJob:
     )
 
 
-def pytorchjob(given: TrainingPhase) -> Launcher:
-    """Pods of a PyTorchJob. The runner on plain Kubernetes names in ILAB_POD_OVERLAY (JSON) what every pod gets."""
-    return pytorchjob_of(given, json.loads(os.environ.get(POD_OVERLAY, "{}")))
+def launcher_of(given: TrainingPhase) -> Launcher:
+    """The launcher that was asked for.
 
-
-def process(given: TrainingPhase) -> Launcher:
-    """Processes of this machine."""
-    return ProcessLauncher(given.output, local_gpus(), importlib.util.find_spec("flash_attn") is not None)
-
-
-LAUNCHERS = {"pytorchjob": pytorchjob, "process": process}
-"""Launchers by their names in `train_launcher`."""
+    Raises:
+        SystemExit: it is unknown, or a duration is not valid.
+    """
+    if given.launcher == "process":
+        return ProcessLauncher(given.output, seconds_of(given.timeout))
+    if given.launcher == "pytorchjob":
+        # The runner on plain Kubernetes names what every pod gets.
+        return pytorchjob_of(given, json.loads(os.environ.get(POD_OVERLAY, "{}")))
+    raise failure(f"train_launcher is {given.launcher!r}", "it is unknown", "use pytorchjob or process")
 
 
 def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher: Launcher) -> Training:
@@ -166,18 +171,17 @@ class Watch:
         self.done = count
 
 
-def run_training(given: TrainingPhase, training: Training, launcher: Launcher, manifest: str) -> None:
+def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
     """Train, from the last whole epoch on when this training was begun before.
 
     Training pods that failed (killed, evicted, a lost node) are started again, without end while each try gains a
-    whole epoch, else once; all within the phase's timeouts, those of its queue and its pods' start included.
+    whole epoch, else once; all within the time that the launcher may wait and train.
 
     Args:
         manifest: path for what the launcher starts (JSON).
     """
-    output, timeout = training.output, seconds_of(given.timeout)
-    end = time.monotonic() + seconds_of(given.queue_timeout) + seconds_of(given.pending_timeout) + timeout
-    gained = None
+    output, gained = training.output, None
+    end = time.monotonic() + launcher.waiting + launcher.timeout
     if training.warmup_steps >= training.steps:
         print(
             f"{training.warmup_steps} warm-up steps, {training.steps} steps: the learning rate never reaches its peak"
@@ -190,7 +194,7 @@ def run_training(given: TrainingPhase, training: Training, launcher: Launcher, m
         arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept)
         with open(manifest, "w") as file:
             json.dump(launcher.manifest(arguments), file, indent=1)
-        error = launcher.launch(arguments, int(min(timeout, end - time.monotonic())), watch.look)
+        error = launcher.launch(arguments, min(launcher.timeout, round(end - time.monotonic())), watch.look)
         watch.look(0)
         if error is None:
             return
@@ -201,27 +205,7 @@ def run_training(given: TrainingPhase, training: Training, launcher: Launcher, m
         gained = newest
 
 
-def deciding(given: TrainingPhase) -> dict[str, Any]:
-    """The parameters that decide what a phase leaves: with others, a finished phase is not this one."""
-    return {
-        "model": given.model,
-        "launcher": given.launcher,
-        "image": given.image,
-        "num_epochs": given.num_epochs,
-        "effective_batch_size": given.effective_batch_size,
-        "learning_rate": given.learning_rate,
-        "num_warmup_steps": given.num_warmup_steps,
-        "save_samples": given.save_samples,
-        "max_batch_len": given.max_batch_len,
-        "seed": given.seed,
-        "keep_checkpoints": given.keep_checkpoints,
-        "cpu_offload": given.cpu_offload,
-        "num_workers": given.num_workers,
-        "gpu_per_worker": given.gpu_per_worker,
-    }
-
-
-def train(given: TrainingPhase, manifest: str) -> Trained:
+def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
     """Train a phase that has not finished; one without data is skipped."""
     processed = result_of(given.data_dir, "data_processing", Processed)
     data = getattr(processed, given.kind, DataCounts())
@@ -230,23 +214,21 @@ def train(given: TrainingPhase, manifest: str) -> Trained:
         print(f"phase {given.phase} is skipped: {reason}", flush=True)
         return Trained(given.phase, given.launcher, True, reason)
     before = result_of(given.data_dir, "train_phase_1", Trained) if given.phase == 2 else None
-    launcher = LAUNCHERS[given.launcher](given)
     training = describe_training(given, data.rows, before.checkpoint if before else "", launcher)
-    run_training(given, training, launcher, manifest)
+    run_training(training, launcher, manifest)
     return trained_phase(training, given.phase, given.launcher, data.tokens)
 
 
 def finished_phase(given: TrainingPhase, manifest: str) -> Trained:
     """Train a phase unless that is done, and leave its marker."""
     started = time.time()
-    if given.launcher not in LAUNCHERS:
-        raise failure(f"train_launcher is {given.launcher!r}", "it is unknown", f"use {' or '.join(LAUNCHERS)}")
+    launcher = launcher_of(given)
     if given.max_batch_len < given.max_seq_len:
         raise failure("train_max_batch_len is below train_max_seq_len", "long samples would be lost", "raise it")
     stage, before = f"train_phase_{given.phase}", "data_processing" if given.phase == 1 else "train_phase_1"
-    inputs = deciding(given) | {"upstream": upstream_hash(given.data_dir, before)}
+    inputs = {name: getattr(given, name) for name in DECIDING} | {"upstream": upstream_hash(given.data_dir, before)}
     record = finished_result(given.data_dir, stage, inputs, given.force)
-    result = train(given, manifest) if record is None else from_record(Trained, record)
+    result = train(given, launcher, manifest) if record is None else from_record(Trained, record)
     if record is None:
         write_marker(given.data_dir, stage, inputs, result.checkpoints, result, started)
     shutil.rmtree(given.output + "/full_state", ignore_errors=True)

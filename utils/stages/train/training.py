@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+RENDEZVOUS = ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
+"""How several nodes find each other: the training operator sets these variables, and Kubernetes fills them in."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -54,40 +57,32 @@ class Training:
 def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
     """Arguments of torchrun; a pod and this machine run the same.
 
-    With several nodes, the training operator sets RANK, MASTER_ADDR and MASTER_PORT and Kubernetes fills them in.
     On CPU, torchrun runs the file cpu_main_ds.py in the phase's folder instead of the library's module.
 
     Args:
         full_state: save after each epoch what is needed to resume from there.
     """
-    gpus, many = training.gpus, ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
-    flags = {
-        "model_name_or_path": training.model,
-        "data_path": training.data,
-        "output_dir": training.output,
-        "num_epochs": training.epochs,
-        "effective_batch_size": training.batch,
-        "learning_rate": training.learning_rate,
-        "num_warmup_steps": training.warmup_steps,
-        "save_samples": training.save_samples,
-        "max_batch_len": training.max_batch_len,
-        "seed": training.seed,
-        "log_level": "INFO",
-        "distributed_training_framework": "fsdp",
-        **({"chat-tmpl-path": training.chat_template} if training.chat_template else {}),
-    }
-    switches = {
-        "checkpoint_at_epoch": True,
-        "accelerate_full_state_at_epoch": full_state,
-        "cpu_offload_params_fsdp": training.cpu_offload and gpus,
-        "cpu_offload_optimizer": training.cpu_offload and gpus,
-        "disable_flash_attn": not (gpus and training.flash_attention),
-    }
+    gpus, offload = training.gpus, training.cpu_offload and training.gpus > 0
     return [
         f"--nnodes={training.nodes}",
         f"--nproc_per_node={gpus or 1}",
-        *(many if training.nodes > 1 else ["--standalone"]),
+        *(RENDEZVOUS if training.nodes > 1 else ["--standalone"]),
         *(["-m", "instructlab.training.main_ds"] if gpus else [training.output + "/cpu_main_ds.py"]),
-        *(f"--{name}={value}" for name, value in flags.items()),
-        *(f"--{name}" for name, on in switches.items() if on),
+        f"--model_name_or_path={training.model}",
+        f"--data_path={training.data}",
+        f"--output_dir={training.output}",
+        f"--num_epochs={training.epochs}",
+        f"--effective_batch_size={training.batch}",
+        f"--learning_rate={training.learning_rate}",
+        f"--num_warmup_steps={training.warmup_steps}",
+        f"--save_samples={training.save_samples}",
+        f"--max_batch_len={training.max_batch_len}",
+        f"--seed={training.seed}",
+        "--log_level=INFO",
+        "--distributed_training_framework=fsdp",
+        *([f"--chat-tmpl-path={training.chat_template}"] if training.chat_template else []),
+        "--checkpoint_at_epoch",
+        *(["--accelerate_full_state_at_epoch"] if full_state else []),
+        *(["--cpu_offload_params_fsdp", "--cpu_offload_optimizer"] if offload else []),
+        *([] if gpus and training.flash_attention else ["--disable_flash_attn"]),
     ]
