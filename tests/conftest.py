@@ -19,6 +19,7 @@ from tests.fakes.kubernetes_api import KubernetesApi, short_sleep
 from tests.fakes.s3 import S3
 from utils.demo.s3_server import S3Server, start_s3_server
 from utils.errors import TaskFailed
+from utils.names import CLAIMS_DIR
 
 # Started in the background of a shell, a process ignores Ctrl-C and hands that on; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,7 +75,7 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
     """The small Kubernetes API, which the stages' client finds; they wait a hundredth of the time."""
-    monkeypatch.delenv("ILAB_CLAIMS_DIR", raising=False)
+    monkeypatch.delenv(CLAIMS_DIR, raising=False)
     server = KubernetesApi()
     server.write_kubeconfig(tmp_path / "kubeconfig")
     monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))

@@ -21,6 +21,7 @@ from utils.cpu import PROGRAMS
 from utils.demo.run import ARCHIVE, Demo, servers, store_of
 from utils.demo.taxonomy import EXAMPLES, LEFT_OUT_QUICK, make_taxonomy
 from utils.files import ROOT
+from utils.names import CPU_PROGRAMS
 from utils.stages.archive import pack_archive
 from utils.stages.object_store.upload import upload_file
 
@@ -151,7 +152,7 @@ def settle(cluster: Cluster, namespace: str) -> None:
 def write_overlay(cluster: Cluster, path: Path, **spec: Any) -> Path:
     """The overlay for every pod of a run: Python from this machine, what `settle` puts there, and `spec`."""
     folders = {"cpu-programs": PROGRAMS_FOLDER, "sdg-pipeline": SDG_PIPELINE_FOLDER}
-    env = {"ILAB_CPU_PROGRAMS": PROGRAMS_FOLDER, "OMP_WAIT_POLICY": "PASSIVE"}
+    env = {CPU_PROGRAMS: PROGRAMS_FOLDER, "OMP_WAIT_POLICY": "PASSIVE"}
     container = {
         "name": "*",
         "env": [{"name": name, "value": value} for name, value in env.items()],

@@ -33,7 +33,7 @@ from tests.cluster.scenario import (
 )
 from tests.e2e.stages import STAGES
 from utils.demo.run import base_model
-from utils.names import OBJECT_LABEL
+from utils.names import API_LABEL, OBJECT_LABEL
 
 PARAMETERS = {
     "train_launcher": "pytorchjob",
@@ -284,7 +284,7 @@ def test_only_the_record_of_the_run_is_left(chain: Chain) -> None:
 
 def test_only_pods_that_use_the_api_have_a_token(chain: Chain) -> None:
     pods = [one for one in chain.recorder.states("Pod", "") if _name(one) != "ilab-pod"]
-    asking = {_name(one) for one in pods if one["metadata"]["labels"].get("ilab-pipeline/api-access") == "true"}
+    asking = {_name(one) for one in pods if one["metadata"]["labels"].get(API_LABEL) == "true"}
     with_token = {_name(one) for one in pods for volume in one["spec"]["volumes"] if "projected" in volume}
     assert with_token == asking
     assert {one["spec"]["serviceAccountName"] for one in pods if _name(one) in asking} == {ACCOUNT}

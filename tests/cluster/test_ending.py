@@ -11,7 +11,7 @@ from tests.cluster.lab import Lab
 from tests.cluster.node import wait_for
 from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.runs import Run, assert_nothing_left, names
-from utils.names import OUTCOME_ANNOTATION
+from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_OWNER
 from utils.stages.volume.claims import binding_mode, create_claim, kube_namespace, wait_bound
 from utils.stages.volume.ending import end_run, mark_outcome
 
@@ -139,7 +139,7 @@ def workflow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, st
     lab.cluster.apply({**named, "metadata": {"name": "ilab-x", "namespace": lab.namespace}})
     uid = lab.cluster.get("workflow", "ilab-x", "-n", lab.namespace)["metadata"]["uid"]
     owner = {**named, "name": "ilab-x", "uid": uid}
-    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    monkeypatch.setenv(RUN_OWNER, json.dumps([owner]))
     yield owner
     if not has_argo:
         lab.cluster.kubectl("delete", "crd", "workflows.argoproj.io")
@@ -155,7 +155,7 @@ def test_kept_claim_loses_its_workflow_as_owner_until_a_retry_succeeds(
         return found
 
     assert metadata()["ownerReferences"] == [workflow]
-    assert metadata()["labels"]["pipeline/runid"] == "retried"
+    assert metadata()["labels"][KFP_RUN_LABEL] == "retried"
     end_run("retried", "on_failure")
     assert "ownerReferences" not in metadata()
     mark_outcome("retried", "succeeded")

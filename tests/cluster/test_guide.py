@@ -16,6 +16,7 @@ from tests.cluster.guide import Guide, follow
 from tests.cluster.kserve import kserve_types
 from tests.cluster.node import wait_for
 from utils.demo.s3_server import start_s3_server
+from utils.names import OBJECT_LABEL, RUN_LABEL
 
 FILL_IN_STORAGE = """
 import json, pathlib, sys, yaml
@@ -247,9 +248,9 @@ def test_run_from_here(guide: Guide) -> None:
     said = guide.run("test_run_from_here", code=3, environment={"ILAB_HOME": str(guide.folder / "home")})
     assert "not met" in said
     assert "lacks: bucket; access_key; secret_key" in said
-    (run,) = get(guide, "configmaps", "-l", "ilab-pipeline/object=run")["items"]
+    (run,) = get(guide, "configmaps", "-l", f"{OBJECT_LABEL}=run")["items"]
     assert run["metadata"]["name"] == "ilab-first"
-    assert get(guide, "jobs", "-l", "ilab-pipeline/run=first")["items"] == []
+    assert get(guide, "jobs", "-l", f"{RUN_LABEL}=first")["items"] == []
 
 
 def test_show(guide: Guide) -> None:

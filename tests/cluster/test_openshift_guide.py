@@ -12,6 +12,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.guide import Guide, follow
 from tests.cluster.openshift import ACCOUNT, operator_role
 from tests.cluster.pods import pod, pod_spec, wait_until_ended
+from utils.names import KFP_RUN_LABEL, RUN_LABEL
 
 # `oc project -q` says the project's name; all else in the guide kubectl does as well.
 OC = """#!/bin/sh
@@ -87,7 +88,7 @@ def test_quotas(guide: Guide) -> None:
 
 
 def test_objects_left_by_a_run_are_listed_and_deleted(guide: Guide) -> None:
-    labels = {"ilab-pipeline/run": "r1", "pipeline/runid": "r1"}
+    labels = {RUN_LABEL: "r1", KFP_RUN_LABEL: "r1"}
     claim: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -102,5 +103,5 @@ def test_objects_left_by_a_run_are_listed_and_deleted(guide: Guide) -> None:
     wait_until_ended(guide.cluster, guide.namespace, "ended")
     said = guide.run("test_objects_left_by_a_run_are_listed_and_deleted", replace={"RUN_ID": "r1"})
     assert "ilab-r1" in said and "deleted" in said
-    left = guide.cluster.get("pvc", "-n", guide.namespace, "-l", "ilab-pipeline/run=r1")["items"]
+    left = guide.cluster.get("pvc", "-n", guide.namespace, "-l", f"{RUN_LABEL}=r1")["items"]
     assert left == []

@@ -12,6 +12,7 @@ import yaml
 from tests.cluster.lab import Lab
 from tests.cluster.runs import Run, assert_nothing_left, names
 from tests.cluster.settings import PATIENCE
+from utils.names import QUEUE_LABEL
 
 
 def suspend(lab: Lab, kind: str, name: str, value: bool) -> None:
@@ -27,14 +28,14 @@ def job_of(lab: Lab, run: Run, task: str) -> str:
 
 def test_job_preempted_by_its_queue_waits_and_its_task_succeeds(lab: Lab) -> None:
     overlay = yaml.safe_load(lab.overlay.read_text())
-    overlay.setdefault("metadata", {}).setdefault("labels", {})["kueue.x-k8s.io/queue-name"] = "gpus"
+    overlay.setdefault("metadata", {}).setdefault("labels", {})[QUEUE_LABEL] = "gpus"
     path = lab.folder / "overlay-queue.yaml"
     path.write_text(yaml.safe_dump(overlay))
     run = lab.start("held", "queued", "--pod-overlay", str(path), "--pending-timeout", "2m")
     folder = run.until_held()
     name = job_of(lab, run, "hold")
     found = lab.cluster.get("job", name, "-n", lab.namespace)
-    assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert found["metadata"]["labels"][QUEUE_LABEL] == "gpus"
     suspend(lab, "job", name, True)
     run.until("news", lambda: "queue: the Job is suspended until its queue gpus admits it" in run.output)
     assert not names(lab.cluster, lab.namespace, "pods", name), "the Job controller takes its pod away"

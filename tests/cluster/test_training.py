@@ -22,6 +22,7 @@ from tests.cluster.scenario import ROOT, settle, write_overlay
 from tests.cluster.settings import PATIENCE
 from utils.cpu import PROGRAMS
 from utils.images import INSTRUCTLAB
+from utils.names import CPU_PROGRAMS, POD_OVERLAY, QUEUE_LABEL
 from utils.stages.train.checkpoints import whole_states
 
 EPOCHS = 4
@@ -75,8 +76,8 @@ class Training:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "KUBECONFIG": str(self.folder / "kubeconfig"),
-            "ILAB_CPU_PROGRAMS": str(PROGRAMS),
-            "ILAB_POD_OVERLAY": json.dumps(yaml.safe_load((self.folder / "overlay.yaml").read_text())),
+            CPU_PROGRAMS: str(PROGRAMS),
+            POD_OVERLAY: json.dumps(yaml.safe_load((self.folder / "overlay.yaml").read_text())),
         }
         words = [sys.executable, "-c", PROGRAM, json.dumps({"run_id": self.run_id, **options})]
         with (self.folder / "log").open("ab") as log:
@@ -158,7 +159,7 @@ def test_training_preempted_by_its_queue_waits_and_succeeds(training: Training) 
     launcher = training.train(queue="gpus", pending_timeout="1m")
     wait_for("the job", lambda: bool(training.uid("pytorchjob", training.job)))
     job = training.cluster.get("pytorchjob", training.job, "-n", training.namespace)
-    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert job["metadata"]["labels"][QUEUE_LABEL] == "gpus"
     training.suspend(True)
     wait_for("news of the queue", lambda: "waiting in the queue gpus" in training.log)
     # A pod that is still ending would count as failed in the resumed job.

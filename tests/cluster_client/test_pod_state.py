@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from utils.cluster.pods import container_ended, job_pending_reason, pod_state
+from utils.names import QUEUE_LABEL
 
 
 def pod(phase: str = "Pending", **status: Any) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def test_log_is_complete_when_the_container_or_its_pod_has_ended(found: dict[str
         ({"spec": {}}, [], ""),
         ({"spec": {"suspend": True}}, [], "queue: the Job is suspended until its queue admits it"),
         (
-            {"spec": {"suspend": True}, "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}}},
+            {"spec": {"suspend": True}, "metadata": {"labels": {QUEUE_LABEL: "gpus"}}},
             [],
             "queue: the Job is suspended until its queue gpus admits it",
         ),

@@ -13,6 +13,7 @@ from utils.cluster.client import Cluster
 from utils.cluster.errors import ClusterError, ForbiddenError, MissingKindError
 from utils.cluster.kinds import CONFIG_MAP, JOB, POD, PYTORCH_JOB, SECRET
 from utils.cluster.objects import create_once, create_or_attach, delete, delete_all, get, list_objects, patch
+from utils.names import RUN_LABEL
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_missing_kind_is_an_error_but_deleting_its_objects_is_not(cluster: Clust
     with pytest.raises(MissingKindError, match="the cluster has no pytorchjobs.kubeflow.org"):
         get(cluster, PYTORCH_JOB, "x")
     assert not delete(cluster, PYTORCH_JOB, "x")
-    assert delete_all(cluster, PYTORCH_JOB, "ilab-pipeline/run=r") == 0
+    assert delete_all(cluster, PYTORCH_JOB, f"{RUN_LABEL}=r") == 0
 
 
 def test_missing_right_to_create_secrets_has_its_own_remedy(api: ApiServer, cluster: Cluster) -> None:

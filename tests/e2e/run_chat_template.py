@@ -38,6 +38,7 @@ from tests.e2e.run_training import sample
 from tests.fakes.metrics import Metrics
 from utils.cpu import PROGRAMS
 from utils.demo.taxonomy import make_taxonomy
+from utils.names import CPU_PROGRAMS
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file
 from utils.stages.data_processing.tokenizing import try_tokenizing
 from utils.stages.evaluation.likelihood import Likelihoods, likelihood
@@ -221,7 +222,7 @@ def served_prompt(folder: str, work: Path, template: str) -> dict[str, str]:
 
 def main(work: Path) -> None:
     torch.set_num_threads(1)
-    os.environ["ILAB_CPU_PROGRAMS"] = str(PROGRAMS)
+    os.environ[CPU_PROGRAMS] = str(PROGRAMS)
     stage.launcher_of = lambda given: ForkedLauncher(given.output, timeout=1800)
     taxonomy = make_taxonomy(work)
     seen = {name: run_family(work, name, taxonomy) for name in families()}

@@ -5,6 +5,7 @@ import subprocess
 
 from utils.cpu import PROGRAMS
 from utils.files import ROOT
+from utils.names import CPU_PROGRAMS
 
 # Stages that leave a marker on the volume, in a whole run.
 STAGES = [
@@ -21,7 +22,7 @@ STAGES = [
 
 def environment() -> dict[str, str]:
     """What the local runner gives the processes of stages."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "ILAB_CPU_PROGRAMS": str(PROGRAMS)}
+    return {**os.environ, "PYTHONPATH": str(ROOT), CPU_PROGRAMS: str(PROGRAMS)}
 
 
 def in_stages(*arguments: str) -> str:

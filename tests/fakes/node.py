@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.api_server import ApiServer, Object, Request
+from utils.names import RUN_LABEL, TASK_LABEL
 
 _STAMP = "2026-01-01T00:00:0{}Z"
 
@@ -72,12 +73,12 @@ class Node(ApiServer):
     def created(self, resource: str = "jobs") -> list[str]:
         """Task labels, or names, of what was made, in order."""
         bodies = [r.body["metadata"] for r in self.requests if (r.verb, r.resource) == ("create", resource)]
-        return [body["labels"].get("ilab-pipeline/task", body["name"]).split(".")[-1] for body in bodies]
+        return [body["labels"].get(TASK_LABEL, body["name"]).split(".")[-1] for body in bodies]
 
     def manifest(self, task: str) -> Object:
         """The Job of a task, as it was asked for last."""
         found = [r.body for r in self.requests if (r.verb, r.resource) == ("create", "jobs")]
-        label = "ilab-pipeline/task"
+        label = TASK_LABEL
         return next(b for b in reversed(found) if b["metadata"]["labels"][label].split(".")[-1] == task)
 
     def answer(self, request: Request) -> tuple[int, Any]:
@@ -118,10 +119,10 @@ class Node(ApiServer):
                     yield {"type": change, "object": found}
 
     def _start(self, job: Object) -> None:
-        task = job["metadata"]["labels"]["ilab-pipeline/task"].split(".")[-1]
+        task = job["metadata"]["labels"][TASK_LABEL].split(".")[-1]
         play = self.plays.setdefault(task, Play())
         if task == "create-volume":
-            run = job["metadata"]["labels"]["ilab-pipeline/run"]
+            run = job["metadata"]["labels"][RUN_LABEL]
             owners = job["metadata"]["ownerReferences"]
             self.put("persistentvolumeclaims", f"ilab-{run}", metadata={"ownerReferences": owners})
         self._play(job, play)
@@ -133,7 +134,7 @@ class Node(ApiServer):
 
     def admit(self, task: str) -> None:
         """Let the pod of a task that was refused, or whose Job is in a queue, be made."""
-        labels = {name: job["metadata"]["labels"]["ilab-pipeline/task"] for name, job in self.objects["jobs"].items()}
+        labels = {name: job["metadata"]["labels"][TASK_LABEL] for name, job in self.objects["jobs"].items()}
         name = next(name for name, label in labels.items() if label.split(".")[-1] == task)
         spec = {**self.objects["jobs"][name]["spec"], "suspend": False}
         self._play(self.put("jobs", name, spec=spec), self.plays[task])

@@ -9,6 +9,7 @@ import yaml
 from kfp import compiler, dsl, kubernetes
 
 from utils.lint import BACKENDS, Severity, lint_text
+from utils.names import API_LABEL
 
 IMAGE = "registry.example/stage@sha256:" + "0" * 64
 IN_PLATFORM = "platform: platforms.kubernetes.deploymentSpec.executors."
@@ -150,5 +151,5 @@ def test_labels_of_one_task_are_a_finding_where_all_tasks_share_a_template(tmp_p
     executors["exec-work-2"] = executors["exec-work"]
     assert lint_text(yaml.safe_dump_all(documents)) == []
     del executors["exec-work-2"]
-    executors["exec-work"] = {"podMetadata": {"labels": {"ilab-pipeline/api-access": "true"}}}
+    executors["exec-work"] = {"podMetadata": {"labels": {API_LABEL: "true"}}}
     assert lint_text(yaml.safe_dump_all(documents)) == []

@@ -21,6 +21,7 @@ from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.images import NOTEBOOK
 from utils.lint import lint_text
+from utils.names import API_LABEL
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
 from utils.stages.writable import HOME_FOLDERS, MODEL_FOLDERS
 
@@ -54,7 +55,7 @@ def test_only_tasks_that_use_the_kubernetes_api_are_marked_for_it(package: Path)
     _, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     labels = {name.removeprefix("exec-"): e.get("podMetadata", {}).get("labels") for name, e in executors.items()}
-    marked = {name for name, found in labels.items() if found == {"ilab-pipeline/api-access": "true"}}
+    marked = {name for name, found in labels.items() if found == {API_LABEL: "true"}}
     assert marked == {"prerequisites", "create-volume", "clean-up", "train-knowledge", "train-skills", "report"}
     assert {name for name, found in labels.items() if found} == marked
 

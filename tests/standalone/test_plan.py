@@ -15,6 +15,7 @@ from tests.standalone.conftest import Read
 from tests.standalone.test_secrets import JUDGE, JUDGE_FLAGS, PEM, STORE, STORE_FLAGS, Namespace
 from utils.errors import PrerequisiteError, UsageError
 from utils.files import ROOT
+from utils.names import QUEUE_LABEL, TASK_LABEL
 from utils.standalone.commands import main
 from utils.standalone.plan import make_plan, resolve
 
@@ -44,7 +45,7 @@ def kinds(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def task(job: dict[str, Any]) -> str:
     """Name of the task that a Job is for."""
-    return job["metadata"]["labels"]["ilab-pipeline/task"].rsplit(".", 1)[-1]
+    return job["metadata"]["labels"][TASK_LABEL].rsplit(".", 1)[-1]
 
 
 def volumes(job: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def test_values_that_would_fail_the_run_after_hours_are_all_refused_by_their_fla
 
 
 def test_only_tasks_that_ask_for_a_gpu_wait_in_the_queue() -> None:
-    label = "kueue.x-k8s.io/queue-name"
+    label = QUEUE_LABEL
     jobs = kinds(dry_run("run", *BY_SECRET, "--queue", "gpus"), "Job")
     pods = {task(job): job["spec"]["template"]["spec"]["containers"][0].get("resources", {}) for job in jobs}
     asking = {name for name, resources in pods.items() if "nvidia.com/gpu" in resources.get("limits", {})}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.standalone.conftest import Read
+from utils.names import RUN_LABEL
 from utils.standalone.ca import authorities, ca_arguments, ca_manifest, read_authorities
 from utils.standalone.secrets import credentials_of, read_credentials, secret_manifest
 
@@ -51,7 +52,7 @@ def test_flags_create_a_secret_whose_name_reaches_the_tasks(read: Read) -> None:
     assert manifest["stringData"] == {**STORE, "verify_tls": "true"}
     assert manifest["metadata"]["ownerReferences"] == [{"kind": "ConfigMap", "name": "ilab-r1", "uid": "u"}]
     assert manifest["metadata"]["namespace"] == "lab"
-    assert manifest["metadata"]["labels"] == {"ilab-pipeline/run": "r1"}
+    assert manifest["metadata"]["labels"] == {RUN_LABEL: "r1"}
 
 
 @pytest.mark.parametrize("judge", [["--judge-serving-model-secret", "j"], JUDGE_FLAGS])

@@ -16,6 +16,7 @@ from utils.cli.submit import pipeline_command, submit_run
 from utils.errors import IlabError, PrerequisiteError, UsageError
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
+from utils.names import QUEUE_LABEL
 from utils.runners.kfp.connection import Refused
 from utils.runners.settings import KfpSettings
 
@@ -208,7 +209,7 @@ def test_queue_of_a_run_is_written_into_the_labels_of_its_version(server: FakeSe
     assert done.exit_code == 0, done.output
     found = server.versions[0]["pipeline_spec"]
     executors = found["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    label = "kueue.x-k8s.io/queue-name"
+    label = QUEUE_LABEL
     labelled = {n for n, e in executors.items() if label in e.get("podMetadata", {}).get("labels", {})}
     containers = {n: e["container"] for n, e in found["pipeline_spec"]["deploymentSpec"]["executors"].items()}
     assert labelled == {n for n, c in containers.items() if "accelerator" in c.get("resources", {})}

@@ -8,11 +8,20 @@ import pytest
 
 from utils.errors import TaskFailed
 from utils.ir.model import Artifact, EnvFrom, Mount, RunIds, Task
+from utils.names import (
+    API_LABEL,
+    HASH_LABEL,
+    POD_OVERLAY,
+    QUEUE_LABEL,
+    RUN_LABEL,
+    RUN_OWNER,
+    SHM_LABEL,
+    SIDECAR_LABEL,
+    TASK_LABEL,
+)
 from utils.runners.kubernetes.affinity import affinity
 from utils.runners.kubernetes.follow import outputs_of
 from utils.runners.kubernetes.manifests import (
-    HASH_LABEL,
-    QUEUE_LABEL,
     PodSettings,
     claim_manifest,
     job_manifest,
@@ -73,7 +82,7 @@ def test_all_objects_belong_to_the_run() -> None:
     made = job()
     assert made["metadata"]["ownerReferences"] == [OWNER]
     assert made["metadata"]["namespace"] == "lab"
-    run = {"ilab-pipeline/run": "r1", "ilab-pipeline/task": "exit-handler-1.train"}
+    run = {RUN_LABEL: "r1", TASK_LABEL: "exit-handler-1.train"}
     assert run.items() <= made["metadata"]["labels"].items()
     assert run.items() <= made["spec"]["template"]["metadata"]["labels"].items()
     claim = claim_manifest("c", "1Gi", ["ReadWriteMany"], "", SETTINGS)
@@ -82,7 +91,7 @@ def test_all_objects_belong_to_the_run() -> None:
 
 
 def test_service_account_token_is_mounted_only_in_pods_that_use_the_api() -> None:
-    asking = {"labels": {"ilab-pipeline/api-access": "true"}}
+    asking = {"labels": {API_LABEL: "true"}}
     assert pod()["automountServiceAccountToken"] is False
     assert pod(kubernetes=asking)["automountServiceAccountToken"] is True
     assert pod()["serviceAccountName"] == "runner"
@@ -90,8 +99,8 @@ def test_service_account_token_is_mounted_only_in_pods_that_use_the_api() -> Non
     assert not any(name.startswith("ILAB_") for name in env())
     overlaid = replace(SETTINGS, overlay={"spec": {"priorityClassName": "low"}})
     given = env(overlaid, kubernetes=asking)
-    assert given["ILAB_RUN_OWNER"] == '[{"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r1", "uid": "u1"}]'
-    assert given["ILAB_POD_OVERLAY"] == '{"spec": {"priorityClassName": "low"}}'
+    assert given[RUN_OWNER] == '[{"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r1", "uid": "u1"}]'
+    assert given[POD_OVERLAY] == '{"spec": {"priorityClassName": "low"}}'
 
 
 def test_environment_variables_with_values_keys_and_fields() -> None:
@@ -173,7 +182,7 @@ def test_resources_accelerator_and_shared_memory() -> None:
     assert len(pod(kubernetes={"resources": wanted}, mounts=own)["volumes"]) == 1
     assert "volumes" not in pod()
     assert "resources" not in container()
-    assert pod(kubernetes={"labels": {"ilab-pipeline/shared-memory": "true"}})["volumes"]
+    assert pod(kubernetes={"labels": {SHM_LABEL: "true"}})["volumes"]
 
 
 def test_remaining_platform_settings_reach_the_pod() -> None:
@@ -195,7 +204,7 @@ def test_remaining_platform_settings_reach_the_pod() -> None:
     assert spec["containers"][0]["imagePullPolicy"] == "Always"
     assert spec["containers"][0]["securityContext"]["runAsUser"] == 1000
     assert metadata["labels"]["team"] == "x" and metadata["annotations"]["note"] == "y"
-    assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
+    assert metadata["labels"][SIDECAR_LABEL] == "false"
     assert "requiredDuringSchedulingIgnoredDuringExecution" in spec["affinity"]["nodeAffinity"]
 
 
@@ -214,15 +223,15 @@ def test_affinity_terms_with_a_weight_are_preferences() -> None:
 
 def test_overlay_reaches_every_pod_and_its_labels_also_the_job() -> None:
     overlay = {
-        "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q", "ilab-pipeline/run": "forged"}},
+        "metadata": {"labels": {QUEUE_LABEL: "q", RUN_LABEL: "forged"}},
         "spec": {"containers": [{"name": "*", "env": [{"name": "HTTPS_PROXY", "value": "p"}]}], "hostNetwork": False},
     }
     made = job(replace(SETTINGS, overlay=overlay))
     template = made["spec"]["template"]
     assert {"name": "HTTPS_PROXY", "value": "p"} in template["spec"]["containers"][0]["env"]
     for labels in (made["metadata"]["labels"], template["metadata"]["labels"]):
-        assert labels["kueue.x-k8s.io/queue-name"] == "q"
-        assert labels["ilab-pipeline/run"] == "r1"
+        assert labels[QUEUE_LABEL] == "q"
+        assert labels[RUN_LABEL] == "r1"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tests.runners.kubernetes.pipelines import alone, mounted, tried_once, two
 from utils.cluster.errors import ConflictError, ForbiddenError
 from utils.errors import IlabError, UsageError
 from utils.ir.model import Event, TaskState
+from utils.names import RUN_LABEL
 
 
 def test_run_ends_when_its_object_is_deleted(lab: Lab) -> None:
@@ -45,7 +46,7 @@ def test_secrets_from_flags_belong_to_the_run_and_are_deleted_at_its_end(lab: La
     lab.on_event = lambda event: seen.extend(lab.node.objects["secrets"].values())
     lab.run(two, extras=secret)
     made = seen[0]["metadata"]
-    assert made["labels"]["ilab-pipeline/run"] == "r1"
+    assert made["labels"][RUN_LABEL] == "r1"
     uid = lab.node.objects["configmaps"]["ilab-r1"]["metadata"]["uid"]
     assert made["ownerReferences"] == [{"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r1", "uid": uid}]
     assert lab.left() == []
@@ -81,7 +82,7 @@ def test_existing_claim_is_used_if_it_fits_and_refused_with_the_difference_if_no
 
 
 def test_claim_that_is_being_deleted_is_waited_for_and_recreated(lab: Lab) -> None:
-    going = {"labels": {"ilab-pipeline/run": "r1"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    going = {"labels": {RUN_LABEL: "r1"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}
     spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
     lab.node.put("persistentvolumeclaims", "c", metadata=going, spec=spec)
     timer = threading.Timer(0.5, lab.node.remove, ("persistentvolumeclaims", "c"))

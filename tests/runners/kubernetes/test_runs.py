@@ -10,6 +10,7 @@ from tests.runners.kubernetes.conftest import Lab
 from tests.runners.kubernetes.pipelines import beside, files, limited, tried, tried_once, two
 from utils.errors import PipelineError
 from utils.ir.model import Event, TaskState
+from utils.names import ATTEMPT_LABEL
 
 
 def command(lab: Lab, task: str) -> str:
@@ -65,7 +66,7 @@ def test_each_attempt_is_a_job_and_all_share_a_log(lab: Lab) -> None:
     result = lab.run(tried)
     assert result.state is TaskState.SUCCEEDED
     assert play.made == 2
-    assert lab.node.manifest("take")["metadata"]["labels"]["ilab-pipeline/attempt"] == "1"
+    assert lab.node.manifest("take")["metadata"]["labels"][ATTEMPT_LABEL] == "1"
     log = result.folder.log("take").read_text()
     assert "first" in log or "second" in log
 

@@ -7,6 +7,7 @@ from tests.runners.kubernetes.conftest import Lab
 from tests.runners.kubernetes.pipelines import alone, beside, mounted, tried, tried_once, two
 from utils.errors import UsageError
 from utils.ir.model import Event, TaskState
+from utils.names import RUN_LABEL, TASK_LABEL
 
 
 def test_a_run_that_succeeded_is_not_repeated(lab: Lab) -> None:
@@ -63,7 +64,7 @@ def test_job_running_with_another_configuration_is_refused(lab: Lab) -> None:
     lab.on_event = lambda event: None
     job = lab.node.created()
     assert job == []  # killed before the Job was made
-    other = {"name": "other", "labels": {"ilab-pipeline/run": "r1", "ilab-pipeline/task": "make"}}
+    other = {"name": "other", "labels": {RUN_LABEL: "r1", TASK_LABEL: "make"}}
     lab.node.put("jobs", "other", metadata=other, kind="Job", spec={"template": {"spec": {"containers": []}}})
     result = lab.run(two, settings={"overlay": overlay})
     assert result.state is TaskState.FAILED

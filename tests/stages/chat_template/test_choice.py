@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from utils.names import CPU_PROGRAMS
 from utils.stages.chat_template.choice import choose_chat_template
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file
 from utils.stages.chat_template.template import Template, render_example
@@ -188,7 +189,7 @@ def test_stages_find_the_choice_on_the_volume(tmp_path: Path) -> None:
 def test_servers_of_base_and_checkpoints_get_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM does not chat with a model that has no template; its flag takes a Jinja file (0.8.5)."""
     monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
-    monkeypatch.setenv("ILAB_CPU_PROGRAMS", str(tmp_path))
+    monkeypatch.setenv(CPU_PROGRAMS, str(tmp_path))
     (tmp_path / "llama_cpp.py").touch()
     (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4}))
     command = serving.vllm_command(str(tmp_path), "m", 1, "/v/template.jinja")

@@ -8,6 +8,7 @@ import pytest
 from kfp import dsl
 
 from components.report import report
+from utils.names import CLAIMS_DIR
 from utils.stages.report.page import render
 
 SOURCE = report.component_spec.implementation.container.command[-1]
@@ -16,7 +17,7 @@ SOURCE = report.component_spec.implementation.container.command[-1]
 @pytest.fixture
 def outputs(tmp_path: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the embedded source made of the full run; nothing but the source is at hand."""
-    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path / "claims"))
+    monkeypatch.setenv(CLAIMS_DIR, str(tmp_path / "claims"))
     names: dict[str, Any] = {}
     exec(compile(SOURCE, "report", "exec"), names)
     made: dict[str, Any] = {

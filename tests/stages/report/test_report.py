@@ -11,11 +11,12 @@ from kfp import dsl
 from components.report import report
 from tests.archives import write_files
 from tests.fakes.s3 import S3
+from utils.names import CLAIMS_DIR
 
 
 @pytest.fixture(autouse=True)
 def on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path / "claims"))
+    monkeypatch.setenv(CLAIMS_DIR, str(tmp_path / "claims"))
 
 
 def run(s3_server: S3, folder: Path, publication: dict[str, Any], **secret: str) -> str:

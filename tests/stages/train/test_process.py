@@ -12,6 +12,7 @@ import pytest
 
 from utils.cpu import PROGRAMS, main_ds
 from utils.files import ROOT
+from utils.names import CPU_PROGRAMS
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 
 # Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
@@ -151,7 +152,7 @@ def test_cpu_training_refuses_other_versions_of_the_library(tmp_path: Path, monk
 
 
 def test_cpu_script_is_self_contained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ILAB_CPU_PROGRAMS", str(PROGRAMS))
+    monkeypatch.setenv(CPU_PROGRAMS, str(PROGRAMS))
     copy_cpu_main_ds(str(tmp_path))
     result = subprocess.run(
         [sys.executable, "-I", tmp_path / "cpu_main_ds.py"], capture_output=True, text=True, check=False
@@ -160,7 +161,7 @@ def test_cpu_script_is_self_contained(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_without_gpu_and_cpu_programs_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ILAB_CPU_PROGRAMS", raising=False)
+    monkeypatch.delenv(CPU_PROGRAMS, raising=False)
     with pytest.raises(SystemExit, match=r"no GPU here(.|\n)*ask for a GPU"):
         copy_cpu_main_ds(str(tmp_path))
     assert not list(tmp_path.iterdir())

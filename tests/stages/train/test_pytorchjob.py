@@ -5,12 +5,13 @@ import json
 import pytest
 
 from tests.stages.train.pytorchjobs import manifest
+from utils.names import INPUTS_LABEL, QUEUE_LABEL, RUN_LABEL, SIDECAR_LABEL
 from utils.stages.train.pytorchjob import job_name
 
 
 def test_manifest_has_roles_resources_and_deadlines() -> None:
     made = manifest()
-    assert made["metadata"]["labels"]["ilab-pipeline/run"] == "run-1"
+    assert made["metadata"]["labels"][RUN_LABEL] == "run-1"
     assert made["spec"]["nprocPerNode"] == "4"
     assert made["spec"]["runPolicy"] == {
         "cleanPodPolicy": "Running",
@@ -22,8 +23,8 @@ def test_manifest_has_roles_resources_and_deadlines() -> None:
     assert replicas["Master"]["template"] == replicas["Worker"]["template"]
     assert replicas["Master"]["restartPolicy"] == "Never"
     template = replicas["Master"]["template"]
-    assert template["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
-    assert template["metadata"]["labels"]["ilab-pipeline/run"] == "run-1"
+    assert template["metadata"]["annotations"] == {SIDECAR_LABEL: "false"}
+    assert template["metadata"]["labels"][RUN_LABEL] == "run-1"
     pod, (container,) = template["spec"], template["spec"]["containers"]
     assert container["name"] == "pytorch"  # the operator looks for this name
     assert container["command"] == ["torchrun", "--nnodes=2", "--node_rank=$(RANK)", "-m", "main"]
@@ -49,7 +50,7 @@ def test_pods_are_admitted_under_the_restricted_standard_and_have_shared_memory(
 
 def test_overlay_reaches_every_training_pod_and_changes_the_hash() -> None:
     overlay = {
-        "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}},
+        "metadata": {"labels": {QUEUE_LABEL: "gpus"}},
         "spec": {
             "imagePullSecrets": [{"name": "pull"}],
             "containers": [{"name": "*", "env": [{"name": "A", "value": "1"}]}],
@@ -58,18 +59,18 @@ def test_overlay_reaches_every_training_pod_and_changes_the_hash() -> None:
     made = manifest(overlay)
     for replica in made["spec"]["pytorchReplicaSpecs"].values():
         template, (container,) = replica["template"], replica["template"]["spec"]["containers"]
-        assert template["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
-        assert template["metadata"]["labels"]["ilab-pipeline/run"] == "run-1"
+        assert template["metadata"]["labels"][QUEUE_LABEL] == "gpus"
+        assert template["metadata"]["labels"][RUN_LABEL] == "run-1"
         assert template["spec"]["imagePullSecrets"] == [{"name": "pull"}]
         assert {"name": "A", "value": "1"} in container["env"]
         assert container["name"] == "pytorch"
-    key = "ilab-pipeline/inputs"
+    key = INPUTS_LABEL
     assert made["metadata"]["labels"][key] != manifest()["metadata"]["labels"][key]
-    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus", "a queue admits the job by its own label"
+    assert made["metadata"]["labels"][QUEUE_LABEL] == "gpus", "a queue admits the job by its own label"
 
 
 def test_queue_label_is_set_only_for_a_named_queue() -> None:
-    label = "kueue.x-k8s.io/queue-name"
+    label = QUEUE_LABEL
     assert manifest(queue="gpus")["metadata"]["labels"][label] == "gpus"
     assert label not in str(manifest())
     both = manifest({"metadata": {"labels": {label: "of-the-overlay"}}}, queue="gpus")
@@ -86,7 +87,7 @@ def test_one_cpu_pod_needs_no_worker_and_no_gpu() -> None:
 
 @pytest.mark.parametrize("change", [{"image": "other"}, {"gpus": 2}, {"timeout": 1}, {"tolerations": []}])
 def test_hash_label_distinguishes_jobs(change: dict) -> None:
-    key = "ilab-pipeline/inputs"
+    key = INPUTS_LABEL
     assert manifest(**change)["metadata"]["labels"][key] != manifest()["metadata"]["labels"][key]
     assert manifest()["metadata"]["labels"][key] == manifest()["metadata"]["labels"][key]
 

@@ -10,6 +10,7 @@ import pytest
 
 from components.create_volume import create_volume
 from tests.fakes.kubernetes_api import KubernetesApi
+from utils.names import CLAIMS_DIR, OUTCOME_ANNOTATION, RUN_LABEL, RUN_OWNER
 from utils.stages.volume.claims import create_claim, kube_namespace, wait_bound
 
 CLAIMS = "persistentvolumeclaims"
@@ -20,7 +21,7 @@ def test_claim_is_named_after_the_whole_run_id(api: KubernetesApi, run_id: str) 
     name = create_volume.python_func(run_id=run_id, size="5Gi", storage_class="nfs", access_mode="ReadWriteMany")
     assert name == f"ilab-{run_id}"
     claim = api.objects[CLAIMS][name]
-    assert claim["metadata"]["labels"] == {"ilab-pipeline/run": run_id}
+    assert claim["metadata"]["labels"] == {RUN_LABEL: run_id}
     assert claim["spec"] == {
         "accessModes": ["ReadWriteMany"],
         "resources": {"requests": {"storage": "5Gi"}},
@@ -41,7 +42,7 @@ def test_claim_belongs_to_the_run_object_where_the_runner_names_one(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # trap 24: the claim must outlive the task's Job, and go with the run
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "1"}
-    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    monkeypatch.setenv(RUN_OWNER, json.dumps([owner]))
     create_claim("r", "5Gi", "", "ReadWriteMany")
     assert api.objects[CLAIMS]["ilab-r"]["metadata"]["ownerReferences"] == [owner]
 
@@ -81,7 +82,7 @@ def test_claim_that_is_being_deleted_is_waited_for_and_recreated(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, metadata: dict
 ) -> None:
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "now"}
-    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    monkeypatch.setenv(RUN_OWNER, json.dumps([owner]))
     create_claim("r", "5Gi", "", "ReadWriteMany")
     api.objects[CLAIMS]["ilab-r"]["metadata"] |= metadata
     threading.Timer(0.1, lambda: api.objects[CLAIMS].pop("ilab-r")).start()
@@ -125,7 +126,7 @@ def test_api_server_that_stays_away_fails_the_step(api: KubernetesApi) -> None:
 
 def test_outcome_of_an_earlier_attempt_is_cleared_when_the_run_resumes(api: KubernetesApi) -> None:
     create_claim("r", "5Gi", "", "ReadWriteMany")
-    api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] = {"ilab-pipeline/outcome": "succeeded", "other": "stays"}
+    api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] = {OUTCOME_ANNOTATION: "succeeded", "other": "stays"}
     create_claim("r", "5Gi", "", "ReadWriteMany")
     assert api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] == {"other": "stays"}
 
@@ -224,7 +225,7 @@ def test_run_continues_when_neither_class_nor_events_may_be_read(
 
 
 def test_on_one_machine_the_claim_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path))
+    monkeypatch.setenv(CLAIMS_DIR, str(tmp_path))
     arguments = {"run_id": "r", "size": "5Gi", "storage_class": "", "access_mode": "ReadWriteMany"}
     assert create_volume.python_func(**arguments) == create_volume.python_func(**arguments) == "ilab-r"
     assert (tmp_path / "ilab-r").is_dir()

@@ -11,11 +11,12 @@ from components.clean_up import clean_up
 from components.report import report
 from tests.archives import write_files
 from tests.fakes.kubernetes_api import KubernetesApi
+from utils.names import CLAIMS_DIR, OUTCOME_ANNOTATION, RUN_LABEL, RUN_OWNER
 from utils.stages.volume.claims import create_claim
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
-OUTCOME = "ilab-pipeline/outcome"
+OUTCOME = OUTCOME_ANNOTATION
 PUBLISHED = {"published": True, "key": "k", "gate": {"checks": []}}
 HELD_BACK = {"published": False, "key": "", "gate": {"checks": [{"name": "min_mt_bench", "passed": False}]}}
 
@@ -92,7 +93,7 @@ def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
 ) -> None:
     """After a retry the server of Kubeflow Pipelines does not run the exit task again."""
     owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "1"}
-    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([owner]))
+    monkeypatch.setenv(RUN_OWNER, json.dumps([owner]))
     run_claim = claim(api)
     end("r", "on_failure")
     assert "ownerReferences" not in run_claim["metadata"]
@@ -124,7 +125,7 @@ def test_clean_up_deletes_the_runs_jobs_and_its_claim(
     create_claim("r2", "5Gi", "", "ReadWriteMany")
     claim(api, outcome)
     for run in ("r", "r2"):
-        api.add("pytorchjobs", f"train-phase-1-{run}", metadata={"labels": {"ilab-pipeline/run": run}})
+        api.add("pytorchjobs", f"train-phase-1-{run}", metadata={"labels": {RUN_LABEL: run}})
     end("r", keep)
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-r2"]
     assert sorted(api.objects[CLAIMS]) == (["ilab-r", "ilab-r2"] if left else ["ilab-r2"])
@@ -141,14 +142,14 @@ def test_kept_claim_outlives_the_workflow_but_not_the_run_object(
 ) -> None:
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "1"}
     record = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "2"}
-    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([workflow]))
+    monkeypatch.setenv(RUN_OWNER, json.dumps([workflow]))
     run_claim = claim(api)
     end("r", "on_failure")
     assert "ownerReferences" not in run_claim["metadata"]
     said = "it stays until it is deleted; remove it: kubectl -n lab delete pvc,pods -l pipeline/runid=r\n"
     assert said in capsys.readouterr().out
     api.objects[CLAIMS].clear()
-    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([record]))
+    monkeypatch.setenv(RUN_OWNER, json.dumps([record]))
     run_claim = claim(api)
     end("r", "on_failure")
     assert run_claim["metadata"]["ownerReferences"] == [record]
@@ -228,7 +229,7 @@ def test_unreadable_claim_is_kept_and_reported(api: KubernetesApi) -> None:
 
 def test_api_server_restart_is_waited_for(api: KubernetesApi) -> None:
     claim(api, "succeeded")
-    api.add("pytorchjobs", "train-phase-1-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
+    api.add("pytorchjobs", "train-phase-1-r", metadata={"labels": {RUN_LABEL: "r"}})
     api.faults.extend([0, 0, 0, 0, 503, 403])  # the client itself tries a dropped connection four times
     end("r", "on_failure")
     assert api.objects[CLAIMS] == api.objects["pytorchjobs"] == {}
@@ -238,7 +239,7 @@ def test_job_that_vanished_does_not_prevent_deleting_the_others(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # trap 25: it would keep its GPUs
     for phase in (1, 2):
-        api.add("pytorchjobs", f"train-phase-{phase}-r", metadata={"labels": {"ilab-pipeline/run": "r"}})
+        api.add("pytorchjobs", f"train-phase-{phase}-r", metadata={"labels": {RUN_LABEL: "r"}})
     answer = api.answer
 
     def once_gone(method: str, path: str, query: dict, body: Any) -> tuple[int, Any]:
@@ -270,7 +271,7 @@ def test_on_one_machine_the_same_outcome_decides_about_the_directory(
     publication: dict[str, Any],
     left: bool,
 ) -> None:
-    monkeypatch.setenv("ILAB_CLAIMS_DIR", str(tmp_path / "claims"))
+    monkeypatch.setenv(CLAIMS_DIR, str(tmp_path / "claims"))
     create_claim("r", "5Gi", "", "ReadWriteMany")
     run_report(tmp_path, publication)
     end_run("r", keep)
