@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import zipfile
+from pathlib import Path
 from typing import Any
 
 
@@ -28,15 +29,14 @@ def model_tensors(folder: str) -> dict[str, dict[str, Any]]:
     """Headers of all weights of a model folder together, {} when a file is missing or torn."""
     files, tensors = {"model.safetensors"}, dict[str, dict[str, Any]]()
     try:
-        index = os.path.join(folder, "model.safetensors.index.json")
-        if os.path.exists(index):
-            with open(index) as file:
-                files = set(json.load(file)["weight_map"].values())
+        index = Path(folder, "model.safetensors.index.json")
+        if index.exists():
+            files = set(json.loads(index.read_text())["weight_map"].values())
         for name in files:
-            tensors |= tensors_of(os.path.join(folder, name))
+            tensors |= tensors_of(f"{folder}/{name}")
     except (OSError, ValueError):
         return {}
-    return tensors if os.path.exists(os.path.join(folder, "config.json")) else {}
+    return tensors if os.path.exists(f"{folder}/config.json") else {}
 
 
 def number_of(folder: str) -> int:
@@ -46,8 +46,7 @@ def number_of(folder: str) -> int:
 
 def checkpoints_of(output: str) -> list[str]:
     """Folders (samples_N) of the whole checkpoints of a phase, by number, the newest last."""
-    folders = glob.glob(os.path.join(output, "hf_format", "samples_*[0-9]"))
-    return sorted(filter(model_tensors, folders), key=number_of)
+    return sorted(filter(model_tensors, glob.glob(f"{output}/hf_format/samples_*[0-9]")), key=number_of)
 
 
 def whole_states(output: str) -> list[str]:
@@ -55,7 +54,7 @@ def whole_states(output: str) -> list[str]:
 
     The library writes training_metadata.json (a zip file) last; a state without it, or with a torn one, doesn't count.
     """
-    last = glob.glob(os.path.join(output, "full_state", "epoch_*", "training_metadata.json"))
+    last = glob.glob(f"{output}/full_state/epoch_*/training_metadata.json")
     return sorted(map(os.path.dirname, filter(zipfile.is_zipfile, last)), key=number_of)
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
@@ -23,11 +24,8 @@ def recorded_room(output: str) -> Room:
 
 def _record(output: str) -> dict[str, Any]:
     """The training, and the room for it, that a phase's folder was last made ready for; {} when it never was."""
-    path = os.path.join(output, "training.json")
-    if not os.path.exists(path):
-        return {}
-    with open(path) as file:
-        record: dict[str, Any] = json.load(file)
+    path = Path(output, "training.json")
+    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return record
 
 
@@ -43,15 +41,14 @@ def start_phase(training: Training) -> Room:
     output, before, wanted = training.output, _record(training.output), asdict(training)
     states = whole_states(output)
     if {**before, **wanted} == before and states:
-        for folder in {*glob.glob(os.path.join(output, "*", "*_*"))} - {*states, *checkpoints_of(output)}:
+        for folder in {*glob.glob(f"{output}/*/*_*")} - {*states, *checkpoints_of(output)}:
             shutil.rmtree(folder)
         print(f"resuming after {os.path.basename(states[-1])} (counted from 0)", flush=True)
     else:
         shutil.rmtree(output, ignore_errors=True)
         os.makedirs(output)
     room = plan_room(training)
-    with open(os.path.join(output, "training.json"), "w") as file:
-        json.dump(wanted | asdict(room), file)
+    Path(output, "training.json").write_text(json.dumps(wanted | asdict(room)))
     return room
 
 
@@ -66,14 +63,12 @@ class Step:
 
 def training_steps(output: str) -> list[Step]:
     """The optimizer steps so far; of steps that were repeated after a restart the last one counts."""
-    steps: dict[int, Step] = {}
-    for path in glob.glob(os.path.join(output, "training_params_and_metrics_global0.jsonl")):
-        with open(path) as file:
-            for line in file:
-                entry = json.loads(line) if line.endswith("}\n") else {}
-                loss, seen = entry.get("avg_loss", entry.get("total_loss")), entry.get("samples_seen")
-                if loss is not None and seen is not None:
-                    steps[seen] = Step(seen, float(loss), entry["batch_size"] / entry["overall_throughput"])
+    path, steps = Path(output, "training_params_and_metrics_global0.jsonl"), dict[int, Step]()
+    for line in path.read_text().split("\n")[:-1] if path.exists() else ():  # the last may be cut
+        entry = json.loads(line or "{}")
+        loss, seen = entry.get("avg_loss", entry.get("total_loss")), entry.get("samples_seen")
+        if loss is not None and seen is not None:
+            steps[seen] = Step(seen, float(loss), entry["batch_size"] / entry["overall_throughput"])
     return [steps[seen] for seen in sorted(steps)]
 
 

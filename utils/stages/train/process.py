@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import ctypes
-import glob
 import importlib.util
 import os
 import shutil
@@ -14,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
@@ -22,7 +22,7 @@ from utils.stages.cpu_program import cpu_program
 
 def copy_cpu_main_ds(output: str) -> None:
     """Put the program that trains without CUDA into the phase's folder, where torchrun finds it, in pods too."""
-    shutil.copyfile(cpu_program("main_ds.py"), os.path.join(output, "cpu_main_ds.py"))
+    shutil.copyfile(cpu_program("main_ds.py"), f"{output}/cpu_main_ds.py")
 
 
 def stop_earlier(output: str) -> None:
@@ -45,10 +45,10 @@ def stop_earlier(output: str) -> None:
 def trainers_of(output: str) -> list[int]:
     """Ids of the processes that train into a phase's folder."""
     found = []
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        with contextlib.suppress(OSError), open(path, "rb") as file:  # it may end just now
-            if f"--output_dir={output}".encode() in file.read().split(b"\0"):
-                found.append(int(path.split("/")[2]))
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it may end just now
+            if f"--output_dir={output}" in path.read_text(errors="replace").split("\0"):
+                found.append(int(path.parent.name))
     return found
 
 
@@ -99,7 +99,7 @@ class ProcessLauncher:
     @property
     def gpus(self) -> int:
         """GPUs that torch can use here; torch is imported only when the machine has a device file for one."""
-        if not glob.glob("/dev/nvidia[0-9]*"):
+        if not any(Path("/dev").glob("nvidia[0-9]*")):
             return 0
         import torch
 

@@ -2,7 +2,6 @@
 
 import glob
 import math
-import os
 import shutil
 from dataclasses import dataclass
 
@@ -66,10 +65,9 @@ def require_training_room(data_dir: str) -> None:
     Phase 1, for which there must be knowledge, leaves a checkpoint; then phase 2 keeps at least one while it writes
     the next.
     """
-    one = checkpoint_size(os.path.join(data_dir, "model"))
-    room = disk_room(data_dir, [os.path.join(data_dir, f"phase_{phase}") for phase in (1, 2)])
-    leaves = os.path.join(glob.escape(data_dir), "taxonomy", "knowledge", "**", "qna.yaml")
-    need = 3 if glob.glob(leaves, recursive=True) else 2
+    one = checkpoint_size(f"{data_dir}/model")
+    room = disk_room(data_dir, [f"{data_dir}/phase_1", f"{data_dir}/phase_2"])
+    need = 3 if glob.glob("taxonomy/knowledge/**/qna.yaml", root_dir=data_dir, recursive=True) else 2
     if room < need * one:
         raise no_room(data_dir, need, one, room)
     print(f"room for {room // one} checkpoints of {one / GIB:.1f} GiB; training needs {need}", flush=True)

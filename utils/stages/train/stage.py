@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from utils.durations import parse_duration
@@ -192,8 +193,7 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
         if not training.gpus:
             copy_cpu_main_ds(output)
         arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept)
-        with open(manifest, "w") as file:
-            json.dump(launcher.manifest(arguments), file, indent=1)
+        Path(manifest).write_text(json.dumps(launcher.manifest(arguments), indent=1))
         error = launcher.launch(arguments, min(launcher.timeout, round(end - time.monotonic())), watch.look)
         watch.look(0)
         if error is None:
