@@ -118,8 +118,34 @@ class _Function:
     def text(self, load: Callable[..., Any] | None) -> str:
         """A module with the function, without its docstring; its body begins with that of load."""
         body = self._node.body[ast.get_docstring(self._node) is not None :]
+        names = [argument.arg for argument in self._node.args.args]
+        body = [_HandedOn(names).visit(statement) for statement in body]
         self._node.body = [*(loading_body(load) if load else []), *body]
         return "from kfp import dsl\n" + "".join(map(_wrapped, ast.unparse(self._node).splitlines()))
+
+
+def component_text(container: Mapping[str, Any], load: Callable[..., Any] | None = None) -> str:
+    """The module that a lightweight component's container runs, with the body of load before its function's own."""
+    return _Function(container).text(load)
+
+
+class _HandedOn(ast.NodeTransformer):
+    """Shortens calls that hand on the function's parameters from the first to the nth, in order.
+
+    Python's `locals()` has a function's parameters first, in their order.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        given = [ast.unparse(argument) for argument in node.args]
+        if len(given) > 4 and given == self._names[: len(given)] and not node.keywords:
+            call = ast.parse(f"f(*list(locals().values())[:{len(given)}])", mode="eval").body
+            assert isinstance(call, ast.Call)
+            node.args = call.args
+        return node
 
 
 def loading_body(load: Callable[..., Any]) -> list[ast.stmt]:
