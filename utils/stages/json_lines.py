@@ -16,3 +16,11 @@ def write_lines(path: Path, values: Iterable[object]) -> None:
     """Write values to a new file."""
     with path.open("w") as file:
         file.writelines(json.dumps(value) + "\n" for value in values)
+
+
+def count_lines(path: Path) -> int:
+    """Number of non-empty lines of a file; 0 if it is not a file."""
+    if not path.is_file():
+        return 0
+    with path.open() as file:
+        return sum(map(bool, map(str.strip, file)))

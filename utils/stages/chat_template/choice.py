@@ -32,17 +32,13 @@ def choose_chat_template(data_dir: str, wanted: str) -> ChatTemplate:
     if not template.text:
         return family_template(model)
     example = render_example(template, wanted or f"{model}: its tokenizer's chat template")
+    # Volumes have this hash among the inputs of data processing: it must stay the same for the same template.
+    tokens = {role: [*info] for role, info in template.tokens.items()} if wanted else template.variables
+    sha256 = hashlib.sha256(str({"template": template.text, "tokens": tokens}).encode()).hexdigest()
     if not wanted:
-        why = "the base model's tokenizer brings it"
-        return ChatTemplate("tokenizer", why, _sha256(template.text, template.variables), example)
+        return ChatTemplate("tokenizer", "the base model's tokenizer brings it", sha256, example)
     write_template(data_dir, template)
-    tokens = {role: [*token] for role, token in template.tokens.items()}
-    return ChatTemplate(wanted, named, _sha256(template.text, tokens), example)
-
-
-def _sha256(text: str, tokens: object) -> str:
-    """As volumes have it among the inputs of data processing: it must stay the same for the same template."""
-    return hashlib.sha256(str({"template": text, "tokens": tokens}).encode()).hexdigest()
+    return ChatTemplate(wanted, named, sha256, example)
 
 
 def family_template(model: Path) -> ChatTemplate:
@@ -81,8 +77,8 @@ def own_chat_template(model: Path) -> Template:
         found = named.get("default")
         if not found:
             raise failure(
-                f"{model} has several chat templates, and none is called default: {', '.join(map(str, named))}",
-                "no program would know which one to use",
+                f"{model} has several chat templates: {', '.join(map(str, named))}",
+                "none is called default",
                 "call one default in tokenizer_config.json, or set train_chat_template",
             )
     tokens = {name.removesuffix("_token"): TokenInfo(text) for name, text in texts.items() if isinstance(text, str)}

@@ -27,7 +27,7 @@ def read_template_file(data_dir: str, wanted: str) -> Template:
     """
     root = os.path.realpath(data_dir)
     path = Path(os.path.realpath(os.path.join(root, wanted)))
-    remedy = f"give one of {', '.join(LIBRARY_TEMPLATES)}, or a Python file of this form on the run's volume"
+    remedy = f"give one of {', '.join(LIBRARY_TEMPLATES)}, or a Python file like these on the run's volume"
     if not (os.path.isabs(wanted) or path.is_relative_to(root)) or not path.is_file():
         raise failure(f"there is no chat template {wanted!r}", f"{path} is not a file on the run's volume", remedy)
     text = ""

@@ -3,9 +3,10 @@
 Templates are foreign input: Jinja is rendered in a sandbox.
 """
 
-import datetime
+import functools
 import json
 import signal
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ def render_example(template: Template, where: str, seconds: float = SECONDS) -> 
             for part in compiled.generate(given, **template.variables):
                 text += part
                 if len(text) > CHARACTERS:
-                    raise OverflowError(f"it makes more than {CHARACTERS} characters of three short sentences")
+                    raise OverflowError(f"it makes more than {CHARACTERS} characters of three sentences")
     except (*wrong, TimeoutError, RecursionError, MemoryError) as error:
         problem = f"{type(error).__name__}: {error}"
     finally:
@@ -113,14 +114,10 @@ def template_environment() -> Any:
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    def tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
     )
     del environment.filters["attr"]
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
+    environment.globals.update(raise_exception=raise_exception, strftime_now=time.strftime)
     return environment

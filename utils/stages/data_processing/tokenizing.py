@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.stages.chat_template.files import prepare_chat_template
 from utils.stages.chat_template.template import EXAMPLE
-from utils.stages.json_lines import read_lines, write_lines
+from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.results import DataCounts
 
 UNLIMITED = 1 << 20
@@ -26,8 +26,7 @@ def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_le
     Raises:
         SystemExit: the library refuses the rows or the tokenizer, no row is left, or none has a token to learn.
     """
-    with source.open() as file:
-        given = sum(1 for _ in file)
+    given = count_lines(source)
     if not given:
         return DataCounts()
     without_deepspeed()
@@ -46,10 +45,9 @@ def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_le
         data_process.main(arguments)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise failure(
-            f"the {given} samples of {folder.name} data could not be tokenized",
+            f"the {given} samples of {folder.name} data can't be tokenized",
             str(error),
-            "the model needs a tokenizer with an end-of-text token and a chat template (train_chat_template), and "
-            "samples shorter than the longest sequence",
+            "use a tokenizer with an end-of-text token, and a chat template that fits it (train_chat_template)",
         ) from error
     lengths, learnt = [], False
     for row in read_lines(folder / "data.jsonl"):
@@ -57,15 +55,15 @@ def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_le
         learnt |= any(label != -100 for label in row["labels"])
     if not lengths:
         raise failure(
-            f"none of the {given} samples of {folder.name} data can be trained on",
+            f"the {given} samples of {folder.name} data can't be trained on",
             f"each is shorter than 20 or longer than {max_len} tokens",
             "look at the samples in sdg/, or raise sdg_max_batch_len and train_max_seq_len",
         )
     if not learnt:
         raise failure(
             f"no sample of {folder.name} data has a token to learn",
-            "the library did not find the chat template's marks of the assistant among the token ids",
-            "set train_chat_template to another template of the library, or to the model's own",
+            "the library did not find the chat template's marks of the assistant",
+            "set train_chat_template to another template of the library",
         )
     return DataCounts(len(lengths), sum(lengths), max(lengths), given - len(lengths))
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from utils.messages import failure
+from utils.stages.json_lines import count_lines
 from utils.stages.results import Generated
 
 
@@ -48,9 +49,9 @@ def imported_samples(data_dir: str) -> Generated:
     samples = sum(count_lines(Path(data_dir, file)) for file in (files.knowledge_file, files.skills_file))
     if not samples:
         raise failure(
-            "the data that came with the archive has no sample",
+            "the archive's data has no sample",
             f"knowledge_train_*.jsonl and skills_train_*.jsonl are empty or missing in {folder}",
-            "generate the data again, or pack the archive without data/ to have them generated here",
+            "pack the archive with samples, or without data/ to have them generated here",
         )
     if others:
         print(f"the archive holds data of {len(others) + 1} SDG runs; used: {used}, left: {', '.join(others)}")
@@ -70,11 +71,3 @@ def imported_samples(data_dir: str) -> Generated:
         samples_by_leaf=leaves,
         mmlu_questions=questions,
     )
-
-
-def count_lines(path: Path) -> int:
-    """Number of non-empty lines of a file; 0 if it is not a file."""
-    if not path.is_file():
-        return 0
-    with path.open() as file:
-        return sum(1 for line in file if line.strip())

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.json_lines import read_lines, write_lines
-from utils.stages.sdg.files import count_lines
+from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.sdg.teacher import Teacher
 
 
@@ -78,8 +77,8 @@ def seed_records(run: SdgRun, leaf: str) -> Path:
             raise failure(
                 f"the documents of {leaf} can't be read",
                 f"{error} {error.__cause__ or ''}".strip(),
-                "check repo, commit and patterns under document: a git repository this machine can clone, a commit in "
-                "it, and patterns that match Markdown or PDF files",
+                "check repo, commit and patterns under document: a git repository that can be cloned here, a commit in "
+                "it, and patterns of Markdown or PDF files",
             ) from error
         finally:
             sys.stdout.flush()
@@ -137,7 +136,6 @@ def leaf_questions(run: SdgRun, leaf: str) -> int:
     if not count:
         data.unlink()
         task.unlink()
-        print(f"warning: no valid multiple-choice question for {name}", flush=True)
     return count
 
 

@@ -164,8 +164,10 @@ def require_samples(samples: Mapping[str, int], teacher: Teacher) -> None:
     if not any(samples.values()):
         raise failure(
             f"the teacher {teacher.server.model_name} gave no valid sample for any of {len(samples)} leaves",
-            "its answers have not the form the SDG pipeline looks for; the last ones:\n" + "\n".join(teacher.answers),
-            "use a stronger teacher, or a pipeline made for it (sdg_pipeline; examples/sdg-pipeline for tiny ones)",
+            "\n".join(
+                ["the SDG pipeline does not find what it looks for in the answers; the last ones:", *teacher.answers]
+            ),
+            "use a stronger teacher, or an sdg_pipeline made for it (examples/sdg-pipeline for tiny ones)",
         )
     if empty := [leaf for leaf, count in samples.items() if not count]:
         print(f"warning: no valid sample for {', '.join(empty)}", flush=True)

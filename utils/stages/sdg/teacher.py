@@ -72,8 +72,7 @@ class Teacher:
             raise failure(
                 f"the teacher {self.server.model_name} at {self.server.endpoint} failed on {leaf}",
                 self.server.masked(self.cause(getattr(error, "exception", error))),
-                "check endpoint, model_name and api_token of the teacher's Secret and that it is up, then resume the "
-                "run: samples generated so far are kept",
+                "check endpoint, model_name and api_token in the teacher's Secret, then resume the run: samples are kept",
             ) from error
 
     def cause(self, error: Exception) -> str:
