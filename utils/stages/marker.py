@@ -93,8 +93,12 @@ def change_result(data_dir: str, stage: str, result: Any) -> None:
     changed = {**marker["result"], **dataclasses.asdict(result)}
     if changed == marker["result"]:
         return
-    marker["result"] = changed
+    _write(data_dir, stage, marker | {"result": changed})
+
+
+def _write(data_dir: str, stage: str, marker: Mapping[str, Any]) -> None:
     path = os.path.join(data_dir, "done", f"{stage}.json")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".part", "w") as file:
         json.dump(marker, file, indent=1)
     os.replace(path + ".part", path)
@@ -135,8 +139,4 @@ def write_marker(
         "seconds": round(time.time() - started, 1),
         "result": result if isinstance(result, dict) else dataclasses.asdict(result),
     }
-    path = os.path.join(data_dir, "done", f"{stage}.json")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".part", "w") as file:
-        json.dump(marker, file, indent=1)
-    os.replace(path + ".part", path)
+    _write(data_dir, stage, marker)

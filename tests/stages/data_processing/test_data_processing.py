@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from utils.stages.data_processing.held_out import (
-    Question,
+    HeldOut,
     choose_held_out,
     find_questions,
     read_samples,
@@ -18,13 +18,13 @@ DOCUMENT = "The tide of Pell rises twice a day.\n\nIt falls as often."
 FILES = ["sdg/knowledge_train_msgs_X.jsonl", "sdg/skills_train_msgs_X.jsonl"]
 
 
-def questions_of(data_dir: Path) -> dict[str, Question]:
+def questions_of(data_dir: Path) -> dict[str, HeldOut]:
     files = zip(("knowledge", "skills"), FILES, strict=True)
     return find_questions(data_dir / "taxonomy", {kind: data_dir / file for kind, file in files})
 
 
-def question(leaf: str) -> Question:
-    return Question("", "", [], leaf, "skills")
+def question(leaf: str) -> HeldOut:
+    return HeldOut("", "", [], leaf, "skills")
 
 
 def row(number: str, user: str, answer: str, unmask: bool = False, **metadata: str) -> dict:
@@ -110,7 +110,7 @@ def test_knowledge_rows_need_no_leaf(data_dir: Path) -> None:
 
 
 def test_rows_without_any_leaf_can_be_held_out(tmp_path: Path) -> None:
-    write(tmp_path / FILES[1], [row(f"p{i}", f"Question {i}?", "Answer.") for i in range(20)])
+    write(tmp_path / FILES[1], [row(f"p{i}", f"HeldOut {i}?", "Answer.") for i in range(20)])
     found = find_questions(tmp_path / "taxonomy", {"skills": tmp_path / FILES[1]})
     assert len(found) == 20
     assert len(choose_held_out(found, 0.2, 42)) == 4

@@ -54,8 +54,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question for the evaluation; kind: knowledge or skills; messages: the conversation without a document."""
+class HeldOut:
+    """A question that is not trained on, a line of processed/held_out.jsonl.
+
+    Attributes:
+        messages: the conversation it is in, without a document.
+        leaf: of the taxonomy, "" when it is not known.
+        kind: knowledge or skills.
+    """
 
     question: str
     answer: str
@@ -108,7 +114,7 @@ def leaves_by_id(file: Path) -> dict[str, str]:
     return leaves
 
 
-def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, Question]:
+def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, HeldOut]:
     """All questions that may be held out, by their key.
 
     A row that has neither a leaf nor a document counts only where all are so: else it is one of the precomputed samples
@@ -120,14 +126,14 @@ def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, Quest
     ids = {number: name for file in files.values() for number, name in leaves_by_id(file).items()}
     paths = [str(qna.parent.relative_to(taxonomy)) for qna in taxonomy.rglob("qna.yaml")]
     places = {path.replace("/", "_"): path for path in paths}
-    found, generated = dict[str, Question](), dict[str, Question]()
+    found, generated = dict[str, HeldOut](), dict[str, HeldOut]()
     for kind, file in files.items():
         for sample in read_samples(file):
             name = ids.get(sample.id) or sample.leaf
             leaf = places.get(name, name)
             if sample.key and sample.answer and sample.key not in found:
                 turns = {"system": sample.system, "user": sample.question, "assistant": sample.answer}
-                found[sample.key] = question = Question(
+                found[sample.key] = question = HeldOut(
                     question=sample.question,
                     answer=sample.answer,
                     messages=[{"role": role, "content": text} for role, text in turns.items() if text],
@@ -139,7 +145,7 @@ def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, Quest
     return generated or found
 
 
-def choose_held_out(questions: Mapping[str, Question], fraction: float, seed: int) -> dict[str, Question]:
+def choose_held_out(questions: Mapping[str, HeldOut], fraction: float, seed: int) -> dict[str, HeldOut]:
     """Part of the questions, the same for the same seed in any order of rows.
 
     Of each leaf that is large enough the fraction, at least 1.
@@ -158,7 +164,7 @@ def choose_held_out(questions: Mapping[str, Question], fraction: float, seed: in
     return chosen
 
 
-def write_training_rows(source: Path, target: Path, held_out: Mapping[str, Question]) -> int:
+def write_training_rows(source: Path, target: Path, held_out: Mapping[str, HeldOut]) -> int:
     """Copy the rows that are trained on: none whose question is held out, none with an empty turn.
 
     Returns:

@@ -8,21 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.messages import progress
+from utils.stages.data_processing.held_out import HeldOut
 from utils.stages.evaluation.scores import Pair, Skipped
 from utils.stages.marker import from_record
 
 SAMPLES = 6
 """Questions whose answers are shown in the report."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A line of processed/held_out.jsonl: a question that was not trained on, and the conversation it is in."""
-
-    question: str
-    answer: str
-    leaf: str
-    messages: list[dict[str, str]]
 
 
 @dataclass(frozen=True)

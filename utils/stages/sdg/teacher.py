@@ -72,7 +72,7 @@ class Teacher:
             raise failure(
                 f"the teacher {self.server.model_name} at {self.server.endpoint} failed on {leaf}",
                 self.server.masked(self.cause(getattr(error, "exception", error))),
-                "check endpoint, model_name and api_token in the teacher's Secret, then resume the run: samples are kept",
+                "check endpoint, model_name and api_token in the teacher's Secret, then resume: samples are kept",
             ) from error
 
     def cause(self, error: Exception) -> str:
