@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from utils.cli.options import default_python, home_option, option, output_option
+from utils.cli.outcome import INTERRUPTED
 from utils.durations import format_duration
 from utils.errors import UsageError
 
@@ -58,20 +59,8 @@ def demo(
     archive. pipeline.yaml runs on this machine with examples/params/demo.yaml, and uploads the trained model and its
     scores to the object store. The servers are always stopped at the end.
     """
-    from utils.demo.run import (
-        Demo,
-        base_model,
-        check_python,
-        collect_report,
-        remove_earlier,
-        servers,
-        upload_input,
-    )
+    from utils.demo.run import Demo, check_python, collect_report, remove_earlier
     from utils.runners.run_folder import RunFolder, check_run_id, find_run, new_run_id
-
-    def say(text: str) -> None:
-        if output == "text":
-            click.echo(text)
 
     started = time.time()
     if resume_id and (run_id or quick):
@@ -86,16 +75,10 @@ def demo(
     if not keep:
         remove_earlier(it)
     try:
-        with servers(it) as credentials:
-            say(f"object store {credentials['endpoint']} and model server are up")
-            if not resume_id:
-                model = base_model(it)
-                size = upload_input(it, model, credentials, quick)
-                say(f"uploaded {credentials['data_key']}, {size / 2**20:.0f} MiB: base model and taxonomy")
-            code = _run(it, quick, bool(resume_id), output)
+        code = _run_beside_servers(it, quick, bool(resume_id), output)
     except KeyboardInterrupt:
         click.echo("interrupted; the servers are stopped", err=True)
-        code = 130
+        code = INTERRUPTED
     if code:
         if RunFolder(home, it.run_id).path.exists():
             command = f"ilab-pipeline demo --resume {it.run_id} --home {home}"
@@ -107,6 +90,22 @@ def demo(
         click.echo(json.dumps(summary, indent=1))
     else:
         _print_summary(summary)
+
+
+def _run_beside_servers(it: Any, quick: bool, resumed: bool, output: str) -> int:
+    """Run the pipeline while object store and model server are up; returns the exit code."""
+    from utils.demo.run import base_model, servers, upload_input
+
+    def say(text: str) -> None:
+        if output == "text":
+            click.echo(text)
+
+    with servers(it) as credentials:
+        say(f"object store {credentials['endpoint']} and model server are up")
+        if not resumed:
+            size = upload_input(it, base_model(it), credentials, quick)
+            say(f"uploaded {credentials['data_key']}, {size / 2**20:.0f} MiB: base model and taxonomy")
+        return _run(it, quick, resumed, output)
 
 
 def _run(it: Any, quick: bool, resumed: bool, output: str) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from utils.cli.options import option
+from utils.cli.outcome import INTERRUPTED
 from utils.errors import IlabError, UsageError
 from utils.runners.output import parse_progress
 from utils.stages.archive import write_tar
@@ -213,7 +214,7 @@ def send(store: ObjectStore, folders: dict[str, Path], total: int, replace: bool
             sent = upload_stream(store, key, total, lambda sink: write_tar(sink, pairs, {}, "archive.tar.gz"), replace)
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left in the object store", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except OSError as error:
         raise IlabError("the archive could not be packed", str(error), "run it again") from None
     finally:

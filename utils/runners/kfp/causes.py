@@ -21,14 +21,13 @@ from utils.cluster.logs import tail_log
 from utils.cluster.objects import list_objects
 from utils.errors import IlabError
 from utils.names import KFP_RUN_LABEL
-from utils.runners.kfp.connection import Connection
+from utils.runners.kfp.connection import CLUSTER_PATIENCE, Connection
 from utils.runners.kfp.report import TaskReport
 from utils.runners.output import failure_of, findings_of
 
 _NODE_NAME = "workflows.argoproj.io/node-name"
 _LOG_ARTIFACT = "executor-logs"
 _CONTAINER = "main"
-_PATIENCE = 10.0
 _PAGES = 3
 _LOG_BYTES = 512 << 10
 _LOG_LINES = 2000
@@ -158,7 +157,7 @@ class Causes:
 
     @cached_property
     def _cluster(self) -> Cluster:
-        return connect(self._connection.server.namespace, patience=_PATIENCE)
+        return connect(self._connection.server.namespace, patience=CLUSTER_PATIENCE)
 
     @cached_property
     def _pods(self) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from utils.errors import IlabError, PrerequisiteError, UsageError
 
-_REQUEST_SECONDS = 60
+REQUEST_SECONDS = 60
+CLUSTER_PATIENCE = 10.0
+"""Seconds in which a cluster must answer that is asked only for what the server does not say."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Connection:
             IlabError: its certificate can't be verified.
         """
         try:
-            return operation(*arguments, **options, _request_timeout=_REQUEST_SECONDS)
+            return operation(*arguments, **options, _request_timeout=REQUEST_SECONDS)
         except api.ApiException as error:
             raise _refusal(self.host, error) from None
         except MaxRetryError as error:

@@ -12,7 +12,7 @@ from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import CONSOLE_LINK
 from utils.cluster.objects import get
 from utils.errors import PrerequisiteError, UsageError
-from utils.runners.kfp.connection import Server
+from utils.runners.kfp.connection import CLUSTER_PATIENCE, REQUEST_SECONDS, Server
 
 # Group and versions of the resource by which OpenShift AI sets up a pipeline server in a project.
 _DSPA_GROUP = "datasciencepipelinesapplications.opendatahub.io"
@@ -22,8 +22,6 @@ _API_HOST = "ds-pipeline-"
 # The link to the dashboard in the console of OpenShift, of OpenShift AI and of Open Data Hub. Every user may read it,
 # while the dashboard's Route lies in a namespace that few may look into.
 _CONSOLE_LINKS = ("rhodslink", "odhlink")
-_REQUEST_SECONDS = 60
-_PATIENCE = 10.0
 
 
 def find_server(namespace: str = "", ca_cert: str = "") -> Server:
@@ -84,7 +82,7 @@ def _pipeline_servers(client: Any, settings: Any, project: str) -> dict[str, str
                 version,
                 project,
                 "datasciencepipelinesapplications",
-                _request_timeout=_REQUEST_SECONDS,
+                _request_timeout=REQUEST_SECONDS,
             )
         except client.ApiException as error:
             if error.status == 404:
@@ -119,7 +117,7 @@ def find_ui(server: Server) -> str:
 def _dashboard(namespace: str) -> tuple[str, str]:
     """Address of OpenShift AI's dashboard ("" when it can't be found), and the project."""
     try:
-        cluster = connect(namespace, patience=_PATIENCE)
+        cluster = connect(namespace, patience=CLUSTER_PATIENCE)
         for name in _CONSOLE_LINKS:
             link = get(cluster, CONSOLE_LINK, name)
             if link and urlsplit(link["spec"].get("href", "")).scheme == "https":
