@@ -39,7 +39,7 @@ def compare(given: Comparison) -> dict[str, float]:
     }
     result = finished_result(given.data_dir, "final_eval", inputs, given.force)
     if result is None:
-        work_dir = os.path.join(given.data_dir, "scores", "final_eval.part", inputs_hash(inputs))
+        work_dir = f"{given.data_dir}/scores/final_eval.part/{inputs_hash(inputs)}"
         result = write_scores(given, prepare_bench(given, judge), work_dir)
         write_marker(given.data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in result], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
@@ -64,17 +64,13 @@ def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, di
     if not scored:
         raise failure("there is no candidate to compare", "MT-Bench has not finished on this volume", "run it first")
     generated = result_of(given.data_dir, "sdg", Generated)
-    tasks_dir = generated.mmlu_tasks_dir if generated else ""
-    pair = Pair(os.path.join(given.data_dir, scored.candidate), os.path.join(given.data_dir, "model"), work_dir)
+    tasks_dir = f"{given.data_dir}/{generated.mmlu_tasks_dir}" if generated and generated.mmlu_tasks_dir else ""
+    pair = Pair(f"{given.data_dir}/{scored.candidate}", f"{given.data_dir}/model", work_dir)
     # The served models first: later evaluations keep GPU memory in this process.
     parts: dict[str, Callable[[], BranchScores | Accuracies | Likelihoods | Skipped]] = {
         "mt_bench_branch": lambda: mt_bench_branch(bench, pair),
-        "mmlu_branch": lambda: mmlu_branch(
-            pair, tasks_dir and os.path.join(given.data_dir, tasks_dir), given.few_shots, given.batch_size
-        ),
-        "likelihood": lambda: likelihood(
-            pair, os.path.join(given.data_dir, "processed", "held_out.jsonl"), bench.template
-        ),
+        "mmlu_branch": lambda: mmlu_branch(pair, tasks_dir, given.few_shots, given.batch_size),
+        "likelihood": lambda: likelihood(pair, f"{given.data_dir}/processed/held_out.jsonl", bench.template),
     }
     if given.mmlu_tasks:
         parts["mmlu"] = lambda: mmlu(pair, given.mmlu_tasks, "", given.few_shots, given.batch_size)
@@ -85,7 +81,6 @@ def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, di
         if isinstance(score, Skipped):
             print(f"skipped: {score.reason}", flush=True)
         values = {name: value for name, value in asdict(score).items() if value is not None}
-        path = os.path.join(given.data_dir, "scores", f"{part}.json")
-        write_json(path, {"model": scored.candidate, "base_model": "model", **values})
+        write_json(f"{given.data_dir}/scores/{part}.json", {"model": scored.candidate, "base_model": "model", **values})
         result[part] = {name: value for name, value in values.items() if isinstance(value, int | float | str)}
     return result

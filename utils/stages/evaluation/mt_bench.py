@@ -5,11 +5,10 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from utils.messages import failure
 from utils.stages.credentials import model_server
-from utils.stages.evaluation.judging import Bench, Evaluation, prepare_bench, rated_models
+from utils.stages.evaluation.judging import Bench, Evaluation, Examinee, no_rating, prepare_bench, rated_models
 from utils.stages.evaluation.scores import Rated, write_json
 from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, write_marker
 from utils.stages.results import Benchmarked, Trained
@@ -33,7 +32,7 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
         result = from_record(Benchmarked, finished)
     else:
         # Answers serve again with another judge.
-        work_dir = os.path.join(given.data_dir, "scores", "mt_bench.part", inputs_hash(answers))
+        work_dir = f"{given.data_dir}/scores/mt_bench.part/{inputs_hash(answers)}"
         phases = [result_of(given.data_dir, f"train_phase_{number}", Trained) for number in (1, 2)]
         checkpoints = trained_checkpoints(*phases)
         questions = min(given.max_questions or 80, 80)
@@ -49,7 +48,7 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             given.max_error_rate,
         )
         entries = {"checkpoints": [asdict(score) for score in scores]}
-        write_json(os.path.join(given.data_dir, "scores", "mt_bench.json"), asdict(result) | entries)
+        write_json(f"{given.data_dir}/scores/mt_bench.json", asdict(result) | entries)
         write_marker(given.data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
     print(f"candidate: {result.candidate} ({result.reason}), MT-Bench {result.overall_score:.2f}", flush=True)
@@ -71,7 +70,7 @@ def trained_checkpoints(phase_1: Trained | None, phase_2: Trained | None) -> lis
         raise failure(
             "there is no trained checkpoint to score",
             "both training phases were skipped, or neither has finished on this volume",
-            "look at the reasons in done/train_phase_1.json and done/train_phase_2.json, then start a new run",
+            "look at the reasons in done/train_phase_*.json, then start a new run",
         )
     return sorted(found, key=lambda path: int(path.rsplit("_", 1)[1]))
 
@@ -88,13 +87,13 @@ def scored_checkpoints(
 
     os.environ["INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS"] = str(questions)
 
-    def evaluator(checkpoint: str) -> Any:
+    judge, merge = bench.judge.model_name, bench.given.merge_system_user_message
+    models = []
+    for checkpoint in checkpoints:
         name = os.path.basename(checkpoint)
-        merge = bench.given.merge_system_user_message
-        return MTBenchEvaluator(name, bench.judge.model_name, os.path.join(work_dir, name), merge)
-
-    models = {checkpoint: os.path.join(bench.given.data_dir, checkpoint) for checkpoint in checkpoints}
-    return rated_models(bench, models, evaluator, questions, 2, max_error_rate)
+        evaluator = MTBenchEvaluator(name, judge, f"{work_dir}/{name}", merge)
+        models.append(Examinee(checkpoint, f"{bench.given.data_dir}/{checkpoint}", evaluator))
+    return rated_models(bench, models, questions, 2, max_error_rate)
 
 
 def choose_candidate(scores: Sequence[Rated], max_error_rate: float) -> tuple[Rated, str]:
@@ -109,13 +108,9 @@ def choose_candidate(scores: Sequence[Rated], max_error_rate: float) -> tuple[Ra
     """
     trusted = [score for score in scores if score.trusted(max_error_rate)]
     if not trusted:
-        least = min(scores, key=lambda score: score.error_rate)
-        raise failure(
-            f"no checkpoint has an MT-Bench score to trust (limit: {max_error_rate:.0%} of judgments without a rating)",
-            f"the judge gave no rating in {least.error_rate:.0%} of its judgments; it answered, for example: "
-            f"{least.unrated!r}",
-            "use a judge that writes [[rating]], constrain it by eval_judge_options, or raise mt_bench_max_error_rate; "
-            "the answers stay on the volume and are judged again",
+        raise no_rating(
+            f"no checkpoint has an MT-Bench score to trust (mt_bench_max_error_rate: {max_error_rate:.0%})",
+            min(scores, key=lambda score: score.error_rate),
         )
     best = max(reversed(trusted), key=lambda score: score.overall_score or 0.0)
     left_out = len(scores) - len(trusted)

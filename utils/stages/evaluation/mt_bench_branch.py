@@ -5,10 +5,10 @@ import glob
 import os
 import shutil
 import statistics
+from pathlib import Path
 from typing import Any
 
-from utils.messages import failure
-from utils.stages.evaluation.judging import Bench, rated_models
+from utils.stages.evaluation.judging import Bench, Examinee, no_rating, rated_models
 from utils.stages.evaluation.scores import BranchScores, Pair, Rated, Skipped, score_summary
 
 
@@ -18,30 +18,26 @@ def mt_bench_branch(bench: Bench, pair: Pair) -> BranchScores | Skipped:
     Raises:
         SystemExit: the judge can't be reached, or rated none of a model's answers.
     """
-    tree = os.path.join(pair.work_dir, "questions")
-    questions = branch_questions(os.path.join(bench.given.data_dir, "taxonomy"), tree, bench.given.max_questions)
+    tree = f"{pair.work_dir}/questions"
+    questions = branch_questions(f"{bench.given.data_dir}/taxonomy", tree, bench.given.max_questions)
     if not questions:
-        return Skipped("the taxonomy has no skill leaf, and MT-Bench-branch asks the questions of skills alone")
+        return Skipped("the taxonomy has no skill leaf to ask about")
     from instructlab.eval.mt_bench import MTBenchBranchEvaluator
 
     os.environ.pop("INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS", None)
 
-    def evaluator(name: str) -> Any:
-        # No branch: the questions lie in a plain tree, not in a git repository.
-        folder, merge = os.path.join(pair.work_dir, name), bench.given.merge_system_user_message
-        return MTBenchBranchEvaluator(name, bench.judge.model_name, tree, None, folder, merge)
-
-    models = {"base": pair.base, "candidate": pair.candidate}
-    base, new = rated_models(bench, models, evaluator, questions, 1, 1.0)
+    # No branch: the questions lie in a plain tree, not in a git repository.
+    judge, merge = bench.judge.model_name, bench.given.merge_system_user_message
+    models = [
+        Examinee(name, folder, MTBenchBranchEvaluator(name, judge, tree, None, f"{pair.work_dir}/{name}", merge))
+        for name, folder in (("base", pair.base), ("candidate", pair.candidate))
+    ]
+    base, new = rated_models(bench, models, questions, 1, 1.0)
     for rated in (base, new):
         if rated.overall_score is None:
-            raise failure(
-                f"the judge rated none of the {rated.model} model's answers to the taxonomy's questions",
-                f"it answered, for example: {rated.unrated!r}",
-                "use a judge that writes [[rating]] or constrain it by eval_judge_options; the answers are kept",
-            )
+            raise no_rating(f"the judge rated none of the {rated.model} model's answers", rated)
     return BranchScores(
-        bench.judge.model_name,
+        judge,
         questions,
         new.overall_score,
         base.overall_score,
@@ -72,25 +68,22 @@ def branch_questions(taxonomy_dir: str, target: str, max_questions: int) -> int:
     shutil.rmtree(target, ignore_errors=True)
     leaves: dict[str, list[dict[str, Any]]] = {}
     seen = set()
-    for path in sorted(glob.glob(os.path.join(taxonomy_dir, "*", "**", "qna.yaml"), recursive=True)):
-        name = os.path.relpath(path, taxonomy_dir)
-        if name.split(os.sep)[0] in ("knowledge", "docs", "scripts"):
+    for leaf in sorted(glob.glob("*/**/qna.yaml", root_dir=taxonomy_dir, recursive=True)):
+        if leaf.split("/")[0] in ("knowledge", "docs", "scripts"):
             continue
-        with open(path, encoding="utf-8") as file:
-            examples = (yaml.safe_load(file) or {}).get("seed_examples") or []
-        leaves[name] = []
-        for example in examples:
+        examples = leaves[leaf] = []
+        qna = yaml.safe_load(Path(taxonomy_dir, leaf).read_text("utf-8")) or {}
+        for example in qna.get("seed_examples") or []:
             if example.get("question") and example.get("answer") and example["question"] not in seen:
                 seen.add(example["question"])
-                leaves[name].append(example)
-    total = min(max_questions or len(seen), len(seen))
+                examples.append(example)
     # The first question of each leaf, then the second of each, …
-    turns = sorted((i, name) for name, examples in leaves.items() for i in range(len(examples)))[:total]
-    for name, examples in leaves.items():
-        chosen = [examples[i] for i, leaf in turns if leaf == name]
-        if chosen:
-            path = os.path.join(target, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "w", encoding="utf-8") as file:
-                yaml.safe_dump({"seed_examples": chosen}, file, allow_unicode=True)
-    return total
+    turns = sorted((i, name) for name, examples in leaves.items() for i in range(len(examples)))
+    chosen = collections.defaultdict(list)
+    for i, leaf in turns[: max_questions or None]:
+        chosen[leaf].append(leaves[leaf][i])
+    for leaf, examples in chosen.items():
+        path = Path(target, leaf)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({"seed_examples": examples}, allow_unicode=True), "utf-8")
+    return sum(map(len, chosen.values()))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from utils.stages.marker import from_record
@@ -88,9 +89,7 @@ class Pair:
     def scored(self, file_name: str, kind: type[Score], score: Callable[[str], Score]) -> list[Score]:
         """The candidate's score, then the base model's, each made of the model's folder unless it is kept."""
         models = (("candidate", self.candidate), ("base", self.base))
-        return [
-            kept(os.path.join(self.work_dir, name, file_name), kind, partial(score, folder)) for name, folder in models
-        ]
+        return [kept(f"{self.work_dir}/{name}/{file_name}", kind, partial(score, folder)) for name, folder in models]
 
 
 def kept(
@@ -102,8 +101,7 @@ def kept(
         good: whether a score may be kept; another one is returned without being written.
     """
     if os.path.exists(path):
-        with open(path) as file:
-            return from_record(kind, json.load(file))
+        return from_record(kind, json.loads(Path(path).read_text()))
     score = compute()
     if good(score):
         write_json(path, vars(score))
@@ -112,10 +110,10 @@ def kept(
 
 def write_json(path: str, value: Mapping[str, Any]) -> None:
     """Write path whole or not at all; its folder is made."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".part", "w") as file:
-        json.dump(value, file, indent=1, default=float)  # pandas gives numpy's numbers
-    os.replace(path + ".part", path)
+    part = Path(path + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(value, indent=1, default=float))  # pandas gives numpy's numbers
+    part.replace(path)
 
 
 def score_summary(key: str, scores: Mapping[str, float], base_scores: Mapping[str, float]) -> Summary:

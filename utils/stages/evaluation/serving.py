@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.cpu_program import cpu_program
@@ -48,20 +49,18 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise self.ended("while it loaded the model")
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-            try:
+            with (
+                contextlib.suppress(OSError, http.client.HTTPException),
+                contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection,
+            ):
                 connection.request("GET", "/health")
                 if connection.getresponse().status == 200:
                     return
-            except (OSError, http.client.HTTPException):
-                pass
-            finally:
-                connection.close()
             time.sleep(0.1)
         raise failure(
             f"the model server was not ready after {timeout:.0f} s",
             self.last_output(),
-            "look for what it waits for in that output (GPU memory, a slow volume) and run again",
+            "look there for what it waits for (GPU memory, a slow volume), then retry or resume the run",
         )
 
     def ended(self, when: str) -> SystemExit:
@@ -69,14 +68,13 @@ class Server:
         return failure(
             f"the model server ended with {self.process.returncode} {when}",
             self.last_output(),
-            "most often memory is short or the checkpoint is damaged; correct it, then retry or resume the run",
+            "most often memory is short or the checkpoint is damaged: correct it, then retry or resume the run",
         )
 
     def last_output(self) -> str:
         """The last 20 lines of its log, for messages."""
-        with open(self.log, errors="replace") as file:
-            lines = file.readlines()[-20:] or ["(none)"]
-        return "its last output:\n" + "".join("    " + line for line in lines).rstrip()
+        lines = Path(self.log).read_text(errors="replace").splitlines() or ["(none)"]
+        return "\n    ".join(["its last output:", *lines[-20:]])
 
     def stop(self) -> None:
         """End it and its children: vLLM's workers hold GPU memory."""
@@ -108,17 +106,16 @@ def serve(
     """
     os.makedirs(work_dir, exist_ok=True)
     port = free_port()
-    converted = os.path.join(work_dir, "served.gguf")
+    converted = f"{work_dir}/served.gguf"
     if engine == "llama.cpp":
         command = llama_cpp_command(model_dir, name, port, slots, converted, template)
     else:
         command = vllm_command(model_dir, name, port, template)
     try:
-        with running(command, os.path.join(work_dir, "server.log"), port, timeout) as server:
+        with running(command, f"{work_dir}/server.log", port, timeout) as server:
             yield server
     finally:
-        if os.path.exists(converted):
-            os.remove(converted)
+        Path(converted).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -177,8 +174,7 @@ def free_port() -> int:
 
 def vllm_command(model_dir: str, name: str, port: int, template: str) -> list[str]:
     """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow."""
-    with open(os.path.join(model_dir, "config.json")) as file:
-        heads = json.load(file)["num_attention_heads"]
+    heads = json.loads(Path(model_dir, "config.json").read_text())["num_attention_heads"]
     gpus = [n for n in range(1, visible_gpus("vllm") + 1) if heads % n == 0]
     return [
         *[sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_dir],
