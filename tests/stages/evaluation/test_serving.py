@@ -175,7 +175,7 @@ def test_judge_that_refuses_the_token_fails_at_once_without_showing_it(judge_ser
 def test_failing_judge_is_tried_three_times(judge_server: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     judge_server.status = 503
-    with pytest.raises(SystemExit, match=r"the judge m does not answer(.|\n)*HTTP 503"):
+    with pytest.raises(SystemExit, match=r"m at http://127\S+/v1 does not answer(.|\n)*HTTP 503"):
         judging.check_judge(judge_of(judge_server), "")
     assert len(judge_server.bodies) == 3
 
@@ -184,6 +184,6 @@ def test_judge_that_is_down_is_tried_three_times_and_named(monkeypatch: pytest.M
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     judge = ModelServer(f"http://127.0.0.1:{serving.free_port()}/v1", "m")
-    with pytest.raises(SystemExit, match=r"the judge m does not answer(.|\n)*ConnectError"):
+    with pytest.raises(SystemExit, match=r"m at http://127\S+/v1 does not answer(.|\n)*ConnectError"):
         judging.check_judge(judge, "")
     assert len(pauses) == 3

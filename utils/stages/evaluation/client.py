@@ -55,12 +55,16 @@ class ModelClient(httpx.Client):
         if response.is_success:
             self.count()
             return response
-        text = self.server.masked(response.read().decode(errors="replace")[:300])
+        text = self.server.masked(response.read().decode(errors="replace"))[:300]
         self.last_error = f"HTTP {response.status_code}: {text}"
         if response.status_code in (401, 403, 404):
-            raise failure(
-                "a model server refused a request",
-                self.last_error,
-                "check api_token, model_name and endpoint in the judge's Secret, then retry or resume the run",
-            )
+            raise self.failed()
         return response
+
+    def failed(self) -> SystemExit:
+        """The failure of a server that does not answer, or not as it should."""
+        return failure(
+            f"{self.server.model_name} at {self.server.endpoint} does not answer",
+            self.last_error or "it ended the connection",
+            "start it, or correct the judge's Secret (endpoint, model_name, api_token), then retry or resume the run",
+        )

@@ -185,16 +185,7 @@ def check_judge(judge: ModelServer, ca: str) -> None:
                 if client.post(judge.endpoint + "/chat/completions", json=question, headers=headers).is_success:
                     return
             time.sleep(pause)
-    raise judge_failed(client)
-
-
-def judge_failed(client: ModelClient) -> SystemExit:
-    """The failure of a judge that does not answer."""
-    return failure(
-        f"the judge {client.server.model_name} does not answer",
-        client.last_error or "its server ended the connection",
-        "start the judge or correct endpoint in its Secret, then retry or resume the run: answers are kept",
-    )
+    raise client.failed()
 
 
 def no_rating(what: str, rated: Rated) -> SystemExit:
@@ -261,7 +252,7 @@ def judge_answers(bench: Bench, model: Examinee, count: Callable[[], None]) -> R
         except InvalidEvaluationResult:
             print(f"{model.name}: the judge rated no answer", flush=True)
         except ModelServingAPIError as error:
-            raise judge_failed(client) from error
+            raise client.failed() from error
     records = []
     for path in Path(evaluator.output_dir).glob("*/model_judgment/**/*.jsonl"):
         records += [json.loads(line) for line in path.read_text().splitlines()]

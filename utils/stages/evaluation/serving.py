@@ -48,7 +48,7 @@ class Server:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise self.ended("while it loaded the model")
+                raise self.failed(f"ended with {self.process.returncode} while it loaded the model")
             with (
                 contextlib.suppress(OSError, http.client.HTTPException),
                 contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection,
@@ -57,24 +57,17 @@ class Server:
                 if connection.getresponse().status == 200:
                     return
             time.sleep(0.1)
-        raise failure(
-            f"the model server was not ready after {timeout:.0f} s",
-            self.last_output(),
-            "look there for what it waits for (GPU memory, a slow volume), then retry or resume the run",
-        )
+        raise self.failed(f"was not ready after {timeout:.0f} s")
 
-    def ended(self, when: str) -> SystemExit:
-        """The failure of a server that ended by itself."""
-        return failure(
-            f"the model server ended with {self.process.returncode} {when}",
-            self.last_output(),
-            "most often memory is short or the checkpoint is damaged: correct it, then retry or resume the run",
-        )
-
-    def last_output(self) -> str:
-        """The last 20 lines of its log, for messages."""
+    def failed(self, what: str) -> SystemExit:
+        """The failure of this server, with the last 20 lines of its log."""
         lines = Path(self.log).read_text(errors="replace").splitlines() or ["(none)"]
-        return "\n    ".join(["its last output:", *lines[-20:]])
+        return failure(
+            f"the model server {what}",
+            "\n    ".join(["its last output:", *lines[-20:]]),
+            "most often memory is short, the checkpoint damaged or the volume slow: correct it, then retry or resume "
+            "the run",
+        )
 
     def stop(self) -> None:
         """End it and its children: vLLM's workers hold GPU memory."""
@@ -141,7 +134,7 @@ def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iter
         except (Exception, SystemExit) as error:
             if server.process.poll() is None:
                 raise
-            raise server.ended("while it was in use") from error
+            raise server.failed(f"ended with {server.process.returncode} while it was in use") from error
     finally:
         server.stop()
         for number, handler in before.items():
