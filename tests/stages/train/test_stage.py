@@ -125,6 +125,12 @@ def test_finished_phase_starts_no_job_and_changed_parameters_need_force(api: Kub
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
 
 
+def test_phase_2_waits_for_phase_1(api: KubernetesApi, run: Callable[..., Any]) -> None:
+    with pytest.raises(SystemExit, match=r"phase 1 has not finished on this volume\n  next: run it first"):
+        run(2)
+    assert "pytorchjobs" not in api.objects
+
+
 def test_phase_that_an_earlier_version_finished_stays_finished(
     api: KubernetesApi, run: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from utils.messages import failure, progress
 from utils.names import POD_OVERLAY
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
-from utils.stages.results import DataCounts, Processed, Trained
+from utils.stages.results import Processed, Trained
 from utils.stages.train.checkpoints import prune_phase, whole_states
 from utils.stages.train.folder import recorded_room, start_phase, trained_phase, training_steps
 from utils.stages.train.launcher import Launcher
@@ -206,15 +206,22 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
 
 
 def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
-    """Train a phase that has not finished; one without data is skipped."""
+    """Train a phase that has not finished; one without data is skipped.
+
+    Raises:
+        SystemExit: a stage before it has not finished, or training failed.
+    """
     processed = result_of(given.data_dir, "data_processing", Processed)
-    data = getattr(processed, given.kind, DataCounts())
+    base = result_of(given.data_dir, "train_phase_1", Trained) if given.phase == 2 else Trained(0, "", skipped=True)
+    if processed is None or base is None:
+        what = f"there is nothing to train phase {given.phase} on"
+        raise failure(what, "data processing or phase 1 has not finished on this volume", "run it first")
+    data = processed.knowledge if given.phase == 1 else processed.skills
     if not data.rows:
         reason = f"the taxonomy gave no {given.kind} samples"
         print(f"phase {given.phase} is skipped: {reason}", flush=True)
         return Trained(given.phase, given.launcher, True, reason)
-    before = result_of(given.data_dir, "train_phase_1", Trained) if given.phase == 2 else None
-    training = describe_training(given, data.rows, before.checkpoint if before else "", launcher)
+    training = describe_training(given, data.rows, base.checkpoint, launcher)
     run_training(training, launcher, manifest)
     return trained_phase(training, given.phase, given.launcher, data.tokens)
 
