@@ -126,7 +126,8 @@ def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, HeldO
     ids = {number: name for file in files.values() for number, name in leaves_by_id(file).items()}
     paths = [str(qna.parent.relative_to(taxonomy)) for qna in taxonomy.rglob("qna.yaml")]
     places = {path.replace("/", "_"): path for path in paths}
-    found, generated = dict[str, HeldOut](), dict[str, HeldOut]()
+    found: dict[str, HeldOut] = {}
+    generated: dict[str, HeldOut] = {}
     for kind, file in files.items():
         for sample in read_samples(file):
             name = ids.get(sample.id) or sample.leaf

@@ -34,7 +34,8 @@ class Processing:
 
 def process(given: Processing) -> dict[str, float]:
     """Turn both data sets into token ids, unless that is done; returns the stage's metrics."""
-    started, measured = time.time(), dict[str, float]()
+    started = time.time()
+    measured: dict[str, float] = {}
     inputs: dict[str, object] = {
         "held_out_fraction": given.held_out_fraction,
         "max_len": given.max_len,
@@ -69,7 +70,7 @@ def process_samples(given: Processing) -> Processed:
     template = prepare_chat_template(given.data_dir)
     target, part = data / "processed", data / "processed.part"
     shutil.rmtree(part, ignore_errors=True)
-    counted = dict[str, DataCounts]()
+    counted: dict[str, DataCounts] = {}
     for kind, file in files.items():
         folder, rows = part / kind, part / "rows.jsonl"
         folder.mkdir(parents=True)

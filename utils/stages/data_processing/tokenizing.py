@@ -24,7 +24,7 @@ def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_le
         max_len: rows of as many tokens or more are dropped, as the library drops those under 20.
 
     Raises:
-        SystemExit: the library refuses the rows or the tokenizer, no row is left, or none has a token to learn.
+        SystemExit: the library refuses the rows or the tokenizer, or there is nothing to learn.
     """
     given = count_lines(source)
     if not given:
@@ -49,6 +49,15 @@ def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_le
             str(error),
             "use a tokenizer with an end-of-text token, and a chat template that fits it (train_chat_template)",
         ) from error
+    return counted(folder, given, max_len)
+
+
+def counted(folder: Path, given: int, max_len: int) -> DataCounts:
+    """Count what the library made of that many rows in folder/data.jsonl.
+
+    Raises:
+        SystemExit: no row is left, or none has a token to learn.
+    """
     lengths, learnt = [], False
     for row in read_lines(folder / "data.jsonl"):
         lengths.append(row["len"])

@@ -55,7 +55,8 @@ def imported_samples(data_dir: str) -> Generated:
         )
     if others:
         print(f"the archive holds data of {len(others) + 1} SDG runs; used: {used}, left: {', '.join(others)}")
-    leaves, questions = dict[str, int](), 0
+    leaves: dict[str, int] = {}
+    questions = 0
     for path in (folder / f"node_datasets_{used}").glob("[!.]*.jsonl"):
         if path.name.startswith("mmlubench_"):
             questions += count_lines(path)

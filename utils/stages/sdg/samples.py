@@ -146,7 +146,7 @@ def correct_questions(data: Path) -> None:
     The library (0.8.3) numbers the letters that occur: with no answer B in the file, C becomes 1, and the evaluation
     takes B for right.
     """
-    rows = list[dict[str, Any]]()
+    rows: list[dict[str, Any]] = []
     for row in read_lines(data):
         choices, turn = row["choices"], len(rows) % len(row["choices"])
         if len({choice.strip().lower() for choice in choices}) == len(choices):

@@ -41,7 +41,8 @@ def leaf_errors(qna: Path) -> list[str]:
     import yaml
     from instructlab.schema.taxonomy import TaxonomyMessageFormat, TaxonomyParser, TaxonomyReadingException
 
-    messages, found = list[str](), list[str]()
+    messages: list[str] = []
+    found: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("instructlab.schema.taxonomy")
