@@ -10,7 +10,7 @@ import ast
 import base64
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +74,23 @@ def add_code(spec: dict[str, Any]) -> None:
     on_volume = _labels_on_volume(spec)
     shared = slim_files(sorted({name for label in on_volume for name in functions[label].imports()}))
     carrier = f"exec-{CARRIER}"
+    digest = tree_digest(shared)
     for label, executor in executors.items():
-        container, variables = executor["container"], {}
-        if label in on_volume:
-            variables[loading.DIGEST] = tree_digest(shared)
-        if label not in on_volume or label == carrier:
-            files = shared if label in on_volume else slim_files(functions[label].imports())
-            if files:
-                variables[loading.CODE] = base64.b64encode(bundle(files)).decode()
+        container, variables, load = executor["container"], {}, []
+        if label == carrier and shared:
+            variables, load = {loading.DIGEST: digest, loading.CODE: _packed(shared)}, loading_body(loading.carried)
+        elif label in on_volume:
+            load = loading_body(loading.on_volume, digest)
+        elif files := slim_files(functions[label].imports()):
+            variables, load = {loading.CODE: _packed(files)}, loading_body(loading.carried)
         container.setdefault("env", []).extend({"name": name, "value": value} for name, value in variables.items())
-        load = loading.carried if loading.CODE in variables else loading.on_volume if label in on_volume else None
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
         container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
+
+
+def _packed(files: Mapping[str, bytes]) -> str:
+    return base64.b64encode(bundle(files)).decode()
 
 
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
@@ -115,18 +119,18 @@ class _Function:
         nodes = [node for node in ast.walk(self._node) if isinstance(node, ast.ImportFrom) and node.module]
         return [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
 
-    def text(self, load: Callable[..., Any] | None) -> str:
-        """A module with the function, without its docstring; its body begins with that of load."""
+    def text(self, load: Sequence[ast.stmt] = ()) -> str:
+        """A module with the function, without its docstring; its body begins with load."""
         body = self._node.body[ast.get_docstring(self._node) is not None :]
         names = [argument.arg for argument in self._node.args.args]
         body = [_HandedOn(names).visit(statement) for statement in body]
-        self._node.body = [*(loading_body(load) if load else []), *body]
+        self._node.body = [*load, *body]
         return "from kfp import dsl\n" + "".join(map(_wrapped, ast.unparse(self._node).splitlines()))
 
 
-def component_text(container: Mapping[str, Any], load: Callable[..., Any] | None = None) -> str:
-    """The module that a lightweight component's container runs, with the body of load before its function's own."""
-    return _Function(container).text(load)
+def component_text(container: Mapping[str, Any]) -> str:
+    """The module that a lightweight component's container runs, without what loads the stages' code."""
+    return _Function(container).text()
 
 
 class _HandedOn(ast.NodeTransformer):
@@ -148,11 +152,24 @@ class _HandedOn(ast.NodeTransformer):
         return node
 
 
-def loading_body(load: Callable[..., Any]) -> list[ast.stmt]:
-    """The statements of a function of components.loading, without its docstring."""
+def loading_body(load: Callable[..., Any], digest: str = "") -> list[ast.stmt]:
+    """The statements of a function of components.loading, without its docstring, with the digest for its name."""
     tree = ast.parse(Path(loading.__file__).read_text())
     (node,) = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == load.__name__]
-    return node.body[1:]
+    return [_WithDigest(digest).visit(statement) for statement in node.body[1:]]
+
+
+class _WithDigest(ast.NodeTransformer):
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if ast.unparse(node) == "DIGEST[:12]":
+            return ast.Constant(self._digest[:12])
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(self._digest) if node.id == "DIGEST" else node
 
 
 def _wrapped(line: str) -> str:

@@ -7,7 +7,10 @@ each byte counts about five times in a run's Workflow.
 CODE = "ILAB_CODE"
 """Environment variable with the bundle: a tar, compressed by bzip2, in base64."""
 DIGEST = "ILAB_CODE_SHA256"
-"""Environment variable with the digest of the bundle's files (utils.packing.tree_digest)."""
+"""Environment variable with the digest of the bundle's files (utils.packing.tree_digest), for data import.
+
+In the body of `on_volume` the compiler writes the digest itself where this name stands.
+"""
 
 
 def carried() -> None:
@@ -20,13 +23,12 @@ def carried() -> None:
 
 
 def on_volume(data_dir: str) -> None:
-    """The code is on the run's volume, where data import has put it; its digest is verified before the import."""
-    import hashlib, os, pathlib, sys  # noqa: E401, I001
+    """The code lies on the run's volume, where data import has put it; it is imported once its digest is right."""
+    import hashlib, pathlib, sys  # noqa: E401, I001
 
-    digest = os.environ["ILAB_CODE_SHA256"]
-    code = pathlib.Path(data_dir, "code", digest[:12])
+    code = pathlib.Path(data_dir, "code", DIGEST[:12])
     text = b"".join(file.name.encode() + file.read_bytes() for file in sorted(code.rglob("*.*")))
-    if hashlib.sha256(text).hexdigest() != digest:
+    if hashlib.sha256(text).hexdigest() != DIGEST:
         sys.exit(
             f"error: {code} is {'changed' if text else 'missing'}\n"
             "  cause: another version of the pipeline filled this volume\n"

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.fakes.tls import make_certificate
-from utils.stages.authorities import ca_bundle, certificates_of, own_authorities, pem_blocks, trust_everywhere
+from utils.stages.authorities import ca_bundle, certificates_of, own_authorities, pem_certificates, trust_everywhere
 from utils.stages.credentials import ModelServer
 from utils.stages.data_import.git import git_credentials
 from utils.stages.evaluation.client import ModelClient
@@ -129,9 +129,9 @@ def test_users_certificates_are_added_to_the_pods_without_duplicates(
     (tmp_path / "system" / "binary").write_bytes(bytes(range(256)))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "system"))
     monkeypatch.setenv("SSL_CERT_FILE", str(server[1]))
-    found = pem_blocks(Path(ca_bundle(str(server[1]))).read_text())
-    assert [problem for _, problem in found if problem] == []
-    assert len(found) == len({der for der, _ in found}) == len(pem_blocks(roots)) + 2
+    found, problems = pem_certificates(Path(ca_bundle(str(server[1]))).read_text())
+    assert problems == []
+    assert len(found) == len(set(found)) == len(pem_certificates(roots)[0]) + 2
 
 
 def test_public_authorities_alone_need_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_unreadable_file_of_the_pod_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("builtins.open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "not yours")))
+    monkeypatch.setattr(Path, "read_text", lambda *_: (_ for _ in ()).throw(PermissionError(13, "not yours")))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "file"))
     assert own_authorities(str(tmp_path / "none")) == []
-    assert "can't be read, and is left out: not yours" in capsys.readouterr().out
+    assert "left out: it can't be read: not yours" in capsys.readouterr().out

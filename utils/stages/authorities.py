@@ -1,10 +1,11 @@
 """Certificate authorities that a task trusts: the public ones, the user's own, and what its pod has anyway."""
 
+import atexit
 import os
 import re
 import ssl
 import tempfile
-from typing import Any
+from pathlib import Path
 
 from utils.messages import failure
 
@@ -31,15 +32,16 @@ def ca_bundle(ca_file: str, strict: bool = True) -> str:
             raise
         print(error, flush=True)
         wanted = []
-    with open(certifi.where(), encoding="utf-8") as file:
-        roots = file.read()
-    public = {der for der, _ in pem_blocks(roots)}
+    roots = Path(certifi.where()).read_text("utf-8")
+    public, _ = pem_certificates(roots)
     more = [der for der in dict.fromkeys([*wanted, *own_authorities()]) if der not in public]
     if not more:
         return ""
     fd, path = tempfile.mkstemp(prefix="ca-", suffix=".pem")
-    with os.fdopen(fd, "w", encoding="utf-8") as bundle:
-        bundle.write(roots + "\n" + "".join(map(ssl.DER_cert_to_PEM_cert, more)))
+    os.close(fd)
+    Path(path).write_text(roots + "\n" + "".join(map(ssl.DER_cert_to_PEM_cert, more)), "utf-8")
+    # Not a TemporaryDirectory: libraries read it whenever they connect.
+    atexit.register(Path(path).unlink, missing_ok=True)
     return path
 
 
@@ -49,36 +51,34 @@ def trust_everywhere(ca: str) -> None:
     os.environ.update(dict.fromkeys(names, ca) if ca else {})
 
 
-def certificates_of(ca_file: str) -> list:
+def certificates_of(ca_file: str) -> list[bytes]:
     """The certificates (DER) of the file that the user names, [] when the ConfigMap is missing or the key is empty.
 
     Raises:
         SystemExit: it holds something else, or the ConfigMap has other keys.
     """
-    folder, key = os.path.split(ca_file)
-    if not ca_file or not os.path.isfile(ca_file):
-        keys = sorted(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else []
-        if ca_file and keys:
+    path = Path(ca_file)
+    if not path.is_file():
+        keys = sorted(one.name for one in path.parent.glob("[!.]*")) if ca_file else []
+        if keys:
             raise failure(
-                f"the ConfigMap mounted at {folder} has no key {key}",
+                f"the ConfigMap mounted at {path.parent} has no key {path.name}",
                 f"it has {', '.join(keys)[:200]}",
                 "name the key of the certificates in k8s_ca_key",
             )
         return []
-    with open(ca_file, encoding="latin-1") as file:
-        text = file.read()
-    blocks = pem_blocks(text)
-    broken = [problem for _, problem in blocks if problem]
-    if broken or (text.strip() and not blocks):  # the cluster fills an empty key in time
+    text = path.read_text("latin-1")
+    found, problems = pem_certificates(text)
+    if problems or (text.strip() and not found):  # the cluster fills an empty key in time
         raise failure(
             f"{ca_file} is not a file of PEM certificates",
-            broken[0] if broken else "it has no line -----BEGIN CERTIFICATE-----",
-            f"correct the key {key} of the ConfigMap that k8s_ca_configmap names",
+            problems[0] if problems else f"it has no line {_BEGIN}",
+            f"correct the key {path.name} of the ConfigMap that k8s_ca_configmap names",
         )
-    return [der for der, _ in blocks]
+    return found
 
 
-def own_authorities(account: str = "/var/run/secrets/kubernetes.io/serviceaccount") -> list:
+def own_authorities(account: str = "/var/run/secrets/kubernetes.io/serviceaccount") -> list[bytes]:
     """Certificates (DER) that the pod, or this machine, is set up to trust. What is broken among them is left out.
 
     SSL_CERT_FILE, SSL_CERT_DIR (folders with colons between them) and REQUESTS_CA_BUNDLE, which the pipeline server of
@@ -88,42 +88,38 @@ def own_authorities(account: str = "/var/run/secrets/kubernetes.io/serviceaccoun
     Args:
         account: folder of the service account's token.
     """
-    named = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
-    places = [os.environ.get(name, "") for name in named] + os.environ.get("SSL_CERT_DIR", "").split(":")
-    places += [os.path.join(account, name) for name in ("service-ca.crt", "ca.crt")]
-    found: list = []
-    for place in dict.fromkeys(filter(None, places)):
-        files = sorted(os.path.join(place, name) for name in os.listdir(place)) if os.path.isdir(place) else [place]
-        for path in filter(os.path.isfile, files):
+    named = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_DIR")
+    places = [*":".join(os.environ.get(name, "") for name in named).split(":")]
+    places += [f"{account}/{name}.crt" for name in ("service-ca", "ca")]
+    found: list[bytes] = []
+    for place in map(Path, filter(None, dict.fromkeys(places))):
+        for path in filter(Path.is_file, sorted(place.iterdir()) if place.is_dir() else [place]):
             try:
-                with open(path, encoding="latin-1") as file:
-                    blocks = pem_blocks(file.read())
+                good, problems = pem_certificates(path.read_text("latin-1"))
             except OSError as error:
-                print(f"{path} can't be read, and is left out: {error.strerror}", flush=True)
-                continue
-            broken = [problem for _, problem in blocks if problem]
-            if broken:
-                print(f"{path}: {len(broken)} certificates are left out: {broken[0]}", flush=True)
-            found += [der for der, problem in blocks if not problem]
+                good, problems = [], [f"it can't be read: {error.strerror}"]
+            if problems:
+                print(f"{path}: {len(problems)} certificates are left out: {problems[0]}", flush=True)
+            found += good
     return found
 
 
-def pem_blocks(text: str) -> list:
-    """(certificate as DER, "") for each PEM certificate of a text, (b"", what is wrong) for one that is broken."""
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    context: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    found = []
-    for number, part in enumerate(text.split(begin)[1:], 1):
-        body, ended, _ = part.partition(end)
-        problem, der = "", b""
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+
+
+def pem_certificates(text: str) -> tuple[list[bytes], list[str]]:
+    """The PEM certificates of a text as DER, and what is wrong with those that are broken."""
+    context, found, problems = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), [], []
+    for number, part in enumerate(text.split(_BEGIN)[1:], 1):
+        body, end, _ = part.partition("-----END CERTIFICATE-----")
         try:
-            if not ended or re.search(r"[^A-Za-z0-9+/=\s]", body):
-                raise ValueError("its text is cut off" if not ended else "its text is not base64")
-            der = ssl.PEM_cert_to_DER_cert(f"{begin}{body}{end}")
+            if not end:
+                raise ValueError("its text is cut off")
+            if re.search(r"[^A-Za-z0-9+/=\s]", body):
+                raise ValueError("its text is not base64")
+            der = ssl.PEM_cert_to_DER_cert(_BEGIN + body + end)
             context.load_verify_locations(cadata=der)
-        except ssl.SSLError as error:
-            problem = f"certificate {number} is broken: {error.reason or error}"
-        except ValueError as error:
-            problem = f"certificate {number} is broken: {error}"
-        found.append((b"" if problem else der, problem))
-    return found
+            found.append(der)
+        except (ssl.SSLError, ValueError) as error:
+            problems.append(f"certificate {number} is broken: {getattr(error, 'reason', '') or error}")
+    return found, problems

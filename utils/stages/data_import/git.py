@@ -33,11 +33,11 @@ class TaxonomySource:
         """End the stage when the address, or the choice of what to take from it, can't be used."""
         problem, url = "", self.url
         choice = {"sdg_repo_branch": self.branch, "sdg_repo_pr": self.pr, "sdg_repo_commit": self.commit}
-        chosen = [name for name, value in choice.items() if value]
-        if not url and chosen:
-            problem = f"{chosen[0]} is set, sdg_repo_url is not"
-        elif len(chosen) > 1:
-            problem = f"{' and '.join(chosen)} are set, only one of them can be"
+        chosen = " and ".join(name for name, value in choice.items() if value)
+        if chosen and not url:
+            problem = f"{chosen} is set, sdg_repo_url is not"
+        elif " " in chosen:
+            problem = f"{chosen} are set, only one of them can be"
         elif self.pr < 0:
             problem = "sdg_repo_pr is negative; 0 means none"
         elif re.match(r"https?://[^/]*@", url):

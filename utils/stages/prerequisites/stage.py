@@ -103,7 +103,7 @@ def check_run(given: Prerequisites, table_path: str) -> None:
             *check_parameters(vars(given)),
             *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
         ],
-        "certificate authorities": lambda: certificates_of(given.ca_file) and [],
+        "certificate authorities": lambda: [] if certificates_of(given.ca_file) else None,
         "queue": lambda: check_queue(given.k8s_queue, given.labelled_queue),
         "base model": partial(check_base_model, given.base_model),
         "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
