@@ -1,4 +1,4 @@
-"""Where the programs are that take the place of CUDA ones on a machine without a GPU."""
+"""Finds the programs that replace CUDA ones on a machine without a GPU."""
 
 import os
 
@@ -7,7 +7,7 @@ from utils.names import CPU_PROGRAMS
 
 
 def cpu_program(name: str) -> str:
-    """Path of a program that stands in where there is no GPU; they come with the machine, not with pipeline.yaml.
+    """Path of a program that replaces one that needs a GPU. It comes with the machine, not with pipeline.yaml.
 
     Raises:
         SystemExit: this machine has none.
