@@ -33,18 +33,22 @@ def test_without_an_archive_the_teacher_is_required(tmp_path: Path) -> None:
         ([BUSY, BUSY, CHAT], 3, ""),
         ([SLOW, CHAT], 2, ""),
         ([(429, "slow down"), CHAT], 2, ""),
-        ([BUSY], 3, "answered 503: loading model"),
-        ([SLOW], 3, "gave no answer in 0.3 s"),
-        ([(401, "who?")], 1, "refuses the token (401)"),
-        ([(403, "no")], 1, "refuses the token (403)"),
+        ([BUSY], 3, "gave no answer (503: loading model)"),
+        ([SLOW], 3, "gave no answer (ReadTimeout: "),
+        ([(401, "who?")], 1, "refuses the token (401: who?)"),
+        ([(403, "no")], 1, "refuses the token (403: no)"),
         ([(404, "no such model")], 1, "no such model, or no chat/completions (404: no such model)"),
-        ([(400, "n must be 1")], 1, "answered 400: n must be 1"),
-        ([(200, "<html>welcome</html>")], 1, "answers, but no completion: <html>welcome</html>"),
-        ([(200, {"choices": []})], 1, "answers, but no completion"),
-        ([(200, ["nonsense"])], 1, "answers, but no completion"),
-        ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})], 1, "answered with no text"),
+        ([(400, "n must be 1")], 1, "gave no answer (400: n must be 1)"),
+        ([(200, "<html>welcome</html>")], 1, "gave no completion (200: <html>welcome</html>)"),
+        ([(200, {"choices": []})], 1, "gave no completion (200: "),
+        ([(200, ["nonsense"])], 1, "gave no completion (200: "),
+        (
+            [(200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})],
+            1,
+            "gave no completion (200: ",
+        ),
         ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]})], 1, ""),
-        ([(307, "http://elsewhere.example/")], 1, "answered 307"),
+        ([(307, "http://elsewhere.example/")], 1, "gave no answer (307: "),
     ],
 )
 def test_model_server_gets_three_attempts_when_a_retry_can_help(
@@ -67,7 +71,7 @@ def test_a_refused_connection_is_tried_three_times(
     server = serve(CHAT)
     server.http.server_close()
     (finding,) = judge_findings(tmp_path, server.url)
-    assert "can't be reached (ConnectionError)" in finding.problem
+    assert "gave no answer (ConnectionError: " in finding.problem
     assert capsys.readouterr().out.count("of 3: judge") == 3
 
 

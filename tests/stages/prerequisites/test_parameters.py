@@ -1,5 +1,7 @@
 """Values that would fail a run after hours are found before it starts."""
 
+import dataclasses
+import inspect
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.prerequisites import prerequisites
 from utils.stages.prerequisites.parameters import (
     OBJECTS,
     PATTERNS,
@@ -14,6 +17,7 @@ from utils.stages.prerequisites.parameters import (
     check_object_names,
     check_parameters,
 )
+from utils.stages.prerequisites.stage import Prerequisites
 
 BOTH = ("phase_1", "phase_2")
 
@@ -32,6 +36,29 @@ def test_every_rule_concerns_an_existing_parameter() -> None:
     names = [name for *_, names in [*RANGES, *PATTERNS] for name in names]
     assert not {*names} - {*defaults()}
     assert len({*names}) == len(names)
+
+
+class Recorded(dict[str, Any]):
+    """Parameters that note which of them a rule looked at."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.seen: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.seen.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.seen.add(name)
+        return super().get(name, default)
+
+
+def test_every_parameter_of_the_component_is_used_or_has_a_rule() -> None:
+    given = Recorded(defaults())
+    check_parameters(given)
+    used = {field.name for field in dataclasses.fields(Prerequisites)}
+    assert set(inspect.signature(prerequisites.python_func).parameters) - used - given.seen == {"findings"}
 
 
 def test_parameters_that_are_not_given_are_not_checked() -> None:

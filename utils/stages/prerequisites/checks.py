@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import tempfile
 from dataclasses import replace
 
@@ -22,7 +21,7 @@ def check_teacher(secret_dir: str, ca: str, retry_seconds: float, archive: bool)
         archive: this run imports an archive, which may bring data.
     """
     if archive and not secret_keys(secret_dir):
-        problem = "no Secret of the teacher: right only if the archive brings data/, which is then used instead"
+        problem = "no Secret of the teacher: right only if the archive brings data/"
         return [Finding(problem, "create the Secret that sdg_teacher_secret names", WARNING)]
     # SDG's LLM blocks use plain completions.
     return check_model_server("teacher", "completions", secret_dir, ca, retry_seconds)
@@ -35,20 +34,20 @@ def check_object_store(secret_dir: str, ca: str, base_model: str, taxonomy_url: 
         if not store.data_key:
             raise failure(
                 f"the Secret mounted at {secret_dir} lacks: data_key",
-                "the archive is needed, since sdg_base_model or sdg_repo_url is blank",
+                "without an archive, sdg_base_model and sdg_repo_url must be set",
                 "add data_key, the archive's key in the bucket",
             )
         if not store.call("head_object", Key=store.data_key)["ContentLength"]:
-            raise failure(f"the archive {store.data_key} is empty", "a torn upload", "upload it again")
+            raise failure(f"the archive {store.data_key} is empty", "its upload broke off", "upload it again")
     if base_model.startswith("s3://"):
         bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
         listing = replace(store, bucket=bucket).call("list_objects_v2", Prefix=prefix, MaxKeys=1)
         if not listing.get("Contents"):
             raise failure(f"no base model at {base_model}", "no object has this prefix", "correct sdg_base_model")
     # The result goes back there after days: better to know now whether it may.
-    key = store.data_key.rpartition("/")[0].strip("/") + "/ilab-write-check"
-    upload = store.call("create_multipart_upload", Key=key.strip("/"))["UploadId"]
-    store.call("abort_multipart_upload", Key=key.strip("/"), UploadId=upload)
+    key = os.path.join(store.data_key.rpartition("/")[0], "ilab-write-check").strip("/")
+    upload = store.call("create_multipart_upload", Key=key)["UploadId"]
+    store.call("abort_multipart_upload", Key=key, UploadId=upload)
     return []
 
 
@@ -56,19 +55,18 @@ def check_taxonomy_repo(source: TaxonomySource, secret_dir: str, ca: str) -> lis
     """The taxonomy's repository answers and has the branch or pull request."""
     source.check()
     url, branch, pr = source.url, source.branch, source.pr
-    plain = url.removeprefix("file://")
-    if not url or (os.path.isdir(plain) and not os.path.exists(os.path.join(plain, ".git"))):
+    folder = url.removeprefix("file://")
+    if not url or (os.path.isdir(folder) and not os.path.exists(f"{folder}/.git")):
         return []
-    keys = tempfile.mkdtemp(prefix="git-")
-    try:
+    refs, missing = ["HEAD"], "no commit"
+    if pr:
+        refs, missing = [f"refs/pull/{pr}/head"], f"no pull request {pr}"
+    elif branch:
+        refs, missing = [f"refs/heads/{branch}", f"refs/tags/{branch}"], f"no branch or tag {branch!r}"
+    with tempfile.TemporaryDirectory() as keys:
         options, environment = git_credentials(url, secret_dir, keys, ca)
-        refs = [f"refs/pull/{pr}/head"] if pr else [f"refs/heads/{branch}", f"refs/tags/{branch}"] if branch else []
-        listed = run_git([*options, "ls-remote", "--", url, *(refs or ["HEAD"])], environment)
-    finally:
-        shutil.rmtree(keys)
-    if listed.strip():
-        return []
-    missing = f"no pull request {pr}" if pr else f"no branch or tag {branch!r}" if branch else "no commit at all"
+        if run_git([*options, "ls-remote", "--", url, *refs], environment).strip():
+            return []
     return [Finding(f"{url} has {missing}", "correct sdg_repo_branch or sdg_repo_pr")]
 
 
@@ -81,10 +79,10 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list[Findin
     needs = {"process": ["torch", "instructlab.training"], "llama.cpp": ["xllamacpp", "gguf"], "vllm": ["vllm"]}
     for user in (launcher, engine):
         for module in needs.get(user, []):
-            top = module.partition(".")[0]
-            if not importlib.util.find_spec(top) or not importlib.util.find_spec(module):
-                remedy = "make stages installs what a laptop runs; --python names the interpreter that has it"
-                found.append(Finding(f"{user} needs the Python package {module}, which is missing", remedy))
+            # A module in a package that is not there can't be looked for.
+            if not all(map(importlib.util.find_spec, (module.partition(".")[0], module))):
+                problem = f"{user} needs the Python package {module}, which is missing"
+                found.append(Finding(problem, "run make stages, or name the interpreter that has it with --python"))
     if sdg_pipeline not in ("simple", "full") and not os.path.isdir(sdg_pipeline):
         problem = f"sdg_pipeline is {sdg_pipeline!r}, expected simple, full, or a folder that is there"
         found.append(Finding(problem, "give it with -p sdg_pipeline=VALUE"))

@@ -1,12 +1,16 @@
 """Whether teacher and judge answer as the run will ask them."""
 
-import ipaddress
+import re
 import time
-from typing import Any
 from urllib.parse import urlsplit
 
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.prerequisites.findings import WARNING, Finding
+
+FINAL = {*range(500), "SSLError"} - {408, 429}
+"""Statuses, and exceptions of requests by name, that another try would not change."""
+CUT_OFF = (408, 502, 503, 504, "ConnectionError", "ChunkedEncodingError")
+"""Those that a client gets when a proxy ends its request."""
 
 
 def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list[Finding]:
@@ -20,117 +24,106 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
             answer.
     """
     server = model_server(secret_dir, role)
+    where = f"{role} {server.model_name!r} at {urlsplit(server.endpoint).hostname}"
     for attempt in range(3):
-        problem, remedy, again = ask_model(server, role, path, ca, retry_seconds * 6)
-        if not problem:
-            return long_answer(server, role, path, ca, retry_seconds * 60) if behind_proxy(server.endpoint) else []
-        if not again:
+        result, said = ask_model(server, path, ca, "The capital of France is", 16, retry_seconds * 6)
+        if not result:
+            return long_answer(where, server, path, ca, retry_seconds * 60) if behind_proxy(server.endpoint) else []
+        print(f"try {attempt + 1} of 3: {where} gave no answer ({result}: {said})", flush=True)
+        if attempt == 2 or result in FINAL:
             break
-        print(f"{role}, try {attempt + 1} of 3: {problem}", flush=True)
-        if attempt < 2:
-            time.sleep(retry_seconds * 2**attempt)
-    return [Finding(problem, remedy)]
+        time.sleep(retry_seconds * 2**attempt)
+    secret = f"in the {role}'s Secret"
+    token = "refuses the token", f"renew api_token {secret}: tokens expire"
+    problem, remedy = {
+        200: ("gave no completion", f"correct endpoint (an OpenAI API) or model_name (an instruct model) {secret}"),
+        401: token,
+        403: token,
+        404: (
+            f"has no such model, or no {path}",
+            f"correct model_name or endpoint {secret}; GET {server.endpoint}/models lists its models",
+        ),
+        "SSLError": (
+            "gave no answer, since TLS can't be verified",
+            "add its CA to k8s_ca_configmap under k8s_ca_key (locally: a config map in --secrets)",
+        ),
+    }.get(
+        result, ("gave no answer", f"look at its pod's log: is it loading, or overloaded? Or correct endpoint {secret}")
+    )
+    return [Finding(f"{where} {problem} ({result}: {said})", remedy)]
 
 
-def ask_model(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> tuple:
-    """Ask once for a completion: what is wrong ("" when it answered), the remedy, and whether to try again."""
+def ask_model(server: ModelServer, path: str, ca: str, text: str, tokens: int, seconds: float) -> tuple[int | str, str]:
+    """Ask once for a completion.
+
+    Args:
+        text: a beginning, for chats too: a plain completion of a question may end at once.
+        seconds: longest wait for the answer.
+
+    Returns:
+        0 if there is a completion, else the status or the exception's name; and what the server or the exception says.
+    """
     import requests
 
-    where = f"{role} {server.model_name!r} at {urlsplit(server.endpoint).hostname}"
-    secret = f"the {role}'s Secret"
-    log = "look at its pod's log"
-    question = "What colour is a clear sky by day? Answer with one word."
-    # A plain completion goes on with the text: after a question it may end at once.
-    start = "The capital of France is"
+    chat, token = "chat" in path, server.api_token
     try:
-        answer = post_completion(server, path, ca, question if "chat" in path else start, 16, seconds)
-    except requests.exceptions.SSLError as error:
-        remedy = "add its CA to k8s_ca_configmap under k8s_ca_key (locally: a config map in --secrets)"
-        return f"{where}: TLS can't be verified ({str(error)[-160:]})", remedy, False
-    except requests.exceptions.Timeout:
-        return f"{where} gave no answer in {seconds:g} s", f"{log}: is it loading, or overloaded?", True
+        # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
+        answer = requests.post(
+            f"{server.endpoint}/{path}",
+            json={
+                "model": server.model_name,
+                "max_tokens": tokens,
+                "temperature": 0,
+                **({"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}),
+            },
+            headers={"Authorization": f"Bearer {token}".encode()} if token else {},
+            timeout=(10, seconds),
+            verify=ca or True,
+            allow_redirects=False,
+        )
     except requests.exceptions.RequestException as error:
-        return f"{where} can't be reached ({type(error).__name__})", f"start it, or correct endpoint in {secret}", True
-    said = " ".join(server.masked(answer.text).split())[:200]
-    status = answer.status_code
-    if status in (401, 403):
-        return f"{where} refuses the token ({status})", f"renew api_token in {secret}; tokens expire", False
-    if status == 404:
-        remedy = f"correct model_name or endpoint in {secret}; GET {server.endpoint}/models lists its models"
-        return f"{where}: no such model, or no {path} (404: {said})", remedy, False
-    if status != 200:
-        again = status in (408, 429) or status >= 500
-        return f"{where} answered {status}: {said}", f"{log}, and check endpoint in {secret}", again
+        return type(error).__name__, server.masked(str(error))[-200:]
+    result: int = answer.status_code
     try:
         choice = answer.json()["choices"][0]
-        text = choice["message"]["content"] if "chat" in path else choice["text"]
-        if (text or "").strip() or choice.get("finish_reason") == "length":
-            return "", "", False
+        completion = choice["message"]["content"] if chat else choice["text"]
+        if result == 200 and ((completion or "").strip() or choice["finish_reason"] == "length"):
+            result = 0
     except (ValueError, LookupError, TypeError, AttributeError):
-        return f"{where} answers, but no completion: {said}", f"endpoint in {secret} must be an OpenAI API", False
-    return f"{where} answered with no text", f"{log}; is it an instruct model?", False
-
-
-def post_completion(server: ModelServer, path: str, ca: str, text: str, tokens: int, seconds: float) -> Any:
-    """The server's response to one completion: of `text` as a question, or as a beginning, whichever `path` takes."""
-    import requests
-
-    body: dict = {"model": server.model_name, "max_tokens": tokens, "temperature": 0}
-    body |= {"messages": [{"role": "user", "content": text}]} if "chat" in path else {"prompt": text}
-    # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
-    token = server.api_token
-    headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
-    url = f"{server.endpoint}/{path}"
-    return requests.post(
-        url, json=body, headers=headers, timeout=(10, seconds), verify=ca or True, allow_redirects=False
-    )
+        pass  # no completion, whatever it is
+    return result, " ".join(server.masked(answer.text).split())[:200]
 
 
 def behind_proxy(endpoint: str) -> bool:
     """Whether something may stand before the server that ends long requests: a Route is found by its name, so not when
     the endpoint is an IP address or this machine.
     """
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host != "localhost"
-    return False
+    return not re.fullmatch(r"localhost|[\d.]+|.*:.*", urlsplit(endpoint).hostname or "")
 
 
-def long_answer(server: ModelServer, role: str, path: str, ca: str, seconds: float) -> list[Finding]:
+def long_answer(where: str, server: ModelServer, path: str, ca: str, seconds: float) -> list[Finding]:
     """Findings of one completion as long as SDG and MT-Bench ask for: proxies end requests that take too long.
 
     Args:
+        where: the server, as findings name it.
         seconds: longest wait for it.
     """
-    import requests
-
     tokens = 2048  # of SDG's pipelines and of MT-Bench's judgements
-    host = urlsplit(server.endpoint).hostname
-    where, begun = f"{role} {server.model_name!r} at {host}", time.monotonic()
-    question = "Write the numbers from one to one thousand in words, each on a line of its own."
-    start = "The numbers from one to one thousand in words:\none\ntwo\nthree\nfour\n"
-    try:
-        answer = post_completion(server, path, ca, question if "chat" in path else start, tokens, seconds)
-        ended = f"{answer.status_code}" if answer.status_code in (408, 502, 503, 504) else ""
-        said = "" if answer.ok else f"{answer.status_code}: {' '.join(server.masked(answer.text).split())[:200]}"
-    except requests.exceptions.ReadTimeout:
-        ended, said = "", f"none in {seconds:g} s"
-    except requests.exceptions.RequestException as error:
-        ended = said = f"the connection was closed: {type(error).__name__}"
-    took = time.monotonic() - begun
-    if ended:
-        problem = f"{where} answers short questions, but a long answer was cut off after {took:.0f} s ({ended})"
+    text = "Write the numbers from one to one thousand in words:\none\ntwo\nthree\nfour\n"
+    begun = time.monotonic()
+    result, said = ask_model(server, path, ca, text, tokens, seconds)
+    took = f"after {time.monotonic() - begun:.0f} s"
+    if result in CUT_OFF:
+        problem = f"{where} answers short questions, but a long answer was cut off {took} ({result}: {said})"
         remedy = (
-            "the Route, or the proxy before the server, ends requests (after 30 s by default). KServe: annotate the "
-            "InferenceService with haproxy.router.openshift.io/timeout: 600s and set spec.predictor.timeout: 600; "
-            "another Route: oc annotate route NAME --overwrite haproxy.router.openshift.io/timeout=600s"
+            "the Route or a proxy ends requests (after 30 s by default). KServe: annotate the InferenceService with "
+            "haproxy.router.openshift.io/timeout: 600s and set spec.predictor.timeout: 600; another Route: oc annotate "
+            "route NAME --overwrite haproxy.router.openshift.io/timeout=600s"
         )
         return [Finding(problem, remedy)]
-    if said:
-        problem = f"{where} gave no answer of up to {tokens} tokens ({said})"
+    if result:
+        problem = f"{where} gave no answer of up to {tokens} tokens ({result}: {said})"
         remedy = "look at its pod's log; the run needs answers of that length unless its SDG pipeline asks for less"
         return [Finding(problem, remedy, WARNING)]
-    print(f"{role}: a long answer took {took:.0f} s", flush=True)
+    print(f"{where} gave a long answer {took}", flush=True)
     return []

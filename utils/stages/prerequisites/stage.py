@@ -1,6 +1,7 @@
 """Stage 1: all that can be checked before a GPU is used."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,7 +25,11 @@ from utils.stages.prerequisites.storage import check_storage
 
 @dataclass(frozen=True)
 class Prerequisites:
-    """What the stage is given: the parameters of the component `prerequisites`."""
+    """What the stage is given: parameters of the component `prerequisites` that the checks use by name, and all.
+
+    Attributes:
+        parameters: all parameters by name, for the rules in parameters.py, which look them up.
+    """
 
     object_store_secret_dir: str
     teacher_secret_dir: str
@@ -38,53 +43,13 @@ class Prerequisites:
     taxonomy_pr: int
     taxonomy_commit: str
     sdg_pipeline: str
-    sdg_scale_factor: int
-    sdg_sample_size: float
-    sdg_batch_size: int
-    sdg_num_workers: int
-    sdg_max_batch_len: int
-    sdg_held_out_fraction: float
     train_launcher: str
-    train_num_workers: int
-    train_gpu_per_worker: int
-    train_gpu_identifier: str
-    train_cpu_per_worker: str
-    train_memory_per_worker: str
-    train_tolerations: list[Any]
-    train_node_selectors: dict[str, Any]
-    train_num_epochs_phase_1: int
-    train_num_epochs_phase_2: int
-    train_effective_batch_size_phase_1: int
-    train_effective_batch_size_phase_2: int
-    train_learning_rate_phase_1: float
-    train_learning_rate_phase_2: float
-    train_num_warmup_steps_phase_1: int
-    train_num_warmup_steps_phase_2: int
-    train_save_samples: int
-    train_max_batch_len: int
-    train_max_seq_len: int
-    train_seed: int
-    train_keep_checkpoints: int
-    train_pending_timeout: str
-    train_timeout: str
-    mt_bench_max_workers: str
-    mt_bench_max_questions: int
-    mt_bench_max_error_rate: float
-    final_eval_max_workers: str
-    final_eval_few_shots: int
-    final_eval_batch_size: str
-    final_eval_max_questions: int
-    gate_min_mt_bench: float
-    gate_max_error_rate: float
     eval_engine: str
-    eval_gpu_identifier: str
     k8s_storage_class_name: str
-    k8s_storage_size: str
-    k8s_keep_volume: str
     k8s_queue: str
-    k8s_queue_timeout: str
     labelled_queue: str
     retry_seconds: float
+    parameters: Mapping[str, Any]
 
 
 def check_run(given: Prerequisites, table_path: str) -> None:
@@ -100,7 +65,7 @@ def check_run(given: Prerequisites, table_path: str) -> None:
     source = TaxonomySource(given.taxonomy_url, given.taxonomy_branch, given.taxonomy_pr, given.taxonomy_commit)
     checks: Checks = {
         "parameters": lambda: [
-            *check_parameters(vars(given)),
+            *check_parameters(given.parameters),
             *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
         ],
         "certificate authorities": lambda: [] if certificates_of(given.ca_file) else None,
