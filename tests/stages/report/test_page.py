@@ -189,4 +189,4 @@ def test_page_of_many_leaves_stays_small(tmp_path: Path) -> None:
     path.write_text(json.dumps(score))
     page = render(report_facts(str(tmp_path), "run", []))
     assert len(page.encode()) < 400_000
-    assert "the 40 of 500 that changed most" in page
+    assert "40 of 500 leaves, by change or number" in page

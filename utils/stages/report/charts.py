@@ -44,8 +44,7 @@ def bar_chart(rows: Iterable[Sequence[Any]], digits: int = 0) -> Any:
     """
 
     def weight(row: Sequence[Any]) -> float:
-        base = row[1] if len(row) > 2 else 0
-        return abs((row[-1] or 0) - (base or 0))
+        return abs((row[-1] or 0) - sum(value or 0 for value in row[1:-1]))
 
     rows = sorted(sorted(rows, key=weight, reverse=True)[:40], key=lambda row: str(row[0]), reverse=True)
     pair = len(rows[0]) - 2

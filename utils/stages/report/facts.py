@@ -66,11 +66,11 @@ class Measure:
 
 
 MEASURES = (
-    ("Likelihood", "nll", 3, "negative log-likelihood per answer token, lower is better"),
+    ("Likelihood", "nll", 3, "negative log-likelihood per token, lower is better"),
     ("MMLU-branch", "model_score", 3, "accuracy on the taxonomy's multiple-choice questions"),
-    ("MMLU", "model_score", 3, "accuracy on general multiple-choice questions"),
+    ("MMLU", "model_score", 3, "accuracy on multiple-choice questions"),
     ("MT-Bench-branch", "overall_score", 2, "judge's grade on the taxonomy's questions, 1 to 10"),
-    ("MT-Bench", "overall_score", 2, "judge's grade on general questions, 1 to 10; chose the candidate"),
+    ("MT-Bench", "overall_score", 2, "judge's grade, 1 to 10; chose the candidate"),
 )
 """(name, the candidate's entry in the score file, digits, what is measured), the one that needs no judge first."""
 
@@ -90,7 +90,7 @@ def comparisons(scores: Mapping[str, Any], leaves: Iterable[str] = ()) -> list[M
         key = name.lower().replace("-", "_")
         score = scores.get(key, {})
         candidate, base = score.get(field), score.get(f"base_{field}")
-        change = candidate - base if candidate is not None and base is not None else None
+        change = None if None in (candidate, base) else candidate - base
         better = (change < 0) == (field == "nll") if change else None
         reason = score.get("reason", "not run") if candidate is None else ""
         counts = score.get("questions"), score.get("error_rate")
@@ -119,19 +119,12 @@ def verdict(compared: Iterable[Measure], publish: Mapping[str, Any]) -> tuple[st
     Args:
         publish: result of the publish stage, {} when it has not run.
     """
-    names: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for measure in compared:
-        if measure.change is not None:
-            names[measure.better].append(measure.name)
-    won, lost, same = (listed(found) for found in names.values())
-    if not any(names.values()):
-        headline = "The candidate was not compared with the base model"
-    elif won:
-        headline = f"The candidate beats the base model on {won}"
-    else:
-        headline = "The candidate does not beat the base model"
+    known = [measure for measure in compared if measure.change is not None]
+    won, lost, same = (listed([one.name for one in known if one.better is better]) for better in (True, False, None))
+    headline = f"beats the base model on {won}" if won else "does not beat the base model"
     headline += f"; it loses on {lost}" if lost else ""
     headline += f"; {same} did not change" if same else ""
+    headline = f"The candidate {headline if known else 'was not compared with the base model'}"
     if not publish:
         return headline, "Nothing was published: the publish stage has not run"
     if publish["published"]:

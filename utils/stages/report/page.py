@@ -13,6 +13,10 @@ def render(facts: Mapping[str, Any]) -> str:
 
     The template (page.html.jinja, where a line that starts with % is a statement) escapes everything but the style
     sheet (page.css) and the charts, whose text matplotlib escapes.
+
+    The style: system fonts, one accent, light and dark, fit for an 800 pixel frame and for paper. Base and candidate
+    differ in lightness too, so they can be told apart without color. `True` and `False` are classes of what is good
+    and bad.
     """
     from jinja2 import ChainableUndefined, Environment
 
