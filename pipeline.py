@@ -4,6 +4,8 @@
 submits it to a Kubeflow Pipelines server.
 """
 
+from typing import Any
+
 from kfp import dsl, kubernetes
 
 from components.clean_up import clean_up
@@ -40,6 +42,11 @@ TRAIN_HOURS = 100 * 24  # far above train_pending_timeout and train_timeout, whi
 
 # The server replaces it only if it is the entire value of an input.
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+
+def by_name(component: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The pipeline's parameters that the component has under the same name."""
+    return {name: value for name, value in parameters.items() if name in component.component_spec.inputs}
 
 
 def mount_secret(name: str, folder: str, *tasks: dsl.PipelineTask) -> None:
@@ -217,6 +224,7 @@ def ilab_pipeline(
             for training; for evaluation, compile with --queue. Empty: none.
         k8s_queue_timeout: Longest wait in the queue, like 24h.
     """
+    parameters = dict(locals())
     ca_file = f"{CA}/{k8s_ca_key}"
 
     exit_task = clean_up(run_id=RUN_ID, keep_volume=k8s_keep_volume)
@@ -235,52 +243,7 @@ def ilab_pipeline(
             taxonomy_branch=sdg_repo_branch,
             taxonomy_pr=sdg_repo_pr,
             taxonomy_commit=sdg_repo_commit,
-            sdg_pipeline=sdg_pipeline,
-            sdg_scale_factor=sdg_scale_factor,
-            sdg_sample_size=sdg_sample_size,
-            sdg_batch_size=sdg_batch_size,
-            sdg_num_workers=sdg_num_workers,
-            sdg_max_batch_len=sdg_max_batch_len,
-            sdg_held_out_fraction=sdg_held_out_fraction,
-            train_launcher=train_launcher,
-            train_num_workers=train_num_workers,
-            train_gpu_per_worker=train_gpu_per_worker,
-            train_gpu_identifier=train_gpu_identifier,
-            train_cpu_per_worker=train_cpu_per_worker,
-            train_memory_per_worker=train_memory_per_worker,
-            train_tolerations=train_tolerations,
-            train_node_selectors=train_node_selectors,
-            train_num_epochs_phase_1=train_num_epochs_phase_1,
-            train_num_epochs_phase_2=train_num_epochs_phase_2,
-            train_effective_batch_size_phase_1=train_effective_batch_size_phase_1,
-            train_effective_batch_size_phase_2=train_effective_batch_size_phase_2,
-            train_learning_rate_phase_1=train_learning_rate_phase_1,
-            train_learning_rate_phase_2=train_learning_rate_phase_2,
-            train_num_warmup_steps_phase_1=train_num_warmup_steps_phase_1,
-            train_num_warmup_steps_phase_2=train_num_warmup_steps_phase_2,
-            train_save_samples=train_save_samples,
-            train_max_batch_len=train_max_batch_len,
-            train_max_seq_len=train_max_seq_len,
-            train_seed=train_seed,
-            train_keep_checkpoints=train_keep_checkpoints,
-            train_pending_timeout=train_pending_timeout,
-            train_timeout=train_timeout,
-            mt_bench_max_workers=mt_bench_max_workers,
-            mt_bench_max_questions=mt_bench_max_questions,
-            mt_bench_max_error_rate=mt_bench_max_error_rate,
-            final_eval_max_workers=final_eval_max_workers,
-            final_eval_few_shots=final_eval_few_shots,
-            final_eval_batch_size=final_eval_batch_size,
-            final_eval_max_questions=final_eval_max_questions,
-            gate_min_mt_bench=gate_min_mt_bench,
-            gate_max_error_rate=gate_max_error_rate,
-            eval_engine=eval_engine,
-            eval_gpu_identifier=eval_gpu_identifier,
-            k8s_storage_class_name=k8s_storage_class_name,
-            k8s_storage_size=k8s_storage_size,
-            k8s_keep_volume=k8s_keep_volume,
-            k8s_queue=k8s_queue,
-            k8s_queue_timeout=k8s_queue_timeout,
+            **by_name(prerequisites, parameters),
             labelled_queue="",  # `compile --queue` writes it
             retry_seconds=20.0,
         )
@@ -364,33 +327,30 @@ def ilab_pipeline(
             **every_phase,
         ).after(phase_1)
 
+        every_evaluation = {
+            "data_dir": DATA,
+            "judge_secret_dir": JUDGE,
+            "ca_file": ca_file,
+            "engine": eval_engine,
+            "answer_options": eval_answer_options,
+            "judge_options": eval_judge_options,
+            "force": force_pull,
+        }
         scored = mt_bench(
-            data_dir=DATA,
-            judge_secret_dir=JUDGE,
-            ca_file=ca_file,
-            engine=eval_engine,
             max_workers=mt_bench_max_workers,
             merge_system_user_message=mt_bench_merge_system_user_message,
             max_questions=mt_bench_max_questions,
             max_error_rate=mt_bench_max_error_rate,
-            answer_options=eval_answer_options,
-            judge_options=eval_judge_options,
-            force=force_pull,
+            **every_evaluation,
         ).after(phase_2)
         compared = final_eval(
-            data_dir=DATA,
-            judge_secret_dir=JUDGE,
-            ca_file=ca_file,
-            engine=eval_engine,
             max_workers=final_eval_max_workers,
             few_shots=final_eval_few_shots,
             batch_size=final_eval_batch_size,
             merge_system_user_message=final_eval_merge_system_user_message,
             mmlu_tasks=mmlu_tasks,
             max_questions=final_eval_max_questions,
-            answer_options=eval_answer_options,
-            judge_options=eval_judge_options,
-            force=force_pull,
+            **every_evaluation,
         ).after(scored)
         published = publish(
             data_dir=DATA,
