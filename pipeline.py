@@ -141,36 +141,35 @@ def ilab_pipeline(
     """Train a model on a taxonomy, compare it with the base model, and publish it with a report.
 
     Args:
-        sdg_object_store_secret: Secret of the object store: bucket, access_key, secret_key, data_key (the archive),
-            optional endpoint, region, verify_tls. To use no Secret, give a name that does not exist.
+        sdg_object_store_secret: Object store's Secret: bucket, access_key, secret_key, data_key; optional endpoint,
+            region, verify_tls. May be missing.
         sdg_base_model: Model to train: s3://BUCKET/PREFIX or a local path. Empty: model/ of the archive.
         sdg_repo_url: Git repository of the taxonomy (https or ssh). Empty: taxonomy/ of the archive.
-        sdg_repo_branch: Branch of the taxonomy. Give a branch, a pull request or a commit; if none, the default branch.
-        sdg_repo_pr: Pull request of the taxonomy, by number. 0: none.
-        sdg_repo_commit: Commit of the taxonomy, by hash.
-        sdg_repo_secret: Secret for the taxonomy's repository: username and password, or ssh-privatekey and known_hosts.
-            May be missing for a public repository.
+        sdg_repo_branch: Branch of the taxonomy. No branch, pull request or commit: the default branch.
+        sdg_repo_pr: Pull request of the taxonomy, by number, instead of a branch. 0: none.
+        sdg_repo_commit: Commit of the taxonomy, by hash, instead of a branch.
+        sdg_repo_secret: Secret of a private taxonomy: username and password, or ssh-privatekey and known_hosts.
         force_pull: Repeat stages whose inputs have changed on a volume that already holds their results.
         sdg_teacher_secret: Secret of the teacher: endpoint, model_name, api_token.
         sdg_pipeline: How samples are generated: simple, full, or a folder of SDG pipeline YAML.
-        sdg_scale_factor: Samples to generate for each seed example, 1 or more.
+        sdg_scale_factor: Samples to generate per seed example, 1 or more.
         sdg_sample_size: Fraction of the precomputed skills data to mix in, above 0, up to 1.
         sdg_batch_size: Completions per request to the teacher, 1 to 4096.
         sdg_num_workers: Parallel requests to the teacher, 2 to 10.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
-        sdg_held_out_fraction: Fraction of the generated samples kept for evaluation and never trained on, 0 to 0.5.
-        train_launcher: pytorchjob (the Kubeflow training operator), or process (in the task itself).
+        sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
+        train_launcher: pytorchjob (Kubeflow training operator) or process (in the task itself).
         train_num_workers: Training pods (nodes), 1 or more.
-        train_gpu_per_worker: GPUs of each training pod. 0: train on CPU.
+        train_gpu_per_worker: GPUs per training pod. 0: train on CPU.
         train_gpu_identifier: Resource name of the GPUs.
-        train_cpu_per_worker: CPUs of each training pod, as a Kubernetes quantity.
-        train_memory_per_worker: Memory of each training pod, as a Kubernetes quantity.
+        train_cpu_per_worker: CPUs per training pod, as a Kubernetes quantity.
+        train_memory_per_worker: Memory per training pod, as a Kubernetes quantity.
         train_tolerations: List of Kubernetes tolerations for the GPU pods.
         train_node_selectors: Labels of the nodes that GPU pods may run on.
-        train_model_phase_1: Model that phase 1 starts from, a folder on the run's volume. Empty: the base model.
-        train_model_phase_2: The same for phase 2. Empty: the last checkpoint of phase 1, if there is one.
-        train_chat_template: Chat template for conversations: ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or a file
-            on the run's volume in the same format. Empty: the base model's own, or the library's for its family.
+        train_model_phase_1: Model that phase 1 starts from, a folder on the volume. Empty: the base model.
+        train_model_phase_2: The same for phase 2. Empty: the last checkpoint of phase 1, if any.
+        train_chat_template: ibm_generic_tmpl, ibm_legacy_tmpl, mistral_tmpl, or a file on the volume. Empty: the
+            model's own.
         train_num_epochs_phase_1: Passes over the knowledge data.
         train_num_epochs_phase_2: Passes over the skills data.
         train_effective_batch_size_phase_1: Samples per optimizer step in phase 1, over all GPUs.
@@ -179,12 +178,12 @@ def ilab_pipeline(
         train_learning_rate_phase_2: Peak learning rate of phase 2.
         train_num_warmup_steps_phase_1: Steps until phase 1 reaches its peak learning rate.
         train_num_warmup_steps_phase_2: Steps until phase 2 reaches its peak learning rate.
-        train_save_samples: Samples between checkpoints inside an epoch. 0: checkpoints only after each epoch.
+        train_save_samples: Samples between checkpoints within an epoch. 0: only after each epoch.
         train_max_batch_len: Tokens per micro-batch on one GPU; at least train_max_seq_len.
         train_max_seq_len: Longest sequence, in tokens.
         train_seed: Seed of training and of the held-out split.
-        train_keep_checkpoints: Number of newest phase 2 checkpoints to keep, as far as the volume has space. 0: all.
-        train_cpu_offload: Keep optimizer state and parameters in CPU memory (FSDP): slower, but needs less GPU memory.
+        train_keep_checkpoints: Newest phase 2 checkpoints to keep, as far as the volume has space. 0: all.
+        train_cpu_offload: Keep optimizer state and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest training time of a phase, like 72h.
         eval_judge_secret: Secret of the judge: endpoint, model_name, api_token.
@@ -193,35 +192,26 @@ def ilab_pipeline(
         eval_answer_options: Fields to add to each request to a scored model, such as max_tokens.
         eval_judge_options: Fields to add to each request to the judge.
         mt_bench_max_workers: Parallel requests in MT-Bench: auto or a number.
-        mt_bench_merge_system_user_message: Merge system and user message, for judges that do not accept a system
-            message.
-        mt_bench_max_questions: Number of MT-Bench questions to ask. 0: all 80.
-        mt_bench_max_error_rate: Highest share of unrated answers at which a checkpoint can be the candidate, 0 to 1.
+        mt_bench_merge_system_user_message: Merge system and user message, for judges that accept no system message.
+        mt_bench_max_questions: MT-Bench questions to ask. 0: all 80.
+        mt_bench_max_error_rate: Highest share of unrated answers for a checkpoint to be the candidate, 0 to 1.
         final_eval_max_workers: Parallel requests in the final evaluation: auto or a number.
         final_eval_few_shots: Solved examples before each multiple-choice question.
         final_eval_batch_size: Multiple-choice questions per batch: auto or a number.
-        final_eval_merge_system_user_message: Merge system and user message, for judges that do not accept a system
-            message.
-        final_eval_max_questions: Number of taxonomy questions to ask in MT-Bench-branch. 0: all.
-        mmlu_tasks: Standard MMLU tasks to run as well, such as mmlu_anatomy; their data are downloaded from a hub.
+        final_eval_merge_system_user_message: Merge system and user message, for judges that accept no system message.
+        final_eval_max_questions: Taxonomy questions to ask in MT-Bench-branch. 0: all.
+        mmlu_tasks: Standard MMLU tasks to add, such as mmlu_anatomy; their data are downloaded from a hub.
         gate_min_mt_bench: Lowest MT-Bench score to publish, 0 to 10. 0: any.
         gate_max_error_rate: Highest judge error rate to publish, 0 to 1. 1: any.
-        gate_require_improvement: Publish only a candidate that is better than the base model and not worse in any
-            comparison.
-        output_data_key: Name of the published archive, after its timestamp. Empty: the data_key of the Secret.
+        gate_require_improvement: Publish only a candidate better than the base model and not worse in any comparison.
+        output_data_key: Name of the published archive, after its timestamp. Empty: the Secret's data_key.
         report_notes: Remarks to show at the top of the report.
-        k8s_storage_class_name: Storage class of the run's volume; it must offer ReadWriteMany. Empty: the cluster's
-            default class.
-        k8s_storage_size: Size of the run's volume. For a 7B model: at least 100Gi; 350Gi keeps 10 checkpoints, 550Gi
-            also the training state to resume from.
-        k8s_keep_volume: Keep the run's volume: never, always, or on_failure (after a failure or a stop, or when the
-            gate rejects the candidate). A kept volume remains until you delete it: oc delete pvc,pods -l
-            pipeline/runid=RUN_ID
-        k8s_ca_configmap: ConfigMap with certificate authorities to trust in addition to the public ones and the
-            cluster's. Its name must not contain dots. May be missing.
+        k8s_storage_class_name: Storage class of the volume, with ReadWriteMany. Empty: the cluster's default.
+        k8s_storage_size: Size of the volume. 7B model: 100Gi or more; 350Gi keeps 10 checkpoints.
+        k8s_keep_volume: Keep the volume: never, always, or on_failure (failed, stopped, or rejected by the gate).
+        k8s_ca_configmap: ConfigMap of more certificate authorities to trust, its name without dots. May be missing.
         k8s_ca_key: Key of the certificates (PEM) in that ConfigMap.
-        k8s_queue: LocalQueue of Kueue in which everything that requests GPUs waits. The dashboard's form sets it only
-            for training; for evaluation, compile with --queue. Empty: none.
+        k8s_queue: LocalQueue of Kueue for training; for evaluation too, compile with --queue. Empty: none.
         k8s_queue_timeout: Longest wait in the queue, like 24h.
     """
     parameters = dict(locals())
