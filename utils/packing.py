@@ -73,22 +73,14 @@ def slim_files(entries: Iterable[str]) -> dict[str, bytes]:
     Raises:
         ValueError: a name is not defined where it is imported from.
     """
-    reached = _reach(entries)
-    files: dict[str, bytes] = {}
-    for name, (module, names) in reached.items():
+    # Packages below are found without this file; it makes ours come before a foreign package of that name.
+    files = {f"{PACKAGE}/__init__.py": b""}
+    for module, names in _reach(entries).values():
         files[str(module.file.relative_to(ROOT))] = module.slim(names)
-        folders = [ROOT / PACKAGE, *(ROOT / PACKAGE / part for part in _parents(name))]
-        files |= {str((folder / "__init__.py").relative_to(ROOT)): b"" for folder in folders} | files
         if module.reads_files:
             beside = [file for file in module.file.parent.iterdir() if file.is_file() and file.suffix != ".py"]
             files |= {str(file.relative_to(ROOT)): file.read_bytes() for file in beside}
     return files
-
-
-def _parents(name: str) -> Iterator[str]:
-    """The folders, below PACKAGE, of the packages that a module is in."""
-    parts = name.split(".")[1:-1]
-    yield from ("/".join(parts[: end + 1]) for end in range(len(parts)))
 
 
 def _reach(entries: Iterable[str]) -> dict[str, tuple["_Module", set[str]]]:

@@ -109,7 +109,7 @@ def long_answer(where: str, server: ModelServer, path: str, ca: str, seconds: fl
         seconds: longest wait for it.
     """
     tokens = 2048  # of SDG's pipelines and of MT-Bench's judgements
-    text = "Write the numbers from one to one thousand in words:\none\ntwo\nthree\nfour\n"
+    text = "Count to one thousand in words: one, two, three,"
     begun = time.monotonic()
     result, said = ask_model(server, path, ca, text, tokens, seconds)
     took = f"after {time.monotonic() - begun:.0f} s"
@@ -117,7 +117,7 @@ def long_answer(where: str, server: ModelServer, path: str, ca: str, seconds: fl
         problem = f"{where} answers short questions, but a long answer was cut off {took} ({result}: {said})"
         remedy = (
             "the Route or a proxy ends requests (after 30 s by default). KServe: annotate the InferenceService with "
-            "haproxy.router.openshift.io/timeout: 600s and set spec.predictor.timeout: 600; another Route: oc annotate "
+            "haproxy.router.openshift.io/timeout: 600s and set spec.predictor.timeout: 600; else: oc annotate "
             "route NAME --overwrite haproxy.router.openshift.io/timeout=600s"
         )
         return [Finding(problem, remedy)]

@@ -11,7 +11,7 @@ _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _POSITIVE = "(?=[0.]*[1-9])"
 _DURATION = "0*[1-9][0-9]*[smhd]"
 
-RANGES: list[tuple[float, float, list[str]]] = [
+RANGES = [
     (1, _MANY, ["sdg_scale_factor", "train_num_workers", "train_max_seq_len"]),
     (1, _MANY, ["train_num_epochs_phase_1", "train_num_epochs_phase_2"]),
     (1, _MANY, ["train_effective_batch_size_phase_1", "train_effective_batch_size_phase_2"]),
@@ -28,7 +28,7 @@ RANGES: list[tuple[float, float, list[str]]] = [
 ]
 """(lowest, highest, names of numbers) each."""
 
-PATTERNS: list[tuple[str, str, list[str]]] = [
+PATTERNS = [
     (
         "auto|0*[1-9][0-9]*",
         "auto or a positive whole number",

@@ -1,10 +1,8 @@
 """Stage 1: all that can be checked before a GPU is used."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from utils.stages.authorities import ca_bundle, certificates_of
 from utils.stages.data_import.git import TaxonomySource
@@ -49,7 +47,7 @@ class Prerequisites:
     k8s_queue: str
     labelled_queue: str
     retry_seconds: float
-    parameters: Mapping[str, Any]
+    parameters: dict[str, object]
 
 
 def check_run(given: Prerequisites, table_path: str) -> None:

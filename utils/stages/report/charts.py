@@ -8,14 +8,13 @@ from typing import Any
 from utils.stages.report.text import leaf_label, number
 
 
-def svg(draw: Callable[[Any], None], height: int) -> Any:
+def svg(draw: Callable[[Any], None], height: int) -> str:
     """Markup of an `<svg>` that draw(axes) paints, 440 CSS pixels wide at natural size.
 
     Matplotlib escapes all text in it. The colours that draw uses become CSS variables of the page, so that a chart is
     light or dark with it: #000001 muted, #000002 rule, #000003 base, #000004 candidate.
     """
     import matplotlib
-    from markupsafe import Markup
     from matplotlib.figure import Figure
 
     style: Any = {
@@ -34,10 +33,10 @@ def svg(draw: Callable[[Any], None], height: int) -> Any:
     text = re.sub(r'(?s)^.*?(?=<svg)|<metadata.*?/metadata>| id="\w+_\d+"|xmlns.*?(?=viewBox)', "", out.getvalue())
     for digit, name in enumerate(("muted", "rule", "base", "candidate"), 1):
         text = text.replace(f"#00000{digit}", f"var(--{name})")
-    return Markup(text)
+    return text
 
 
-def bar_chart(rows: Iterable[Sequence[Any]], digits: int = 0) -> Any:
+def bar_chart(rows: Iterable[Sequence[Any]], digits: int = 0) -> str:
     """Bars by taxonomy leaf: rows of (leaf, value) or (leaf, base, candidate).
 
     At most 40 are shown: those that changed most, or the largest values.
@@ -64,7 +63,7 @@ def bar_chart(rows: Iterable[Sequence[Any]], digits: int = 0) -> Any:
     return svg(draw, 14 + len(rows) * (24 + 14 * pair))
 
 
-def line_chart(points: Sequence[Sequence[Any]], x_label: str) -> Any:
+def line_chart(points: Sequence[Sequence[Any]], x_label: str) -> str:
     """A line through (x, y) points, with a running mean from 30 of them on; (x, y, True) is a point that stands out."""
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     reach = len(ys) // 30
@@ -81,7 +80,7 @@ def line_chart(points: Sequence[Sequence[Any]], x_label: str) -> Any:
         axes.grid(axis="y", color="#000002")
         axes.margins(0.04, 0.16)
         axes.locator_params(nbins=5)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params("x", integer=True)
         if len(set(xs)) == 1:  # no other whole number is in sight
             axes.set_xticks(xs[:1])
         axes.set_xlabel(x_label)
