@@ -102,7 +102,7 @@ def _reach(entries: Iterable[str]) -> dict[str, tuple["_Module", set[str]]]:
             raise ValueError(f"{module_name} does not define {name}")
         names.add(name)
         # What the definition uses from its own module, then from others.
-        queue += module.used_by(module.definitions[name])
+        queue += [*module.resolve(name), *module.used_by(module.definitions[name])]
     return reached
 
 
@@ -136,12 +136,12 @@ class _Module:
                 continue  # an import is reached with a name
             for node in _without_annotations(statement):
                 if isinstance(node, ast.Name) and node.id in self.definitions:
-                    found += self._resolve(node.id)
+                    found += self.resolve(node.id)
                 elif isinstance(node, ast.ImportFrom) and _is_ours(node.module):
                     found += [f"{node.module}.{alias.name}" for alias in node.names]
         return found
 
-    def _resolve(self, name: str) -> list[str]:
+    def resolve(self, name: str) -> list[str]:
         """A name of this module, and its origin if it was imported from one of our modules."""
         found = [f"{self.name}.{name}"]
         for node in self.definitions[name]:

@@ -23,7 +23,7 @@ from tests.cluster.settings import PATIENCE
 from utils.cpu import PROGRAMS
 from utils.images import INSTRUCTLAB
 from utils.names import CPU_PROGRAMS, POD_OVERLAY, QUEUE_LABEL
-from utils.stages.train.checkpoints import whole_states
+from utils.stages.train.folder import whole_states
 
 EPOCHS = 4
 OPTIONS: dict[str, Any] = {

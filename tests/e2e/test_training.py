@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.stages import ROOT, environment, in_stages
-from utils.stages.train.checkpoints import checkpoints_of, model_tensors
-from utils.stages.train.folder import training_steps
+from utils.stages.train.folder import checkpoints_of, model_tensors, training_steps
 
 PROGRAM = "tests/e2e/run_training.py"
 

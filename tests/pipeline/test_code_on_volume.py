@@ -14,6 +14,7 @@ import yaml
 from components.compile import compile_pipeline
 from utils.cli.compile import our_pipeline
 from utils.files import ROOT
+from utils.packing import slim_files
 
 LOADED = "import utils.messages, sys; print(utils.messages.__file__)"
 
@@ -123,6 +124,11 @@ def test_tasks_without_the_volume_carry_what_they_need(volume: Volume, task: str
     done = volume.run(task, LOADED)
     assert done.returncode == 0 and done.stdout.endswith("/utils/messages.py\n"), done.stderr
     assert list(volume.folder.iterdir()) == []
+
+
+def test_a_name_that_a_stage_takes_from_another_module_is_carried() -> None:
+    files = slim_files(["utils.stages.train.stage.TrainingPhase"])
+    assert b"class TrainingPhase" in files["utils/stages/train/training.py"]
 
 
 def test_a_traceback_names_files_and_lines_of_the_repository(volume: Volume) -> None:

@@ -5,8 +5,9 @@ from utils.ir.model import Task
 from utils.names import claim_name
 from utils.runners.kubernetes.dry_run import Foreseen
 from utils.runners.kubernetes.manifests import Manifest, PodSettings, claim_manifest
-from utils.stages.train.stage import TrainingPhase, describe_training, pytorchjob_of
-from utils.stages.train.training import torchrun_arguments
+from utils.stages.train.pytorchjob import PyTorchJob
+from utils.stages.train.stage import describe_training
+from utils.stages.train.training import TrainingPhase, torchrun_arguments
 
 
 def foresee(task: Task, pods: PodSettings) -> Foreseen:
@@ -30,7 +31,7 @@ def _training_job(task: Task, pods: PodSettings) -> Manifest:
     given = TrainingPhase(**task.inputs)
     checkpoint = "phase_1/hf_format/samples_N" if given.phase == 2 else ""
     try:
-        job = pytorchjob_of(given, dict(pods.overlay))
+        job = PyTorchJob(given, dict(pods.overlay))
     except SystemExit as error:  # a stage's way to fail
         raise UsageError(str(error).removeprefix("error: ")) from None
     training = describe_training(given, max(given.effective_batch_size, 1), checkpoint, job)

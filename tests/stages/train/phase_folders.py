@@ -8,15 +8,24 @@ from typing import Any
 
 from utils.stages.train.training import Training
 
+PHASE: dict[str, Any] = {
+    "data_dir": "/data", "run_id": "run-1", "phase": 1, "launcher": "pytorchjob", "image": "registry/image@sha256:0",
+    "model": "", "num_epochs": 3, "effective_batch_size": 10, "learning_rate": 2e-5, "num_warmup_steps": 5,
+    "save_samples": 0, "max_batch_len": 5000, "max_seq_len": 4096, "seed": 42, "keep_checkpoints": 0,
+    "cpu_offload": True, "num_workers": 2, "gpu_per_worker": 4, "gpu_identifier": "nvidia.com/gpu",
+    "cpu_per_worker": "2", "memory_per_worker": "250Gi", "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "node_selectors": {"zone": "a"}, "volume_claim": "ilab-run-1", "queue": "", "queue_timeout": "24h",
+    "pending_timeout": "60m", "timeout": "2h", "force": False,
+}  # fmt: skip
+"""The fields of a TrainingPhase."""
+
 
 def described(data_dir: Path, **changes: Any) -> Training:
     values: dict[str, Any] = {
-        "model": str(data_dir / "model"), "data": str(data_dir / "data.jsonl"), "output": str(data_dir / "phase_2"),
-        "rows": 100, "epochs": 3, "batch": 10, "learning_rate": 2e-5, "warmup_steps": 5, "save_samples": 0,
-        "max_batch_len": 5000, "seed": 42, "keep": 0, "cpu_offload": True, "chat_template": "", "nodes": 1, "gpus": 0,
-        "flash_attention": False,
+        "data_dir": str(data_dir), "phase": 2, "model": str(data_dir / "model"),
+        "rows": 100, "chat_template": "", "nodes": 1, "gpus": 0, "flash_attention": False,
     }  # fmt: skip
-    return Training(**values | changes)
+    return Training(**PHASE | values | changes)
 
 
 def save_model(folder: Path, name: str = "model.embed_tokens.weight", shape: tuple[int, ...] = (2, 2)) -> None:

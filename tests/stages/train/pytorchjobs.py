@@ -1,24 +1,20 @@
 """PyTorchJobs for the tests of their launcher."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from tests.fakes.kubernetes_api import KubernetesApi
+from tests.stages.train.phase_folders import PHASE
 from utils.stages.train.job import launch_pytorchjob
-from utils.stages.train.pytorchjob import Job, pytorchjob_manifest
+from utils.stages.train.pytorchjob import PyTorchJob
+from utils.stages.train.training import TrainingPhase
 
 NAME = "train-phase-1-run-1"
 
 
 def manifest(overlay: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    job = Job(
-        name=NAME, run_id="run-1", image="registry/image@sha256:0", claim="ilab-run-1", data_dir="/data", nodes=2,
-        gpus=4, gpu_identifier="nvidia.com/gpu", cpu="2", memory="250Gi",
-        tolerations=[{"key": "gpu", "operator": "Exists"}], node_selectors={"zone": "a"}, queue="", queued=86400,
-        pending=3600, timeout=7200, overlay=overlay or {},
-    )  # fmt: skip
-    return pytorchjob_manifest(replace(job, **changes), ["--nnodes=2", "--node_rank=$(RANK)", "-m", "main"])
+    job = PyTorchJob(TrainingPhase(**PHASE | changes), overlay or {})
+    return job.manifest(["--nnodes=2", "--node_rank=$(RANK)", "-m", "main"])
 
 
 def add_pod(api: KubernetesApi, role: str, phase: str, **status: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stages.train.phase_folders import save_model, save_state
-from utils.stages.train.checkpoints import checkpoints_of, prune_phase, whole_states
+from utils.stages.train.folder import checkpoints_of, prune_phase, whole_states
 
 
 def test_last_checkpoint_is_the_one_with_the_highest_number(tmp_path: Path) -> None:  # trap 10

@@ -9,8 +9,7 @@ import pytest
 
 from tests.stages.train.phase_folders import described, save_model, save_state, save_steps, step
 from utils.stages.results import Trained
-from utils.stages.train.folder import start_phase, trained_phase, training_steps
-from utils.stages.train.room import Room
+from utils.stages.train.folder import Room, start_phase, trained_phase, training_steps
 
 
 def test_interrupted_training_keeps_its_complete_epochs_and_nothing_else(tmp_path: Path) -> None:
@@ -32,9 +31,10 @@ def test_training_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> No
     output = tmp_path / "phase_2"
     save_state(output, 0)
     record = {
-        "model": f"{tmp_path}/model", "data": f"{tmp_path}/data.jsonl", "output": str(output), "rows": 100, "epochs": 3,
-        "batch": 10, "learning_rate": 2e-05, "warmup_steps": 5, "save_samples": 0, "max_batch_len": 5000, "seed": 42,
-        "keep": 0, "cpu_offload": True, "chat_template": "", "nodes": 1, "gpus": 0, "flash_attention": False,
+        "model": f"{tmp_path}/model", "data": f"{tmp_path}/processed/skills/data.jsonl", "output": str(output),
+        "rows": 100, "epochs": 3, "batch": 10, "learning_rate": 2e-05, "warmup_steps": 5, "save_samples": 0,
+        "max_batch_len": 5000, "seed": 42, "keep": 0, "cpu_offload": True, "chat_template": "", "nodes": 1, "gpus": 0,
+        "flash_attention": False,
         "kept": 3, "full_state": True,
     }  # fmt: skip
     (output / "training.json").write_text(json.dumps(record))
@@ -43,7 +43,7 @@ def test_training_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> No
     assert json.loads((output / "training.json").read_text()) == record
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 1e-4}, {"batch": 20}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 1e-4}, {"effective_batch_size": 20}])
 def test_remains_of_another_training_are_deleted(tmp_path: Path, change: dict) -> None:
     save_model(tmp_path / "model")
     output = tmp_path / "phase_2"
@@ -63,7 +63,7 @@ def test_repeated_steps_count_once_and_a_truncated_line_not_at_all(tmp_path: Pat
 
 
 def test_phase_result_has_checkpoint_steps_and_loss(tmp_path: Path) -> None:
-    training = described(tmp_path, epochs=2)
+    training = described(tmp_path, num_epochs=2)
     for number in (1000, 2000):
         save_model(tmp_path / "phase_2" / "hf_format" / f"samples_{number}")
     save_steps(tmp_path / "phase_2", [step(samples, 5 - samples / 1000) for samples in range(1, 2001)])
@@ -89,7 +89,7 @@ def test_phase_result_has_checkpoint_steps_and_loss(tmp_path: Path) -> None:
 def test_diverged_or_incomplete_training_fails(
     tmp_path: Path, name: str, checkpoint: int, loss: float, message: str
 ) -> None:
-    save_model(tmp_path / "hf_format" / f"samples_{checkpoint}", name=name)
-    save_steps(tmp_path, [step(10), step(20, loss)])
+    save_model(tmp_path / "phase_2" / "hf_format" / f"samples_{checkpoint}", name=name)
+    save_steps(tmp_path / "phase_2", [step(10), step(20, loss)])
     with pytest.raises(SystemExit, match=message):
-        trained_phase(described(tmp_path, output=str(tmp_path)), 2, "process", tokens=10)
+        trained_phase(described(tmp_path), 2, "process", tokens=10)

@@ -78,14 +78,14 @@ def test_queue_label_is_set_only_for_a_named_queue() -> None:
 
 
 def test_one_cpu_pod_needs_no_worker_and_no_gpu() -> None:
-    made = manifest(nodes=1, gpus=0)
+    made = manifest(num_workers=1, gpu_per_worker=0)
     assert list(made["spec"]["pytorchReplicaSpecs"]) == ["Master"]
     assert made["spec"]["nprocPerNode"] == "1"
     container = made["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
     assert set(container["resources"]["limits"]) == {"cpu", "memory"}
 
 
-@pytest.mark.parametrize("change", [{"image": "other"}, {"gpus": 2}, {"timeout": 1}, {"tolerations": []}])
+@pytest.mark.parametrize("change", [{"image": "other"}, {"gpu_per_worker": 2}, {"timeout": "1s"}, {"tolerations": []}])
 def test_hash_label_distinguishes_jobs(change: dict) -> None:
     key = INPUTS_LABEL
     assert manifest(**change)["metadata"]["labels"][key] != manifest()["metadata"]["labels"][key]

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from tests.stages.train.phase_folders import described, save_model
-from utils.stages.train.folder import recorded_room, start_phase
-from utils.stages.train.room import Room, require_training_room
+from utils.stages.train.folder import Room, recorded_room, require_training_room, start_phase
 
 HasRoom = Callable[[float], None]
 
@@ -45,12 +44,12 @@ def test_training_that_does_not_fit_the_disk_is_refused_with_numbers(tmp_path: P
         ({}, 3, 3, False),  # all three fit, full states don't
         ({}, 10.9, 3, False),
         ({}, 11, 3, True),  # and two full states of four times a checkpoint
-        ({"epochs": 1}, 1, 1, False),  # nothing to resume in one epoch
-        ({"epochs": 1}, 11, 1, False),
-        ({"keep": 1}, 2, 1, False),
-        ({"keep": 1}, 10, 1, True),
-        ({"keep": 2}, 2.9, 1, False),
-        ({"keep": 5}, 11, 3, True),
+        ({"num_epochs": 1}, 1, 1, False),  # nothing to resume in one epoch
+        ({"num_epochs": 1}, 11, 1, False),
+        ({"keep_checkpoints": 1}, 2, 1, False),
+        ({"keep_checkpoints": 1}, 10, 1, True),
+        ({"keep_checkpoints": 2}, 2.9, 1, False),
+        ({"keep_checkpoints": 5}, 11, 3, True),
         ({"save_samples": 100}, 6, 6, False),  # a checkpoint each 100 samples besides those of 3 epochs
         ({"save_samples": 100}, 5.9, 4, False),
     ],
@@ -106,9 +105,14 @@ def test_defaults_fit_each_other_for_a_7b_model(tmp_path: Path, room: HasRoom) -
     room(free)
     require_training_room(str(tmp_path))
     epochs = {phase: default_of(f"train_num_epochs_phase_{phase}") for phase in (1, 2)}
-    assert start_phase(described(tmp_path, epochs=epochs[1], keep=1)).kept == 1
+    assert start_phase(described(tmp_path, num_epochs=epochs[1], keep_checkpoints=1)).kept == 1
     room(free - 4 * shape[0])  # what phase 1 left
-    assert start_phase(described(tmp_path, epochs=epochs[2], keep=default_of("train_keep_checkpoints"))).kept == 1
+    assert (
+        start_phase(
+            described(tmp_path, num_epochs=epochs[2], keep_checkpoints=default_of("train_keep_checkpoints"))
+        ).kept
+        == 1
+    )
 
 
 def test_missing_model_is_an_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from components.train import train
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.metrics import Metrics
 from tests.stages.train.phase_folders import save_model, save_state
-from utils.stages.train.stage import seconds_of
+from utils.stages.train.training import seconds_of
 
 OPTIONS: dict[str, Any] = {
     "run_id": "run-1", "launcher": "pytorchjob", "image": "registry/image@sha256:0", "num_epochs": 2, "model": "",

@@ -19,7 +19,7 @@ from utils.stages.marker import change_result, finished_result, from_record, inp
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.object_store.download import Download, object_stat
 from utils.stages.results import Imported
-from utils.stages.train.room import require_training_room
+from utils.stages.train.folder import require_training_room
 
 
 @dataclass(frozen=True)

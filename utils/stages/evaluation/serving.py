@@ -1,7 +1,6 @@
 """A model of this run as an OpenAI-compatible server on loopback, for as long as its answers are needed."""
 
 import contextlib
-import ctypes
 import http.client
 import json
 import os
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.messages import failure
-from utils.stages.cpu_program import cpu_program
+from utils.stages.programs import cpu_program, end_group, start_group
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,7 @@ class Server:
 
     def stop(self) -> None:
         """End it and its children: vLLM's workers hold GPU memory."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(15)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        end_group(self.process, 15)
 
 
 @contextlib.contextmanager
@@ -142,19 +135,9 @@ def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iter
 
 
 def start_server(command: Sequence[str], log: str, port: int) -> Server:
-    """Start a server; on Linux the kernel ends it with this process, even on SIGKILL."""
-    # Looked up here: the child of a process with threads may not import or load anything.
-    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    """Start a server; on Linux it ends with this process."""
     with open(log, "wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=(lambda: prctl(1, signal.SIGTERM)) if prctl else None,  # PR_SET_PDEATHSIG
-        )
-    return Server(process, port, log)
+        return Server(start_group(command, stdout=output), port, log)
 
 
 def free_port() -> int:

@@ -1,20 +1,165 @@
-"""A phase's folder: made ready, read while it is trained, and what it holds in the end."""
+"""A phase's folder: its room on the volume, made ready, read while it is trained, and what it holds in the end.
+
+Models and states are read with care: torn ones, of a killed trainer, do not count.
+"""
 
 import glob
 import json
 import math
 import os
 import shutil
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.marker import from_record
+from utils.stages.marker import from_record, size_of
 from utils.stages.results import Trained
-from utils.stages.train.checkpoints import checkpoints_of, model_tensors, number_of, whole_states
-from utils.stages.train.room import Room, plan_room
 from utils.stages.train.training import Training
+
+GIB = 1 << 30
+
+
+def tensors_of(path: str) -> dict[str, dict[str, Any]]:
+    """Header of a safetensors file: tensor name to dtype, shape and data_offsets.
+
+    Raises:
+        ValueError: the file is torn.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header: dict[str, dict[str, Any]] = json.loads(file.read(min(length, 1 << 30)))
+    header.pop("__metadata__", None)
+    end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    if not header or os.path.getsize(path) != end:
+        raise ValueError(f"{path} is torn")
+    return header
+
+
+def model_tensors(folder: str) -> dict[str, dict[str, Any]]:
+    """Headers of all weights of a model folder together, {} when a file is missing or torn."""
+    files, tensors = {"model.safetensors"}, dict[str, dict[str, Any]]()
+    try:
+        index = Path(folder, "model.safetensors.index.json")
+        if index.exists():
+            files = set(json.loads(index.read_text())["weight_map"].values())
+        for name in files:
+            tensors |= tensors_of(f"{folder}/{name}")
+    except (OSError, ValueError):
+        return {}
+    return tensors if os.path.exists(f"{folder}/config.json") else {}
+
+
+def number_of(folder: str) -> int:
+    """N of a folder samples_N or epoch_N."""
+    return int(folder.rpartition("_")[2])
+
+
+def checkpoints_of(output: str) -> list[str]:
+    """Folders (samples_N) of the whole checkpoints of a phase, by number, the newest last."""
+    return sorted(filter(model_tensors, glob.glob(f"{output}/hf_format/samples_*[0-9]")), key=number_of)
+
+
+def whole_states(output: str) -> list[str]:
+    """Folders of the phase's full states from which training can resume, the newest last.
+
+    The library writes training_metadata.json (a zip file) last; a state without it, or with a torn one, doesn't count.
+    """
+    last = glob.glob(f"{output}/full_state/epoch_*/training_metadata.json")
+    return sorted(map(os.path.dirname, filter(zipfile.is_zipfile, last)), key=number_of)
+
+
+def prune_phase(output: str, keep: int) -> None:
+    """Delete what is no longer needed: checkpoints but the newest `keep` (0: none), full states but the newest."""
+    old = checkpoints_of(output)[:-keep] if keep else []
+    for folder in [*old, *whole_states(output)[:-1]]:
+        shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the disk of a phase has room for.
+
+    Attributes:
+        kept: checkpoints to keep, the newest.
+        full_state: save after each epoch what is needed to resume from there.
+    """
+
+    kept: int = 0
+    full_state: bool = False
+
+
+def checkpoint_size(model: str) -> int:
+    """Bytes of a checkpoint of a model, whatever type its own weights have: 4 per parameter.
+
+    instructlab.training (0.16) trains under FSDP with mixed precision, for which accelerate (1.15) turns all weights
+    into float32 (`Accelerator.prepare_model`, "upcasting"), and saves them as they are: 25 GiB of granite-7b.
+
+    Raises:
+        SystemExit: the model is not whole.
+    """
+    size = 4 * sum(math.prod(tensor["shape"]) for tensor in model_tensors(model).values())
+    if not size:
+        raise failure(
+            f"there is no whole model in {model}",
+            "config.json or a *.safetensors file is missing or torn",
+            "import the model again",
+        )
+    return size
+
+
+def disk_room(folder: str, outputs: list[str]) -> int:
+    """Bytes that are free on the disk of a folder, and those that outputs (folders on it) take."""
+    return shutil.disk_usage(folder).free + sum(map(size_of, outputs))
+
+
+def no_room(folder: str, count: int, one: int, room: int) -> SystemExit:
+    """The failure of a disk with `room` bytes for `count` checkpoints of `one` bytes each."""
+    return failure(
+        f"training needs {count * one / GIB:.1f} GiB at {folder}, {room / GIB:.1f} GiB are free",
+        f"{count} checkpoints of {one / GIB:.1f} GiB (4 bytes per parameter) must exist at the same time",
+        "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)",
+    )
+
+
+def require_training_room(data_dir: str) -> None:
+    """End the stage when the volume is too small to train model/ in both phases; else say what it has room for.
+
+    Phase 1, for which there must be knowledge, leaves a checkpoint; then phase 2 keeps at least one while it writes
+    the next.
+    """
+    one = checkpoint_size(f"{data_dir}/model")
+    room = disk_room(data_dir, [f"{data_dir}/phase_1", f"{data_dir}/phase_2"])
+    need = 3 if glob.glob("taxonomy/knowledge/**/qna.yaml", root_dir=data_dir, recursive=True) else 2
+    if room < need * one:
+        raise no_room(data_dir, need, one, room)
+    print(f"room for {room // one} checkpoints of {one / GIB:.1f} GiB; training needs {need}", flush=True)
+
+
+def plan_room(training: Training) -> Room:
+    """How many checkpoints are kept, and whether there is also room for full states.
+
+    A full state takes up to 16 bytes per parameter (the weights twice, the two moments of Adam). While the newest is
+    written, one more of each exists than is kept.
+
+    Raises:
+        SystemExit: there is no room to keep one checkpoint.
+    """
+    epochs, every = training.num_epochs, training.save_samples
+    one, room = checkpoint_size(training.model), disk_room(training.output, [training.output])
+    saved = epochs + (epochs * training.rows // every if every else 0)
+    wanted, fit = min(training.keep_checkpoints or saved, saved), room // one
+    kept = min(wanted, fit if fit >= saved else fit - 1)
+    if kept < 1:
+        raise no_room(training.output, min(saved, 2), one, room)
+    if kept < wanted:
+        print(f"no room for {wanted} checkpoints of {one / GIB:.1f} GiB: the newest {kept} are kept", flush=True)
+    states = 8 * one
+    full_state = epochs > 1 and min(saved, kept + 1) * one + states <= room
+    if epochs > 1 and not full_state:
+        print(f"no room for {states / GIB:.1f} GiB of training state: a restart repeats the whole phase", flush=True)
+    return Room(kept, full_state)
 
 
 def recorded_room(output: str) -> Room:
@@ -38,7 +183,7 @@ def start_phase(training: Training) -> Room:
     Raises:
         SystemExit: the disk has no room for the checkpoints.
     """
-    output, before, wanted = training.output, _record(training.output), asdict(training)
+    output, before, wanted = training.output, _record(training.output), training.record()
     states = whole_states(output)
     if {**before, **wanted} == before and states:
         for folder in {*glob.glob(f"{output}/*/*_*")} - {*states, *checkpoints_of(output)}:
@@ -92,7 +237,7 @@ def trained_phase(training: Training, phase: int, launcher: str, tokens: int) ->
         wrong = "the loss is not a number"
     if wrong:
         raise failure(f"training in {output} went wrong: {wrong}", "see the log above", "try a lower learning rate")
-    tokens *= training.epochs
+    tokens *= training.num_epochs
     every = -(-len(steps) // 500)
     curve = [(i, round(step.loss, 5)) for i, step in enumerate(steps, 1) if i % every == 0 or i == 1]
     return Trained(

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import ctypes
 import importlib.util
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.cpu_program import cpu_program
+from utils.stages.programs import cpu_program, end_group, start_group
 
 
 def copy_cpu_main_ds(output: str) -> None:
@@ -32,24 +31,16 @@ def stop_earlier(output: str) -> None:
         SystemExit: it could not be ended.
     """
     for _ in range(600):
-        left = trainers_of(output)
+        left = False
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it ended just now, or is another user's
+                if f"--output_dir={output}" in path.read_text(errors="replace").split("\0"):
+                    left = True
+                    os.kill(int(path.parent.name), signal.SIGKILL)
         if not left:
             return
-        for number in left:
-            with contextlib.suppress(OSError):  # it ended just now, or is another user's
-                os.kill(number, signal.SIGKILL)
         time.sleep(0.1)
     raise failure(f"another trainer writes to {output}", "it could not be ended", "end it, and run again")
-
-
-def trainers_of(output: str) -> list[int]:
-    """Ids of the processes that train into a phase's folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it may end just now
-            if f"--output_dir={output}" in path.read_text(errors="replace").split("\0"):
-                found.append(int(path.parent.name))
-    return found
 
 
 def training_failure(output: str, code: int, log: str) -> SystemExit:
@@ -60,22 +51,6 @@ def training_failure(output: str, code: int, log: str) -> SystemExit:
     if free < 1 << 24 or any(sign in log for sign in full):
         cause, remedy = f"the disk is full: {free >> 20} MiB are free at {output}", "make room, or a larger volume"
     return failure(f"training in {output} failed with exit code {code}", cause, remedy)
-
-
-def end_process(process: subprocess.Popen[str]) -> None:
-    """End a process that leads its session, if it still runs: gently, after 40 s with all it has started."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def follow_parent() -> None:
-    """Ask Linux to end this process when its parent ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def interrupt(*_: object) -> None:
@@ -129,10 +104,13 @@ class ProcessLauncher:
         environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
         last, ended = collections.deque[str](maxlen=15), False
         before = signal.signal(signal.SIGTERM, interrupt)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *arguments], env=environment, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, preexec_fn=follow_parent,
-        )  # fmt: skip
+        process = start_group(
+            [sys.executable, "-m", "torch.distributed.run", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
         late = threading.Timer(timeout, process.terminate)
         late.start()
         try:
@@ -146,7 +124,7 @@ class ProcessLauncher:
         finally:
             expired = late.finished.is_set()
             late.cancel()
-            end_process(process)
+            end_group(process, 40)
             signal.signal(signal.SIGTERM, before)
         if code:
             log = f"it ran longer than {timeout} s" if expired else "".join(last).strip()

@@ -4,111 +4,34 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from utils.durations import parse_duration
 from utils.messages import failure, progress
 from utils.names import POD_OVERLAY
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
 from utils.stages.results import Processed, Trained
-from utils.stages.train.checkpoints import prune_phase, whole_states
-from utils.stages.train.folder import recorded_room, start_phase, trained_phase, training_steps
+from utils.stages.train.folder import (
+    prune_phase,
+    recorded_room,
+    start_phase,
+    trained_phase,
+    training_steps,
+    whole_states,
+)
 from utils.stages.train.launcher import Launcher
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
-from utils.stages.train.pytorchjob import PyTorchJob, job_name
-from utils.stages.train.training import Training, torchrun_arguments
+from utils.stages.train.pytorchjob import PyTorchJob
+from utils.stages.train.training import HYPERPARAMETERS, Training, TrainingPhase, seconds_of, torchrun_arguments
+
+__all__ = ["TrainingPhase", "train_phase"]
 
 DECIDING = (
-    *("model", "launcher", "image", "num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"),
-    *("save_samples", "max_batch_len", "seed", "keep_checkpoints", "cpu_offload", "num_workers", "gpu_per_worker"),
+    *("model", "launcher", "image"),
+    *HYPERPARAMETERS,
+    *("keep_checkpoints", "cpu_offload", "num_workers", "gpu_per_worker"),
 )
 """Parameters that decide what a phase leaves: with others, a finished phase is another one."""
-
-
-@dataclass(frozen=True)
-class TrainingPhase:
-    """What the stage is given: the parameters of the component `train`."""
-
-    data_dir: str
-    run_id: str
-    phase: int
-    launcher: str
-    image: str
-    model: str
-    num_epochs: int
-    effective_batch_size: int
-    learning_rate: float
-    num_warmup_steps: int
-    save_samples: int
-    max_batch_len: int
-    max_seq_len: int
-    seed: int
-    keep_checkpoints: int
-    cpu_offload: bool
-    num_workers: int
-    gpu_per_worker: int
-    gpu_identifier: str
-    cpu_per_worker: str
-    memory_per_worker: str
-    tolerations: list[Any]
-    node_selectors: dict[str, Any]
-    volume_claim: str
-    queue: str
-    queue_timeout: str
-    pending_timeout: str
-    timeout: str
-    force: bool
-
-    @property
-    def kind(self) -> str:
-        """What is trained: knowledge, then skills."""
-        return "knowledge" if self.phase == 1 else "skills"
-
-    @property
-    def output(self) -> str:
-        """Path of the phase's folder."""
-        return f"{self.data_dir}/phase_{self.phase}"
-
-
-def seconds_of(duration: str) -> int:
-    """Seconds of a duration like 90s, 30m, 72h or 7d."""
-    try:
-        return parse_duration(duration)
-    except ValueError as error:
-        raise failure(str(error), "one of the run's timeouts", "correct it") from None
-
-
-def pytorchjob_of(given: TrainingPhase, overlay: dict[str, Any]) -> PyTorchJob:
-    """The PyTorchJob that the parameters ask for.
-
-    Args:
-        overlay: changes to its pods, see `Job`.
-
-    Raises:
-        SystemExit: a duration is not valid.
-    """
-    return PyTorchJob(
-        name=job_name(given.run_id, given.phase),
-        run_id=given.run_id,
-        image=given.image,
-        claim=given.volume_claim,
-        data_dir=given.data_dir,
-        nodes=given.num_workers,
-        gpus=given.gpu_per_worker,
-        gpu_identifier=given.gpu_identifier,
-        cpu=given.cpu_per_worker,
-        memory=given.memory_per_worker,
-        tolerations=given.tolerations,
-        node_selectors=given.node_selectors,
-        queue=given.queue,
-        pending=seconds_of(given.pending_timeout),
-        timeout=seconds_of(given.timeout),
-        queued=seconds_of(given.queue_timeout),
-        overlay=overlay,
-    )
 
 
 def launcher_of(given: TrainingPhase) -> Launcher:
@@ -121,7 +44,7 @@ def launcher_of(given: TrainingPhase) -> Launcher:
         return ProcessLauncher(given.output, seconds_of(given.timeout))
     if given.launcher == "pytorchjob":
         # The runner on plain Kubernetes names what every pod gets.
-        return pytorchjob_of(given, json.loads(os.environ.get(POD_OVERLAY, "{}")))
+        return PyTorchJob(given, json.loads(os.environ.get(POD_OVERLAY, "{}")))
     raise failure(f"train_launcher is {given.launcher!r}", "it is unknown", "use pytorchjob or process")
 
 
@@ -133,21 +56,16 @@ def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher
         checkpoint: the last of the phase before, a folder below the volume's root; "" for none.
         launcher: where it runs.
     """
+    completed = {
+        "model": os.path.join(given.data_dir, given.model or checkpoint or "model"),
+        "effective_batch_size": min(given.effective_batch_size, rows),
+        "keep_checkpoints": given.keep_checkpoints or (1 if given.phase == 1 else 0),
+    }
+    template = chat_template_file(given.data_dir, "template.py")
     return Training(
-        model=os.path.join(given.data_dir, given.model or checkpoint or "model"),
-        data=f"{given.data_dir}/processed/{given.kind}/data.jsonl",
-        output=given.output,
+        **vars(given) | completed,
         rows=rows,
-        epochs=given.num_epochs,
-        batch=min(given.effective_batch_size, rows),
-        learning_rate=given.learning_rate,
-        warmup_steps=given.num_warmup_steps,
-        save_samples=given.save_samples,
-        max_batch_len=given.max_batch_len,
-        seed=given.seed,
-        keep=given.keep_checkpoints or (1 if given.phase == 1 else 0),
-        cpu_offload=given.cpu_offload,
-        chat_template=chat_template_file(given.data_dir, "template.py"),
+        chat_template=template,
         nodes=launcher.nodes,
         gpus=launcher.gpus,
         flash_attention=launcher.flash_attention,
@@ -183,10 +101,9 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
     """
     output, gained = training.output, None
     end = time.monotonic() + launcher.waiting + launcher.timeout
-    if training.warmup_steps >= training.steps:
-        print(
-            f"{training.warmup_steps} warm-up steps, {training.steps} steps: the learning rate never reaches its peak"
-        )
+    if training.num_warmup_steps >= training.steps:
+        steps = f"{training.num_warmup_steps} warm-up steps, {training.steps} steps"
+        print(f"{steps}: the learning rate never reaches its peak")
     while True:
         # What outlived its launcher writes to the phase's folder: it is attached to, and nothing touched there.
         room = recorded_room(output) if launcher.running() else start_phase(training)

@@ -1,57 +1,122 @@
-"""A training: what it is made of, and what torchrun is told."""
+"""A phase's parameters, the training that they ask for, and what torchrun is told."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from utils.durations import parse_duration
+from utils.messages import failure
 
 RENDEZVOUS = ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
 """How several nodes find each other: the training operator sets these variables, and Kubernetes fills them in."""
+HYPERPARAMETERS = (
+    *("num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"),
+    *("save_samples", "max_batch_len", "seed"),
+)
+"""Parameters that the component and the library call by the same names."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """What a phase's training is made of. `training.json` in the phase's folder records it under these names.
+class TrainingPhase:
+    """What the stage is given: the parameters of the component `train`."""
+
+    data_dir: str
+    run_id: str
+    phase: int
+    launcher: str
+    image: str
+    model: str
+    num_epochs: int
+    effective_batch_size: int
+    learning_rate: float
+    num_warmup_steps: int
+    save_samples: int
+    max_batch_len: int
+    max_seq_len: int
+    seed: int
+    keep_checkpoints: int
+    cpu_offload: bool
+    num_workers: int
+    gpu_per_worker: int
+    gpu_identifier: str
+    cpu_per_worker: str
+    memory_per_worker: str
+    tolerations: list[Any]
+    node_selectors: dict[str, Any]
+    volume_claim: str
+    queue: str
+    queue_timeout: str
+    pending_timeout: str
+    timeout: str
+    force: bool
+
+    @property
+    def kind(self) -> str:
+        """What is trained: knowledge, then skills."""
+        return "knowledge" if self.phase == 1 else "skills"
+
+    @property
+    def output(self) -> str:
+        """Path of the phase's folder."""
+        return f"{self.data_dir}/phase_{self.phase}"
+
+
+def seconds_of(duration: str) -> int:
+    """Seconds of a duration like 90s, 30m, 72h or 7d."""
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise failure(str(error), "one of the run's timeouts", "correct it") from None
+
+
+@dataclass(frozen=True)
+class Training(TrainingPhase):
+    """A phase's parameters, completed: `model` is a path, `effective_batch_size` and `keep_checkpoints` are final.
 
     Attributes:
-        model: path of the model to start from.
-        data: path of data.jsonl.
-        output: path of the phase's folder.
         rows: samples in data.jsonl.
-        epochs: passes over them.
-        batch: samples per optimizer step, over all GPUs.
-        learning_rate: peak of the cosine schedule.
-        warmup_steps: optimizer steps until the peak.
-        save_samples: samples between checkpoints inside an epoch; 0: none.
-        max_batch_len: tokens of a micro-batch on one GPU.
-        seed: seed of the order of samples.
-        keep: most checkpoints to keep, the newest; 0: all.
-        cpu_offload: whether FSDP keeps parameters and optimizer in CPU memory.
         chat_template: path of its Python file; "": the tokenizer's own.
         nodes: machines or pods.
         gpus: GPUs of each node; 0: CPU.
         flash_attention: whether the library is there.
     """
 
-    model: str
-    data: str
-    output: str
     rows: int
-    epochs: int
-    batch: int
-    learning_rate: float
-    warmup_steps: int
-    save_samples: int
-    max_batch_len: int
-    seed: int
-    keep: int
-    cpu_offload: bool
     chat_template: str
     nodes: int
     gpus: int
     flash_attention: bool
 
     @property
+    def data(self) -> str:
+        """Path of data.jsonl."""
+        return f"{self.data_dir}/processed/{self.kind}/data.jsonl"
+
+    @property
     def steps(self) -> int:
         """Optimizer steps of all epochs."""
-        return self.epochs * -(-self.rows // self.batch)
+        return self.num_epochs * -(-self.rows // self.effective_batch_size)
+
+    def record(self) -> dict[str, Any]:
+        """What decides the training, as `training.json` in the phase's folder records it."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "output": self.output,
+            "rows": self.rows,
+            "epochs": self.num_epochs,
+            "batch": self.effective_batch_size,
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.num_warmup_steps,
+            "save_samples": self.save_samples,
+            "max_batch_len": self.max_batch_len,
+            "seed": self.seed,
+            "keep": self.keep_checkpoints,
+            "cpu_offload": self.cpu_offload,
+            "chat_template": self.chat_template,
+            "nodes": self.nodes,
+            "gpus": self.gpus,
+            "flash_attention": self.flash_attention,
+        }
 
 
 def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
@@ -71,13 +136,7 @@ def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
         f"--model_name_or_path={training.model}",
         f"--data_path={training.data}",
         f"--output_dir={training.output}",
-        f"--num_epochs={training.epochs}",
-        f"--effective_batch_size={training.batch}",
-        f"--learning_rate={training.learning_rate}",
-        f"--num_warmup_steps={training.warmup_steps}",
-        f"--save_samples={training.save_samples}",
-        f"--max_batch_len={training.max_batch_len}",
-        f"--seed={training.seed}",
+        *[f"--{name}={getattr(training, name)}" for name in HYPERPARAMETERS],
         "--log_level=INFO",
         "--distributed_training_framework=fsdp",
         *([f"--chat-tmpl-path={training.chat_template}"] if training.chat_template else []),
