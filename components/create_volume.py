@@ -17,6 +17,6 @@ def create_volume(run_id: str, size: str, storage_class: str, access_mode: str) 
     Returns:
         The claim's name.
     """
-    from utils.stages.volume.claims import create_claim
+    from utils.stages.volume.claims import VolumeClaim, create_claim
 
-    return create_claim(run_id, size, storage_class, access_mode)
+    return create_claim(VolumeClaim(run_id, size, storage_class, access_mode))

@@ -15,8 +15,9 @@ import pytest
 
 from tests.fakes.answers import Answer, Server
 from tests.fakes.kubeconfig import write_kubeconfig
-from tests.fakes.kubernetes_api import KubernetesApi, short_sleep
+from tests.fakes.kubernetes_api import KubernetesApi, ShortTime, short_sleep
 from tests.fakes.s3 import S3
+from utils.cluster.client import Client
 from utils.demo.s3_server import S3Server, start_s3_server
 from utils.errors import TaskFailed
 from utils.names import CLAIMS_DIR
@@ -78,6 +79,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
     monkeypatch.delenv(CLAIMS_DIR, raising=False)
     server = KubernetesApi()
     server.write_kubeconfig(tmp_path / "kubeconfig")
+    short = ShortTime()
+    monkeypatch.setattr("utils.cluster.client.Client", partial(Client, clock=short.clock, sleep=short.sleep))
     monkeypatch.setattr(time, "sleep", partial(short_sleep, time.sleep))
     monkeypatch.setattr(DEFAULT_KUBECONFIG, str(tmp_path / "kubeconfig"))
     yield server

@@ -13,11 +13,10 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
 from tests.cluster.pods import claim, pod, pod_spec
 from tests.cluster.settings import GPU, PATIENCE
-from utils.cluster.client import Cluster as Client
-from utils.cluster.client import Patience
+from utils.cluster.cluster import Cluster as Client
+from utils.cluster.cluster import Patience
 from utils.cluster.connection import connect
 from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError
-from utils.cluster.explained import Explained
 from utils.cluster.kinds import CONFIG_MAP, JOB, POD, PYTORCH_JOB, RESOURCE_QUOTA, SECRET
 from utils.cluster.logs import follow_log, tail_log
 from utils.cluster.objects import create_once, create_or_attach, delete, events_of, get, list_objects, patch, wait_gone
@@ -257,7 +256,7 @@ def test_watch_and_log_survive_a_restart_of_the_api_server(cluster: Cluster, acc
         pytest.skip("ILAB_TEST_KUBECONFIG names another cluster")
     name = f"ticker-{end}"
     told: list[str] = []
-    account = replace(account, words=Explained(told.append))
+    account = replace(account, notify=told.append)
     create_once(account, job(name, *python(TICKER)))
     changes: list[tuple[str, str]] = []
     stopped = threading.Event()

@@ -11,8 +11,9 @@ from tests.cluster.lab import Lab
 from tests.cluster.node import wait_for
 from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.runs import Run, assert_nothing_left, names
+from utils.cluster.client import pod_client
 from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_OWNER
-from utils.stages.volume.claims import binding_mode, create_claim, kube_namespace, wait_bound
+from utils.stages.volume.claims import VolumeClaim, binding_mode, create_claim, wait_bound
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
@@ -77,7 +78,7 @@ def here(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> str:
     """The namespace; the stages' functions act as the account."""
     # The client reads KUBECONFIG when it is imported, once.
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(lab.kubeconfig()))
-    return kube_namespace()
+    return pod_client().namespace
 
 
 def mounting_pod(lab: Lab, name: str, claim: str, *command: str) -> None:
@@ -86,11 +87,15 @@ def mounting_pod(lab: Lab, name: str, claim: str, *command: str) -> None:
     lab.cluster.apply(pod(lab.namespace, name, pod_spec(*command, **mount) | {"volumes": volumes}))
 
 
+def claim_of(lab: Lab, run_id: str) -> str:
+    return create_claim(VolumeClaim(run_id, "1Gi", lab.cluster.storage_class, "ReadWriteMany"))
+
+
 def test_finished_pods_are_deleted_so_that_their_claim_is_deleted_at_once(
     lab: Lab, here: str, capsys: pytest.CaptureFixture
 ) -> None:
     """Trap 53. Pods of Kubeflow Pipelines belong to no Job that takes them along."""
-    claim, other = (create_claim(run, "1Gi", lab.cluster.storage_class, "ReadWriteMany") for run in ("pods", "pods-2"))
+    claim, other = (claim_of(lab, run) for run in ("pods", "pods-2"))
     mounting_pod(lab, "worked", claim, "true")
     mounting_pod(lab, "failed", claim, "false")
     mounting_pod(lab, "of-another-run", other, "true")
@@ -109,7 +114,7 @@ def test_finished_pods_are_deleted_so_that_their_claim_is_deleted_at_once(
 
 
 def test_running_pod_is_left_alone_and_named(lab: Lab, here: str, capsys: pytest.CaptureFixture) -> None:
-    claim = create_claim("busy", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
+    claim = claim_of(lab, "busy")
     mounting_pod(lab, "works", claim, "sleep", "3600")
     lab.cluster.wait("condition=Ready", "pod/works", "-n", here)
     end_run("busy", "never")
@@ -148,7 +153,7 @@ def workflow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, st
 def test_kept_claim_loses_its_workflow_as_owner_until_a_retry_succeeds(
     lab: Lab, here: str, workflow: dict[str, str]
 ) -> None:
-    create_claim("retried", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
+    claim_of(lab, "retried")
 
     def metadata() -> dict[str, Any]:
         found: dict[str, Any] = lab.cluster.get("pvc", "ilab-retried", "-n", here)["metadata"]
@@ -161,7 +166,7 @@ def test_kept_claim_loses_its_workflow_as_owner_until_a_retry_succeeds(
     mark_outcome("retried", "succeeded")
     assert metadata()["ownerReferences"] == [workflow]
     assert metadata()["annotations"][OUTCOME_ANNOTATION] == "succeeded"
-    create_claim("retried", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
+    claim_of(lab, "retried")
     assert OUTCOME_ANNOTATION not in metadata()["annotations"]
     end_run("retried", "on_failure")
     mark_outcome("retried", "succeeded")
@@ -172,7 +177,7 @@ def test_kept_claim_loses_its_workflow_as_owner_until_a_retry_succeeds(
 def test_kept_claim_outlives_its_workflow(lab: Lab, here: str, workflow: dict[str, str]) -> None:
     """The server deletes it a day after the run's end."""
     for run in ("left", "kept"):
-        create_claim(run, "1Gi", lab.cluster.storage_class, "ReadWriteMany")
+        claim_of(lab, run)
     end_run("kept", "on_failure")
     lab.cluster.kubectl("delete", "workflow", "ilab-x", "-n", here)
     wait_for("the other claim's end", lambda: not names(lab.cluster, here, CLAIMS, "ilab-left"))
@@ -215,7 +220,7 @@ def test_claim_that_is_not_provisioned_fails_with_the_events_of_the_claim(
         pending(lab, name, class_name)
         wait_for("the event", lambda: has_event(lab, name))
         with pytest.raises(SystemExit, match=f"{name} in {here} was not bound within .*\n  cause: .*{why}"):
-            wait_bound(here, name, 1)
+            wait_bound(pod_client(), name, 1)
     wait_for("the deletion", lambda: not names(lab.cluster, here, CLAIMS, name))
 
 
@@ -224,15 +229,15 @@ def test_claim_that_binds_at_its_first_pod_is_not_waited_for(
 ) -> None:
     """Nobody may read storage classes under the Role, which belongs to a namespace: the events tell."""
     with storage_class(lab, "WaitForFirstConsumer") as class_name:
-        assert binding_mode(class_name) == ""
+        assert binding_mode(pod_client(), class_name) == ""
         pending(lab, "later", class_name)
-        wait_bound(here, "later")
+        wait_bound(pod_client(), "later")
         assert "is bound when the first pod mounts it" in capsys.readouterr().out
         lab.cluster.kubectl("delete", "pvc", "later", "-n", here)
 
 
 def test_claim_is_bound_after_create_volume(lab: Lab, here: str, capsys: pytest.CaptureFixture) -> None:
-    name = create_claim("bound", "1Gi", lab.cluster.storage_class, "ReadWriteMany")
+    name = claim_of(lab, "bound")
     assert "volume claim ilab-bound is bound to pvc-" in capsys.readouterr().out
     assert lab.cluster.get("pvc", name, "-n", here)["status"]["phase"] == "Bound"
     end_run("bound", "never")

@@ -14,13 +14,14 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.node import wait_for
 from tests.cluster.openshift import ACCOUNT, openshift_objects, operator_role
 from tests.manifests.openshift_role import OPERATOR_RULES
+from tests.manifests.rights import asked_rights
 from utils.stages.prerequisites.findings import Finding
-from utils.stages.prerequisites.rights import missing_rights, rights_of_run
+from utils.stages.prerequisites.rights import missing_rights
 from utils.stages.prerequisites.storage import check_storage
 
 Rules = list[dict[str, Any]]
-RIGHTS = [(group, resource, verb) for group, resource, verbs, _ in rights_of_run("pytorchjob") for verb in verbs]
-WARNINGS = {(resource, verb) for _, resource, verbs, loss in rights_of_run("pytorchjob") if loss for verb in verbs}
+RIGHTS = [(group, resource, verb) for group, resource, verbs, _ in asked_rights("pytorchjob") for verb in verbs]
+WARNINGS = {(resource, verb) for _, resource, verbs, loss in asked_rights("pytorchjob") if loss for verb in verbs}
 
 
 @pytest.fixture

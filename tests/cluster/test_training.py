@@ -38,11 +38,11 @@ PROGRAM = """
 import json, os, sys
 from types import SimpleNamespace
 from components.train import train
-from utils.stages.volume.claims import create_claim
+from utils.stages.volume.claims import VolumeClaim, create_claim
 os.umask(0)
 options = json.loads(sys.argv[1])
 if "size" in options:
-    create_claim(options["run_id"], options["size"], options["storage_class"], "ReadWriteMany")
+    create_claim(VolumeClaim(options["run_id"], options["size"], options["storage_class"], "ReadWriteMany"))
 else:
     metrics = SimpleNamespace(log_metric=lambda *_: None)
     train.python_func(manifest=SimpleNamespace(path=sys.argv[2]), metrics=metrics, **options)

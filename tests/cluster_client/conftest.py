@@ -6,8 +6,7 @@ import pytest
 from kubernetes import client
 
 from tests.fakes.api_server import ApiServer, Time
-from utils.cluster.client import Cluster
-from utils.cluster.explained import Explained
+from utils.cluster.cluster import Cluster
 from utils.names import HASH_LABEL
 
 CANARY = "canary-4711"
@@ -46,7 +45,7 @@ def cluster(api: ApiServer, time: Time, told: list[str]) -> Cluster:
         clock=time.clock,
         sleep=time.sleep,
         chance=lambda: 0.0,
-        words=Explained(told.append),
+        notify=told.append,
     )
 
 

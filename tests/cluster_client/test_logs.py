@@ -8,7 +8,7 @@ import pytest
 from kubernetes import client
 
 from tests.fakes.api_server import ApiServer, Fault, Time
-from utils.cluster.client import Cluster, Patience
+from utils.cluster.cluster import Cluster, Patience
 from utils.cluster.errors import ClusterError, ForbiddenError
 from utils.cluster.logs import follow_log, tail_log
 from utils.cluster.streams import TryAgain, stream

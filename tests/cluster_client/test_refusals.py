@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster_client.conftest import CANARY, job, secret
 from tests.fakes.api_server import ApiServer, Fault, Time
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.errors import ClusterError, ForbiddenError, MissingKindError
 from utils.cluster.kinds import CONFIG_MAP, JOB, POD, PYTORCH_JOB, SECRET
 from utils.cluster.objects import create_once, create_or_attach, delete, delete_all, get, list_objects, patch

@@ -11,7 +11,7 @@ from kubernetes import client
 from tests.cluster_client.conftest import CANARY, job, secret
 from tests.fakes.api_server import ApiServer, Fault, Time
 from utils.cluster import client as client_module
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.errors import ClusterError, ConflictError
 from utils.cluster.kinds import JOB, POD, PYTORCH_JOB
 from utils.cluster.objects import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes.api_server import ApiServer, Fault, Time
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.errors import ClusterError, ForbiddenError, MissingKindError
 from utils.cluster.kinds import POD, PYTORCH_JOB
 from utils.cluster.watch import watch

@@ -6,6 +6,7 @@ asked, and can fail on demand. The real one belongs to the cluster tests.
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,21 @@ from tests.fakes.kubeconfig import write_kubeconfig
 def short_sleep(sleep: Callable[[float], None], seconds: float) -> None:
     """Stands for time.sleep where a stage waits for the server: a hundredth of the time."""
     sleep(seconds / 100)
+
+
+class ShortTime:
+    """The time of a client: it waits a hundredth of what it is told to, and its clock goes on by all of that."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+        self._sleep = time.sleep
+
+    def clock(self) -> float:
+        return time.monotonic() + self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        short_sleep(self._sleep, seconds)
 
 
 def next_of(states: deque[str]) -> str:
@@ -52,7 +68,7 @@ class KubernetesApi:
         requests: method and path of every request.
         user: who asks; a service account is named as `kubectl auth whoami` names it.
         kinds: what the group kubeflow.org/v1 serves; none: the group is unknown.
-        groups: the API groups that discovery lists, with their version.
+        groups: the API groups that discovery knows, with their version.
     """
 
     def __init__(self) -> None:
@@ -89,10 +105,12 @@ class KubernetesApi:
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if path.endswith("/selfsubjectreviews"):
             return 201, {"status": {"userInfo": {"username": self.user}}}
-        if path == "/apis/":
-            versions = {name: {"groupVersion": f"{name}/{v}", "version": v} for name, v in self.groups.items()}
-            served = [{"name": name, "versions": [v], "preferredVersion": v} for name, v in versions.items()]
-            return 200, {"kind": "APIGroupList", "groups": served}
+        if path.count("/") == 2:
+            group = path.rpartition("/")[2]
+            if group not in self.groups:
+                return 404, "404 page not found\n"
+            version = {"groupVersion": f"{group}/{self.groups[group]}", "version": self.groups[group]}
+            return 200, {"kind": "APIGroup", "name": group, "versions": [version], "preferredVersion": version}
         if path == "/apis/kubeflow.org/v1":
             kinds = [
                 {"name": name, "kind": "", "namespaced": True, "singularName": "", "verbs": []} for name in self.kinds
@@ -121,7 +139,7 @@ class KubernetesApi:
             items = [o for o in stored.values() if wanted.items() <= o["metadata"].get("labels", {}).items()]
             return 200, {"items": items}
         if name not in stored:
-            return 404, {"reason": "NotFound"}
+            return 404, {"reason": "NotFound", "details": {"name": name}}
         if method == "DELETE":
             return 200, stored.pop(name)
         if method == "PATCH":

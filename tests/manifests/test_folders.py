@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from tests.manifests.openshift_role import OPERATOR_RULES, granted
+from tests.manifests.rights import asked_rights
 from tests.manifests.settings import objects_of, root, settings, values_at
 from utils import images
 from utils.cluster.rbac import ROLE, role
 from utils.stages.credentials import model_server
 from utils.stages.object_store.client import store_of_secret
-from utils.stages.prerequisites.rights import rights_of_run
 
 FOLDERS = sorted(path.parent.name for path in root().glob("*/kustomization.yaml") if path.parent.name != "settings")
 OUR_IMAGES = {value for name, value in vars(images).items() if name.isupper()}
@@ -118,7 +118,7 @@ def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_
     """Storage classes are not in it: on OpenShift the ClusterRole basic-user lets every account read them."""
     # Read by the check of the queue, which reports itself when it may not.
     lacking: dict[tuple[str, str], list[str]] = {("kueue.x-k8s.io", "localqueues"): ["get"]}
-    for group, resource, verbs, _ in rights_of_run("pytorchjob"):
+    for group, resource, verbs, _ in asked_rights("pytorchjob"):
         missing = [verb for verb in verbs if verb not in granted(OPERATOR_RULES, group, resource)]
         if missing:
             lacking.setdefault((group, resource), []).extend(missing)
@@ -132,7 +132,7 @@ def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_
 
 def test_the_role_for_plain_kubernetes_has_every_right_of_the_stages() -> None:
     (rules,) = [one["rules"] for one in objects_of("access") if one["kind"] == "Role"]
-    for group, resource, verbs, loss in rights_of_run("pytorchjob"):
+    for group, resource, verbs, loss in asked_rights("pytorchjob"):
         assert granted(rules, group, resource) >= set(verbs), (resource, loss)
 
 

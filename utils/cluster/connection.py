@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from utils.cluster import client
-from utils.cluster.client import Cluster
-from utils.cluster.explained import Explained
+from utils.cluster.cluster import Cluster
 from utils.errors import PrerequisiteError
 
 
@@ -40,8 +39,8 @@ def connect(
     user, current = _from_pod(configuration) if in_cluster else _from_file(configuration, kubeconfig, context)
     api = ApiClient(configuration)
     account = token_account((client.ACCOUNT / "token").read_text()) if in_cluster else ""
-    words = Explained(notify)
-    return Cluster(namespace or current or "default", api, user, account, words=words, **settings)
+    place = namespace or current or "default"
+    return Cluster(place, api, user=user, account=account, notify=notify, **settings)
 
 
 def token_account(token: str) -> str:

@@ -9,12 +9,14 @@ class ClusterError(IlabError):
     Attributes:
         status: the HTTP status of the last answer, 0 if there was none.
         retried: the request was sent more than once; an earlier one may have succeeded unnoticed.
+        absent: there is no object of that name.
     """
 
-    def __init__(self, what: str, cause: str = "", remedy: str = "", status: int = 0) -> None:
+    def __init__(self, what: str, cause: str = "", remedy: str = "", status: int = 0, retried: bool = False) -> None:
         super().__init__(what, cause, remedy)
         self.status = status
-        self.retried = False
+        self.retried = retried
+        self.absent = status == 404
 
 
 class AwayError(ClusterError):
@@ -28,7 +30,11 @@ class UnreachableError(ClusterError, PrerequisiteError):
 
 
 class MissingKindError(ClusterError):
-    """The cluster does not know this kind of object."""
+    """404: the cluster does not know this kind of object, which says nothing about one object."""
+
+    def __init__(self, what: str, cause: str = "", remedy: str = "", status: int = 404) -> None:
+        super().__init__(what, cause, remedy, status)
+        self.absent = False
 
 
 class ForbiddenError(ClusterError):

@@ -5,24 +5,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object. `group` is "" for the core API; `namespaced` objects are in the cluster's namespace."""
+    """A kind of object.
+
+    Attributes:
+        name: as in a manifest.
+        plural: as in a path.
+        base: path of its group and version.
+        namespaced: its objects are in a namespace.
+    """
 
     name: str
     plural: str
-    group: str = ""
-    version: str = "v1"
+    base: str = "/api/v1"
     namespaced: bool = True
 
     @property
     def resource(self) -> str:
         """As in a Role's rule and `kubectl auth can-i`: `jobs.batch`, `pods`."""
-        return f"{self.plural}.{self.group}".strip(".")
+        return ".".join([self.plural, *self.base.split("/")[2:-1]])
 
     def path(self, namespace: str, name: str = "") -> str:
         """URL path of one object, or of all of them when `name` is ""."""
-        base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        place = f"/namespaces/{namespace}" if self.namespaced else ""
-        return f"{base}{place}/{self.plural}/{name}".rstrip("/")
+        place = f"/namespaces/{namespace}" * self.namespaced
+        return f"{self.base}{place}/{self.plural}/{name}".rstrip("/")
 
 
 POD = Kind("Pod", "pods")
@@ -33,17 +38,17 @@ EVENT = Kind("Event", "events")
 RESOURCE_QUOTA = Kind("ResourceQuota", "resourcequotas")
 SERVICE_ACCOUNT = Kind("ServiceAccount", "serviceaccounts")
 NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
-JOB = Kind("Job", "jobs", "batch")
-PYTORCH_JOB = Kind("PyTorchJob", "pytorchjobs", "kubeflow.org")
-ROLE = Kind("Role", "roles", "rbac.authorization.k8s.io")
-ROLE_BINDING = Kind("RoleBinding", "rolebindings", "rbac.authorization.k8s.io")
-ACCESS_REVIEW = Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", "authorization.k8s.io", namespaced=False)
-SELF_REVIEW = Kind("SelfSubjectReview", "selfsubjectreviews", "authentication.k8s.io", namespaced=False)
-STORAGE_CLASS = Kind("StorageClass", "storageclasses", "storage.k8s.io", namespaced=False)
-WORKFLOW = Kind("Workflow", "workflows", "argoproj.io", "v1alpha1")
-CONSOLE_LINK = Kind("ConsoleLink", "consolelinks", "console.openshift.io", namespaced=False)
-INFERENCE_SERVICE = Kind("InferenceService", "inferenceservices", "serving.kserve.io", "v1beta1")
-SERVING_RUNTIME = Kind("ServingRuntime", "servingruntimes", "serving.kserve.io", "v1alpha1")
+JOB = Kind("Job", "jobs", "/apis/batch/v1")
+PYTORCH_JOB = Kind("PyTorchJob", "pytorchjobs", "/apis/kubeflow.org/v1")
+ROLE = Kind("Role", "roles", "/apis/rbac.authorization.k8s.io/v1")
+ROLE_BINDING = Kind("RoleBinding", "rolebindings", "/apis/rbac.authorization.k8s.io/v1")
+ACCESS_REVIEW = Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", "/apis/authorization.k8s.io/v1", False)
+SELF_REVIEW = Kind("SelfSubjectReview", "selfsubjectreviews", "/apis/authentication.k8s.io/v1", False)
+STORAGE_CLASS = Kind("StorageClass", "storageclasses", "/apis/storage.k8s.io/v1", False)
+WORKFLOW = Kind("Workflow", "workflows", "/apis/argoproj.io/v1alpha1")
+CONSOLE_LINK = Kind("ConsoleLink", "consolelinks", "/apis/console.openshift.io/v1", False)
+INFERENCE_SERVICE = Kind("InferenceService", "inferenceservices", "/apis/serving.kserve.io/v1beta1")
+SERVING_RUNTIME = Kind("ServingRuntime", "servingruntimes", "/apis/serving.kserve.io/v1alpha1")
 
 KINDS = {
     kind.name: kind

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from utils.cluster.client import Cluster, Patience, request
+from utils.cluster.client import Client
+from utils.cluster.cluster import Cluster, Patience
 from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import POD
 from utils.cluster.objects import get
@@ -97,14 +98,15 @@ def _hasty(cluster: Cluster) -> Cluster:
     return replace(cluster, patience=min(cluster.patience, _ENDED_PATIENCE))
 
 
-def tail_log(cluster: Cluster, pod: str, container: str = "", lines: int = 25) -> list[str]:
+def tail_log(cluster: Client, pod: str, container: str = "", lines: int = 25) -> list[str]:
     """The last lines of a container; [] if it wrote none, never started, or its pod is gone.
 
     A log that can't be read (its node is gone, no permission) gives one line that says so: callers want to explain a
     failure, and must not hide it.
     """
+    hasty = replace(cluster, patience=min(cluster.patience, _ENDED_PATIENCE))
     query = {"tailLines": str(lines), **({"container": container} if container else {})}
     try:
-        return str(request(_hasty(cluster), "get", POD, pod, "log", query)).splitlines()
+        return str(hasty.request("get", POD, pod, query=query, part="/log")).splitlines()
     except ClusterError as error:
         return [] if error.status in _NOT_YET else [f"(the log can't be read: {error})"]

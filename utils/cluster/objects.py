@@ -4,32 +4,30 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from utils.cluster.client import Cluster, request
-from utils.cluster.errors import ClusterError, ConflictError, MissingKindError
+from utils.cluster.client import Client
+from utils.cluster.errors import ClusterError, ConflictError
 from utils.cluster.kinds import EVENT, KINDS, Kind
 from utils.names import HASH_LABEL
 
 # By default, the server silently drops fields that it does not know.
 _STRICT = {"fieldValidation": "Strict"}
-_PAGE = "500"
 _POLL_SECONDS = 1.0
 _SHOWN_CHARACTERS = 120
 
 Object = dict[str, Any]
 
 
-def create(cluster: Cluster, kind: Kind, manifest: Object) -> Object:
+def create(cluster: Client, kind: Kind, manifest: Object) -> Object:
     """Create an object and return it as the cluster stores it. A field that the server does not know is an error.
 
     Raises:
         ClusterError: with status 409: the name is taken, perhaps by an earlier try whose answer was lost.
     """
-    name = manifest.get("metadata", {}).get("name", "")
-    created: Object = request(cluster, "create", kind, name, query=_STRICT, body=manifest)
+    created: Object = cluster.request("create", kind, manifest["metadata"]["name"], manifest, _STRICT)
     return created
 
 
-def create_once(cluster: Cluster, manifest: Object) -> Object:
+def create_once(cluster: Client, manifest: Object) -> Object:
     """As `create`; if the name is taken by an equal object after a lost connection, it is this object.
 
     Raises:
@@ -45,89 +43,73 @@ def create_once(cluster: Cluster, manifest: Object) -> Object:
         return found
 
 
-def get(cluster: Cluster, kind: Kind, name: str) -> Object | None:
+def get(cluster: Client, kind: Kind, name: str) -> Object | None:
     """The object, or None if it does not exist."""
     try:
-        found: Object = request(cluster, "get", kind, name)
+        found: Object = cluster.request("get", kind, name)
     except ClusterError as error:
-        if error.status != 404 or isinstance(error, MissingKindError):
+        if not error.absent:
             raise
         return None
     return found
 
 
-def list_objects(cluster: Cluster, kind: Kind, labels: str = "", fields: str = "") -> list[Object]:
+def list_objects(cluster: Client, kind: Kind, labels: str = "", fields: str = "") -> list[Object]:
     """All objects of a kind in the namespace.
 
     Args:
         labels: a label selector, like `ilab-pipeline/run=r1,ilab-pipeline/task=train`.
         fields: a field selector, like `involvedObject.name=x`.
     """
-    return list_page(cluster, kind, labels, fields)[0]
+    query = {"labelSelector": labels, "fieldSelector": fields}
+    return list(cluster.request("list", kind, query=query)["items"])
 
 
-def list_page(cluster: Cluster, kind: Kind, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
+def list_page(cluster: Client, kind: Kind, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
     """All objects of a kind, and the resourceVersion from which a watch continues."""
-    items: list[Object] = []
-    query = {**selectors(labels, fields), "limit": _PAGE}
-    while True:
-        try:
-            answer = request(cluster, "list", kind, query=query)
-        except ClusterError as error:
-            if error.status != 410:
-                raise
-            # The list took too long: its next pages are no longer known.
-            items, query = [], {**selectors(labels, fields)}
-            continue
-        items += answer["items"]
-        metadata = answer.get("metadata") or {}
-        if not metadata.get("continue"):
-            return items, metadata.get("resourceVersion", "")
-        query = {**query, "continue": metadata["continue"]}
+    answer = cluster.request("list", kind, query={"labelSelector": labels, "fieldSelector": fields})
+    return answer["items"], answer.get("metadata", {}).get("resourceVersion", "")
 
 
-def selectors(labels: str, fields: str) -> dict[str, str]:
-    """The query of a list or a watch."""
-    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-
-
-def patch(cluster: Cluster, kind: Kind, name: str, change: Object) -> Object:
+def patch(cluster: Client, kind: Kind, name: str, change: Object) -> Object:
     """Change an object by a JSON merge patch (RFC 7386: None removes a key) and return it.
 
     Raises:
         ClusterError: with status 404 if it does not exist.
     """
-    changed: Object = request(cluster, "patch", kind, name, body=change)
+    changed: Object = cluster.request("patch", kind, name, change)
     return changed
 
 
-def delete(cluster: Cluster, kind: Kind, name: str, propagation: str = "Foreground") -> bool:
+def delete(cluster: Client, kind: Kind, name: str, propagation: str = "Foreground") -> bool:
     """Request an object's deletion; False if it was already gone, or the cluster does not know the kind.
 
     Args:
         propagation: Foreground (what it owns is deleted first), Background or Orphan.
     """
     try:
-        request(cluster, "delete", kind, name, body={"propagationPolicy": propagation})
+        cluster.request("delete", kind, name, {"propagationPolicy": propagation})
     except ClusterError as error:
         if error.status != 404:
             raise
-        return error.retried and not isinstance(error, MissingKindError)
+        return error.retried and error.absent
     return True
 
 
-def delete_all(cluster: Cluster, kind: Kind, labels: str) -> int:
+def delete_all(cluster: Client, kind: Kind, labels: str) -> int:
     """Request the deletion of all objects with these labels (a selector, never ""); returns their number."""
     if not labels:
         raise ValueError("delete_all without labels would delete everything")
     try:
         found = list_objects(cluster, kind, labels)
-    except MissingKindError:
+    except ClusterError as error:
+        if error.status != 404:
+            raise
         return 0
     return sum(delete(cluster, kind, item["metadata"]["name"]) for item in found)
 
 
-def wait_gone(cluster: Cluster, kind: Kind, name: str, seconds: float) -> bool:
+def wait_gone(cluster: Client, kind: Kind, name: str, seconds: float) -> bool:
     """Wait until an object that is being deleted is gone; False if it still exists after this many seconds."""
     until = cluster.clock() + seconds
     while get(cluster, kind, name) is not None:
@@ -137,7 +119,7 @@ def wait_gone(cluster: Cluster, kind: Kind, name: str, seconds: float) -> bool:
     return True
 
 
-def create_or_attach(cluster: Cluster, manifest: Object) -> tuple[Object, bool]:
+def create_or_attach(cluster: Client, manifest: Object) -> tuple[Object, bool]:
     """Create an object, or use the existing one of its name if its label `ilab-pipeline/hash` is the same.
 
     Waits for an object that is being deleted. The caller checks the state (running, failed) of an existing object.
@@ -234,7 +216,7 @@ def _by_name(items: list[Any]) -> dict[str, Any]:
     return {**{f"[{place}]": item for place, item in enumerate(items)}, "length": len(items)}
 
 
-def events_of(cluster: Cluster, kind: Kind, name: str) -> list[Object]:
+def events_of(cluster: Client, kind: Kind, name: str) -> list[Object]:
     """The events about one object, oldest first; [] if events may not be read."""
     fields = f"involvedObject.kind={kind.name},involvedObject.name={name}"
     try:
@@ -248,11 +230,6 @@ def events_of(cluster: Cluster, kind: Kind, name: str) -> list[Object]:
 
 def event_time(event: Object) -> str:
     """When it was last seen: RFC 3339, as text."""
-    series = event.get("series") or {}
-    return (
-        series.get("lastObservedTime")
-        or event.get("lastTimestamp")
-        or event.get("eventTime")
-        or event["metadata"].get("creationTimestamp")
-        or ""
-    )
+    every = {**event["metadata"], **event, **(event.get("series") or {})}
+    times = (every.get(key) for key in ("lastObservedTime", "lastTimestamp", "eventTime", "creationTimestamp"))
+    return next(filter(None, times), "")

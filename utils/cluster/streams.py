@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from utils.cluster.client import Patience, send, status_object
+from utils.cluster.cluster import Patience
 
 
 class TryAgain(Exception):
@@ -30,26 +30,23 @@ def stream(
         TryAgain: it was interrupted, or did not begin.
         ClusterError: it is refused permanently, or trouble has lasted too long.
     """
-    cluster, verb = patience.cluster, patience.right[0]
     try:
-        response = send(cluster, verb, path, query, read_seconds=read_seconds)
+        response = patience.cluster.send(patience.verb, path, query, seconds=read_seconds)
         try:
             if response.status < 300:
-                patience.answered()
+                patience.over()
                 yield from _lines(response, rest_too)
                 return
-            answer = status_object(response.read().decode(errors="replace"), response.status)
+            text = response.read().decode(errors="replace")
         finally:
             # A partly read response must not go back into the pool.
             response.close()
     except ReadTimeoutError:
         raise TryAgain from None
     except HTTPError as error:
-        patience.trouble(cluster.words.lost(cluster, error))
+        patience.wait(0, f"{type(error).__name__}: {error}")
         raise TryAgain from None
-    if not patience.worth_waiting(response.status, answer):
-        raise cluster.words.refusal(patience, answer)
-    patience.trouble(answer["message"], response.headers.get("Retry-After"), response.status)
+    patience.wait(response.status, text, response.headers.get("Retry-After", ""))
     raise TryAgain
 
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from utils.cluster.client import Cluster, Patience, status_object
+from utils.cluster.cluster import Cluster, Patience, status_object
 from utils.cluster.errors import GoneError
 from utils.cluster.kinds import Kind
-from utils.cluster.objects import list_page, selectors
+from utils.cluster.objects import list_page
 from utils.cluster.streams import TryAgain, never, stream
 
 # How long after its announced end a watch may still be silent before its connection counts as dead.
@@ -36,7 +36,7 @@ def watch(
     """
     known: dict[str, dict[str, Any]] = {}
     patience = Patience(cluster, "watch", kind.resource)
-    query = selectors(labels, fields)
+    query = {"labelSelector": labels, "fieldSelector": fields}
     version, broken = "", 0
     while not stop():
         started, told = cluster.clock(), False
@@ -111,7 +111,7 @@ def _window(cluster: Cluster, kind: Kind, query: dict[str, str], version: str, p
             # The request was granted, then failed: the Status comes as a change.
             answer = status_object(json.dumps(found), found.get("code", 500))
             if not patience.worth_waiting(answer["code"], answer):
-                raise cluster.words.refusal(patience, answer)
+                raise patience.refusal(answer)
             patience.trouble(answer["message"], status=answer["code"])
             raise TryAgain
         yield change["type"], found

@@ -9,7 +9,7 @@ import pytest
 from kubernetes import client
 
 from tests.fakes.api_server import ApiServer
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.connection import connect
 from utils.errors import IlabError
 from utils.runners.kubernetes import observed, pod_log

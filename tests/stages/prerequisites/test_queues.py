@@ -14,7 +14,13 @@ from utils.stages.prerequisites.queues import check_queue
     [
         ({}, [], False, "error", "the cluster has no queues (kueue.x-k8s.io)"),
         ({"kueue.x-k8s.io": "v1beta1"}, ["others"], False, "error", "there is no LocalQueue 'gpus' in lab"),
-        ({"kueue.x-k8s.io": "v1beta1"}, [], True, "warning", "can't be seen (403 Forbidden)"),
+        (
+            {"kueue.x-k8s.io": "v1beta1"},
+            [],
+            True,
+            "warning",
+            "can't get localqueues.kueue.x-k8s.io gpus in lab (403)",
+        ),
         ({"kueue.x-k8s.io": "v1beta2"}, ["gpus"], False, "", ""),
     ],
 )

@@ -7,6 +7,7 @@ from kubernetes.config import kube_config
 
 from tests.fakes.kubernetes_api import KubernetesApi
 from utils.stages.prerequisites.checks import check_rights
+from utils.stages.prerequisites.findings import run_checks
 from utils.stages.prerequisites.rights import missing_rights
 
 NEEDED = {
@@ -86,11 +87,15 @@ def test_user_who_is_not_a_service_account_gets_a_command_to_complete(api: Kuber
 
 def test_pod_without_a_token_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    (finding,) = missing_rights("process")
-    assert finding.problem == "the pod has no token for the Kubernetes API"
+    (finding,) = run_checks({"rights": lambda: check_rights("process")})
+    assert finding.problem.startswith("the pod has no token for the Kubernetes API: ")
+    assert finding.remedy == "let it mount its account's token"
 
 
 def test_failed_review_of_rights_does_not_stop_the_run(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     api.faults.append(404)
     assert missing_rights("pytorchjob") == []
-    assert "rights can't be checked (404" in capsys.readouterr().out
+    assert (
+        "rights can't be checked: can't create selfsubjectaccessreviews.authorization.k8s.io in lab (404)"
+        in capsys.readouterr().out
+    )

@@ -92,7 +92,7 @@ def test_unreadable_classes_are_unknown_not_passed(api: KubernetesApi) -> None: 
     api.forbidden.add("storageclasses")
     (finding,) = check_storage("nfs")
     assert finding.level == "warning"
-    assert "can't be read (403 Forbidden): whether one offers ReadWriteMany is unknown" in finding.problem
+    assert "can't be read (403): whether one offers ReadWriteMany is unknown" in finding.problem
     role = "create clusterrole ilab-storageclasses-list --verb=list --resource=storageclasses.storage.k8s.io"
     assert role in finding.remedy
     assert "create clusterrolebinding ilab-storageclasses-list-lab-pipeline-runner-dspa" in finding.remedy

@@ -12,7 +12,7 @@ from components.report import report
 from tests.archives import write_files
 from tests.fakes.kubernetes_api import KubernetesApi
 from utils.names import CLAIMS_DIR, OUTCOME_ANNOTATION, RUN_LABEL, RUN_OWNER
-from utils.stages.volume.claims import create_claim
+from utils.stages.volume.claims import VolumeClaim, create_claim
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
@@ -37,8 +37,12 @@ def run_report(folder: Path, publication: dict[str, Any] | None) -> None:
     )  # fmt: skip
 
 
+def make_claim(run_id: str) -> None:
+    create_claim(VolumeClaim(run_id, "5Gi", "", "ReadWriteMany"))
+
+
 def claim(api: KubernetesApi, outcome: str = "", **metadata: Any) -> dict[str, Any]:
-    create_claim("r", "5Gi", "", "ReadWriteMany")
+    make_claim("r")
     found = api.objects[CLAIMS]["ilab-r"]
     found["metadata"] |= {"annotations": {OUTCOME: outcome} if outcome else {}, **metadata}
     return found
@@ -122,7 +126,7 @@ def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
 def test_clean_up_deletes_the_runs_jobs_and_its_claim(
     api: KubernetesApi, capsys: pytest.CaptureFixture, keep: str, outcome: str, left: bool
 ) -> None:  # traps 24, 33
-    create_claim("r2", "5Gi", "", "ReadWriteMany")
+    make_claim("r2")
     claim(api, outcome)
     for run in ("r", "r2"):
         api.add("pytorchjobs", f"train-phase-1-{run}", metadata={"labels": {RUN_LABEL: run}})
@@ -195,7 +199,7 @@ def test_claim_held_by_a_pod_is_not_reported_as_deleted(
     end("r", "on_failure")
     said = capsys.readouterr().out
     assert "its volume claim ilab-r is being deleted, and gone when" in said
-    assert ("the account may not list and delete pods: 403" if forbidden else "mount it: still-training") in said
+    assert ("(can't list pods in lab (403))" if forbidden else "mount it: still-training") in said
 
 
 def test_clean_up_of_a_run_that_created_nothing_says_so(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
@@ -209,13 +213,13 @@ def test_clean_up_of_a_run_that_created_nothing_needs_no_right(
     """Else a run that prerequisites ended for a missing right has two failures, and this one comes to no result."""
     api.forbidden.add("pytorchjobs")
     end("r", "on_failure")
-    assert "PyTorchJobs: 403 Forbidden: no loss, for without a volume nothing was trained" in capsys.readouterr().out
+    assert "pytorchjobs.kubeflow.org in lab (403): no loss, as nothing was trained" in capsys.readouterr().out
 
 
 def test_clean_up_reports_what_it_could_not_delete_and_deletes_the_rest(api: KubernetesApi) -> None:  # trap 9
     claim(api)
     api.forbidden.add("pytorchjobs")
-    with pytest.raises(SystemExit, match=r"could be deleted in lab\n  cause: PyTorchJobs: 403"):
+    with pytest.raises(SystemExit, match=r"could be deleted in lab\n  cause: can't list pytorchjobs.*\(403\)"):
         end("r", "never")
     assert api.objects[CLAIMS] == {}
 
@@ -223,14 +227,14 @@ def test_clean_up_reports_what_it_could_not_delete_and_deletes_the_rest(api: Kub
 def test_unreadable_claim_is_kept_and_reported(api: KubernetesApi) -> None:
     claim(api, "succeeded")
     api.forbidden.add(CLAIMS)
-    with pytest.raises(SystemExit, match="volume claim ilab-r, which is kept, could not be read: 403"):
+    with pytest.raises(SystemExit, match=r"persistentvolumeclaims ilab-r in lab \(403\): the volume claim is kept"):
         end("r", "on_failure")
 
 
 def test_api_server_restart_is_waited_for(api: KubernetesApi) -> None:
     claim(api, "succeeded")
     api.add("pytorchjobs", "train-phase-1-r", metadata={"labels": {RUN_LABEL: "r"}})
-    api.faults.extend([0, 0, 0, 0, 503, 403])  # the client itself tries a dropped connection four times
+    api.faults.extend([0, 0, 0, 0, 503, 403])
     end("r", "on_failure")
     assert api.objects[CLAIMS] == api.objects["pytorchjobs"] == {}
 
@@ -272,13 +276,13 @@ def test_on_one_machine_the_same_outcome_decides_about_the_directory(
     left: bool,
 ) -> None:
     monkeypatch.setenv(CLAIMS_DIR, str(tmp_path / "claims"))
-    create_claim("r", "5Gi", "", "ReadWriteMany")
+    make_claim("r")
     run_report(tmp_path, publication)
     end_run("r", keep)
     assert (tmp_path / "claims/ilab-r").exists() == left
     said = capsys.readouterr().out
     assert ("remove it: ilab-pipeline clean r" in said) == left
-    create_claim("r", "5Gi", "", "ReadWriteMany")
+    make_claim("r")
     end_run("r", "on_failure")
     assert (tmp_path / "claims/ilab-r").exists(), "a run that goes on has not succeeded yet"
     end_run("r", "never")

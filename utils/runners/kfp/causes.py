@@ -14,7 +14,7 @@ from typing import Any
 
 import urllib3
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.connection import connect
 from utils.cluster.kinds import POD, WORKFLOW
 from utils.cluster.logs import tail_log

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.kinds import JOB, POD, VOLUME_CLAIM
 from utils.cluster.logs import tail_log
 from utils.cluster.objects import events_of, list_objects

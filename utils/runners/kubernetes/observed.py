@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.kinds import JOB, POD, Kind
 from utils.cluster.watch import watch
 from utils.errors import IlabError

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.logs import follow_log
 from utils.errors import IlabError
 from utils.ir.model import Progress

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.errors import ClusterError, ConflictError
 from utils.cluster.kinds import CONFIG_MAP
 from utils.cluster.objects import create_once, get, patch

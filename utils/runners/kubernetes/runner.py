@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.errors import ConflictError
 from utils.cluster.kinds import JOB, VOLUME_CLAIM
 from utils.cluster.objects import create_or_attach, delete, differences, get, list_objects, wait_gone

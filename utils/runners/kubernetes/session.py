@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.connection import connect
 from utils.cluster.errors import ForbiddenError
 from utils.cluster.kinds import CONFIG_MAP

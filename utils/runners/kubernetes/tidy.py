@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from utils.cluster.client import Cluster
+from utils.cluster.cluster import Cluster
 from utils.cluster.connection import connect
 from utils.cluster.errors import ForbiddenError
 from utils.cluster.kinds import CONFIG_MAP, JOB, KINDS, POD, PYTORCH_JOB, Kind

@@ -1,10 +1,16 @@
 """Whether the queue (Kueue) that GPUs are asked of is there, and whether evaluation's pods wait in it as well."""
 
 import os
+from dataclasses import replace
 
+from utils.cluster.errors import ClusterError
+from utils.cluster.kinds import Kind
+from utils.cluster.objects import get
+from utils.stages.cluster import stage_cluster
 from utils.stages.prerequisites.findings import WARNING, Finding
-from utils.stages.prerequisites.rights import account_name, grant_command
-from utils.stages.volume.claims import kube_call, kube_namespace
+from utils.stages.prerequisites.rights import Right, grant_command
+
+GROUP = "kueue.x-k8s.io"
 
 
 def check_queue(queue: str, labelled: str) -> list[Finding]:
@@ -27,24 +33,27 @@ def check_queue(queue: str, labelled: str) -> list[Finding]:
 
 
 def queue_findings(queue: str) -> list[Finding]:
-    """Whether the namespace has the queue; a right that is missing leaves it unknown."""
-    from kubernetes import client
+    """Whether the namespace has the queue; a right that is missing leaves it unknown.
 
-    group, namespace = "kueue.x-k8s.io", kube_namespace()
-    look = f"kubectl -n {namespace} get localqueues; an empty k8s_queue is none"
-    try:
-        served = kube_call(client.ApisApi().get_api_versions).groups
-        version = next((one.preferred_version.version for one in served if one.name == group), "")
-        if not version:
-            problem = f"k8s_queue is {queue!r}, and the cluster has no queues ({group})"
-            return [Finding(problem, "have Kueue installed, or leave k8s_queue empty")]
-        read = client.CustomObjectsApi().get_namespaced_custom_object
-        kube_call(read, group, version, namespace, "localqueues", queue)
-    except client.ApiException as error:
-        if error.status == 404:
-            return [Finding(f"there is no LocalQueue {queue!r} in {namespace}", look)]
-        problem = f"whether {namespace} has a LocalQueue {queue!r} can't be seen ({error.status} {error.reason})"
-        if error.status == 403:
-            look += "; " + grant_command(namespace, account_name() or "ACCOUNT", group, "localqueues", ["get"])
-        return [Finding(problem, look, WARNING)]
+    Raises:
+        SystemExit: there is no cluster to ask, or it stayed away.
+    """
+    with stage_cluster() as cluster:
+        namespace, queues = cluster.namespace, Kind("LocalQueue", "localqueues")
+        look = f"kubectl -n {namespace} get localqueues; an empty k8s_queue is none"
+        try:
+            served = get(cluster, Kind("APIGroup", GROUP, "/apis", False), "")
+            if not served:
+                problem = f"k8s_queue is {queue!r}, and the cluster has no queues ({GROUP})"
+                return [Finding(problem, "have Kueue installed, or leave k8s_queue empty")]
+            queues = replace(queues, base=f"/apis/{served['preferredVersion']['groupVersion']}")
+            if not get(cluster, queues, queue):
+                return [Finding(f"there is no LocalQueue {queue!r} in {namespace}", look)]
+        except ClusterError as error:
+            if not error.status:
+                raise
+            problem = f"whether {namespace} has a LocalQueue {queue!r} can't be seen: {error.what}"
+            if error.status == 403:
+                look += "; " + grant_command(cluster, Right(queues, ["get"]))
+            return [Finding(problem, look, WARNING)]
     return []

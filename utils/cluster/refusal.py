@@ -1,20 +1,12 @@
-"""Messages for people at a terminal: what a refusal of the API server means, and when it is unreachable and back."""
+"""Messages for people at a terminal: what a refusal of the API server means. Pure."""
 
 import base64
-import json
 import re
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from urllib3.exceptions import HTTPError, SSLError
-
-from utils.cluster.client import Cluster, Patience, Words, missing_kind
 from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError, GoneError, MissingKindError
 from utils.cluster.rbac import ROLE
-
-# Trouble of one kind of request is reported when it has lasted this many seconds.
-TELLING_SECONDS = 20.0
 
 # A 403 that is not a missing right: an admission plugin's verdict on the object itself.
 _ADMISSION = (
@@ -28,63 +20,10 @@ _ADMISSION = (
 )
 
 
-class Explained(Words):
-    """The messages for a terminal."""
-
-    def __init__(self, notify: Callable[[str], None] = lambda text: None) -> None:
-        """Keep the settings.
-
-        Args:
-            notify: called once when the API server becomes unreachable and once when it is back.
-        """
-        self._notify = notify
-        self._away = False
-
-    def parsed(self, cluster: Cluster, text: str) -> Any:
-        """An answer's JSON; an answer without JSON is not from an API server."""
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ClusterError(
-                "the server that answers is not an API server",
-                f"{cluster.address} sends anything but JSON, perhaps a login page",
-                "correct the server's address in the kubeconfig",
-            ) from None
-
-    def message(self, answer: Mapping[str, Any], body: Any) -> str:
-        """The server's text, without any value of a Secret that was sent."""
-        return redacted(answer["message"], body)
-
-    def lost(self, cluster: Cluster, error: HTTPError) -> str:
-        """A lost connection; a certificate that is not trusted is an error."""
-        if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
-            raise ClusterError(
-                "the API server's certificate is not trusted",
-                f"{cluster.address}: {error.args[0].verify_message}",
-                "put the cluster's CA into the kubeconfig (certificate-authority), or log in again",
-            ) from None
-        return super().lost(cluster, error)
-
-    def refusal(self, asked: Patience, answer: Mapping[str, Any]) -> ClusterError:
-        """The error for a Status, with the Role that gives a right and what to correct."""
-        verb, resource = asked.right
-        return refusal(asked.cluster.namespace, verb, resource, asked.name, answer, asked.body)
-
-    def waits(self, asked: Patience, problem: str, away: bool) -> None:
-        """Report that the server is unreachable, or that one kind of request keeps failing."""
-        if away and not self._away:
-            self._away = True
-            self._notify(f"the API server is unreachable ({problem}); waiting")
-        elif not away and not asked.told and asked.cluster.clock() - (asked.since or 0) >= TELLING_SECONDS:
-            # A broken admission webhook gives the same answer, and does not recover by itself.
-            asked.told = True
-            self._notify(f"the API server does not {' '.join(asked.right)} now ({problem}); retrying")
-
-    def answered(self, asked: Patience) -> None:
-        """Report that the trouble is over."""
-        if self._away or asked.told:
-            self._away = asked.told = False
-            self._notify("the API server is back")
+def missing_kind(answer: Mapping[str, Any]) -> bool:
+    """Whether a 404 is about the kind of object, not about one object or the namespace."""
+    details = answer.get("details") or {}
+    return not details.get("name") and details.get("kind") != "namespaces"
 
 
 def refusal(
