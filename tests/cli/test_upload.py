@@ -74,8 +74,8 @@ def test_data_import_accepts_what_was_uploaded(s3_server: S3, tree: Path, key: s
     assert done.output.splitlines()[-1] == f"uploaded s3://ilab/{key}: {len(content):,} bytes, sha256 {digest}"
     assert stored(s3_server, key + ".sha256").decode() == f"{digest}  data.tar.gz\n"
     (tmp_path / "archive").write_bytes(content)
-    unpack_archive(str(tmp_path / "archive"), str(tmp_path / "got"), ["model", "taxonomy", "data"])
-    require_tree(str(tmp_path / "got"), ["model", "taxonomy", "data"])
+    unpack_archive(tmp_path / "archive", tmp_path / "got", ["model", "taxonomy", "data"])
+    require_tree(tmp_path / "got", ["model", "taxonomy", "data"])
     for name, expected in {**MODEL, **TAXONOMY, **DATA}.items():
         assert (tmp_path / "got" / name).read_bytes() == expected
 

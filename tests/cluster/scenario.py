@@ -74,7 +74,7 @@ def surroundings(folder: Path, make_model: Callable[[Demo], Path]) -> Iterator[S
         store = stack.enter_context(servers(demo))
         documents = stack.enter_context(_served(demo.folder))
         archive = _archive(demo.folder, make_model(demo), stack.enter_context(_reachable(documents)))
-        upload_file(store_of(store), str(archive), ARCHIVE)
+        upload_file(store_of(store), archive, ARCHIVE)
         archive.unlink()
         secrets = {name: _read(demo.secrets / name) for name in (STORE, TEACHER, JUDGE)}
         address = {url: stack.enter_context(_reachable(url)) for url in {s["endpoint"] for s in secrets.values()}}

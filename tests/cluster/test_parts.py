@@ -105,7 +105,7 @@ def around(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         recipes = {Path(name).name: content for name, content in DATA.items() if "recipe" in name}
         write_files(data, recipes)
         pack_archive(str(found.folder / "volume" / "model"), str(found.folder / "taxonomy"), str(data), str(archive))
-        upload_file(store_of(found.store), str(archive), WITH_DATA)
+        upload_file(store_of(found.store), archive, WITH_DATA)
         yield found
 
 

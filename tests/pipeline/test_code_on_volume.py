@@ -136,7 +136,7 @@ def test_a_traceback_names_files_and_lines_of_the_repository(volume: Volume) -> 
     ask = "import traceback; from utils.stages.marker import read_marker\ntry: read_marker(1, 2)\n"
     done = volume.run("publish", ask + "except TypeError as error: print(traceback.extract_tb(error.__traceback__)[1])")
     source = (ROOT / "utils/stages/marker.py").read_text().splitlines()
-    line = next(number for number, text in enumerate(source, 1) if "os.path.join(data_dir" in text)
+    line = next(number for number, text in enumerate(source, 1) if "path = _path(data_dir" in text)
     assert f"{volume.code}/utils/stages/marker.py, line {line} in read_marker" in done.stdout, done.stderr
 
 

@@ -22,10 +22,10 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return info
 
 
-def unpack(tmp_path: Path, content: bytes, **options: int) -> Path:
+def unpack(tmp_path: Path, content: bytes) -> Path:
     archive, target = tmp_path / "data.tar.gz", tmp_path / "tree"
     archive.write_bytes(content)
-    unpack_archive(str(archive), str(target), WANTED, **options)
+    unpack_archive(archive, target, WANTED)
     return target
 
 
@@ -54,12 +54,12 @@ def test_a_git_checkout_inside_the_taxonomy_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        (member("../evil"), "../evil: its path leads out of the archive"),
-        (member("model/../../evil"), "leads out of the archive"),
-        (member("/etc/evil"), "/etc/evil: its path leads out of the archive"),
-        (member("model/null", tarfile.CHRTYPE), "model/null: it is a device"),
-        (member("disk", tarfile.BLKTYPE), "disk: it is a device"),
-        (member("model/pipe", tarfile.FIFOTYPE), "model/pipe: it is a device"),
+        (member("../evil"), "../evil: it leads out of the folder"),
+        (member("model/../../evil"), "leads out of the folder"),
+        (member("/etc/evil"), "/etc/evil: it leads out of the folder"),
+        (member("model/null", tarfile.CHRTYPE), "model/null: it is a special file"),
+        (member("disk", tarfile.BLKTYPE), "disk: it is a special file"),
+        (member("model/pipe", tarfile.FIFOTYPE), "model/pipe: it is a special file"),
         (member("model/passwd", tarfile.SYMTYPE, "/etc/passwd"), "model/passwd"),
         (member("model/up", tarfile.SYMTYPE, "../../../etc"), "model/up"),
         (member("model/hard", tarfile.LNKTYPE, "/etc/passwd"), "model/hard"),
@@ -74,9 +74,10 @@ def test_archive_with_members_that_reach_outside_is_refused(
     assert not (tmp_path / "tree").exists() and not (tmp_path / "evil").exists()
 
 
-def test_archive_with_too_many_members_is_refused(tmp_path: Path) -> None:  # trap 16
-    with pytest.raises(SystemExit, match="more than 3 are not unpacked"):
-        unpack(tmp_path, targz(MODEL), max_members=3)
+def test_archive_with_too_many_members_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # trap 16
+    monkeypatch.setattr("utils.stages.archive.MAX_MEMBERS", 3)
+    with pytest.raises(SystemExit, match="more than 3 members"):
+        unpack(tmp_path, targz(MODEL))
     assert not (tmp_path / "tree").exists()
 
 
@@ -86,7 +87,7 @@ def test_archive_larger_than_the_disk_is_refused_before_the_disk_is_full(
     bomb = targz({**MODEL, "model/big": b"\0" * (8 << 20)})
     assert len(bomb) < 100_000
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 20, 3 << 20, 7 << 20))
-    with pytest.raises(SystemExit, match="model/big: with it 0.0 GiB are unpacked"):
+    with pytest.raises(SystemExit, match="model/big: 0.0 GiB are needed, 0.0 GiB are free"):
         unpack(tmp_path, bomb)
     assert not (tmp_path / "tree").exists()
 
@@ -104,7 +105,7 @@ def test_an_archive_cut_between_two_members_is_refused(tmp_path: Path) -> None:
     """The tar inside ends early, its gzip shell is cut with it: a plain reader takes that for the end."""
     packer = gzip.decompress(targz(MODEL))
     cut = gzip.compress(packer[: 512 * 4])[:-8]
-    with pytest.raises(SystemExit, match="truncated, damaged, or not a gzip"):
+    with pytest.raises(SystemExit, match="truncated: "):
         unpack(tmp_path, cut)
 
 
@@ -147,6 +148,6 @@ def test_links_are_packed_as_their_targets(tmp_path: Path) -> None:
 
 def test_too_little_space_is_reported_with_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10 << 30, 8 << 30, 2 << 30))
-    require_space(str(tmp_path), 2 << 30, "the archive")
+    require_space(tmp_path, 2 << 30, "the archive")
     with pytest.raises(SystemExit, match="3.0 GiB are needed in .*, 2.0 GiB are free"):
-        require_space(str(tmp_path), 3 << 30, "the archive")
+        require_space(tmp_path, 3 << 30, "the archive")

@@ -43,11 +43,11 @@ def content() -> bytes:
 
 
 def store_of(s3_server: S3, tmp_path: Path, **changes: str) -> ObjectStore:
-    return store_of_secret(str(s3_server.secret(tmp_path / "secret", **changes)))
+    return store_of_secret(str(s3_server.secret(tmp_path / "secret", **changes)), "")
 
 
 def download(store: ObjectStore, key: str, path: Path, chunk: int = MIB) -> Download:
-    return download_object(store, object_stat(store, key), str(path), chunk)
+    return download_object(store, object_stat(store, key), path, chunk)
 
 
 # Checks of what was downloaded
@@ -106,7 +106,7 @@ def test_multipart_etag_is_checked_part_by_part(s3_server: S3, tmp_path: Path, k
     client.complete_multipart_upload(Bucket="ilab", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
     stat = object_stat(store, key)
     assert stat.etag.endswith("-2")
-    assert etag_check(str(tmp_path / "file"), stat) == "etag"
+    assert etag_check(tmp_path / "file", stat) == "etag"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_etag_is_checked_only_when_it_is_a_digest(
     tmp_path: Path, etag: str, opaque: bool, size: int, expected: str
 ) -> None:
     (tmp_path / "file").write_bytes(b"content")
-    assert etag_check(str(tmp_path / "file"), ObjectStat("key", size, etag, opaque, "")) == expected
+    assert etag_check(tmp_path / "file", ObjectStat("key", size, etag, opaque, "")) == expected
 
 
 # Breaks
@@ -154,7 +154,7 @@ def test_interrupted_download_resumes_in_the_next_run(
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
     store = store_of(s3_server, tmp_path, endpoint=relay.endpoint)
     relay.cut_after, relay.stay_broken = 5 * MIB, True
-    with pytest.raises(SystemExit, match="broke off at [1-8] MiB(.|\n)*it goes on from there"):
+    with pytest.raises(SystemExit, match="broke off at [1-8] MiB(.|\n)*it continues from there"):
         download(store, key, tmp_path / "got", chunk=MIB // 4)
     (part,) = tmp_path.glob("got.*.part")
     have = part.stat().st_size
@@ -186,7 +186,7 @@ def test_object_that_changed_meanwhile_is_downloaded_again(
     client.put_object(Bucket="ilab", Key=key, Body=b"old" * MIB)
     stat = object_stat(store, key)
     client.put_object(Bucket="ilab", Key=key, Body=content)
-    got = download_object(store, stat, str(tmp_path / "got"))
+    got = download_object(store, stat, tmp_path / "got")
     assert (tmp_path / "got").read_bytes() == content and got.size == len(content)
     assert list(tmp_path.glob("*.part")) == []
 
@@ -201,7 +201,7 @@ def test_object_that_changed_meanwhile_is_downloaded_again(
         ({"access_key": "nobody"}, ["InvalidAccessKeyId", "doesn't know the access key"]),
         ({"bucket": "no-such-bucket"}, ["NoSuchBucket", "there is no bucket 'no-such-bucket'"]),
         ({}, ["NoSuchKey", "the bucket holds no object 'missing.tar.gz'"]),
-        ({"endpoint": "http://127.0.0.1:1"}, ["EndpointConnectionError", "check endpoint"]),
+        ({"endpoint": "http://127.0.0.1:1"}, ["EndpointConnectionError", "correct endpoint"]),
     ],
 )
 def test_every_wrong_setting_is_named(
@@ -310,7 +310,7 @@ def test_a_file_is_uploaded_with_its_sha256_beside_it(
     store, body = store_of(s3_server, tmp_path), os.urandom(40 * MIB)
     (tmp_path / "data.tar.gz").write_bytes(body)
     digest = hashlib.sha256(body).hexdigest()
-    got = upload_file(store, str(tmp_path / "data.tar.gz"), key)
+    got = upload_file(store, tmp_path / "data.tar.gz", key)
     assert got == Upload(key, digest, 40 * MIB)
     side = s3_server.client().get_object(Bucket="ilab", Key=key + ".sha256")["Body"].read().decode()
     assert side == f"{digest}  data.tar.gz\n"
@@ -321,9 +321,9 @@ def test_a_file_is_uploaded_with_its_sha256_beside_it(
 def test_our_own_multipart_upload_has_an_etag_we_can_check(s3_server: S3, tmp_path: Path, key: str) -> None:
     store = store_of(s3_server, tmp_path)
     (tmp_path / "file").write_bytes(os.urandom(33 * MIB))
-    upload_file(store, str(tmp_path / "file"), key)
+    upload_file(store, tmp_path / "file", key)
     stat = object_stat(store, key)
-    assert etag_check(str(tmp_path / "file"), stat) == "etag"
+    assert etag_check(tmp_path / "file", stat) == "etag"
 
 
 def test_an_upload_whose_source_fails_leaves_nothing_in_the_store(s3_server: S3, tmp_path: Path, key: str) -> None:

@@ -136,7 +136,7 @@ def check_tree(folders: dict[str, Path]) -> None:
     with tempfile.TemporaryDirectory() as root:
         for name, folder in folders.items():
             Path(root, name).symlink_to(folder.resolve())
-        require_tree(root, list(folders))
+        require_tree(Path(root), list(folders))
 
 
 def _shortened(members: list[Member]) -> list[Member]:
@@ -206,12 +206,12 @@ def send(store: ObjectStore, folders: dict[str, Path], total: int, replace: bool
     key = store.data_key
     if not replace and _exists(store, key):
         raise IlabError(f"s3://{store.bucket}/{key} already exists", "", "give another --key, or --force to replace it")
-    pairs = [(str(folder), name) for name, folder in folders.items()]
+    places = {str(folder): name for name, folder in folders.items()}
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception it aborts the upload
     try:
         with _shown_progress():
             # Data import reads gzip, whatever the key is called.
-            sent = upload_stream(store, key, total, lambda sink: write_tar(sink, pairs, {}, "archive.tar.gz"), replace)
+            sent = upload_stream(store, key, total, lambda sink: write_tar(sink, places, {}, "archive.tar.gz"), replace)
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left in the object store", err=True)
         sys.exit(INTERRUPTED)

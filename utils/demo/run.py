@@ -164,7 +164,7 @@ def upload_input(demo: Demo, model: Path, credentials: dict[str, str], quick: bo
     try:
         # It prints progress for a stage's log; standard output is the command's.
         with contextlib.redirect_stdout(io.StringIO()):
-            uploaded = upload_file(store_of(credentials), str(archive), ARCHIVE)
+            uploaded = upload_file(store_of(credentials), archive, ARCHIVE)
     finally:
         archive.unlink(missing_ok=True)
     return uploaded.size

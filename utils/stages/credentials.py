@@ -1,47 +1,60 @@
 """Credentials come as files: a Secret mounted as a folder, a file a key. Both earlier generations' key names do."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from utils.messages import failure
 
 
-def read_secret(secret_dir: str, aliases: Mapping[str, Sequence[str]], required: Sequence[str]) -> dict[str, str]:
+def read_secret(secret_dir: str, required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
     """The values of a mounted Secret under our names; optional keys that are absent or blank are "".
 
     Args:
         secret_dir: the folder the Secret is mounted at.
-        aliases: our name to the key names that are accepted, the first that is there counts.
-        required: our names that must be there.
+        required: keys that must be there, each as our name and then other accepted ones, with spaces between; the
+            first that is there counts.
+        optional: more keys, in the same way.
 
     Raises:
         SystemExit: a required key is missing; the message names all of them, never a value.
     """
-
-    def value(keys: Sequence[str]) -> str:
-        for key in keys:
-            path = os.path.join(secret_dir, key)
-            if os.path.isfile(path):
-                with open(path) as file:
-                    return file.read().strip()
-        return ""
-
-    found = {name: value(keys) for name, keys in aliases.items()}
-    missing = [" or ".join(aliases[name]) for name in required if not found[name]]
+    found, missing = {}, []
+    for keys in [*required, *optional]:
+        names = keys.split()
+        files = [file for name in names if (file := Path(secret_dir, name)).is_file()]
+        found[names[0]] = files[0].read_text().strip() if files else ""
+        if keys in required and not found[names[0]]:
+            missing.append(" or ".join(names))
     if missing:
-        raise failure(
-            f"the Secret mounted at {secret_dir} lacks: {'; '.join(missing)}",
-            "the Secret does not exist, or has other keys" if os.path.isdir(secret_dir) else "it is not mounted",
-            "create the Secret with these keys in the run's namespace (local runs: a folder in --secrets)",
-        )
+        raise lacking(secret_dir, missing)
     return found
+
+
+def lacking(secret_dir: str, keys: Iterable[str]) -> SystemExit:
+    """What to say of a Secret in which keys are missing."""
+    return failure(
+        f"the Secret mounted at {secret_dir} lacks: {'; '.join(keys)}",
+        "the Secret does not exist, or has other keys",
+        "create the Secret with these keys in the run's namespace (local runs: a folder in --secrets)",
+    )
 
 
 def secret_keys(secret_dir: str) -> set[str]:
     """Keys of a mounted Secret, none where it does not exist: Kubernetes mounts an optional one with ..data in it."""
-    listed = os.listdir(secret_dir) if os.path.isdir(secret_dir) else []
-    return {name for name in listed if not name.startswith("..")}
+    return {file.name for file in Path(secret_dir).glob("[!.]*")} if secret_dir else set()
+
+
+def require_url(owner: str, endpoint: str, place: str) -> None:
+    """End the stage when an endpoint is not a URL.
+
+    Args:
+        owner: whose endpoint, for messages.
+        place: where it is set, for messages.
+    """
+    if not endpoint.startswith(("http://", "https://")):
+        cause = "it must start with http:// or https://"
+        raise failure(f"{owner}'s endpoint is not a URL", cause, f"correct endpoint in {place}")
 
 
 @dataclass(frozen=True)
@@ -72,16 +85,8 @@ def model_server(secret_dir: str, role: str) -> ModelServer:
     Raises:
         SystemExit: the Secret lacks a key, or its endpoint is not a URL.
     """
-    aliases = {
-        "endpoint": ["endpoint", "JUDGE_ENDPOINT"],
-        "model_name": ["model_name", "model", "JUDGE_NAME"],
-        "api_token": ["api_token", "api_key", "JUDGE_API_KEY"],
-    }
-    server = ModelServer(**read_secret(secret_dir, aliases, ["endpoint", "model_name"]))
-    if not server.endpoint.startswith(("http://", "https://")):
-        raise failure(
-            f"the {role}'s endpoint is not a URL",
-            "it must start with http:// or https://",
-            f"correct the key endpoint of the {role}'s Secret",
-        )
+    required = ("endpoint JUDGE_ENDPOINT", "model_name model JUDGE_NAME")
+    server = ModelServer(**read_secret(secret_dir, required, ["api_token api_key JUDGE_API_KEY"]))
+    owner = f"the {role}"
+    require_url(owner, server.endpoint, owner + "'s Secret")
     return replace(server, endpoint=server.endpoint.rstrip("/").removesuffix("/v1") + "/v1")

@@ -7,9 +7,9 @@ import dataclasses
 import hashlib
 import importlib.metadata as metadata
 import json
-import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from utils.messages import failure
@@ -45,12 +45,13 @@ def upstream_hash(data_dir: str, stage: str) -> str:
 
 def read_marker(data_dir: str, stage: str) -> dict[str, Any]:
     """The marker of a finished stage, `{}` when the stage has not finished."""
-    path = os.path.join(data_dir, "done", f"{stage}.json")
-    if not os.path.exists(path):
-        return {}
-    with open(path) as file:
-        marker: dict[str, Any] = json.load(file)
+    path = _path(data_dir, stage)
+    marker: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return marker
+
+
+def _path(data_dir: str, stage: str) -> Path:
+    return Path(data_dir, "done", f"{stage}.json")
 
 
 def finished_result(data_dir: str, stage: str, inputs: Mapping[str, Any], force: bool) -> dict[str, Any] | None:
@@ -72,7 +73,7 @@ def finished_result(data_dir: str, stage: str, inputs: Mapping[str, Any], force:
         result: dict[str, Any] = marker["result"]
         return result
     if force:
-        os.remove(os.path.join(data_dir, "done", f"{stage}.json"))
+        _path(data_dir, stage).unlink()
         return None
     changed = sorted(k for k in {*inputs, *marker["inputs"]} if inputs.get(k) != marker["inputs"].get(k))
     raise failure(
@@ -90,25 +91,20 @@ def inputs_hash(inputs: Mapping[str, Any]) -> str:
 def change_result(data_dir: str, stage: str, result: Any) -> None:
     """Change a finished stage's result, a dataclass; its inputs, and with them what was built on it, stay valid."""
     marker = read_marker(data_dir, stage)
-    changed = {**marker["result"], **dataclasses.asdict(result)}
-    if changed == marker["result"]:
-        return
-    _write(data_dir, stage, marker | {"result": changed})
+    _write(data_dir, marker | {"result": marker["result"] | dataclasses.asdict(result)})
 
 
-def _write(data_dir: str, stage: str, marker: Mapping[str, Any]) -> None:
-    path = os.path.join(data_dir, "done", f"{stage}.json")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".part", "w") as file:
-        json.dump(marker, file, indent=1)
-    os.replace(path + ".part", path)
+def _write(data_dir: str, marker: Mapping[str, Any]) -> None:
+    path = _path(data_dir, marker["stage"])
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(marker, indent=1))
+    partial.rename(path)
 
 
 def size_of(path: str) -> int:
     """Bytes of a file, or of all files in a folder; 0 when there is neither."""
-    if os.path.isfile(path):
-        return os.path.getsize(path)
-    return sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(path) for f in files)
+    return sum(file.stat().st_size for file in (Path(path), *Path(path).rglob("*")) if file.is_file())
 
 
 def write_marker(
@@ -122,21 +118,15 @@ def write_marker(
         started: `time.time()` at the stage's start.
     """
 
-    def version(package: str) -> str:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return ""
-
     packages = ("instructlab-sdg", "instructlab-training", "instructlab-eval", "torch", "transformers", "kfp")
     marker = {
         "stage": stage,
         "inputs": inputs,
         "inputs_hash": inputs_hash(inputs),
-        "outputs": {name: size_of(os.path.join(data_dir, name)) for name in outputs},
-        "versions": {name: version(name) for name in packages if version(name)},
+        "outputs": {name: size_of(f"{data_dir}/{name}") for name in outputs},
+        "versions": {one.name: one.version for one in metadata.distributions() if one.name in packages},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - started, 1),
         "result": result if isinstance(result, dict) else dataclasses.asdict(result),
     }
-    _write(data_dir, stage, marker)
+    _write(data_dir, marker)

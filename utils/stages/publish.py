@@ -1,18 +1,18 @@
 """What is published and whether: the gate over the scores, the archive's name and its content."""
 
 import json
-import os
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.archive import tree_size, write_tar
+from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
-from utils.stages.marker import finished_result, from_record, upstream_hash, write_marker
+from utils.stages.marker import finished_result, from_record, size_of, upstream_hash, write_marker
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.upload import Upload, upload_stream
 from utils.stages.results import Published
@@ -31,21 +31,14 @@ def read_scores(data_dir: str) -> dict[str, Any]:
     Raises:
         SystemExit: files are missing, or no candidate was chosen.
     """
-    scores, missing = {}, []
-    for name in ("mt_bench", *COMPARISONS):
-        path = os.path.join(data_dir, "scores", f"{name}.json")
-        if os.path.isfile(path):
-            with open(path) as file:
-                scores[name] = json.load(file)
-        else:
-            missing.append(f"scores/{name}.json")
-    candidate = scores.get("mt_bench", {}).get("candidate", "")
-    if missing or not candidate or not os.path.isdir(os.path.join(data_dir, candidate)):
-        raise failure(
-            "there is nothing to publish",
-            f"missing: {', '.join(missing) or 'the candidate ' + candidate}",
-            "look at the evaluation's log; run the evaluation again",
-        )
+    files = {name: Path(data_dir, "scores", f"{name}.json") for name in ("mt_bench", *COMPARISONS)}
+    missing = [f"scores/{file.name}" for file in files.values() if not file.is_file()]
+    scores = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    candidate = scores.get("mt_bench", {}).get("candidate")
+    if not candidate or not Path(data_dir, candidate).is_dir():
+        missing.append(f"the candidate {candidate}")
+    if missing:
+        raise failure("there is nothing to publish", f"missing: {', '.join(missing)}", "run the evaluation again")
     return scores
 
 
@@ -82,11 +75,11 @@ def gate_checks(
     scored: Mapping[str, Any] = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
     score, errors = scored.get("overall_score"), scored.get("error_rate")
     gains = {}
-    for name, (low, high) in COMPARISONS.items():
-        values = (scores[name].get(low), scores[name].get(high))
-        if not scores[name].get("skipped") and None not in values:
-            gains[name] = round(values[1] - values[0], 6)
-    better = any(gain > 0 for gain in gains.values()) and all(gain >= 0 for gain in gains.values())
+    for name, keys in COMPARISONS.items():
+        low, high = map(scores[name].get, keys)
+        if not scores[name].get("skipped") and None not in (low, high):
+            gains[name] = round(high - low, 6)
+    better = max(gains.values(), default=0) > 0 and min(gains.values()) >= 0
     enough = min_mt_bench <= 0 or (score is not None and score >= min_mt_bench)
     rated = max_error_rate >= 1 or (errors is not None and errors <= max_error_rate)
     return [
@@ -109,24 +102,15 @@ def archive_key(name: str, data_key: str, now: float) -> str:
 
 def provenance(data_dir: str, run_id: str, candidate: str, gate: Sequence[GateCheck]) -> str:
     """JSON of where a candidate comes from: of every stage its inputs, their hash, versions, times and results."""
-    stages = {}
-    done = os.path.join(data_dir, "done")
-    for file_name in sorted(os.listdir(done)) if os.path.isdir(done) else []:
-        if file_name.endswith(".json"):
-            with open(os.path.join(done, file_name)) as file:
-                marker = json.load(file)
-            stages[marker.pop("stage")] = marker
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return json.dumps(
-        {
-            "run_id": run_id,
-            "published": made,
-            "candidate": candidate,
-            "gate": list(map(asdict, gate)),
-            "stages": stages,
-        },
-        indent=1,
-    )
+    markers = [json.loads(file.read_text()) for file in sorted(Path(data_dir, "done").glob("*.json"))]
+    facts = {
+        "run_id": run_id,
+        "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "candidate": candidate,
+        "gate": list(map(asdict, gate)),
+        "stages": {marker.pop("stage"): marker for marker in markers},
+    }
+    return json.dumps(facts, indent=1)
 
 
 @dataclass(frozen=True)
@@ -158,7 +142,8 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
         "gate": [given.min_mt_bench, given.max_error_rate, given.require_improvement],
     }
     found = finished_result(given.data_dir, "publish", inputs, given.force)
-    if found is None:
+    result = from_record(Published, found) if found else None
+    if result is None:
         scores = read_scores(given.data_dir)
         checks = gate_checks(scores, given.min_mt_bench, given.max_error_rate, given.require_improvement)
         for check in checks:
@@ -170,11 +155,8 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
             sent = upload_candidate(given, store, scores["mt_bench"]["candidate"], checks, started)
         else:
             print("nothing is published; the candidate stays on the run's volume", flush=True)
-        gate = {"passed": passed, "checks": list(map(asdict, checks))}
-        result = Published(passed, gate, sent.key, sent.sha256, sent.size)
+        result = Published(passed, {"passed": passed, "checks": list(map(asdict, checks))}, *astuple(sent))
         write_marker(given.data_dir, "publish", inputs, [], result, started)
-    else:
-        result = from_record(Published, found)
     return result.key, {"published": float(result.published), "published_archive_bytes": result.size}
 
 
@@ -187,13 +169,13 @@ def upload_candidate(
         candidate: its folder below the volume's root.
         now: seconds since the epoch, for the archive's name.
     """
-    folders = [(os.path.join(given.data_dir, candidate), "model"), (os.path.join(given.data_dir, "scores"), "scores")]
+    folders = {f"{given.data_dir}/{candidate}": "model", f"{given.data_dir}/scores": "scores"}
     files = {"provenance.json": provenance(given.data_dir, given.run_id, candidate, checks)}
     key = archive_key(given.name, store.data_key, now)
     # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        sent = upload_stream(store, key, tree_size(folders), lambda sink: write_tar(sink, folders, files, key))
+        sent = upload_stream(store, key, sum(map(size_of, folders)), lambda sink: write_tar(sink, folders, files, key))
     finally:
         signal.signal(signal.SIGTERM, before)
     print(f"published s3://{store.bucket}/{key}", flush=True)

@@ -148,11 +148,11 @@ def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
     ("content", "told"),
     [
         (targz({**MODEL, **TAXONOMY})[:300], "truncated"),
-        (b"<html>", "not a gzip"),
+        (b"<html>", "Not a gzip"),
         (b"", "can't be unpacked"),
-        (targz({**MODEL, **TAXONOMY}, (special("../evil"),)), "../evil: its path leads out"),
-        (targz({**MODEL, **TAXONOMY}, (special("/evil"),)), "/evil: its path leads out"),
-        (targz({**MODEL, **TAXONOMY}, (special("model/null", tarfile.CHRTYPE),)), "it is a device"),
+        (targz({**MODEL, **TAXONOMY}, (special("../evil"),)), "../evil: it leads out"),
+        (targz({**MODEL, **TAXONOMY}, (special("/evil"),)), "/evil: it leads out"),
+        (targz({**MODEL, **TAXONOMY}, (special("model/null", tarfile.CHRTYPE),)), "it is a special file"),
     ],
 )
 def test_bad_archive_is_refused_with_one_message_and_nothing_partially_written(
@@ -335,9 +335,9 @@ def test_wrong_password_and_unknown_authority_show_gits_message_without_a_prompt
     secret = write_files(tmp_path / "secret", {"username": b"me", "password": b"WRONG-CANARY"})
     url, ca = git_server
     with pytest.raises(SystemExit) as error:
-        clone_taxonomy(TaxonomySource(url), str(secret), str(ca), str(tmp_path / "t"))
+        clone_taxonomy(TaxonomySource(url), str(secret), str(ca), tmp_path / "t")
     assert "Authentication failed" in str(error.value) and "WRONG-CANARY" not in str(error.value)
     with pytest.raises(SystemExit, match="terminal prompts disabled|could not read Username"):
-        clone_taxonomy(TaxonomySource(url), "", str(ca), str(tmp_path / "t"))
+        clone_taxonomy(TaxonomySource(url), "", str(ca), tmp_path / "t")
     with pytest.raises(SystemExit, match="certificate"):
-        clone_taxonomy(TaxonomySource(url), str(secret), "", str(tmp_path / "t"))
+        clone_taxonomy(TaxonomySource(url), str(secret), "", tmp_path / "t")

@@ -13,7 +13,7 @@ WHOLE = {**MODEL, **TAXONOMY, **DATA}
 
 
 def test_a_whole_tree_lacks_nothing(tmp_path: Path) -> None:
-    assert missing_pieces(str(write_files(tmp_path / "[a]", WHOLE)), ["model", "taxonomy", "data"]) == []
+    assert missing_pieces(write_files(tmp_path / "[a]", WHOLE), ["model", "taxonomy", "data"]) == []
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ def test_a_whole_tree_lacks_nothing(tmp_path: Path) -> None:
 )
 def test_each_piece_that_is_missing_is_named(tmp_path: Path, gone: str, missing: list[str]) -> None:
     files = {name: content for name, content in WHOLE.items() if not name.startswith(gone)}
-    assert missing_pieces(str(write_files(tmp_path, files)), ["model", "taxonomy", "data"]) == [missing]
+    assert missing_pieces(write_files(tmp_path, files), ["model", "taxonomy", "data"]) == [missing]
 
 
 def test_foundational_skills_can_replace_compositional_skills(tmp_path: Path) -> None:
     write_files(tmp_path, {**DATA, "taxonomy/knowledge/a": b"", "taxonomy/foundational_skills/a": b""})
-    assert missing_pieces(str(tmp_path), ["taxonomy", "data"]) == []
+    assert missing_pieces(tmp_path, ["taxonomy", "data"]) == []
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_foundational_skills_can_replace_compositional_skills(tmp_path: Path) ->
 def test_taxonomy_for_generation_needs_a_leaf(tmp_path: Path, leaf: str, missing: list[str]) -> None:
     folders = {"taxonomy/knowledge/.keep": b"", "taxonomy/compositional_skills/.keep": b""}
     write_files(tmp_path, {**folders, f"taxonomy/{leaf}": b""})
-    found = missing_pieces(str(tmp_path), ["taxonomy"])
+    found = missing_pieces(tmp_path, ["taxonomy"])
     assert len(found) == len(missing) and all(map(str.startswith, found, missing))
 
 
@@ -72,7 +72,7 @@ def test_taxonomy_for_generation_needs_a_leaf(tmp_path: Path, leaf: str, missing
 )
 def test_truncated_weights_are_found_before_a_gpu_is_used(tmp_path: Path, content: bytes, told: str) -> None:
     write_files(tmp_path, {"model/model-1.safetensors": content})
-    found = torn_weights(str(tmp_path))
+    found = torn_weights(tmp_path)
     assert len(found) == len(told) and all(
         "model/model-1.safetensors" in f and t in f for f, t in zip(found, told, strict=True)
     )
@@ -90,7 +90,7 @@ def test_a_long_listing_is_read_to_its_end(tmp_path: Path) -> None:
     }
     client = SimpleNamespace(list_objects_v2=lambda **asked: pages[asked.get("ContinuationToken", "")])
     with pytest.raises(SystemExit, match="leads out of the folder"):
-        fetch_model("s3://bucket/models", listing_store(client), str(tmp_path / "model"))
+        fetch_model("s3://bucket/models", listing_store(client), tmp_path / "model")
 
 
 @pytest.mark.parametrize("key", ["models/../../evil", "models//etc/evil"])
@@ -99,5 +99,5 @@ def test_a_key_that_leads_out_of_the_model_folder_is_refused(tmp_path: Path, key
     listing = {"Contents": [{"Key": key, "Size": 1}]}
     client = SimpleNamespace(list_objects_v2=lambda **arguments: listing)
     with pytest.raises(SystemExit, match="leads out of the folder"):
-        fetch_model("s3://bucket/models", listing_store(client), str(tmp_path / "model"))
+        fetch_model("s3://bucket/models", listing_store(client), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

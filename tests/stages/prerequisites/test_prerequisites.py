@@ -133,7 +133,7 @@ def test_a_secret_that_lacks_keys_is_named(run_stage: Callable[..., str], tmp_pa
     for part in (
         f"the Secret our-store mounted at {tmp_path}/object_store lacks: bucket; access_key; secret_key",
         f"the Secret our-judge mounted at {tmp_path}/judge lacks: endpoint or JUDGE_ENDPOINT; model_name",
-        f"the taxonomy repository's Secret, our-git mounted at {tmp_path}/taxonomy, lacks: password",
+        f"the Secret our-git mounted at {tmp_path}/taxonomy lacks: password",
     ):
         assert part in str(caught.value)
 

@@ -59,7 +59,7 @@ def test_requested_revision_is_looked_up_in_the_taxonomy_repository(
     [
         ("https://git.example/t", "main", 3, "", "sdg_repo_branch and sdg_repo_pr are set, only one"),
         ("https://git.example/t", "main", 0, "0123abc", "sdg_repo_branch and sdg_repo_commit are set"),
-        ("http://git.example/t", "", 0, "", "only https://, ssh://"),
+        ("http://git.example/t", "", 0, "", "must be https:// .*, ssh://"),
         ("", "", 3, "", "sdg_repo_pr is set, sdg_repo_url is not"),
     ],
 )

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
 
 from utils.messages import failure
-from utils.stages.credentials import secret_keys
+from utils.stages.credentials import lacking, secret_keys
 
 
 @dataclass(frozen=True)
@@ -31,58 +32,49 @@ class TaxonomySource:
 
     def check(self) -> None:
         """End the stage when the address, or the choice of what to take from it, can't be used."""
-        problem, url = "", self.url
         choice = {"sdg_repo_branch": self.branch, "sdg_repo_pr": self.pr, "sdg_repo_commit": self.commit}
         chosen = " and ".join(name for name, value in choice.items() if value)
-        if chosen and not url:
+        problem = ""
+        if chosen and not self.url:
             problem = f"{chosen} is set, sdg_repo_url is not"
         elif " " in chosen:
             problem = f"{chosen} are set, only one of them can be"
-        elif self.pr < 0:
-            problem = "sdg_repo_pr is negative; 0 means none"
-        elif re.match(r"https?://[^/]*@", url):
-            problem = "sdg_repo_url holds a user name or a token, which everybody would see who sees the run"
-        elif url and not re.match(r"(https://|ssh://|file:///|/|[\w.-]+@[\w.-]+:)[^-\s]\S*$", url):
-            problem = f"sdg_repo_url is {url!r}: only https://, ssh://, git@host:path and absolute paths are taken"
-        elif self.branch.startswith("-") or not re.fullmatch("([0-9a-fA-F]{7,64})?", self.commit):
-            problem = "sdg_repo_branch starts with '-', or sdg_repo_commit is not 7 to 64 hexadecimal digits"
+        elif not re.fullmatch(_URL, self.url):
+            problem = "sdg_repo_url must be https:// without user name or token, ssh://, git@host:path or a path"
+        elif self.pr < 0 or self.branch.startswith("-") or not re.fullmatch("([0-9a-fA-F]{7,64})?", self.commit):
+            problem = f"{chosen} starts with '-', or is not 7 to 64 hexadecimal digits"
         if problem:
-            raise failure(
-                "the taxonomy repository can't be used",
-                problem,
-                f"correct sdg_repo_url, {', '.join(choice)}; credentials go into the Secret that sdg_repo_secret names",
-            )
+            remedy = "correct that; credentials go into the Secret that sdg_repo_secret names"
+            raise failure("the taxonomy repository can't be used", problem, remedy)
 
 
-def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: str) -> str:
-    """Clone the taxonomy repository into `target` (made anew) and return the commit that is checked out.
+# Of https, no address with a user name or a token: everybody sees it who sees the run.
+_URL = r"((https://(?![^/]*@)|ssh://|file:///|/|[\w.-]+@[\w.-]+:)[^-\s]\S*)?"
+
+
+def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: Path) -> None:
+    """Clone the taxonomy repository into `target` (made anew), with the wanted commit checked out.
 
     Args:
         secret_dir: folder of the Secret: username and password for https; ssh-privatekey and known_hosts for ssh.
         ca: PEM bundle from `ca_bundle`, "" for the public roots.
     """
     shutil.rmtree(target, ignore_errors=True)
-    url, branch, pr, commit = source.url, source.branch, source.pr, source.commit
-    path = url.removeprefix("file://")
-    if os.path.isdir(path) and not any(os.path.exists(os.path.join(path, name)) for name in (".git", "HEAD")):
+    url, branch, pr, commit = astuple(source)
+    path = Path(url.removeprefix("file://"))
+    if path.is_dir() and not any(path.joinpath(name).exists() for name in (".git", "HEAD")):
         if branch or pr or commit:
             raise failure(f"{path} is not a git repository", "branch, pr and commit need one", "leave them unset")
         shutil.copytree(path, target)
-        return ""
-    keys = tempfile.mkdtemp(prefix="git-")
-    try:
+        return
+    with tempfile.TemporaryDirectory() as keys:
         options, environment = git_credentials(url, secret_dir, keys, ca)
-        clone = ["clone", "--no-checkout", "--", url, target]
-        run_git([*options, *clone], environment)
-        here = ["-C", target]
-        ref = commit or "HEAD"
+        run_git([*options, "clone", "--no-checkout", "--", url, str(target)], environment)
+        options += ["-C", str(target)]
         if pr or branch:
-            run_git([*options, *here, "fetch", "origin", f"refs/pull/{pr}/head" if pr else branch], environment)
-            ref = "FETCH_HEAD"
-        run_git([*here, "checkout", "--quiet", "--detach", ref], environment)
-        return run_git([*here, "rev-parse", "HEAD"], environment).strip()
-    finally:
-        shutil.rmtree(keys)
+            run_git([*options, "fetch", "origin", f"refs/pull/{pr}/head" if pr else branch], environment)
+            commit = "FETCH_HEAD"
+        run_git([*options, "checkout", "--detach", commit or "HEAD"], environment)
 
 
 def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple[list[str], dict[str, str]]:
@@ -91,45 +83,35 @@ def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple
     A password is read from its file by git's credential helper, for the url's own host only. An ssh key is copied into
     the folder `keys` since ssh refuses files that others can read; the caller removes that folder.
     """
-
-    def private(path: str, flags: int) -> int:
-        return os.open(path, flags, 0o600)
-
     environment = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "false", "ILAB_GIT_SECRET": secret_dir}
     if ca:
         # Where the image sets GIT_SSL_CAINFO, git does not look at http.sslCAInfo.
         environment["GIT_SSL_CAINFO"] = ca
     names = secret_keys(secret_dir)
-    web = re.match(r"https://[^/]+", url)
-    over_ssh = url.startswith("ssh://") or not (web or url.startswith(("/", "file:")))
-    need = {"username", "password"} if web else {"ssh-privatekey", "known_hosts"} if over_ssh else set()
-    missing = sorted(need - names)
-    if names and missing:
-        raise failure(
-            f"the taxonomy repository's Secret, mounted at {secret_dir}, lacks: {', '.join(missing)}",
-            "https needs username and password, ssh needs ssh-privatekey and known_hosts",
-            "add them (known_hosts: the output of ssh-keyscan HOST, compared with what the host's owner publishes)",
-        )
-    if web and names:
-        reader = '!f() { echo "username=$(cat "$ILAB_GIT_SECRET/username")";'
-        reader += ' echo "password=$(cat "$ILAB_GIT_SECRET/password")"; }; f'
-        return ["-c", "credential.helper=", "-c", f"credential.{web[0]}.helper={reader}"], environment
-    ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=30"]
-    if over_ssh and names:
-        key = os.path.join(keys, "key")
-        # ssh takes no key whose last line does not end, as one pasted into a form often doesn't.
-        with open(os.path.join(secret_dir, "ssh-privatekey")) as given, open(key, "w", opener=private) as copy:
-            copy.write(given.read().rstrip() + "\n")
-        hosts = os.path.join(secret_dir, "known_hosts")
-        ssh += ["-o", "IdentitiesOnly=yes", "-i", key, "-o", f"UserKnownHostsFile={hosts}"]
-    environment["GIT_SSH_COMMAND"] = shlex.join(ssh)
-    return [], environment
+    web = re.match("https://[^/]+", url)
+    need = ["username", "password"] if web else ["ssh-privatekey", "known_hosts"]
+    ssh = ["ssh", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=30"]
+    options = []
+    if names and not url.startswith(("/", "file:")):
+        if missing := [name for name in need if name not in names]:
+            raise lacking(secret_dir, missing)
+        first, second = (Path(secret_dir, name) for name in need)
+        if web:
+            reader = '!f() { for k in username password; do echo "$k=$(cat "$ILAB_GIT_SECRET/$k")"; done; }; f'
+            options = ["-c", "credential.helper=", "-c", f"credential.{web[0]}.helper={reader}"]
+        else:
+            key = Path(keys, "key")
+            key.touch(0o600)
+            # ssh takes no key whose last line does not end, as one pasted into a form often doesn't.
+            key.write_text(first.read_text().rstrip() + "\n")
+            ssh += ["-oIdentitiesOnly=yes", "-i", str(key), f"-oUserKnownHostsFile={second}"]
+    return options, environment | {"GIT_SSH_COMMAND": shlex.join(ssh)}
 
 
-def head_commit(folder: str) -> str:
+def head_commit(folder: Path) -> str:
     """The commit of a checkout; "" if the folder is not a checkout with a commit, or git is not installed."""
-    git_dir = os.path.join(folder, ".git")
-    if not os.path.exists(git_dir) or not shutil.which("git"):
+    git_dir = folder / ".git"
+    if not git_dir.exists() or not shutil.which("git"):
         return ""
     # The files may belong to another user than the one this pod runs as, which git else refuses.
     ask = ["git", "-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-parse", "--verify", "HEAD"]
@@ -148,14 +130,15 @@ def run_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
             timeout=1800,
         )
     except FileNotFoundError:
-        raise failure("git is not installed", "sdg_repo_url needs it", "use an image with git, or an archive") from None
+        cause = "git is not installed in this image"
     except subprocess.TimeoutExpired:
-        raise failure("git took longer than 30 minutes", "the server does not answer", "check sdg_repo_url") from None
-    if done.returncode:
-        lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        raise failure(
-            "the taxonomy can't be fetched from its git repository",
-            " | ".join(lines[-3:]),
-            "check sdg_repo_url, sdg_repo_branch, sdg_repo_pr, sdg_repo_commit and the Secret of sdg_repo_secret",
-        )
-    return done.stdout
+        cause = "git took longer than 30 minutes"
+    else:
+        if not done.returncode:
+            return done.stdout
+        cause = " | ".join([line for line in done.stderr.splitlines() if line.strip()][-3:])
+    raise failure(
+        "the taxonomy can't be fetched from its git repository",
+        cause,
+        "correct sdg_repo_url, sdg_repo_branch, sdg_repo_pr, sdg_repo_commit or the Secret of sdg_repo_secret",
+    )

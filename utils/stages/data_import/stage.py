@@ -1,9 +1,9 @@
 """Stage 2: base model, taxonomy and generated data come to the run's volume."""
 
-import os
 import shutil
 import time
 from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
 
 from utils.stages.authorities import ca_bundle
 from utils.stages.chat_template.choice import choose_chat_template
@@ -46,48 +46,44 @@ class DataImport:
 
 def import_data(given: DataImport) -> dict[str, float]:
     """Import what the run starts from, unless that is done, and leave the marker; returns the stage's metrics."""
-    started, source = time.time(), given.taxonomy
+    started, source, data_dir = time.time(), given.taxonomy, given.data_dir
     check_base_model(given.base_model)
     source.check()
-    parts = {"model": given.base_model, "taxonomy": source.url}
-    from_archive = [part for part, elsewhere in parts.items() if not elsewhere]
+    from_archive = [part for part, url in {"model": given.base_model, "taxonomy": source.url}.items() if not url]
     ca, store, archive = ca_bundle(given.ca_file), None, None
     if from_archive or given.base_model.startswith("s3://"):
-        store = store_of_secret(given.object_store_secret_dir, ca)
+        store = store_of_secret(given.object_store_secret_dir, ca, bool(from_archive))
         archive = object_stat(store, store.data_key) if from_archive else None
     inputs = {
         "archive": asdict(archive) if archive else {},
         "base_model": given.base_model,
         "taxonomy": list(astuple(source)),
     }
-    found = finished_result(given.data_dir, "data_import", inputs, given.force)
+    found = finished_result(data_dir, "data_import", inputs, given.force)
     result = from_record(Imported, found or {})
     if found is None:
-        work = import_folder(given.data_dir, inputs_hash(inputs))
+        work = import_folder(data_dir, inputs_hash(inputs))
         got = Download("", "", 0, "")
         if store and archive:
-            got = download_archive(store, archive, os.path.join(work, "archive"))
+            got = download_archive(store, archive, work / "archive")
         if given.base_model:
-            fetch_model(given.base_model, store, os.path.join(work, "model"))
+            fetch_model(given.base_model, store, work / "model")
         if source.url:
-            clone_taxonomy(source, given.taxonomy_secret_dir, ca, os.path.join(work, "taxonomy"))
-        outputs = assemble_tree(work, from_archive, given.data_dir)
+            clone_taxonomy(source, given.taxonomy_secret_dir, ca, work / "taxonomy")
+        outputs = assemble_tree(work, from_archive, data_dir)
         result = Imported(
-            archive=got.key,
-            sha256=got.sha256,
-            size=got.size,
-            check=got.check,
+            *(got.key, got.sha256, got.size, got.check),
             model_source=given.base_model or "archive",
-            taxonomy_commit=head_commit(os.path.join(given.data_dir, "taxonomy")),
+            taxonomy_commit=head_commit(Path(data_dir, "taxonomy")),
             data_generated_elsewhere="sdg" in outputs,
         )
         shutil.rmtree(work)
-        write_marker(given.data_dir, "data_import", inputs, outputs, result, started)
+        write_marker(data_dir, "data_import", inputs, outputs, result, started)
     # Not among the inputs: synthetic data does not depend on it.
-    template = choose_chat_template(given.data_dir, given.chat_template)
-    change_result(given.data_dir, "data_import", replace(result, chat_template=template))
+    template = choose_chat_template(data_dir, given.chat_template)
+    change_result(data_dir, "data_import", replace(result, chat_template=template))
     print(f"chat template: {template.name} ({template.why})\n{template.example}", flush=True)
-    require_training_room(given.data_dir)
+    require_training_room(data_dir)
     return {
         "imported_archive_bytes": result.size,
         "imported_samples_given": float(result.data_generated_elsewhere),

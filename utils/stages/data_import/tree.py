@@ -2,11 +2,10 @@
 
 import glob
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.archive import require_space, unpack_archive
@@ -14,7 +13,7 @@ from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import Download, ObjectStat, download_object, object_stat
 
 
-def require_tree(root: str, parts: Sequence[str]) -> None:
+def require_tree(root: Path, parts: Sequence[str]) -> None:
     """End the stage when a piece of the required tree is missing; the message names every one.
 
     Args:
@@ -25,121 +24,120 @@ def require_tree(root: str, parts: Sequence[str]) -> None:
     missing = missing_pieces(root, parts) + torn_weights(root)
     if missing:
         raise failure(
-            "files or folders that a run needs are not there, or not whole",
+            "files that a run needs are not there, or not whole",
             "missing: " + ", ".join(missing),
             "add them (an empty folder will do for a kind of data the taxonomy does not have) and pack it again",
         )
 
 
-def missing_pieces(root: str, parts: Sequence[str]) -> list[str]:
+def missing_pieces(root: Path, parts: Sequence[str]) -> list[str]:
     """The pieces of the required tree that are not there, alternatives joined by "or"."""
-    kinds = ("skills", "knowledge")
     need = {
-        "model": [["config.json"], ["tokenizer.json"], ["tokenizer_config.json"], ["*.safetensors"]],
-        "taxonomy": [["knowledge"], ["foundational_skills", "compositional_skills"]],
-        "data": [[f"{kind}_{file}"] for kind in kinds for file in ("recipe_*.yaml", "train_*.jsonl")],
+        "model": ["config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors"],
+        "taxonomy": ["knowledge", "foundational_skills or taxonomy/compositional_skills"],
+        "data": [f"{kind}_{file}" for kind in ("skills", "knowledge") for file in ("recipe_*.yaml", "train_*.jsonl")],
     }
     if "data" not in parts:
-        need["taxonomy"].append([f"{kind}/**/qna.yaml" for kind in ("knowledge", "compositional_skills")])
+        need["taxonomy"].append("knowledge/**/qna.yaml or taxonomy/compositional_skills/**/qna.yaml")
+    pieces = [f"{part}/{pattern}" for part in parts for pattern in need[part]]
     return [
-        " or ".join(f"{part}/{pattern}" for pattern in patterns)
-        for part in parts
-        for patterns in need[part]
-        if not any(glob.glob(os.path.join(glob.escape(root), part, p), recursive=True) for p in patterns)
+        piece
+        for piece in pieces
+        if not any(glob.glob(pattern, root_dir=root, recursive=True) for pattern in piece.split(" or "))
     ]
 
 
-def torn_weights(root: str) -> list[str]:
+def torn_weights(root: Path) -> list[str]:
     """The files model/*.safetensors whose length is not what their header says, each with what it is instead.
 
     A safetensors file is the header's length (8 bytes, little endian), the header (JSON: name to data_offsets, counted
     from the header's end), the data (https://github.com/huggingface/safetensors, "Format").
     """
     torn = []
-    for path in sorted(glob.glob(os.path.join(glob.escape(root), "model", "*.safetensors"))):
-        size = os.path.getsize(path)
-        with open(path, "rb") as file:
+    for path in sorted(root.glob("model/*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
             start = file.read(8)
-            header_size = int.from_bytes(start, "little")
-            header = file.read(header_size) if 8 + header_size <= size else b""
+            data = 8 + int.from_bytes(start, "little")
+            header = file.read(data - 8) if data <= size else b""
         try:
-            tensors = json.loads(header or "null") or {}
-            end = max((t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"), default=-1)
+            ends = [one["data_offsets"][1] for name, one in json.loads(header).items() if name != "__metadata__"]
+            whole = data + max(ends) == size
         except (ValueError, TypeError, KeyError, AttributeError):
-            end = -1
-        if 8 + header_size + end != size:
+            whole = False
+        if not whole:
             what = "a Git LFS pointer" if start == b"version " else f"{size} bytes, not a whole safetensors file"
-            torn.append(f"model/{os.path.basename(path)} ({what})")
+            torn.append(f"model/{path.name} ({what})")
     return torn
 
 
-def fetch_model(base_model: str, store: ObjectStore | None, target: str) -> None:
+def fetch_model(base_model: str, store: ObjectStore | None, target: Path) -> None:
     """Bring the base model into the folder `target`: from `s3://bucket/prefix`, or from a folder of this machine.
 
     Args:
         store: its endpoint and keys are used, the bucket is the address's own; None for a local folder.
     """
-    if not base_model.startswith("s3://"):
+    if not store or not base_model.startswith("s3://"):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(base_model.removeprefix("file://"), target)
         return
     bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
-    assert store is not None
     store = replace(store, bucket=bucket)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     found: dict[str, int] = {}
-    page: dict[str, Any] = {"NextContinuationToken": ""}
-    while "NextContinuationToken" in page:
-        token = {"ContinuationToken": page["NextContinuationToken"]} if page["NextContinuationToken"] else {}
+    token: dict[str, str] | None = {}
+    while token is not None:
         page = store.call("list_objects_v2", Prefix=prefix, **token)
-        found |= {o["Key"]: o["Size"] for o in page.get("Contents", []) if not o["Key"].endswith("/")}
+        found |= {one["Key"]: one["Size"] for one in page.get("Contents", []) if not one["Key"].endswith("/")}
+        more = page.get("NextContinuationToken")
+        token = {"ContinuationToken": more} if more else None
     if not found or any(".." in key.split("/") or "//" in key for key in found):
         cause = "a key there leads out of the folder" if found else "no object has this prefix"
-        raise failure(f"no base model can be had from {base_model}", cause, "correct sdg_base_model")
-    os.makedirs(target, exist_ok=True)
+        raise failure(f"no base model at {base_model}", cause, "correct sdg_base_model")
+    target.mkdir(exist_ok=True)
     require_space(target, sum(found.values()), "the base model")
     for key in sorted(found):
-        path = os.path.join(target, key.removeprefix(prefix))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        path = target / key.removeprefix(prefix)
+        path.parent.mkdir(parents=True, exist_ok=True)
         download_object(store, object_stat(store, key), path)
 
 
 def check_base_model(base_model: str) -> None:
     """End the stage when `base_model` is set to something no model can be had from."""
-    path = base_model.removeprefix("file://")
-    if base_model.startswith("s3://") or not base_model or (path.startswith("/") and os.path.isdir(path)):
+    path = Path(base_model.removeprefix("file://"))
+    if not base_model or base_model.startswith("s3://") or (path.is_absolute() and path.is_dir()):
         return
     raise failure(
         f"sdg_base_model is {base_model!r}",
         "it must be s3://bucket/prefix, the absolute path of a folder that is there, or blank for the archive's model/",
-        "copy the model to the object store (aws s3 cp --recursive DIR s3://BUCKET/PREFIX) and give that address",
+        "copy the model (aws s3 cp --recursive DIR s3://BUCKET/PREFIX) and give that address",
     )
 
 
-def import_folder(data_dir: str, name: str) -> str:
+def import_folder(data_dir: str, name: str) -> Path:
     """The folder that holds what is not yet whole, `import-<name>.part`; those of other inputs are removed."""
-    work = os.path.join(data_dir, f"import-{name}.part")
-    for other in glob.glob(os.path.join(glob.escape(data_dir), "import-*.part")):
+    work = Path(data_dir, f"import-{name}.part")
+    work.mkdir(exist_ok=True)
+    for other in work.parent.glob("import-*.part"):
         if other != work:
             shutil.rmtree(other)
-    os.makedirs(work, exist_ok=True)
     return work
 
 
-def download_archive(store: ObjectStore, archive: ObjectStat, path: str) -> Download:
+def download_archive(store: ObjectStore, archive: ObjectStat, path: Path) -> Download:
     """Download the archive to `path` and say what was verified.
 
     Room for it and for its content must be there first; weights and JSON together shrink to no less than half in
     gzip as far as we have seen, the real sizes are checked while unpacking.
     """
-    have = sum(os.path.getsize(part) for part in glob.glob(glob.escape(path) + "*"))
-    require_space(os.path.dirname(path), 3 * archive.size - have, "the archive and its content")
+    have = sum(part.stat().st_size for part in path.parent.glob(path.name + "*"))
+    require_space(path.parent, 3 * archive.size - have, "the archive and its content")
     got = download_object(store, archive, path)
     print(f"{got.key}: {got.size} bytes, verified by {got.check}, sha256 {got.sha256}", flush=True)
     return got
 
 
-def assemble_tree(work: str, from_archive: Sequence[str], data_dir: str) -> list[str]:
+def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> list[str]:
     """Unpack what is taken from the archive, check the whole tree, and move it to its places on the volume.
 
     Args:
@@ -150,28 +148,29 @@ def assemble_tree(work: str, from_archive: Sequence[str], data_dir: str) -> list
     Returns:
         The folders put in place: model, taxonomy, and sdg when data came along.
     """
-    tree = os.path.join(work, "tree")
-    os.makedirs(tree, exist_ok=True)
+    tree = work / "tree"
+    tree.mkdir(exist_ok=True)
     try:
         if from_archive:
-            unpack_archive(os.path.join(work, "archive"), tree, [*from_archive, "data"])
-        checkout = os.path.join(work, "taxonomy")
-        kinds = [os.path.join(checkout, kind) for kind in ("knowledge", "compositional_skills", "foundational_skills")]
-        if any(os.path.isdir(kind) for kind in kinds):
+            unpack_archive(work / "archive", tree, [*from_archive, "data"])
+        for part in {"model", "taxonomy"}.difference(from_archive):
+            if work.joinpath(part).exists():
+                work.joinpath(part).rename(tree / part)
+        kinds = [tree / "taxonomy" / kind for kind in ("knowledge", "compositional_skills", "foundational_skills")]
+        if "taxonomy" not in from_archive and any(kind.is_dir() for kind in kinds):
             # Git keeps no empty folders: a taxonomy of skills alone has no knowledge/ in its checkout.
             for kind in kinds[:2]:
-                os.makedirs(kind, exist_ok=True)
-        for name in ("model", "taxonomy"):
-            if os.path.exists(os.path.join(work, name)):
-                os.replace(os.path.join(work, name), os.path.join(tree, name))
-        require_tree(tree, ["model", "taxonomy", *(["data"] if os.path.exists(os.path.join(tree, "data")) else [])])
+                kind.mkdir(exist_ok=True)
+        parts = ["model", "taxonomy", "data"]
+        require_tree(tree, parts if tree.joinpath("data").exists() else parts[:2])
     except SystemExit:
         shutil.rmtree(work)
         raise
-    places = {name: "sdg" if name == "data" else name for name in sorted(os.listdir(tree))}
     # What an earlier import brought, or was generated from it, does not belong to this one.
-    for place in ("model", "taxonomy", "sdg"):
-        shutil.rmtree(os.path.join(data_dir, place), ignore_errors=True)
-    for name, place in places.items():
-        os.replace(os.path.join(tree, name), os.path.join(data_dir, place))
-    return list(places.values())
+    outputs = []
+    for part, place in {"model": "model", "taxonomy": "taxonomy", "data": "sdg"}.items():
+        shutil.rmtree(Path(data_dir, place), ignore_errors=True)
+        if tree.joinpath(part).exists():
+            tree.joinpath(part).rename(Path(data_dir, place))
+            outputs.append(place)
+    return outputs

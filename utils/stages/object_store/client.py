@@ -1,13 +1,12 @@
 """The object store: its Secret, a boto3 client that works with S3 and its imitations, and errors for people."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.credentials import read_secret
+from utils.stages.credentials import read_secret, require_url
 
 
 @dataclass(frozen=True)
@@ -45,26 +44,21 @@ class ObjectStore:
         from botocore.config import Config
 
         endpoint = self.endpoint
-        if endpoint and not endpoint.startswith(("http://", "https://")):
-            raise failure(
-                f"the object store's endpoint {endpoint!r} is not a URL",
-                "it must start with http:// or https://, or be empty for Amazon S3",
-                "correct endpoint in " + self.place,
-            )
+        if endpoint:
+            require_url("the object store", endpoint, self.place)
         # Newer clients send checksums that many S3-compatible stores refuse. By environment, since older clients don't
         # know the option of Config.
-        os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-        os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+        for name in ("REQUEST_CHECKSUM_CALCULATION", "RESPONSE_CHECKSUM_VALIDATION"):
+            os.environ.setdefault("AWS_" + name, "when_required")
         return boto3.client(
             "s3",
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             endpoint_url=endpoint or None,
             region_name=self.region or ("us-east-1" if endpoint else None),
-            verify=(self.ca or None) if self.verify_tls else False,
+            verify=self.verify_tls and (self.ca or None),
             config=Config(
                 connect_timeout=15,
-                read_timeout=60,
                 retries={"mode": "standard", "total_max_attempts": 4},
                 s3={"addressing_style": "path" if endpoint else "auto"},
             ),
@@ -81,48 +75,45 @@ class ObjectStore:
         key = str(arguments.get("Key", ""))
         try:
             return getattr(self.client, operation)(Bucket=self.bucket, **arguments)
-        except ClientError as error:
-            if operation == "head_object":
+        except (BotoCoreError, ClientError) as error:
+            if operation == "head_object" and isinstance(error, ClientError):
                 # An answer to HEAD has no body; the same by GET tells what is wrong.
                 return self.call("get_object", **arguments)
-            raise self.failure(key, error) from None
-        except BotoCoreError as error:
             raise self.failure(key, error) from None
 
     def failure(self, key: str, error: Any) -> SystemExit:
         """What to say about an error of the client (botocore's ClientError or BotoCoreError)."""
         code = error.response["Error"]["Code"] if hasattr(error, "response") else type(error).__name__
-        keys = f"correct access_key and secret_key in {self.place}, or the rights of that account"
         known = {
-            "NoSuchBucket": (f"there is no bucket {self.bucket!r}", f"correct bucket in {self.place}"),
-            "NoSuchKey": (f"the bucket holds no object {key!r}", f"upload it, or correct data_key in {self.place}"),
-            "InvalidAccessKeyId": ("the store doesn't know the access key", keys),
-            "SignatureDoesNotMatch": ("the secret key is wrong", keys),
-            "AccessDenied": ("the store refuses this account", keys),
-            "SSLError": (
-                f"TLS can't be verified: {error}",
-                f"{self.trust}; verify_tls: false in {self.place} turns the check off",
-            ),
+            "NoSuchBucket": (f"there is no bucket {self.bucket!r}", "correct bucket"),
+            "NoSuchKey": (f"the bucket holds no object {key!r}", "upload it, or correct data_key"),
+            "InvalidAccessKeyId": ("the store doesn't know the access key", "correct access_key"),
+            "SignatureDoesNotMatch": ("the secret key is wrong", "correct secret_key"),
+            "AccessDenied": ("the store refuses this account", "correct its rights, or access_key"),
+            "SSLError": (f"TLS can't be verified: {error}", f"{self.trust}; or set verify_tls: false"),
         }
-        cause, remedy = known.get(code, (str(error), f"check endpoint, region and bucket in {self.place}"))
-        return failure(f"s3://{self.bucket}/{key} at {self.endpoint or 'Amazon S3'}: {code}", cause, remedy)
+        cause, remedy = known.get(code, (str(error), "correct endpoint, region or bucket"))
+        where = f"s3://{self.bucket}/{key} at {self.endpoint or 'Amazon S3'}: {code}"
+        return failure(where, cause, f"{remedy} in {self.place}")
 
 
-_KEYS = ("bucket", "access_key", "secret_key", "data_key", "endpoint", "region", "verify_tls")
-
-
-def store_of_secret(secret_dir: str, ca: str = "", required: Sequence[str] = _KEYS[:3]) -> ObjectStore:
+def store_of_secret(secret_dir: str, ca: str, archive: bool = False) -> ObjectStore:
     """The object store of a mounted Secret. verify_tls is true when unset.
+
+    Args:
+        archive: the Secret must name one.
 
     Raises:
         SystemExit: a key is missing, or verify_tls is neither true nor false.
     """
-    values = read_secret(secret_dir, {key: [key] for key in _KEYS}, list(required))
+    required, optional = ["bucket", "access_key", "secret_key"], ["endpoint", "region", "verify_tls"]
+    (required if archive else optional).append("data_key")
+    values = read_secret(secret_dir, required, optional)
     verify = values.pop("verify_tls").lower()
     if verify not in ("", "true", "false"):
         raise failure(
-            f"verify_tls is {verify!r} in the Secret mounted at {secret_dir}",
+            f"verify_tls is {verify!r}",
             "it must be true or false; unset means true",
-            "correct the key verify_tls of the object store's Secret",
+            "correct verify_tls in the object store's Secret",
         )
     return ObjectStore(**values, verify_tls=verify != "false", ca=ca)
