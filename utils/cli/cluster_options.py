@@ -14,7 +14,7 @@ from utils.runners.settings import PENDING_TIMEOUT, ClusterSettings
 _POD_KEYS = {"metadata", "spec"}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.1, which workbenches have
     """A duration such as 60m, in seconds."""
 
     name = "duration"

@@ -28,7 +28,7 @@ class Given:
         return self.values[key]
 
 
-class StrictBoolean(click.ParamType):
+class StrictBoolean(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.1, which workbenches have
     """true or false in the spellings that click knows; blank means the default, anything else is rejected."""
 
     name = "true|false"

@@ -164,7 +164,9 @@ def _bad_address(values: Mapping[str, str], role: Role, where: str) -> list[str]
     return [f"{role.name}: {where} is not an address that starts with http:// or https://"]
 
 
-def read_credentials(credentials: Sequence[Credentials], read: Read) -> tuple[list[Credentials], dict, list[str]]:
+def read_credentials(
+    credentials: Sequence[Credentials], read: Read
+) -> tuple[list[Credentials], dict[str, dict[str, str]], list[str]]:
     """Read the Secrets that the user names.
 
     Returns:
