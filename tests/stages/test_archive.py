@@ -105,7 +105,7 @@ def test_an_archive_cut_between_two_members_is_refused(tmp_path: Path) -> None:
     """The tar inside ends early, its gzip shell is cut with it: a plain reader takes that for the end."""
     packer = gzip.decompress(targz(MODEL))
     cut = gzip.compress(packer[: 512 * 4])[:-8]
-    with pytest.raises(SystemExit, match="truncated: "):
+    with pytest.raises(SystemExit, match="ended before the end-of-stream marker"):
         unpack(tmp_path, cut)
 
 

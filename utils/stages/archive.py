@@ -45,8 +45,7 @@ def unpack_archive(archive: Path, target: Path, wanted: Sequence[str]) -> None:
         shutil.rmtree(target)
         disk = isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
         remedy = "correct the volume, and run it again" if disk else "pack it again: tar czf data.tar.gz model taxonomy"
-        cause = f"truncated: {error}" if isinstance(error, EOFError) else str(error)
-        raise failure(f"{archive.name} can't be unpacked", cause, remedy) from None
+        raise failure(f"{archive.name} can't be unpacked", str(error), remedy) from None
     if ignored:
         print(f"left out of the archive: {', '.join(ignored[:20])}", flush=True)
 
@@ -66,9 +65,7 @@ def extract_members(archive: Path, target: Path, wanted: Sequence[str]) -> list[
         with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
             for count, member in enumerate(tar, 1):
                 total += member.size
-                problem = member_problem(member)
-                if count > MAX_MEMBERS:
-                    problem = f"more than {MAX_MEMBERS} members"
+                problem = f"more than {MAX_MEMBERS} members" if count > MAX_MEMBERS else member_problem(member)
                 if total > free:
                     problem = f"{total / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free"
                 if problem:

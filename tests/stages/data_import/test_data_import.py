@@ -147,7 +147,7 @@ def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (targz({**MODEL, **TAXONOMY})[:300], "truncated"),
+        (targz({**MODEL, **TAXONOMY})[:300], "ended before the end-of-stream marker"),
         (b"<html>", "Not a gzip"),
         (b"", "can't be unpacked"),
         (targz({**MODEL, **TAXONOMY}, (special("../evil"),)), "../evil: it leads out"),

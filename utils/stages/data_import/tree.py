@@ -26,7 +26,7 @@ def require_tree(root: Path, parts: Sequence[str]) -> None:
         raise failure(
             "files that a run needs are not there, or not whole",
             "missing: " + ", ".join(missing),
-            "add them (an empty folder will do for a kind of data the taxonomy does not have) and pack it again",
+            "add them (those of an unused kind may be empty) and pack it again",
         )
 
 
@@ -109,7 +109,7 @@ def check_base_model(base_model: str) -> None:
         return
     raise failure(
         f"sdg_base_model is {base_model!r}",
-        "it must be s3://bucket/prefix, the absolute path of a folder that is there, or blank for the archive's model/",
+        "it must be s3://bucket/prefix, the absolute path of a folder, or blank for the archive's model/",
         "copy the model (aws s3 cp --recursive DIR s3://BUCKET/PREFIX) and give that address",
     )
 
