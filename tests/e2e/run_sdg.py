@@ -118,7 +118,7 @@ def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]
     FakeTeacher.behaviour = "slow"
     server = ModelServer(f"http://127.0.0.1:{port}/v1", "teacher", TOKEN)
     try:
-        slow = Teacher(server, "", model, timeout=0.2)
+        slow = Teacher(server, model, timeout=0.2)
         with slow.errors("a/leaf"):
             slow.client.completions.create(model="teacher", prompt="x", max_tokens=5)
     except SystemExit as error:

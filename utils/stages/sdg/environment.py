@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from utils.stages.authorities import trust_everywhere
+
 SKILLS_RECIPE = Path("default_data_recipes", "skills.yaml")
 """The precomputed skills that instructlab-sdg mixes in, below its data folder."""
 
@@ -19,7 +21,7 @@ def sdg_environment(scratch: Path, sample_size: float, ca: str) -> None:
 
     Args:
         sample_size: fraction of the precomputed skills data that is mixed in, 0 or more.
-        ca: a CA bundle for git, "" for the public roots.
+        ca: a CA bundle for git and the teacher's client, "" for the public roots.
     """
     import yaml
 
@@ -30,12 +32,14 @@ def sdg_environment(scratch: Path, sample_size: float, ca: str) -> None:
         models = own / "models"
         models.mkdir(parents=True)
         (models / "config.yaml").write_text(yaml.safe_dump({"models": [{"path": str(models)}]}))
-    recipes = [folder / SKILLS_RECIPE for folder in folders if (folder / SKILLS_RECIPE).exists()]
-    if recipes and sample_size != 1:
-        content = yaml.safe_load(recipes[0].read_text())
+    target, *recipes = (folder / SKILLS_RECIPE for folder in [own, *folders])
+    recipe = next(filter(Path.exists, recipes), None)
+    if recipe and sample_size != 1:
+        content = yaml.safe_load(recipe.read_text())
         content["datasets"] = scaled_datasets(content.get("datasets") or [], sample_size)
-        (own / SKILLS_RECIPE).parent.mkdir(parents=True)
-        (own / SKILLS_RECIPE).write_text(yaml.safe_dump(content))
+        target.parent.mkdir(parents=True)
+        target.write_text(yaml.safe_dump(content))
+    trust_everywhere(ca)
     os.environ.update(
         XDG_DATA_HOME=f"{scratch}/share",
         XDG_DATA_DIRS=f"{home}:{shared}",
@@ -43,8 +47,7 @@ def sdg_environment(scratch: Path, sample_size: float, ca: str) -> None:
         HF_HOME=f"{scratch}/huggingface",
         HF_DATASETS_DISABLE_PROGRESS_BARS="1",
         GIT_TERMINAL_PROMPT="0",
-        PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", ""),
-        **({"GIT_SSL_CAINFO": ca} if ca else {}),
+        PATH=f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', '')}",
     )
 
 
@@ -56,6 +59,6 @@ def scaled_datasets(datasets: Iterable[Mapping[str, Any]], sample_size: float) -
     """
 
     def scaled(share: float) -> float:
-        return max(1, round(share * sample_size)) if isinstance(share, int) else share * float(sample_size)
+        return max(1, round(share * sample_size)) if isinstance(share, int) else share * sample_size
 
-    return [{**d, "sampling_size": scaled(d["sampling_size"])} for d in datasets] if sample_size > 0 else []
+    return [{**d, "sampling_size": scaled(d["sampling_size"])} for d in datasets] if sample_size else []

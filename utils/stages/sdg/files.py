@@ -29,8 +29,8 @@ def run_files(sdg: Path, suffix: str) -> Generated:
         path.write_text(yaml.safe_dump(task))
 
     def training_file(kind: str) -> str:
-        names = [f"{kind}_train_{form}{suffix}.jsonl" for form in ("msgs_", "")]
-        return next((f"sdg/{name}" for name in names if count_lines(sdg / name)), "")
+        names = (f"sdg/{kind}_train_{form}{suffix}.jsonl" for form in ("msgs_", ""))
+        return next((name for name in names if count_lines(sdg.parent / name)), "")
 
     return Generated(
         knowledge_file=training_file("knowledge"),
@@ -42,19 +42,18 @@ def run_files(sdg: Path, suffix: str) -> Generated:
 def imported_samples(data_dir: str) -> Generated:
     """The stage's result when the archive brought data: the files of one run, the newest where there are several."""
     folder = Path(data_dir, "sdg")
-    names = [path.name for path in folder.glob("*_train_*.jsonl")]
-    found = [re.fullmatch(r"(?:knowledge|skills)_train_(?:msgs_)?(.+)\.jsonl", name) for name in names]
-    *others, used = sorted({match[1] for match in found if match}) or [""]
+    names = "\n".join(path.name for path in folder.glob("*.jsonl"))
+    *others, used = sorted({*re.findall(r"^(?:knowledge|skills)_train_(?:msgs_)?(.+)\.jsonl$", names, re.M)}) or [""]
     files = run_files(folder, used)
     samples = sum(count_lines(Path(data_dir, file)) for file in (files.knowledge_file, files.skills_file))
     if not samples:
         raise failure(
             "the archive's data has no sample",
-            f"knowledge_train_*.jsonl and skills_train_*.jsonl are empty or missing in {folder}",
-            "pack the archive with samples, or without data/ to have them generated here",
+            f"{folder}/*_train_*.jsonl are empty or missing",
+            "pack it again with samples, or without data/",
         )
     if others:
-        print(f"the archive holds data of {len(others) + 1} SDG runs; used: {used}, left: {', '.join(others)}")
+        print(f"used: SDG run {used}; left: {', '.join(others)}")
     leaves: dict[str, int] = {}
     questions = 0
     for path in (folder / f"node_datasets_{used}").glob("[!.]*.jsonl"):
@@ -63,7 +62,7 @@ def imported_samples(data_dir: str) -> Generated:
         elif not path.stem.endswith("_p10"):
             leaves[path.stem.removesuffix("_p07")] = count_lines(path)
     reason = "the archive brought generated data"
-    print(f"not generated: {reason} ({samples} samples)", flush=True)
+    print(f"{reason}: {samples} samples", flush=True)
     return replace(
         files,
         generated=False,

@@ -7,7 +7,6 @@ import functools
 import importlib
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,12 +75,9 @@ def seed_records(run: SdgRun, leaf: str) -> Path:
         except (TaxonomyReadingException, SystemExit) as error:
             raise failure(
                 f"the documents of {leaf} can't be read",
-                f"{error} {error.__cause__ or ''}".strip(),
-                "check repo, commit and patterns under document: a git repository that can be cloned here, a commit in "
-                "it, and patterns of Markdown or PDF files",
+                f"{error} {error.__cause__ or ''}",
+                "correct repo, commit and patterns (Markdown or PDF) of its document; can git clone repo here?",
             ) from error
-        finally:
-            sys.stdout.flush()
         shutil.rmtree(temporary / "documents", ignore_errors=True)
         temporary.replace(folder)
     return next(folder.glob("*.jsonl"))

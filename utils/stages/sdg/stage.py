@@ -82,28 +82,33 @@ def pipeline_hash(pipeline: str) -> str:
     if pipeline in ("simple", "full", "llama"):
         return ""
     folder = Path(pipeline)
-    missing = [name for name in PIPELINES if not (folder.is_absolute() and (folder / name).is_file())]
+    missing = [name for name in PIPELINES if not folder.is_absolute() or not (folder / name).is_file()]
     if missing:
         raise failure(
-            f"sdg_pipeline {pipeline!r} can't be used",
+            f"sdg_pipeline is {pipeline!r}",
             f"missing: {', '.join(missing)}",
-            "give simple, full, llama, or the absolute path of a folder in this stage's image or on the volume",
+            "use simple, full, llama, or the absolute path of a folder with these in the image or on the volume",
         )
     return inputs_hash({path.name: path.read_text() for path in folder.glob("[!.]*.yaml")})
 
 
 def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, object]) -> Generated:
     """Check what the library needs, then have it ask the teacher."""
-    ca, data = ca_bundle(given.ca_file), Path(given.data_dir)
+    data = Path(given.data_dir)
     with tempfile.TemporaryDirectory() as scratch:
-        sdg_environment(Path(scratch), given.sample_size, ca)
+        sdg_environment(Path(scratch), given.sample_size, ca_bundle(given.ca_file))
         without_deepspeed()
         try_tokenizing(given.data_dir)
         leaves = check_taxonomy(data / "taxonomy")
-        teacher = Teacher(server, ca, data / "model")
-        part, suffix = working_folder(data, inputs)
-        size, workers = given.batch_size, given.num_workers
-        run = SdgRun(data, part, suffix, teacher, given.sdg_pipeline, given.scale_factor, size, workers)
+        run = SdgRun(
+            data,
+            *working_folder(data, inputs),
+            Teacher(server, data / "model"),
+            given.sdg_pipeline,
+            given.scale_factor,
+            given.batch_size,
+            given.num_workers,
+        )
         return generate_samples(run, leaves)
 
 
@@ -114,7 +119,7 @@ def working_folder(data: Path, inputs: Mapping[str, object]) -> tuple[Path, str]
     if note.exists():
         before = json.loads(note.read_text())
         if before["inputs"] == hashed:
-            print("resuming with the samples generated before", flush=True)
+            print("resuming", flush=True)
             return part, before["suffix"]
     suffix = time.strftime("%Y-%m-%dT%H_%M_%S", time.gmtime())
     shutil.rmtree(part, ignore_errors=True)
@@ -130,18 +135,13 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
         leaves: as check_taxonomy gives them.
     """
     samples: dict[str, int] = {}
-    questions = done = 0
-    total = len(leaves) + sum(leaf.startswith("knowledge/") for leaf in leaves)
-    for leaf in leaves:
+    questions: dict[str, int] = {}
+    steps = [("samples", leaf_samples, samples, leaf) for leaf in leaves]
+    steps += [("questions", leaf_questions, questions, leaf) for leaf in leaves if leaf.startswith("knowledge/")]
+    for done, (what, make, counts, leaf) in enumerate(steps, 1):
         with run.teacher.errors(leaf):
-            samples[leaf] = leaf_samples(run, leaf)
-            done += 1
-            progress(done, total, f"leaves ({samples[leaf]} samples for {leaf})")
-            if leaf.startswith("knowledge/"):
-                count = leaf_questions(run, leaf)
-                questions += count
-                done += 1
-                progress(done, total, f"leaves ({count} multiple-choice questions for {leaf})")
+            counts[leaf] = make(run, leaf)
+        progress(done, len(steps), f"leaves ({counts[leaf]} {what} for {leaf})")
     require_samples(samples, run.teacher)
     mix_samples(run)
     sdg = run.data / "sdg"
@@ -154,7 +154,7 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
         run_files(sdg, run.suffix),
         samples=sum(samples.values()),
         samples_by_leaf=samples,
-        mmlu_questions=questions,
+        mmlu_questions=sum(questions.values()),
         tokens=run.teacher.tokens,
     )
 
@@ -163,11 +163,9 @@ def require_samples(samples: Mapping[str, int], teacher: Teacher) -> None:
     """End the stage when no leaf has a sample (leaf to number of samples); tell of those that have none."""
     if not any(samples.values()):
         raise failure(
-            f"the teacher {teacher.server.model_name} gave no valid sample for any of {len(samples)} leaves",
-            "\n".join(
-                ["the SDG pipeline does not find what it looks for in the answers; the last ones:", *teacher.answers]
-            ),
-            "use a stronger teacher, or an sdg_pipeline made for it (examples/sdg-pipeline for tiny ones)",
+            f"the teacher {teacher.server.model_name} gave no valid sample",
+            f"the SDG pipeline finds none{teacher.answers}",
+            "use a stronger teacher, or an sdg_pipeline made for it (tiny ones: examples/sdg-pipeline)",
         )
     if empty := [leaf for leaf, count in samples.items() if not count]:
         print(f"warning: no valid sample for {', '.join(empty)}", flush=True)

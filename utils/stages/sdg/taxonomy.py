@@ -22,8 +22,8 @@ def check_taxonomy(taxonomy: Path) -> list[str]:
     if not leaves:
         raise failure(
             f"the taxonomy at {taxonomy} has no leaf",
-            f"there is no qna.yaml under {' or '.join(KINDS)}",
-            "add a leaf (examples/taxonomy has some), and import the taxonomy again",
+            f"no qna.yaml under {' or '.join(KINDS)}",
+            "add one (see examples/taxonomy), and import the taxonomy again",
         )
     names = [f"{leaf}/qna.yaml" for leaf in leaves]
     errors = [f"{name}:{error}" for name in names for error in leaf_errors(taxonomy / name)]
@@ -31,7 +31,7 @@ def check_taxonomy(taxonomy: Path) -> list[str]:
         raise failure(
             f"the taxonomy has {len(errors)} error(s)",
             "\n    ".join(errors),
-            "correct them and import the taxonomy again",
+            "correct them, and import the taxonomy again",
         )
     return leaves
 
@@ -41,10 +41,10 @@ def leaf_errors(qna: Path) -> list[str]:
     import yaml
     from instructlab.schema.taxonomy import TaxonomyMessageFormat, TaxonomyParser, TaxonomyReadingException
 
-    messages: list[str] = []
+    records: list[logging.LogRecord] = []
     found: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: records.append(record)  # type: ignore[method-assign]
     logger = logging.getLogger("instructlab.schema.taxonomy")
     logger.addHandler(handler)
     logger.propagate = False
@@ -62,11 +62,11 @@ def leaf_errors(qna: Path) -> list[str]:
         logger.propagate = True
     if not (parsed.errors or parsed.warnings):
         return []
-    for message in messages:
-        if match := re.fullmatch(r".*?:(\d+):\d+ (?:\[(\.\S*)\] )?(.*)", message, re.DOTALL):
+    for record in records:
+        if match := re.fullmatch(r".*?:(\d+):\d+ (?:\[(\.\S*)\] )?(.*)", record.getMessage(), re.DOTALL):
             line, place, text = match.groups()
             if text.startswith("Cannot load schema file"):
-                text = f"no schema for version {parsed.version}: this image's instructlab-schema does not know it"
+                text = f"no schema for version {parsed.version} in this image's instructlab-schema"
             if place:
                 line, text = yaml_line(yaml.compose(qna.read_text()), place), f"{place}: {text}"
             found.append(f"{line}: {text}")
