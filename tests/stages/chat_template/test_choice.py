@@ -9,7 +9,7 @@ import pytest
 from utils.names import CPU_PROGRAMS
 from utils.stages.chat_template.choice import choose_chat_template
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file
-from utils.stages.chat_template.template import Template, render_example
+from utils.stages.chat_template.template import Template, render_example, usable
 from utils.stages.evaluation import serving
 from utils.stages.marker import write_marker
 from utils.stages.results import ChatTemplate, Imported
@@ -111,8 +111,8 @@ def test_template_that_cannot_render_a_conversation_is_found_at_once(template: s
 
 def test_endless_template_is_stopped() -> None:
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(SystemExit, match="takes longer than 0.1 s"):
-        render_example(Template(loops, {}), "here", 0.1)
+    with pytest.raises(SystemExit, match="takes longer than 0.1 s"), usable("it"):
+        render_example(Template(loops, {}), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,15 @@ def test_python_file_is_read_and_rewritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("CHAT_TEMPLATE = open('/etc/passwd').read()", "not of literals alone"),
-        (PYTHON.replace('"<|u|>"', "__import__('os').getcwd()"), "not of literals alone"),
-        (PYTHON.replace("user=", "owner="), "no token owner"),
+        ("CHAT_TEMPLATE = open('/etc/passwd').read()", "malformed node"),
+        (PYTHON.replace('"<|u|>"', "__import__('os').getcwd()"), "malformed node"),
+        (PYTHON.replace('"<|u|>"', "7"), "user is unknown or no text"),
+        (PYTHON.replace("user=", "owner="), "owner is unknown"),
         (PYTHON.replace("    eos=", "    tool="), "lacks eos"),
         (PYTHON.replace("    assistant=", "    tool="), "lacks assistant"),
         (PYTHON.replace("CHAT_TEMPLATE", "OTHER"), "lacks CHAT_TEMPLATE"),
         (PYTHON.replace("messages %}", "messages"), "TemplateSyntaxError"),
-        ("{{ messages }", "not of literals alone"),
+        ("{{ messages }", "SyntaxError"),
         ("#" * (1 << 20) + "##", "larger than 1 MiB"),
     ],
 )
@@ -173,7 +174,9 @@ def test_a_file_that_is_not_on_the_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(PYTHON)
     (tmp_path / "volume" / "model" / "link").symlink_to(tmp_path / "secret")
     for path in ("ibm_legacy", "../secret", "model/link", "model"):
-        with pytest.raises(SystemExit, match="there is no chat template"):
+        with pytest.raises(
+            SystemExit, match=r"not a file on the run's volume\n.*next: correct it, or set train_chat_template"
+        ):
             choose_chat_template(data_dir, path)
 
 

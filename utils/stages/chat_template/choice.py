@@ -3,15 +3,13 @@
 Unless it is the tokenizer's own, chat_template/template.py and template.jinja hold it (see files.py).
 """
 
-import contextlib
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from utils.messages import failure
 from utils.stages.chat_template.python_file import read_template_file, read_text, write_template
-from utils.stages.chat_template.template import LIBRARY_TEMPLATES, Template, TokenInfo, render_example
+from utils.stages.chat_template.template import LIBRARY_TEMPLATES, Template, TokenInfo, render_example, usable
 from utils.stages.results import ChatTemplate
 
 
@@ -28,10 +26,11 @@ def choose_chat_template(data_dir: str, wanted: str) -> ChatTemplate:
     model, named = Path(data_dir, "model"), "train_chat_template names it"
     if wanted in LIBRARY_TEMPLATES:
         return ChatTemplate(wanted, named)
-    template = read_template_file(data_dir, wanted) if wanted else own_chat_template(model)
-    if not template.text:
-        return family_template(model)
-    example = render_example(template, wanted or f"{model}: its tokenizer's chat template")
+    with usable(f"the chat template {wanted or 'of ' + str(model)}"):
+        template = read_template_file(data_dir, wanted) if wanted else own_chat_template(model)
+        if not template.text:
+            return family_template(model)
+        example = render_example(template)
     # Volumes have this hash among the inputs of data processing: it must stay the same for the same template.
     tokens = {role: [*info] for role, info in template.tokens.items()} if wanted else template.variables
     sha256 = hashlib.sha256(str({"template": template.text, "tokens": tokens}).encode()).hexdigest()
@@ -47,15 +46,11 @@ def family_template(model: Path) -> ChatTemplate:
     Granite 7B has the architecture of Llama 2 and a vocabulary of that size; later Llamas have four times as many.
     """
     config = read_json(model / "config.json")
-    kind, vocabulary = str(config.get("model_type", "")), config.get("vocab_size", 0)
-    name = "ibm_generic_tmpl"
-    if kind == "llama" and isinstance(vocabulary, int) and vocabulary <= 32064:
+    kind, vocabulary = config.get("model_type", ""), config.get("vocab_size", 0)
+    name = "mistral_tmpl" if kind in ("mistral", "mixtral") else "ibm_generic_tmpl"
+    if kind == "llama" and vocabulary <= 32064:
         name = "ibm_legacy_tmpl"
-    elif kind in ("mistral", "mixtral"):
-        name = "mistral_tmpl"
-    size = f" with {vocabulary} tokens" if kind == "llama" else ""
-    why = f"the base model's tokenizer has none, and it is a model of type {kind or 'unknown'}{size}"
-    return ChatTemplate(name, why)
+    return ChatTemplate(name, f"the base model's tokenizer has none; type {kind}, vocabulary {vocabulary}")
 
 
 def own_chat_template(model: Path) -> Template:
@@ -65,24 +60,23 @@ def own_chat_template(model: Path) -> Template:
     chat_template.json belongs to processors of images and sound; tokenizers do not read it.
 
     Raises:
-        SystemExit: there are several, and no default.
+        ValueError: there are several, and no default.
     """
     config = read_json(model / "special_tokens_map.json") | read_json(model / "tokenizer_config.json")
-    texts = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
     found, file = config.get("chat_template"), model / "chat_template.jinja"
     if file.exists():
         found = read_text(file)
     elif isinstance(found, list):
-        named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
+        named = {one["name"]: one["template"] for one in found}
         found = named.get("default")
         if not found:
-            raise failure(
-                f"{model} has several chat templates: {', '.join(map(str, named))}",
-                "none is called default",
-                "call one default in tokenizer_config.json, or set train_chat_template",
-            )
-    tokens = {name.removesuffix("_token"): TokenInfo(text) for name, text in texts.items() if isinstance(text, str)}
-    return Template(found if isinstance(found, str) else "", tokens)
+            raise ValueError(f"none is called default in tokenizer_config.json: {', '.join(named)}")
+    tokens: dict[str, TokenInfo] = {}
+    for name, token in config.items():
+        text = token.get("content") if isinstance(token, dict) else token
+        if name.endswith("_token") and isinstance(text, str):
+            tokens[name.removesuffix("_token")] = TokenInfo(text)
+    return Template(found or "", tokens)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -91,11 +85,5 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         SystemExit: it holds something else.
     """
-    if not path.exists():
-        return {}
-    found = None
-    with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise failure(f"{path} can't be read", "it does not hold a JSON object", "import the model again")
-    return found
+    with usable(str(path)):
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

@@ -9,93 +9,68 @@ also be plain texts, as in the library's first versions.
 import ast
 import os
 from pathlib import Path
+from typing import Any
 
-from utils.messages import failure
-from utils.stages.chat_template.template import LIBRARY_TEMPLATES, Template, TokenInfo
+from utils.stages.chat_template.template import Template, TokenInfo
 
-ROLES = {"system", "user", "assistant", "eos", "pad", "bos", "start_role", "end_role", "tool"}
-"""The fields of the library's SpecialTokens."""
+ROLES = {"CHAT_TEMPLATE", "system", "user", "assistant", "eos", "pad", "bos", "start_role", "end_role", "tool"}
+"""The fields of the library's SpecialTokens, and its template."""
 LARGEST = 1 << 20
 """Bytes; no template is larger."""
 
 
 def read_template_file(data_dir: str, wanted: str) -> Template:
-    """What the user's Python file says, without running it.
+    """What the user's Python file says, without running it. Call it in `usable`.
 
     Raises:
-        SystemExit: there is no such file on the volume, or it has another form.
+        Exception: there is no such file on the volume, or it has another form.
     """
     root = os.path.realpath(data_dir)
     path = Path(os.path.realpath(os.path.join(root, wanted)))
-    remedy = f"give one of {', '.join(LIBRARY_TEMPLATES)}, or a Python file like these on the run's volume"
     if not (os.path.isabs(wanted) or path.is_relative_to(root)) or not path.is_file():
-        raise failure(f"there is no chat template {wanted!r}", f"{path} is not a file on the run's volume", remedy)
-    text = ""
+        raise ValueError(f"{path} is not a file on the run's volume")
+    assigned = [node for node in ast.parse(read_text(path)).body if isinstance(node, ast.Assign)]
+    values = {ast.unparse(node.targets[0]): node.value for node in assigned}
+    text = _value(values.get("CHAT_TEMPLATE", ast.Constant("")))
     tokens: dict[str, TokenInfo] = {}
-    try:
-        for node in (node for node in ast.parse(read_text(path)).body if isinstance(node, ast.Assign)):
-            names = [ast.unparse(target) for target in node.targets]
-            if "CHAT_TEMPLATE" in names:
-                text = _joined_text(node.value)
-            elif "SPECIAL_TOKENS" in names:
-                tokens = {str(k.arg): _token(k.value) for k in getattr(node.value, "keywords", [])}
-        cause = _what_is_wrong(text, tokens)
-    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-        cause = f"it is not of literals alone: {error}"
-    if cause:
-        raise failure(f"the chat template {wanted} can't be used", cause, remedy)
+    for keyword in getattr(values.get("SPECIAL_TOKENS"), "keywords", []):
+        token = _value(keyword.value)
+        tokens[keyword.arg] = token if isinstance(token, TokenInfo) else TokenInfo(token, True)
+    given = {"CHAT_TEMPLATE": text} | {role: info.token for role, info in tokens.items()}
+    needed = {"CHAT_TEMPLATE", "eos", "bos"}
+    if not {"start_role", "end_role"} <= given.keys():
+        needed.add("assistant")
+    wrong = [f"it lacks {name}" for name in sorted(needed) if not given.get(name)]
+    wrong += [
+        f"{name} is unknown or no text" for name in given if name not in ROLES or not isinstance(given[name], str)
+    ]
+    if wrong:
+        raise ValueError(", ".join(wrong))
     return Template(text, tokens)
 
 
-def _what_is_wrong(text: str, tokens: dict[str, TokenInfo]) -> str:
-    """Why the library could not use these, "" when it can."""
-    given = {"CHAT_TEMPLATE": text} | {role: info.token for role, info in tokens.items()}
-    needed = ["eos", "bos", "assistant", "CHAT_TEMPLATE"]
-    if {"start_role", "end_role"} <= given.keys():
-        needed.remove("assistant")
-    lacks = ", ".join(name for name in needed if not given.get(name))
-    unknown = ", ".join(sorted(tokens.keys() - ROLES))
-    return f"it lacks {lacks}" if lacks else f"the library knows no token {unknown}" if unknown else ""
-
-
-def _joined_text(node: ast.expr) -> str:
-    """The text of an expression of literals, with + between them.
+def _value(node: ast.expr) -> Any:
+    """The value of an expression of literals with + between them, or of `TokenInfo("…", add_to_tokenizer=True)`.
 
     Raises:
         ValueError: it is something else.
     """
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined_text(node.left) + _joined_text(node.right)
-    value = ast.literal_eval(node)
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
-    return value
-
-
-def _token(node: ast.expr) -> TokenInfo:
-    """What `TokenInfo("…", add_to_tokenizer=True)` or a plain text says."""
-    if not isinstance(node, ast.Call):
-        return TokenInfo(_joined_text(node), True)
-    named = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-    token, add = TokenInfo(*map(ast.literal_eval, node.args), **named)
-    if not isinstance(token, str):
-        raise ValueError("a TokenInfo without a text")
-    return TokenInfo(token, add is True)
+        return _value(node.left) + _value(node.right)
+    if isinstance(node, ast.Call) and "TokenInfo" in ast.unparse(node.func):
+        return TokenInfo(*map(_value, node.args), **{str(k.arg): _value(k.value) for k in node.keywords})
+    return ast.literal_eval(node)
 
 
 def read_text(path: Path) -> str:
-    """The text of a template's file.
+    """The text of a template's file. Call it in `usable`.
 
     Raises:
-        SystemExit: it is larger than any template, or not text.
+        ValueError: it is larger than any template, or not text.
     """
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError("it is larger than 1 MiB")
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        remedy = "correct train_chat_template, or the file"
-        raise failure(f"the chat template {path} can't be read", str(error), remedy) from error
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is larger than 1 MiB")
+    return path.read_text(encoding="utf-8")
 
 
 def write_template(data_dir: str, template: Template) -> None:

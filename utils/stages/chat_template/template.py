@@ -3,10 +3,12 @@
 Templates are foreign input: Jinja is rendered in a sandbox.
 """
 
+import contextlib
 import functools
 import json
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,23 +53,40 @@ class Template:
         return {role + "_token": info.token for role, info in self.tokens.items()}
 
 
-def render_example(template: Template, where: str, seconds: float = SECONDS) -> str:
-    """A conversation of system, user and assistant in a chat template. Call it in the main thread.
+@contextlib.contextmanager
+def usable(what: str) -> Iterator[None]:
+    """A context in which any error is one of a template or of its file: they are foreign, and may raise anything.
 
     Args:
-        where: what messages call the template.
+        what: that which can't be used, for the message.
+
+    Raises:
+        SystemExit: there was an error.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise failure(
+            f"{what} can't be used",
+            f"{type(error).__name__}: {error}",
+            f"correct it, or set train_chat_template to one of {', '.join(LIBRARY_TEMPLATES)}, "
+            "or to a Python file like these on the run's volume",
+        ) from error
+
+
+def render_example(template: Template, seconds: float = SECONDS) -> str:
+    """A conversation of system, user and assistant in a chat template. Call it in the main thread, in `usable`.
+
+    Args:
         seconds: how long it may take.
 
     Raises:
-        SystemExit: the template fails, never ends, or leaves out what was said.
+        Exception: the template fails, never ends, or leaves out what was said.
     """
-    import jinja2
 
     def too_late(*_: object) -> None:
         raise TimeoutError(f"it takes longer than {seconds:g} s")
 
-    wrong = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
-    text = problem = ""
     before = signal.signal(signal.SIGALRM, too_late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -78,19 +97,12 @@ def render_example(template: Template, where: str, seconds: float = SECONDS) -> 
             for part in compiled.generate(given, **template.variables):
                 text += part
                 if len(text) > CHARACTERS:
-                    raise OverflowError(f"it makes more than {CHARACTERS} characters of three sentences")
-    except (*wrong, TimeoutError, RecursionError, MemoryError) as error:
-        problem = f"{type(error).__name__}: {error}"
+                    raise ValueError(f"it makes more than {CHARACTERS} characters of three sentences")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    lost = [turn["role"] for turn in EXAMPLE if turn["content"] not in text]
-    if problem or lost:
-        raise failure(
-            f"no conversation can be written in the chat template ({where})",
-            problem or f"it leaves out what {' and '.join(lost)} said",
-            f"correct it, or set train_chat_template to one of {', '.join(LIBRARY_TEMPLATES)}",
-        )
+    if lost := [turn["role"] for turn in EXAMPLE if turn["content"] not in text]:
+        raise ValueError(f"it leaves out what {' and '.join(lost)} said")
     return text
 
 
