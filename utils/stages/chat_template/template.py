@@ -22,10 +22,8 @@ EXAMPLE = [
     {"role": "assistant", "content": "It is blue."},
 ]
 """A conversation in which a template is tried."""
-SECONDS = 10.0
-"""How long a template may take for it, with and without the answer."""
 CHARACTERS = 1 << 16
-"""How much it may make of it."""
+"""How much a template may make of it."""
 
 
 class TokenInfo(NamedTuple):
@@ -74,11 +72,11 @@ def usable(what: str) -> Iterator[None]:
         ) from error
 
 
-def render_example(template: Template, seconds: float = SECONDS) -> str:
+def render_example(template: Template, seconds: float = 10) -> str:
     """A conversation of system, user and assistant in a chat template. Call it in the main thread, in `usable`.
 
     Args:
-        seconds: how long it may take.
+        seconds: how long it may take, with and without the answer.
 
     Raises:
         Exception: the template fails, never ends, or leaves out what was said.

@@ -91,22 +91,15 @@ def read_samples(path: Path) -> Iterator[Sample]:
             if question.startswith("Document:\n"):
                 question = question.rpartition("\n\n\n\n")[2]
             question = question.removeprefix(document).strip()
-        yield Sample(
-            id=row.get("id", ""),
-            leaf=metadata.get("leaf_node_path", ""),
-            document=bool(document),
-            messages=messages,
-            unmask=bool(row.get("unmask")),
-            system="".join(texts["system"][:1]),
-            question=question,
-            answer=answer,
-        )
+        system, leaf = "".join(texts["system"][:1]), metadata.get("leaf_node_path", "")
+        unmask = bool(row.get("unmask"))
+        yield Sample(row.get("id", ""), leaf, bool(document), messages, unmask, system, question, answer)
 
 
 def leaves_by_id(file: Path) -> dict[str, str]:
     """Sample id to leaf file name (`knowledge_a_b`), from the node datasets written beside a training file."""
     leaves = {}
-    folder = file.with_name(re.sub(r"(knowledge|skills)_train_msgs(.*)\.jsonl$", r"node_datasets\2", file.name))
+    folder = file.with_name(re.sub(r".*_train_msgs(.*)\.jsonl", r"node_datasets\1", file.name))
     for path in folder.glob("[!.]*.jsonl"):
         name = re.sub("_p(07|10)$", "", path.stem)
         if not name.startswith("mmlubench_"):
@@ -126,24 +119,19 @@ def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, HeldO
     ids = {number: name for file in files.values() for number, name in leaves_by_id(file).items()}
     paths = [str(qna.parent.relative_to(taxonomy)) for qna in taxonomy.rglob("qna.yaml")]
     places = {path.replace("/", "_"): path for path in paths}
-    found: dict[str, HeldOut] = {}
+    mixed_in: dict[str, HeldOut] = {}
     generated: dict[str, HeldOut] = {}
     for kind, file in files.items():
         for sample in read_samples(file):
             name = ids.get(sample.id) or sample.leaf
             leaf = places.get(name, name)
-            if sample.key and sample.answer and sample.key not in found:
+            if sample.key and sample.answer:
                 turns = {"system": sample.system, "user": sample.question, "assistant": sample.answer}
-                found[sample.key] = question = HeldOut(
-                    question=sample.question,
-                    answer=sample.answer,
-                    messages=[{"role": role, "content": text} for role, text in turns.items() if text],
-                    leaf=leaf,
-                    kind="knowledge" if sample.document or leaf.startswith("knowledge") else kind,
-                )
-                if leaf or sample.document:
-                    generated[sample.key] = question
-    return generated or found
+                messages = [{"role": role, "content": text} for role, text in turns.items() if text]
+                of = "knowledge" if sample.document or leaf.startswith("knowledge") else kind
+                found = generated if leaf or sample.document else mixed_in
+                found.setdefault(sample.key, HeldOut(sample.question, sample.answer, messages, leaf, of))
+    return generated or mixed_in
 
 
 def choose_held_out(questions: Mapping[str, HeldOut], fraction: float, seed: int) -> dict[str, HeldOut]:
@@ -160,8 +148,9 @@ def choose_held_out(questions: Mapping[str, HeldOut], fraction: float, seed: int
         leaves[questions[key].leaf].append(key)
     chosen = {}
     for _, keys in sorted(leaves.items()):
-        count = min(MOST, max(1, round(len(keys) * fraction))) if fraction > 0 and len(keys) >= SMALLEST_LEAF else 0
-        chosen.update({key: questions[key] for key in keys[:count]})
+        if fraction and len(keys) >= SMALLEST_LEAF:
+            count = min(MOST, max(1, round(len(keys) * fraction)))
+            chosen.update({key: questions[key] for key in keys[:count]})
     return chosen
 
 

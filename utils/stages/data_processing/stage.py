@@ -1,13 +1,12 @@
 """Stage 6: generated samples become token ids, after some questions have been set aside."""
 
-import os
 import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.messages import failure
-from utils.stages.chat_template.files import chat_template_choice, prepare_chat_template
+from utils.stages.chat_template.files import chat_template_choice
 from utils.stages.data_processing.held_out import choose_held_out, find_questions, write_training_rows
 from utils.stages.data_processing.tokenizing import tokenize_rows
 from utils.stages.json_lines import write_lines
@@ -35,7 +34,6 @@ class Processing:
 def process(given: Processing) -> dict[str, float]:
     """Turn both data sets into token ids, unless that is done; returns the stage's metrics."""
     started = time.time()
-    measured: dict[str, float] = {}
     inputs: dict[str, object] = {
         "held_out_fraction": given.held_out_fraction,
         "max_len": given.max_len,
@@ -51,13 +49,12 @@ def process(given: Processing) -> dict[str, float]:
         write_marker(given.data_dir, "data_processing", inputs, ["processed"], result, started)
     else:
         result = from_record(Processed, record)
-    for kind, counts in (("knowledge", result.knowledge), ("skills", result.skills)):
-        measured[f"{kind}_samples"] = counts.rows
-        measured[f"{kind}_tokens"] = counts.tokens
-        measured[f"{kind}_longest_sample_tokens"] = counts.longest
-        measured[f"{kind}_dropped_samples"] = counts.dropped
-        measured[f"{kind}_held_out_questions"] = counts.held_out
-    return measured
+    names = ("samples", "tokens", "longest_sample_tokens", "dropped_samples", "held_out_questions")
+    return {
+        f"{kind}_{name}": value
+        for kind, counts in vars(result).items()
+        for name, value in zip(names, vars(counts).values(), strict=True)
+    }
 
 
 def process_samples(given: Processing) -> Processed:
@@ -65,9 +62,8 @@ def process_samples(given: Processing) -> Processed:
     data = Path(given.data_dir)
     sdg = result_of(given.data_dir, "sdg", Generated) or Generated()
     names = {"knowledge": sdg.knowledge_file, "skills": sdg.skills_file}
-    files = {kind: data / (name or os.devnull) for kind, name in names.items()}
+    files = {kind: data / (name or "/dev/null") for kind, name in names.items()}
     held_out = choose_held_out(find_questions(data / "taxonomy", files), given.held_out_fraction, given.seed)
-    template = prepare_chat_template(given.data_dir)
     target, part = data / "processed", data / "processed.part"
     shutil.rmtree(part, ignore_errors=True)
     counted: dict[str, DataCounts] = {}
@@ -75,14 +71,14 @@ def process_samples(given: Processing) -> Processed:
         folder, rows = part / kind, part / "rows.jsonl"
         folder.mkdir(parents=True)
         broken = write_training_rows(file, rows, held_out)
-        counts = tokenize_rows(rows, folder, data / "model", template, given.max_len)
+        counts = tokenize_rows(rows, folder, given.data_dir, given.max_len)
         aside = sum(question.kind == kind for question in held_out.values())
         counted[kind] = counts = replace(counts, dropped=counts.dropped + broken, held_out=aside)
         rows.unlink()
-        print(f"{kind}: " + ", ".join(f"{name} {value}" for name, value in vars(counts).items()), flush=True)
+        print(f"{kind}: {counts}", flush=True)
     write_lines(part / "held_out.jsonl", map(vars, held_out.values()))
     if not any(counts.rows for counts in counted.values()):
-        raise failure("there is nothing to train on", "synthetic data has no sample", "look at the log of that stage")
+        raise failure("there is nothing to train on", "sdg made no sample", "look at its log")
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
     return Processed(**counted)

@@ -11,16 +11,13 @@ from utils.stages.chat_template.template import EXAMPLE
 from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.results import DataCounts
 
-UNLIMITED = 1 << 20
-"""Tokens; no sample is longer."""
 
-
-def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_len: int) -> DataCounts:
+def tokenize_rows(source: Path, folder: Path, data_dir: str, max_len: int) -> DataCounts:
     """Write folder/data.jsonl (input_ids, labels, len) with instructlab.training, and count.
 
     Args:
         source: rows with messages and unmask.
-        template: Python file of the chat template, "" for the tokenizer's own.
+        data_dir: the volume, with model/ and the choice of a chat template.
         max_len: rows of as many tokens or more are dropped, as the library drops those under 20.
 
     Raises:
@@ -36,44 +33,37 @@ def tokenize_rows(source: Path, folder: Path, model: Path, template: str, max_le
     arguments = DataProcessArgs(
         data_path=str(source),
         data_output_path=str(folder),
-        model_path=str(model),
+        model_path=f"{data_dir}/model",
         max_seq_len=max_len,
-        chat_tmpl_path=template or None,
+        chat_tmpl_path=prepare_chat_template(data_dir) or None,
         num_cpu_procs=min(16, os.cpu_count() or 1) if given > 5000 else 1,
     )
     try:
         data_process.main(arguments)
+        return counted(folder, given, max_len)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise failure(
-            f"the {given} samples of {folder.name} data can't be tokenized",
+            f"the {folder.name} data can't be trained on",
             str(error),
-            "use a tokenizer with an end-of-text token, and a chat template that fits it (train_chat_template)",
+            "correct the tokenizer (an end-of-text token?), set another train_chat_template, or raise "
+            "train_max_seq_len and sdg_max_batch_len",
         ) from error
-    return counted(folder, given, max_len)
 
 
 def counted(folder: Path, given: int, max_len: int) -> DataCounts:
     """Count what the library made of that many rows in folder/data.jsonl.
 
     Raises:
-        SystemExit: no row is left, or none has a token to learn.
+        ValueError: no row is left, or none has a token to learn.
     """
     lengths, learnt = [], False
     for row in read_lines(folder / "data.jsonl"):
         lengths.append(row["len"])
         learnt |= any(label != -100 for label in row["labels"])
     if not lengths:
-        raise failure(
-            f"the {given} samples of {folder.name} data can't be trained on",
-            f"each is shorter than 20 or longer than {max_len} tokens",
-            "look at the samples in sdg/, or raise sdg_max_batch_len and train_max_seq_len",
-        )
+        raise ValueError(f"all samples are shorter than 20 or longer than {max_len} tokens")
     if not learnt:
-        raise failure(
-            f"no sample of {folder.name} data has a token to learn",
-            "the library did not find the chat template's marks of the assistant",
-            "set train_chat_template to another template of the library",
-        )
+        raise ValueError("no token to learn: the chat template's marks of the assistant are not found")
     return DataCounts(len(lengths), sum(lengths), max(lengths), given - len(lengths))
 
 
@@ -95,6 +85,6 @@ def try_tokenizing(data_dir: str) -> None:
     # The library drops samples of fewer than 20 tokens.
     messages = [{**turn, "content": turn["content"] * 5} for turn in EXAMPLE]
     with tempfile.TemporaryDirectory() as folder:
-        rows, trial = Path(folder, "rows.jsonl"), Path(folder, "trial")
+        rows = Path(folder, "rows.jsonl")
         write_lines(rows, [{"messages": messages, "unmask": False}])
-        tokenize_rows(rows, trial, Path(data_dir, "model"), prepare_chat_template(data_dir), UNLIMITED)
+        tokenize_rows(rows, Path(folder, "trial"), data_dir, 1 << 20)

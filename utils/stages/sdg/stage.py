@@ -114,13 +114,12 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
 
 def working_folder(data: Path, inputs: Mapping[str, object]) -> tuple[Path, str]:
     """The folder a run works in, `sdg.part`, and the date in its files' names; kept while the inputs are the same."""
-    part = data / "sdg.part"
-    note, hashed = part / NOTE, inputs_hash(inputs)
-    if note.exists():
-        before = json.loads(note.read_text())
-        if before["inputs"] == hashed:
-            print("resuming", flush=True)
-            return part, before["suffix"]
+    part, hashed = data / "sdg.part", inputs_hash(inputs)
+    note = part / NOTE
+    before = json.loads(note.read_text()) if note.exists() else {}
+    if before.get("inputs") == hashed:
+        print("resuming", flush=True)
+        return part, before["suffix"]
     suffix = time.strftime("%Y-%m-%dT%H_%M_%S", time.gmtime())
     shutil.rmtree(part, ignore_errors=True)
     (part / "generated").mkdir(parents=True)
@@ -142,7 +141,12 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
         with run.teacher.errors(leaf):
             counts[leaf] = make(run, leaf)
         progress(done, len(steps), f"leaves ({counts[leaf]} {what} for {leaf})")
-    require_samples(samples, run.teacher)
+    if not any(samples.values()):
+        raise failure(
+            f"the teacher {run.teacher.server.model_name} gave no valid sample",
+            f"the SDG pipeline finds none{run.teacher.answers}",
+            "use a stronger teacher, or an sdg_pipeline made for it (tiny ones: examples/sdg-pipeline)",
+        )
     mix_samples(run)
     sdg = run.data / "sdg"
     for scratch in ("checkpoints", "generated.new", "preprocessed"):
@@ -157,15 +161,3 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
         mmlu_questions=sum(questions.values()),
         tokens=run.teacher.tokens,
     )
-
-
-def require_samples(samples: Mapping[str, int], teacher: Teacher) -> None:
-    """End the stage when no leaf has a sample (leaf to number of samples); tell of those that have none."""
-    if not any(samples.values()):
-        raise failure(
-            f"the teacher {teacher.server.model_name} gave no valid sample",
-            f"the SDG pipeline finds none{teacher.answers}",
-            "use a stronger teacher, or an sdg_pipeline made for it (tiny ones: examples/sdg-pipeline)",
-        )
-    if empty := [leaf for leaf, count in samples.items() if not count]:
-        print(f"warning: no valid sample for {', '.join(empty)}", flush=True)

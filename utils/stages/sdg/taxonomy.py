@@ -47,7 +47,6 @@ def leaf_errors(qna: Path) -> list[str]:
     handler.emit = lambda record: records.append(record)  # type: ignore[method-assign]
     logger = logging.getLogger("instructlab.schema.taxonomy")
     logger.addHandler(handler)
-    logger.propagate = False
     try:
         # Version 0: the one that the file names. Lint warnings are errors, as instructlab-sdg takes them.
         parser = TaxonomyParser(schema_version=0, yamllint_strict=True, message_format=TaxonomyMessageFormat.LOGGING)
@@ -59,7 +58,6 @@ def leaf_errors(qna: Path) -> list[str]:
         return [f"{mark.line + 1 if mark else 1}: {problem}"]
     finally:
         logger.removeHandler(handler)
-        logger.propagate = True
     if not (parsed.errors or parsed.warnings):
         return []
     for record in records:

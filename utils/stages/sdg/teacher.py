@@ -9,9 +9,6 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.credentials import ModelServer
 
-TIMEOUT = 1200.0
-"""Seconds that one request may take."""
-
 
 class Teacher:
     """A teacher.
@@ -23,7 +20,7 @@ class Teacher:
         tokens: what it wrote so far.
     """
 
-    def __init__(self, server: ModelServer, model: Path, timeout: float = TIMEOUT) -> None:
+    def __init__(self, server: ModelServer, model: Path, timeout: float = 1200) -> None:
         """Args are the server, the base model, and seconds per request. A request is tried three times.
 
         The base model's tokenizer counts what the teacher writes: some servers report the tokens of one completion of
