@@ -7,7 +7,6 @@ also be plain texts, as in the library's first versions.
 """
 
 import ast
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from utils.stages.chat_template.template import Template, TokenInfo
 
 ROLES = {"CHAT_TEMPLATE", "system", "user", "assistant", "eos", "pad", "bos", "start_role", "end_role", "tool"}
 """The fields of the library's SpecialTokens, and its template."""
-LARGEST = 1 << 20
-"""Bytes; no template is larger."""
 
 
 def read_template_file(data_dir: str, wanted: str) -> Template:
@@ -25,9 +22,9 @@ def read_template_file(data_dir: str, wanted: str) -> Template:
     Raises:
         Exception: there is no such file on the volume, or it has another form.
     """
-    root = os.path.realpath(data_dir)
-    path = Path(os.path.realpath(os.path.join(root, wanted)))
-    if not (os.path.isabs(wanted) or path.is_relative_to(root)) or not path.is_file():
+    root = Path(data_dir).resolve()
+    path = (root / wanted).resolve()
+    if not path.is_file() or not (Path(wanted).is_absolute() or path.is_relative_to(root)):
         raise ValueError(f"{path} is not a file on the run's volume")
     assigned = [node for node in ast.parse(read_text(path)).body if isinstance(node, ast.Assign)]
     values = {ast.unparse(node.targets[0]): node.value for node in assigned}
@@ -68,7 +65,7 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: it is larger than any template, or not text.
     """
-    if path.stat().st_size > LARGEST:
+    if path.stat().st_size > 1 << 20:
         raise ValueError(f"{path} is larger than 1 MiB")
     return path.read_text(encoding="utf-8")
 

@@ -17,16 +17,16 @@ def check_taxonomy(taxonomy: Path) -> list[str]:
     Raises:
         SystemExit: there is none, or some are not valid; the message lists every error with file and line.
     """
-    files = [qna for kind in KINDS for qna in (taxonomy / kind).rglob("qna.yaml")]
-    leaves = sorted(str(qna.parent.relative_to(taxonomy)) for qna in files)
+    leaves = sorted(
+        str(qna.parent.relative_to(taxonomy)) for kind in KINDS for qna in (taxonomy / kind).rglob("qna.yaml")
+    )
     if not leaves:
         raise failure(
             f"the taxonomy at {taxonomy} has no leaf",
             f"no qna.yaml under {' or '.join(KINDS)}",
             "add one (see examples/taxonomy), and import the taxonomy again",
         )
-    names = [f"{leaf}/qna.yaml" for leaf in leaves]
-    errors = [f"{name}:{error}" for name in names for error in leaf_errors(taxonomy / name)]
+    errors = [f"{leaf}/qna.yaml:{error}" for leaf in leaves for error in leaf_errors(taxonomy / leaf / "qna.yaml")]
     if errors:
         raise failure(
             f"the taxonomy has {len(errors)} error(s)",
