@@ -1,6 +1,7 @@
 """Stage 1: all that can be checked before a GPU is used."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,11 +24,7 @@ from utils.stages.prerequisites.storage import check_storage
 
 @dataclass(frozen=True)
 class Prerequisites:
-    """What the stage is given: parameters of the component `prerequisites` that the checks use by name, and all.
-
-    Attributes:
-        parameters: all parameters by name, for the rules in parameters.py, which look them up.
-    """
+    """What the stage is given: the first parameters of the component `prerequisites`. The others only have rules."""
 
     object_store_secret_dir: str
     teacher_secret_dir: str
@@ -47,11 +44,13 @@ class Prerequisites:
     k8s_queue: str
     labelled_queue: str
     retry_seconds: float
-    parameters: dict[str, object]
 
 
-def check_run(given: Prerequisites, table_path: str) -> None:
+def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path: str) -> None:
     """Run all checks, side by side, and write the table of findings.
+
+    Args:
+        parameters: those that have rules (parameters.py), by name.
 
     Raises:
         SystemExit: a finding is an error.
@@ -63,7 +62,7 @@ def check_run(given: Prerequisites, table_path: str) -> None:
     source = TaxonomySource(given.taxonomy_url, given.taxonomy_branch, given.taxonomy_pr, given.taxonomy_commit)
     checks: Checks = {
         "parameters": lambda: [
-            *check_parameters(given.parameters),
+            *check_parameters(parameters),
             *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
         ],
         "certificate authorities": lambda: [] if certificates_of(given.ca_file) else None,
