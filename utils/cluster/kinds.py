@@ -49,6 +49,15 @@ WORKFLOW = Kind("Workflow", "workflows", "/apis/argoproj.io/v1alpha1")
 CONSOLE_LINK = Kind("ConsoleLink", "consolelinks", "/apis/console.openshift.io/v1", False)
 INFERENCE_SERVICE = Kind("InferenceService", "inferenceservices", "/apis/serving.kserve.io/v1beta1")
 SERVING_RUNTIME = Kind("ServingRuntime", "servingruntimes", "/apis/serving.kserve.io/v1alpha1")
+PIPELINE_SERVERS = tuple(
+    Kind(
+        "DataSciencePipelinesApplication",
+        "datasciencepipelinesapplications",
+        f"/apis/datasciencepipelinesapplications.opendatahub.io/{version}",
+    )
+    for version in ("v1", "v1alpha1")
+)
+"""What sets up a pipeline server in a project of OpenShift AI, the newest version first."""
 
 KINDS = {
     kind.name: kind

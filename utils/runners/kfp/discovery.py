@@ -1,22 +1,17 @@
 """Find the pipeline server of a project on OpenShift AI, and the dashboard that shows its runs."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import HTTPError
-
+from utils.cluster.cluster import Cluster
 from utils.cluster.connection import connect
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import CONSOLE_LINK
-from utils.cluster.objects import get
+from utils.cluster.kinds import CONSOLE_LINK, PIPELINE_SERVERS
+from utils.cluster.objects import get, list_objects
 from utils.errors import PrerequisiteError, UsageError
-from utils.runners.kfp.connection import CLUSTER_PATIENCE, REQUEST_SECONDS, Server
+from utils.runners.kfp.connection import CLUSTER_PATIENCE, Server
 
-# Group and versions of the resource by which OpenShift AI sets up a pipeline server in a project.
-_DSPA_GROUP = "datasciencepipelinesapplications.opendatahub.io"
-_DSPA_VERSIONS = ("v1", "v1alpha1")
 # Its Service and Route are named so; they serve the API and no pages.
 _API_HOST = "ds-pipeline-"
 # The link to the dashboard in the console of OpenShift, of OpenShift AI and of Open Data Hub. Every user may read it,
@@ -34,18 +29,16 @@ def find_server(namespace: str = "", ca_cert: str = "") -> Server:
         PrerequisiteError: no cluster, or no server in the project.
         UsageError: it has more than one.
     """
-    from kubernetes import client, config
-
     try:
-        settings, current = _cluster(config, client)
-    except config.ConfigException as error:
+        cluster = connect(namespace, patience=CLUSTER_PATIENCE)
+    except PrerequisiteError as error:
         raise PrerequisiteError(
             "no pipeline server is named, and there is no cluster to find one in",
             str(error),
             "give --host URL (and --token-file), or log in to the cluster: oc login",
         ) from None
-    project = namespace or current
-    found = _pipeline_servers(client, settings, project)
+    project = cluster.namespace
+    found = _pipeline_servers(cluster)
     remedy = "name one with --host URL, or another project with --namespace"
     if not found:
         cause = "no DataSciencePipelinesApplication there is ready"
@@ -57,45 +50,24 @@ def find_server(namespace: str = "", ca_cert: str = "") -> Server:
         what = f"the pipeline server {name} in {project} has no address yet"
         raise PrerequisiteError(what, "", "wait until it is ready")
     # "Bearer TOKEN", or "bearer TOKEN" in a pod.
-    token = settings.api_key.get("authorization", "").rpartition(" ")[2]
+    token = cluster.api.configuration.api_key.get("authorization", "").rpartition(" ")[2]
     return Server(host, token, ca_cert, project, project=True)
 
 
-def _cluster(config: Any, client: Any) -> tuple[Any, str]:
-    """Client settings for the cluster and the current namespace: the pod's own, else of the kubeconfig's context."""
-    settings = client.Configuration()
-    try:
-        config.load_incluster_config(client_configuration=settings)
-        return settings, Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text().strip()
-    except config.ConfigException:
-        config.load_kube_config(client_configuration=settings)
-        return settings, config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
-
-
-def _pipeline_servers(client: Any, settings: Any, project: str) -> dict[str, str]:
+def _pipeline_servers(cluster: Cluster) -> dict[str, str]:
     """Name to URL of the pipeline servers in a project."""
-    objects = client.CustomObjectsApi(client.ApiClient(settings))
-    for version in _DSPA_VERSIONS:
+    for kind in PIPELINE_SERVERS:
         try:
-            listed = objects.list_namespaced_custom_object(
-                _DSPA_GROUP,
-                version,
-                project,
-                "datasciencepipelinesapplications",
-                _request_timeout=REQUEST_SECONDS,
-            )
-        except client.ApiException as error:
+            listed = list_objects(cluster, kind)
+        except ClusterError as error:
             if error.status == 404:
                 continue
             raise PrerequisiteError(
-                f"can't look for a pipeline server in {project} ({error.status} {error.reason})",
-                "the login has expired, or may not read DataSciencePipelinesApplications",
+                f"can't look for a pipeline server in {cluster.namespace}",
+                f"{error}; the login may have expired, or may not read DataSciencePipelinesApplications",
                 "oc login, or give --host URL",
             ) from None
-        except HTTPError as error:
-            remedy = "oc login, or give --host URL"
-            raise PrerequisiteError("the cluster can't be reached", str(error), remedy) from None
-        return {item["metadata"]["name"]: _address(item) for item in listed["items"]}
+        return {item["metadata"]["name"]: _address(item) for item in listed}
     return {}
 
 
