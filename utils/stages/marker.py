@@ -91,14 +91,14 @@ def inputs_hash(inputs: Mapping[str, Any]) -> str:
 def change_result(data_dir: str, stage: str, result: Any) -> None:
     """Change a finished stage's result, a dataclass; its inputs, and with them what was built on it, stay valid."""
     marker = read_marker(data_dir, stage)
-    _write(data_dir, marker | {"result": marker["result"] | dataclasses.asdict(result)})
+    write_json(_path(data_dir, stage), marker | {"result": marker["result"] | dataclasses.asdict(result)})
 
 
-def _write(data_dir: str, marker: Mapping[str, Any]) -> None:
-    path = _path(data_dir, marker["stage"])
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(marker, indent=1))
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write path whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(value, indent=1, default=float))  # pandas gives numpy's numbers
     partial.rename(path)
 
 
@@ -129,4 +129,4 @@ def write_marker(
         "seconds": round(time.time() - started, 1),
         "result": result if isinstance(result, dict) else dataclasses.asdict(result),
     }
-    _write(data_dir, marker)
+    write_json(_path(data_dir, stage), marker)

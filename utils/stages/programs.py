@@ -20,12 +20,12 @@ def cpu_program(name: str) -> str:
         SystemExit: this machine has none.
     """
     folder = os.environ.get(CPU_PROGRAMS, "")
-    path = os.path.join(folder, name)
-    if not folder or not os.path.exists(path):
+    path = f"{folder}/{name}"
+    if not os.path.exists(path):
         raise failure(
-            f"there is no GPU here, and no {name} to do without one",
-            f"{CPU_PROGRAMS}, the folder with such programs, is {folder!r}",
-            "ask for a GPU (train_gpu_per_worker, eval_engine=vllm), or run on one machine, where it is set",
+            f"there is no GPU here and no {name}",
+            f"{CPU_PROGRAMS} is {folder!r}",
+            "ask for a GPU (train_gpu_per_worker, eval_engine=vllm), or run on one machine",
         )
     return path
 

@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -15,11 +15,11 @@ class ModelClient(httpx.Client):
     """Adds fields to the body of each request and counts good answers.
 
     Attributes:
-        last_error: the last response or connection that failed, for messages; "" for none.
+        last_error: the last response or connection that failed, for messages.
     """
 
     def __init__(
-        self, server: ModelServer, added: Mapping[str, Any], count: Callable[[], None] = lambda: None, ca: str = ""
+        self, server: ModelServer, added: dict[str, Any], count: Callable[[], None] = lambda: None, ca: str = ""
     ) -> None:
         """Make a client for one server.
 
@@ -29,9 +29,12 @@ class ModelClient(httpx.Client):
             count: called after each good answer.
             ca: a CA bundle for TLS; "" for the public roots.
         """
-        verify = ssl.create_default_context(cafile=ca) if ca else True
-        super().__init__(verify=verify, timeout=600, trust_env=bool(ca or server.api_token))
-        self.server, self.added, self.count, self.last_error = server, added, count, ""
+        super().__init__(
+            verify=ssl.create_default_context(cafile=ca) if ca else True,
+            timeout=600,
+            trust_env=bool(ca or server.api_token),
+        )
+        self.server, self.added, self.count, self.last_error = server, added, count, "no answer"
 
     def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
         """Send a request.
@@ -40,12 +43,10 @@ class ModelClient(httpx.Client):
             SystemExit: the server answers 401, 403 or 404: trying again would not help.
         """
         if self.added and request.method == "POST":
+            body = json.loads(request.read()) | self.added
+            del request.headers["content-length"]
             request = httpx.Request(
-                "POST",
-                request.url,
-                headers={name: value for name, value in request.headers.items() if name != "content-length"},
-                json={**json.loads(request.read()), **self.added},
-                extensions=request.extensions,
+                "POST", request.url, headers=request.headers, json=body, extensions=request.extensions
             )
         try:
             response = super().send(request, **kwargs)
@@ -55,16 +56,16 @@ class ModelClient(httpx.Client):
         if response.is_success:
             self.count()
             return response
-        text = self.server.masked(response.read().decode(errors="replace"))[:300]
-        self.last_error = f"HTTP {response.status_code}: {text}"
+        response.read()
+        self.last_error = f"HTTP {response.status_code}: {self.server.masked(response.text)[:300]}"
         if response.status_code in (401, 403, 404):
             raise self.failed()
         return response
 
-    def failed(self) -> SystemExit:
+    def failed(self, remedy: str = "check endpoint, model_name and api_token in the judge's Secret") -> SystemExit:
         """The failure of a server that does not answer, or not as it should."""
         return failure(
             f"{self.server.model_name} at {self.server.endpoint} does not answer",
-            self.last_error or "it ended the connection",
-            "start it, or correct the judge's Secret (endpoint, model_name, api_token), then retry or resume the run",
+            self.last_error,
+            f"{remedy}, then resume",
         )

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
@@ -13,8 +14,8 @@ from utils.stages.evaluation.judging import Bench, Evaluation, prepare_bench
 from utils.stages.evaluation.likelihood import Likelihoods, likelihood
 from utils.stages.evaluation.mmlu import mmlu, mmlu_branch
 from utils.stages.evaluation.mt_bench_branch import mt_bench_branch
-from utils.stages.evaluation.scores import Accuracies, BranchScores, Pair, Skipped, write_json
-from utils.stages.marker import finished_result, inputs_hash, result_of, write_marker
+from utils.stages.evaluation.scores import Accuracies, BranchScores, Pair, Skipped
+from utils.stages.marker import finished_result, inputs_hash, result_of, write_json, write_marker
 from utils.stages.results import Benchmarked, Generated
 
 
@@ -44,8 +45,8 @@ def compare(given: Comparison) -> dict[str, float]:
         write_marker(given.data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in result], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
     # The scores themselves are the headline scores of the report.
-    metrics = (("mt_bench_branch", "questions"), ("mt_bench_branch", "error_rate"), ("likelihood", "questions"))
-    return {f"{part}_{name}": result[part][name] for part, name in metrics if name in result[part]}
+    metrics = {"mt_bench_branch": ("questions", "error_rate"), "likelihood": ("questions",)}
+    return {f"{p}_{name}": result[p][name] for p, names in metrics.items() for name in names if name in result[p]}
 
 
 def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, dict[str, Any]]:
@@ -62,25 +63,25 @@ def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, di
     """
     scored = result_of(given.data_dir, "mt_bench", Benchmarked)
     if not scored:
-        raise failure("there is no candidate to compare", "MT-Bench has not finished on this volume", "run it first")
-    generated = result_of(given.data_dir, "sdg", Generated)
-    tasks_dir = f"{given.data_dir}/{generated.mmlu_tasks_dir}" if generated and generated.mmlu_tasks_dir else ""
+        raise failure("there is no candidate to compare", "MT-Bench has not finished", "run it first")
+    tasks_dir = (result_of(given.data_dir, "sdg", Generated) or Generated()).mmlu_tasks_dir
     pair = Pair(f"{given.data_dir}/{scored.candidate}", f"{given.data_dir}/model", work_dir)
     # The served models first: later evaluations keep GPU memory in this process.
     parts: dict[str, Callable[[], BranchScores | Accuracies | Likelihoods | Skipped]] = {
         "mt_bench_branch": lambda: mt_bench_branch(bench, pair),
-        "mmlu_branch": lambda: mmlu_branch(pair, tasks_dir, given.few_shots, given.batch_size),
+        "mmlu_branch": lambda: mmlu_branch(
+            pair, tasks_dir and f"{given.data_dir}/{tasks_dir}", given.few_shots, given.batch_size
+        ),
         "likelihood": lambda: likelihood(pair, f"{given.data_dir}/processed/held_out.jsonl", bench.template),
     }
     if given.mmlu_tasks:
         parts["mmlu"] = lambda: mmlu(pair, given.mmlu_tasks, "", given.few_shots, given.batch_size)
     result = {}
     for part, evaluate in parts.items():
-        print(f"{part} of candidate and base", flush=True)
-        score = evaluate()
-        if isinstance(score, Skipped):
-            print(f"skipped: {score.reason}", flush=True)
-        values = {name: value for name, value in asdict(score).items() if value is not None}
-        write_json(f"{given.data_dir}/scores/{part}.json", {"model": scored.candidate, "base_model": "model", **values})
+        values = {name: value for name, value in asdict(evaluate()).items() if value is not None}
+        write_json(
+            Path(f"{given.data_dir}/scores/{part}.json"), {"model": scored.candidate, "base_model": "model", **values}
+        )
         result[part] = {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+        print(part, result[part], flush=True)
     return result

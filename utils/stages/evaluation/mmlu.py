@@ -1,13 +1,13 @@
 """Multiple-choice questions to candidate and base: MMLU-branch (the taxonomy's) and MMLU (the harness's)."""
 
 import functools
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.evaluation.scores import Accuracies, Pair, Skipped, score_summary
+from utils.stages.json_lines import count_lines
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
             overall, by_task = evaluator.run()
         except (OSError, KeyError) as error:
             raise failure(
-                f"the multiple-choice tasks {', '.join(tasks)} can't be run",
+                f"{', '.join(tasks)} can't be run",
                 f"{type(error).__name__}: {error}",
-                "correct mmlu_tasks, or let the pod reach the hub with their data, then retry or resume the run",
+                "correct mmlu_tasks, or give access to their hub, then resume",
             ) from error
         return Accuracy(float(overall), {name: float(entry["score"]) for name, entry in by_task.items()})
 
@@ -72,32 +72,30 @@ def mmlu_branch(pair: Pair, tasks_dir: str, few_shots: int, batch_size: str) -> 
     copied = f"{pair.work_dir}/tasks"
     questions = task_copies(tasks_dir, copied, few_shots) if tasks_dir else 0
     if not questions:
-        return Skipped("there are no multiple-choice questions: SDG makes them of knowledge leaves")
+        return Skipped("there is no multiple-choice question: no knowledge leaf")
     return replace(mmlu(pair, ["ilab_branch"], copied, few_shots, batch_size), questions=questions)
 
 
 def task_copies(tasks_dir: str, target: str, few_shots: int) -> int:
-    """Copy task files and their data to where they are read, under the tag `ilab_branch`; the number of questions.
+    """Copy task files under the tag `ilab_branch`; the number of questions.
 
     A task file holds its data's path as it was when SDG wrote it; the copy's is absolute and right here. A task
     without questions is left out; one with too few to give examples is asked without.
     """
     import yaml
 
-    copies = Path(target).absolute()
-    shutil.rmtree(copies, ignore_errors=True)
-    copies.mkdir(parents=True)
+    copies = Path(target)
+    copies.mkdir(parents=True, exist_ok=True)
     questions = 0
     for path in sorted(Path(tasks_dir).glob("*_task.yaml")):
         task = yaml.safe_load(path.read_text())
-        data = copies / Path(task["dataset_kwargs"]["data_files"]["test"]).name
-        rows = [line for line in Path(tasks_dir, data.name).read_text("utf-8").split("\n") if line.strip()]
+        data = path.with_name(Path(task["dataset_kwargs"]["data_files"]["test"]).name).absolute()
+        rows = count_lines(data)
         if not rows:
             continue
-        questions += len(rows)
-        data.write_text("\n".join(rows) + "\n", "utf-8")
+        questions += rows
         task |= {"tag": "ilab_branch", "dataset_kwargs": {"data_files": {"test": str(data)}}}
-        if len(rows) <= few_shots:
+        if rows <= few_shots:
             task["num_fewshot"] = 0
         (copies / path.name).write_text(yaml.safe_dump(task))
     return questions

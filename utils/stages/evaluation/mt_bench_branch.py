@@ -2,13 +2,12 @@
 
 import collections
 import glob
-import os
-import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
 from utils.stages.evaluation.judging import Bench, Examinee, no_rating, rated_models
+from utils.stages.evaluation.likelihood import sample_indices
 from utils.stages.evaluation.scores import BranchScores, Pair, Rated, Skipped, score_summary
 
 
@@ -21,21 +20,19 @@ def mt_bench_branch(bench: Bench, pair: Pair) -> BranchScores | Skipped:
     tree = f"{pair.work_dir}/questions"
     questions = branch_questions(f"{bench.given.data_dir}/taxonomy", tree, bench.given.max_questions)
     if not questions:
-        return Skipped("the taxonomy has no skill leaf to ask about")
+        return Skipped("no skill leaf")
     from instructlab.eval.mt_bench import MTBenchBranchEvaluator
-
-    os.environ.pop("INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS", None)
 
     # No branch: the questions lie in a plain tree, not in a git repository.
     judge, merge = bench.judge.model_name, bench.given.merge_system_user_message
     models = [
         Examinee(name, folder, MTBenchBranchEvaluator(name, judge, tree, None, f"{pair.work_dir}/{name}", merge))
-        for name, folder in (("base", pair.base), ("candidate", pair.candidate))
+        for name, folder in pair.models
     ]
-    base, new = rated_models(bench, models, questions, 1, 1.0)
-    for rated in (base, new):
+    new, base = rated_models(bench, models, questions, 1, 1.0)
+    for rated in (new, base):
         if rated.overall_score is None:
-            raise no_rating(f"the judge rated none of the {rated.model} model's answers", rated)
+            raise no_rating(f"the judge rated no answer of {rated.model}", rated)
     return BranchScores(
         judge,
         questions,
@@ -65,23 +62,19 @@ def branch_questions(taxonomy_dir: str, target: str, max_questions: int) -> int:
     """
     import yaml
 
-    shutil.rmtree(target, ignore_errors=True)
-    leaves: dict[str, list[dict[str, Any]]] = {}
-    seen = set()
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
     for leaf in sorted(glob.glob("*/**/qna.yaml", root_dir=taxonomy_dir, recursive=True)):
         if leaf.split("/")[0] in ("knowledge", "docs", "scripts"):
             continue
-        examples = leaves[leaf] = []
         qna = yaml.safe_load(Path(taxonomy_dir, leaf).read_text("utf-8")) or {}
         for example in qna.get("seed_examples") or []:
-            if example.get("question") and example.get("answer") and example["question"] not in seen:
-                seen.add(example["question"])
-                examples.append(example)
-    # The first question of each leaf, then the second of each, …
-    turns = sorted((i, name) for name, examples in leaves.items() for i in range(len(examples)))
+            if example.get("question") and example.get("answer"):
+                found.setdefault(example["question"], (leaf, example))
     chosen = collections.defaultdict(list)
-    for i, leaf in turns[: max_questions or None]:
-        chosen[leaf].append(leaves[leaf][i])
+    asked = list(found.values())
+    for i in sample_indices([leaf for leaf, _ in asked], max_questions or len(asked)):
+        leaf, example = asked[i]
+        chosen[leaf].append(example)
     for leaf, examples in chosen.items():
         path = Path(target, leaf)
         path.parent.mkdir(parents=True, exist_ok=True)

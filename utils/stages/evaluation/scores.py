@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from utils.stages.marker import from_record
+from utils.stages.marker import from_record, write_json
 
 Score = TypeVar("Score")
 """A dataclass of JSON values."""
@@ -86,10 +86,16 @@ class Pair:
     base: str
     work_dir: str
 
+    @property
+    def models(self) -> tuple[tuple[str, str], ...]:
+        """Name and folder of each."""
+        return ("candidate", self.candidate), ("base", self.base)
+
     def scored(self, file_name: str, kind: type[Score], score: Callable[[str], Score]) -> list[Score]:
         """The candidate's score, then the base model's, each made of the model's folder unless it is kept."""
-        models = (("candidate", self.candidate), ("base", self.base))
-        return [kept(f"{self.work_dir}/{name}/{file_name}", kind, partial(score, folder)) for name, folder in models]
+        return [
+            kept(f"{self.work_dir}/{name}/{file_name}", kind, partial(score, folder)) for name, folder in self.models
+        ]
 
 
 def kept(
@@ -104,16 +110,8 @@ def kept(
         return from_record(kind, json.loads(Path(path).read_text()))
     score = compute()
     if good(score):
-        write_json(path, vars(score))
+        write_json(Path(path), vars(score))
     return score
-
-
-def write_json(path: str, value: Mapping[str, Any]) -> None:
-    """Write path whole or not at all; its folder is made."""
-    part = Path(path + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(value, indent=1, default=float))  # pandas gives numpy's numbers
-    part.replace(path)
 
 
 def score_summary(key: str, scores: Mapping[str, float], base_scores: Mapping[str, float]) -> Summary:

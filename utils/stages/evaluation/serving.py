@@ -1,18 +1,18 @@
 """A model of this run as an OpenAI-compatible server on loopback, for as long as its answers are needed."""
 
 import contextlib
-import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import urllib3
 
 from utils.messages import failure
 from utils.stages.programs import cpu_program, end_group, start_group
@@ -44,28 +44,22 @@ class Server:
         Raises:
             SystemExit: it ended, which is noticed at once, or was not ready in time.
         """
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise self.failed(f"ended with {self.process.returncode} while it loaded the model")
-            with (
-                contextlib.suppress(OSError, http.client.HTTPException),
-                contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection,
-            ):
-                connection.request("GET", "/health")
-                if connection.getresponse().status == 200:
+        deadline, pool = time.monotonic() + timeout, urllib3.PoolManager()
+        while self.process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(urllib3.exceptions.HTTPError):
+                if pool.request("GET", f"http://127.0.0.1:{self.port}/health", timeout=5, retries=False).status == 200:
                     return
             time.sleep(0.1)
-        raise self.failed(f"was not ready after {timeout:.0f} s")
+        raise self.failed()
 
-    def failed(self, what: str) -> SystemExit:
+    def failed(self) -> SystemExit:
         """The failure of this server, with the last 20 lines of its log."""
-        lines = Path(self.log).read_text(errors="replace").splitlines() or ["(none)"]
+        code = self.process.poll()
+        lines = Path(self.log).read_text(errors="replace").splitlines()
         return failure(
-            f"the model server {what}",
+            f"the model server {'is not ready' if code is None else f'ended with {code}'}",
             "\n    ".join(["its last output:", *lines[-20:]]),
-            "most often memory is short, the checkpoint damaged or the volume slow: correct it, then retry or resume "
-            "the run",
+            "check memory, the checkpoint and the volume, then resume",
         )
 
     def stop(self) -> None:
@@ -74,9 +68,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(
-    model_dir: str, name: str, engine: str, work_dir: str, slots: int, template: str = "", timeout: float = 1800.0
-) -> Iterator[Server]:
+def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, template: str = "") -> Iterator[Server]:
     """Serve model_dir while the block runs; yields the server when it is ready (see `running`).
 
     Args:
@@ -85,20 +77,18 @@ def serve(
         work_dir: for the converted model, removed afterwards, and `server.log`.
         slots: requests answered at a time (llama.cpp).
         template: Jinja file of the chat template, "" for the tokenizer's own.
-        timeout: seconds until the server must be ready.
 
     Raises:
         SystemExit: the server ended, or was not ready in time; the message has its last output.
     """
     os.makedirs(work_dir, exist_ok=True)
-    port = free_port()
-    converted = f"{work_dir}/served.gguf"
+    port, converted = free_port(), f"{work_dir}/served.gguf"
     if engine == "llama.cpp":
         command = llama_cpp_command(model_dir, name, port, slots, converted, template)
     else:
         command = vllm_command(model_dir, name, port, template)
     try:
-        with running(command, f"{work_dir}/server.log", port, timeout) as server:
+        with running(command, f"{work_dir}/server.log", port, 1800) as server:
             yield server
     finally:
         Path(converted).unlink(missing_ok=True)
@@ -117,17 +107,14 @@ def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iter
         server.stop()
         os._exit(128 + number)
 
-    before = {}
+    before = {s: signal.signal(s, stop_and_exit) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if threading.current_thread() is threading.main_thread():
-            before = {s: signal.signal(s, stop_and_exit) for s in (signal.SIGINT, signal.SIGTERM)}
         server.wait_ready(timeout)
-        try:
-            yield server
-        except (Exception, SystemExit) as error:
-            if server.process.poll() is None:
-                raise
-            raise server.failed(f"ended with {server.process.returncode} while it was in use") from error
+        yield server
+    except (Exception, SystemExit) as error:
+        if server.process.poll() is None:
+            raise
+        raise server.failed() from error
     finally:
         server.stop()
         for number, handler in before.items():
@@ -144,8 +131,7 @@ def free_port() -> int:
     """A TCP port that is free on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
 
 
 def vllm_command(model_dir: str, name: str, port: int, template: str) -> list[str]:
