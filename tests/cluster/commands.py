@@ -15,7 +15,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
-    remedy: str = "read the output above, mend it and start again",
+    remedy: str = "read the output above, correct the cause and start again",
 ) -> str:
     """Standard output of a program; `env` is added to the environment, `timeout` is in seconds.
 

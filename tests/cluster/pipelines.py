@@ -70,7 +70,7 @@ def read_secret(folder: str, key: str) -> int:
 
 @component
 def decide(data_dir: str, published: bool, needs: str) -> None:
-    """Leaves what publish leaves on the volume when the candidate went out, or when the gate held it back.
+    """Writes what publish writes to the volume if the candidate is published, or if the gate rejects it.
 
     Fails without the file `needs` on the volume, if it is told one.
     """

@@ -23,7 +23,7 @@ class Recorder:
     """What was seen of a namespace.
 
     Attributes:
-        folder: the objects as JSON, a file a state, and the containers' logs; for tests that look for words.
+        folder: the objects as JSON, one file per state, and the containers' logs; for tests that look for words.
         seen: names of all objects ever seen, by kind.
     """
 

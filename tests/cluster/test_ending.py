@@ -28,7 +28,7 @@ def runs(lab: Lab) -> dict[str, Run]:
     return {
         "published": lab.start("ending", "published", published=True),
         "held-back": lab.start("ending", "held-back", published=False),
-        "mended": lab.start("ending", "mended", published=True, needs="mended"),
+        "repaired": lab.start("ending", "repaired", published=True, needs="repaired"),
     }
 
 
@@ -44,7 +44,7 @@ def test_volume_is_kept_when_the_gate_holds_the_candidate_back(lab: Lab, runs: d
     run = runs["held-back"]
     assert run.wait() == 0, run.output[-4000:]
     found = lab.cluster.get("pvc", "ilab-held-back", "-n", lab.namespace)["metadata"]
-    assert found["annotations"][OUTCOME_ANNOTATION] == "The gate held it back (min_mt_bench): nothing was published"
+    assert found["annotations"][OUTCOME_ANNOTATION] == "The gate rejected it (min_mt_bench): nothing was published"
     assert "deletionTimestamp" not in found
     command = f"kubectl -n {lab.namespace} delete pvc ilab-held-back"
     assert f"its volume is kept; remove it: {command}" in run.output
@@ -57,13 +57,13 @@ def test_volume_is_kept_after_a_failure_and_deleted_when_the_resumed_run_succeed
     lab: Lab, runs: dict[str, Run]
 ) -> None:
     """Trap 54: a failed run keeps its results, so that it can be resumed."""
-    run = runs["mended"]
+    run = runs["repaired"]
     assert run.wait() == 1, run.output[-4000:]
     assert "the run did not get to its end" in run.task_log("clean-up")
     assert "its volume is kept" in run.output
     if not lab.cluster.owned:
         pytest.skip("a volume's files are out of reach on a cluster that is not ours")
-    (run.claim / "mended").touch()
+    (run.claim / "repaired").touch()
     run.words.append("--resume")
     again = run.again()
     assert again.wait() == 0, again.output[-4000:]

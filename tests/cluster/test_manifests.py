@@ -66,7 +66,7 @@ def as_it_stands(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_setting_reaches_all_its_places(
     cluster: Cluster, as_it_stands: dict[str, list[str]], tmp_path: Path, key: str
 ) -> None:
-    """Its old value is nowhere any more, unless it stands there for something else as well."""
+    """Its old value no longer occurs, unless something else has the same value."""
     shutil.copytree(root(), tmp_path / "manifests")
     write_values(tmp_path)
     value = (

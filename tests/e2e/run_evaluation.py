@@ -74,7 +74,7 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
         arguments = {**common, "few_shots": 1, "batch_size": "auto", "mmlu_tasks": [], "judge_options": rating}
         final_eval.python_func(**arguments, metrics=metrics)
     started = time.monotonic()
-    bench(rating)  # nothing to do, and no judge is there any more
+    bench(rating)  # nothing to do, and the judge is gone
     final_eval.python_func(**arguments, metrics=metrics)
     seen["seconds_again"] = time.monotonic() - started
     folder = Path(data_dir, "scores")

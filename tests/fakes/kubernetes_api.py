@@ -23,7 +23,7 @@ def short_sleep(sleep: Callable[[float], None], seconds: float) -> None:
 
 
 class ShortTime:
-    """The time of a client: it waits a hundredth of what it is told to, and its clock goes on by all of that."""
+    """The time of a client: it waits a hundredth of the given time, and its clock advances by all of it."""
 
     def __init__(self) -> None:
         self.slept = 0.0

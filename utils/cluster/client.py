@@ -28,7 +28,7 @@ NO_QUERY: Query = MappingProxyType({})
 # without answers, so requests that only read are retried sooner the first time.
 READ_SECONDS = 60.0
 FIRST_READ_SECONDS = 15.0
-# A server that is back is noticed within the longest pause; one request per pause is no burden.
+# A server that is back is noticed within the longest pause; one request per pause is harmless.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 # A server that has just started answers 401 and 403 while it loads roles, some 50 ms were seen.

@@ -65,7 +65,7 @@ class Walker:
         """
         Args:
             pipeline: the pipeline.
-            arguments: values of its parameters; defaults stand in for the rest.
+            arguments: values of its parameters; the others have their defaults.
             runner: where its tasks execute.
             run_ids: values of the placeholders of the run.
             on_event: receives events; never called by two threads at once.

@@ -31,7 +31,7 @@ def unpack_archive(archive: Path, target: Path, wanted: Sequence[str]) -> None:
     """Unpack a gzip tar into the folder `target`, only the members under the wanted folders.
 
     Nothing of the archive is trusted: a member that `member_problem` names refuses the whole archive, tarfile's filter
-    `data` sees to links, owners and modes, and the gzip checksum is verified to the last byte. `target` is made anew,
+    `data` handles links, owners and modes, and the gzip checksum is verified to the last byte. `target` is made anew,
     and removed on failure.
 
     Args:

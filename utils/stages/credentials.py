@@ -1,4 +1,4 @@
-"""Credentials come as files: a Secret mounted as a folder, a file a key. Both earlier generations' key names do."""
+"""Credentials come as files: a Secret mounted as a folder, one file per key. Both earlier generations' key names do."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace

@@ -132,7 +132,7 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
     """Publish the candidate if the gate lets it pass, unless that is done.
 
     Returns:
-        the archive's key, "" when the gate held the candidate back; and the stage's metrics.
+        the archive's key, "" if the gate rejected the candidate; and the stage's metrics.
     """
     started = time.time()
     store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file))

@@ -94,7 +94,7 @@ CASES = [
     *[
         Case(
             f"If, Elif, Else: {text}",
-            "control-flow dsl.OneOf: exactly one branch is executed, its output goes on",
+            "control-flow dsl.OneOf: exactly one branch is executed, its output is passed on",
             if_elif_else,
             {f"condition-branches-1/{branch}", "say-4"},
             {"text": text},

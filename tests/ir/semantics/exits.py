@@ -122,7 +122,7 @@ CASES = [
     ),
     Case(
         "ignore_upstream_failure, upstream fails",
-        "control-flow .ignore_upstream_failure(): runs regardless; the default stands in for the missing output",
+        "control-flow .ignore_upstream_failure(): runs regardless; the default replaces the missing output",
         ignore_failure,
         {"fail", "after-all"},
         given={"after-all": {"text": "no text"}},

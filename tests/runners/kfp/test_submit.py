@@ -73,7 +73,7 @@ def test_version_of_the_same_file_is_reused(
 def test_concurrent_upload_by_someone_else_is_used(
     server: FakeServer, package: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pipeline and version are looked for, made, refused as there already, and found."""
+    """Pipeline and version are looked up, created, refused because they exist, and found."""
     submit_run(package, {}, KfpSettings(host=server.url))
     answer, hidden = server.answer, {"pipelines", "versions"}
 

@@ -85,7 +85,7 @@ def test_pod_that_cannot_start_fails_at_its_deadline_with_the_schedulers_message
     waiting = [event.message for event in lab.events if event.state is TaskState.PENDING and event.message]
     assert waiting == ["unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu"]
     assert lab.message("make").startswith("make did not start in 1 s: unschedulable: 0/3 nodes")
-    assert lab.message("make").endswith("\n  next: mend that, or raise --pending-timeout")
+    assert lab.message("make").endswith("\n  next: correct that, or raise --pending-timeout")
     assert lab.left() == []
 
 

@@ -1,6 +1,6 @@
 """Small pipelines for the tests of the local runner, compiled as a user's would be.
 
-Components know their surroundings through parameters alone; what they leave on the volume tells what happened.
+Components know their surroundings through parameters alone; their files on the volume show what happened.
 `python -m tests.runners.local.pipelines FOLDER` compiles them all.
 """
 

@@ -91,7 +91,7 @@ def served(kind: str) -> Answer:
         (served("pytorchjobs"), "", ""),
         (served("scheduledworkflows"), "the cluster has no PyTorchJobs", "install the Kubeflow training operator"),
         ((404, "not found"), "the cluster has no PyTorchJobs", "oc patch datasciencecluster default-dsc"),
-        # Nobody may ask what is served: the rights tell what may be used.
+        # Nobody may list what is served: the rights show what may be used.
         ((403, "forbidden"), "", ""),
     ],
 )

@@ -22,7 +22,7 @@ from utils.stages.report.text import counted, duration, flat, leaf_label, listed
         (
             "held back",
             "The candidate beats the base model on Likelihood and MMLU-branch; it loses on MT-Bench-branch",
-            "The gate held it back (min_mt_bench): nothing was published",
+            "The gate rejected it (min_mt_bench): nothing was published",
         ),
         (
             "sparse",

@@ -121,7 +121,7 @@ def test_report_of_the_same_run_is_identical(facts: dict[str, dict[str, Any]], p
             ["skipped: the taxonomy has no skills", "skipped: not run", "Not published"],
             ["MT-Bench by checkp"],
         ),
-        ("held back", ["The gate held it back (min_mt_bench)", "failed"], []),
+        ("held back", ["The gate rejected it (min_mt_bench)", "failed"], []),
         ("empty", ["was not compared"], ["MT-Bench by checkpoint", "Sample answers", "Training", "Gate", "Time"]),
     ],
 )

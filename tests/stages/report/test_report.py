@@ -56,7 +56,7 @@ def test_report_of_a_held_back_candidate_gets_its_own_key(s3_server: S3, tmp_pat
     place = run(s3_server, tmp_path, held, data_key="held/data.tar.gz")
     bucket, key = re.fullmatch(r"s3://(\w+)/(.+)", place).groups()  # type: ignore[union-attr]
     assert re.fullmatch(r"held/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.data\.tar\.gz\.report\.html", key)
-    assert b"held" in stored(s3_server, key)[0]
+    assert b"rejected" in stored(s3_server, key)[0]
 
 
 def test_report_that_cannot_be_stored_fails_but_stays_in_the_artifacts(s3_server: S3, tmp_path: Path) -> None:

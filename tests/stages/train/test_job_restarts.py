@@ -18,7 +18,7 @@ from utils.stages.train.job import job_is_there
 def test_job_deleted_by_someone_fails_the_step(api: KubernetesApi) -> None:
     add_pod(api, "master", "Running")
     api.job_states.append("Running")
-    with pytest.raises(SystemExit, match=r"can't be read any more \(404\)"):
+    with pytest.raises(SystemExit, match=r"can no longer be read \(404\)"):
         launch(tick=lambda: drop(api))
 
 
@@ -98,7 +98,7 @@ def test_job_belongs_to_the_owner_of_the_launching_pod(api: KubernetesApi) -> No
 )
 def test_stopped_launcher_deletes_its_job_unless_its_own_job_does(
     api: KubernetesApi, tmp_path: Path, number: int, owner: str, left: bool
-) -> None:  # traps 24, 25; an evicted pod's Job makes another pod, which goes on with the training
+) -> None:  # traps 24, 25; an evicted pod's Job makes another pod, which continues the training
     if owner:
         owners = [{"apiVersion": "v1", "kind": owner, "name": "x", "uid": "1"}]
         api.add("pods", os.uname().nodename, metadata={"ownerReferences": owners}, status={})

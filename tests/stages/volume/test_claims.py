@@ -227,7 +227,7 @@ def test_run_continues_when_neither_class_nor_events_may_be_read(
     api.forbidden |= {"storageclasses", "events"}
     pending(api)
     wait_bound(pod_client(), "ilab-r", 60, 0.05)
-    assert "neither class nor events tell why: continuing" in capsys.readouterr().out
+    assert "neither class nor events say why: continuing" in capsys.readouterr().out
     assert "ilab-r" in api.objects[CLAIMS]
 
 

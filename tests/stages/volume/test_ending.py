@@ -60,7 +60,7 @@ def pod(api: KubernetesApi, name: str, phase: str, mounts: str = "ilab-r") -> No
     ("publication", "outcome", "kept"),
     [
         (PUBLISHED, "succeeded", False),
-        (HELD_BACK, "The gate held it back (min_mt_bench): nothing was published", True),
+        (HELD_BACK, "The gate rejected it (min_mt_bench): nothing was published", True),
         (None, "Nothing was published: the publish stage has not run", True),
     ],
     ids=["published", "held back", "never published"],
@@ -101,7 +101,7 @@ def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
     run_claim = claim(api)
     end("r", "on_failure")
     assert "ownerReferences" not in run_claim["metadata"]
-    mark_outcome("r", "The gate held it back")
+    mark_outcome("r", "The gate rejected it")
     assert "ownerReferences" not in run_claim["metadata"]
     mark_outcome("r", "succeeded")
     assert run_claim["metadata"]["ownerReferences"] == [owner]
@@ -115,10 +115,10 @@ def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
     [
         ("never", "succeeded", False),
         ("never", "", False),
-        ("never", "The gate held it back", False),
+        ("never", "The gate rejected it", False),
         ("on_failure", "succeeded", False),
         ("on_failure", "", True),
-        ("on_failure", "The gate held it back", True),
+        ("on_failure", "The gate rejected it", True),
         ("always", "succeeded", True),
         ("always", "", True),
     ],
@@ -284,7 +284,7 @@ def test_on_one_machine_the_same_outcome_decides_about_the_directory(
     assert ("remove it: ilab-pipeline clean r" in said) == left
     make_claim("r")
     end_run("r", "on_failure")
-    assert (tmp_path / "claims/ilab-r").exists(), "a run that goes on has not succeeded yet"
+    assert (tmp_path / "claims/ilab-r").exists(), "a run that continues has not succeeded yet"
     end_run("r", "never")
     end_run("r", "never")
     assert "the run made no volume" in capsys.readouterr().out

@@ -11,7 +11,7 @@ def make_extras(run: RunObject, make: MakeExtras) -> None:
     """Make the objects that come with the run; those of a process that was killed are found.
 
     Raises:
-        ConflictError: one is there already and is another one, for instance a Secret with other values.
+        ConflictError: one already exists and differs, for instance a Secret with other values.
     """
     manifests = [owned_extra(run, one) for one in make(run.owner)]
     extras = tuple((one["kind"], one["metadata"]["name"]) for one in manifests)

@@ -142,7 +142,7 @@ class Following:
             raise TaskFailed(what, told, "free quota, name another k8s_queue, or raise k8s_queue_timeout")
         elif not self._queued and passed > self.pending_seconds:
             what = f"{self._name} did not start in {self.pending_seconds:g} s"
-            raise TaskFailed(what, told, "mend that, or raise --pending-timeout")
+            raise TaskFailed(what, told, "correct that, or raise --pending-timeout")
 
     def _always_taken_away(self, pods: list[dict[str, Any]]) -> TaskFailed:
         last = next((why for pod in reversed(pods) if (why := pod_state(pod).failure)), "")

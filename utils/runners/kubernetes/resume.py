@@ -1,4 +1,4 @@
-"""A run that is there already: whether it is the one that is asked for, and whether it can be continued."""
+"""An existing run: whether it is the requested one, and whether it can be continued."""
 
 from utils.cluster.errors import ForbiddenError
 from utils.cluster.kinds import VOLUME_CLAIM
@@ -11,7 +11,7 @@ from utils.runners.lost_volume import lost_volume_error
 
 
 def take_up(run: RunObject, wanted: RunRecord, resume: bool) -> bool:
-    """Make a run that is there already ready to be continued; True when there is nothing left to do.
+    """Prepare an existing run to be continued; True if there is nothing left to do.
 
     Raises:
         UsageError: it is another run, or what its finished tasks wrote is gone.

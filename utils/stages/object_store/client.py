@@ -77,7 +77,7 @@ class ObjectStore:
             return getattr(self.client, operation)(Bucket=self.bucket, **arguments)
         except (BotoCoreError, ClientError) as error:
             if operation == "head_object" and isinstance(error, ClientError):
-                # An answer to HEAD has no body; the same by GET tells what is wrong.
+                # An answer to HEAD has no body; the same by GET says what is wrong.
                 return self.call("get_object", **arguments)
             raise self.failure(key, error) from None
 

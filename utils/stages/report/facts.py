@@ -130,7 +130,7 @@ def verdict(compared: Iterable[Measure], publish: Mapping[str, Any]) -> tuple[st
     if publish["published"]:
         return headline, f"It passed the gate and was published as {publish['key']}"
     failed = [check["name"] for check in publish["gate"]["checks"] if not check["passed"]]
-    return headline, f"The gate held it back ({listed(failed)}): nothing was published"
+    return headline, f"The gate rejected it ({listed(failed)}): nothing was published"
 
 
 def versions_of(done: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -98,7 +98,7 @@ def job_is_there(name: str, pending: int, poll: float = 10.0) -> bool:
                 return True
             if cluster.clock() > deadline:
                 what = f"an earlier PyTorchJob {name} is still being deleted"
-                raise failure(what, "its pods do not end", "see to them")
+                raise failure(what, "its pods do not end", "check them")
             cluster.sleep(poll)
     return False
 
@@ -210,7 +210,7 @@ def follow_job(cluster: Client, name: str, limits: Limits, tick: Callable[[], No
             refused += error.status in (401, 403, 404)
             if refused == 3:  # an API server that has just started refuses what it grants a moment later
                 raise failure(
-                    f"the PyTorchJob {name} can't be read any more ({error.status})",
+                    f"the PyTorchJob {name} can no longer be read ({error.status})",
                     "someone deleted it, or the service account's rights changed",
                     "run again",
                 ) from None

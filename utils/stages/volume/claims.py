@@ -140,7 +140,7 @@ def use_again(cluster: Client, found: Object, manifest: Object) -> None:
 def wait_bound(cluster: Client, name: str, seconds: float = 900, unknown_seconds: float = 60) -> None:
     """Wait until a claim is bound. One whose class waits for the first pod (WaitForFirstConsumer) is left as it is.
 
-    Without the right to read the class, the claim's events tell which kind it is. Where these say nothing either, the
+    Without the right to read the class, the claim's events show which kind it is. Where these say nothing either, the
     run continues after a while: it may be right.
 
     Args:
@@ -166,7 +166,7 @@ def wait_bound(cluster: Client, name: str, seconds: float = 900, unknown_seconds
             print(f"volume claim {name} is bound when the first pod mounts it", flush=True)
             return
         if not mode and not events and passed > unknown_seconds:
-            print(f"volume claim {name} is not bound, and neither class nor events tell why: continuing", flush=True)
+            print(f"volume claim {name} is not bound, and neither class nor events say why: continuing", flush=True)
             return
         news = "; ".join(dict.fromkeys(event["message"] for event in events))
         if news != told:
@@ -182,7 +182,7 @@ def wait_bound(cluster: Client, name: str, seconds: float = 900, unknown_seconds
     raise failure(
         f"the volume claim {name} in {cluster.namespace} was not bound within {deadline:g} s, and is deleted again",
         none + (told or "no event says why"),
-        "mend that, or choose a class that offers ReadWriteMany with k8s_storage_class_name",
+        "correct that, or choose a class that offers ReadWriteMany with k8s_storage_class_name",
     )
 
 

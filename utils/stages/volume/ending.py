@@ -181,7 +181,7 @@ def wait_gone(cluster: Client, name: str) -> str:
         if refused:
             break
         cluster.sleep(2)
-    held = f"these no longer mount it: {', '.join(mounting)}" if mounting else "no pod mounts it any more"
+    held = f"these no longer mount it: {', '.join(mounting)}" if mounting else "no pod mounts it"
     return f"being deleted, and gone when {held}" + (f" ({refused})" if refused else "")
 
 
