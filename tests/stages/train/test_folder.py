@@ -63,11 +63,11 @@ def test_repeated_steps_count_once_and_a_truncated_line_not_at_all(tmp_path: Pat
 
 
 def test_phase_result_has_checkpoint_steps_and_loss(tmp_path: Path) -> None:
-    training = described(tmp_path, num_epochs=2)
+    training = described(tmp_path, num_epochs=2, launcher="process")
     for number in (1000, 2000):
         save_model(tmp_path / "phase_2" / "hf_format" / f"samples_{number}")
     save_steps(tmp_path / "phase_2", [step(samples, 5 - samples / 1000) for samples in range(1, 2001)])
-    result = trained_phase(training, 2, "process", tokens=3000)
+    result = trained_phase(training, tokens=3000)
     checkpoints = ["phase_2/hf_format/samples_1000", "phase_2/hf_format/samples_2000"]
     assert len(result.loss) == 500
     assert result.loss[-1] == (2000, 3.0)
@@ -92,4 +92,4 @@ def test_diverged_or_incomplete_training_fails(
     save_model(tmp_path / "phase_2" / "hf_format" / f"samples_{checkpoint}", name=name)
     save_steps(tmp_path / "phase_2", [step(10), step(20, loss)])
     with pytest.raises(SystemExit, match=message):
-        trained_phase(described(tmp_path), 2, "process", tokens=10)
+        trained_phase(described(tmp_path), tokens=10)

@@ -39,7 +39,8 @@ def tensors_of(path: str) -> dict[str, dict[str, Any]]:
 
 def model_tensors(folder: str) -> dict[str, dict[str, Any]]:
     """Headers of all weights of a model folder together, {} when a file is missing or torn."""
-    files, tensors = {"model.safetensors"}, dict[str, dict[str, Any]]()
+    files = {"model.safetensors"}
+    tensors: dict[str, dict[str, Any]] = {}
     try:
         index = Path(folder, "model.safetensors.index.json")
         if index.exists():
@@ -72,8 +73,7 @@ def whole_states(output: str) -> list[str]:
 
 def prune_phase(output: str, keep: int) -> None:
     """Delete what is no longer needed: checkpoints but the newest `keep` (0: none), full states but the newest."""
-    old = checkpoints_of(output)[:-keep] if keep else []
-    for folder in [*old, *whole_states(output)[:-1]]:
+    for folder in (checkpoints_of(output)[:-keep] if keep else []) + whole_states(output)[:-1]:
         shutil.rmtree(folder)
 
 
@@ -109,18 +109,20 @@ def checkpoint_size(model: str) -> int:
     return size
 
 
-def disk_room(folder: str, outputs: list[str]) -> int:
-    """Bytes that are free on the disk of a folder, and those that outputs (folders on it) take."""
-    return shutil.disk_usage(folder).free + sum(map(size_of, outputs))
+def room_for(count: int, one: int, folder: str, *outputs: str) -> int:
+    """Bytes that are free on the disk of a folder, with those that outputs, folders on it, take.
 
-
-def no_room(folder: str, count: int, one: int, room: int) -> SystemExit:
-    """The failure of a disk with `room` bytes for `count` checkpoints of `one` bytes each."""
-    return failure(
-        f"training needs {count * one / GIB:.1f} GiB at {folder}, {room / GIB:.1f} GiB are free",
-        f"{count} checkpoints of {one / GIB:.1f} GiB (4 bytes per parameter) must exist at the same time",
-        "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)",
-    )
+    Raises:
+        SystemExit: they are less than `count` checkpoints of `one` bytes each.
+    """
+    room = shutil.disk_usage(folder).free + sum(map(size_of, outputs))
+    if room < count * one:
+        raise failure(
+            f"training needs {count * one / GIB:.1f} GiB at {folder}, {room / GIB:.1f} GiB are free",
+            f"{count} checkpoints of {one / GIB:.1f} GiB must exist at once",
+            "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)",
+        )
+    return room
 
 
 def require_training_room(data_dir: str) -> None:
@@ -130,10 +132,8 @@ def require_training_room(data_dir: str) -> None:
     the next.
     """
     one = checkpoint_size(f"{data_dir}/model")
-    room = disk_room(data_dir, [f"{data_dir}/phase_1", f"{data_dir}/phase_2"])
     need = 3 if glob.glob("taxonomy/knowledge/**/qna.yaml", root_dir=data_dir, recursive=True) else 2
-    if room < need * one:
-        raise no_room(data_dir, need, one, room)
+    room = room_for(need, one, data_dir, f"{data_dir}/phase_1", f"{data_dir}/phase_2")
     print(f"room for {room // one} checkpoints of {one / GIB:.1f} GiB; training needs {need}", flush=True)
 
 
@@ -146,13 +146,12 @@ def plan_room(training: Training) -> Room:
     Raises:
         SystemExit: there is no room to keep one checkpoint.
     """
-    epochs, every = training.num_epochs, training.save_samples
-    one, room = checkpoint_size(training.model), disk_room(training.output, [training.output])
+    epochs, every, output = training.num_epochs, training.save_samples, training.output
+    one = checkpoint_size(training.model)
     saved = epochs + (epochs * training.rows // every if every else 0)
+    room = room_for(min(saved, 2), one, output, output)
     wanted, fit = min(training.keep_checkpoints or saved, saved), room // one
     kept = min(wanted, fit if fit >= saved else fit - 1)
-    if kept < 1:
-        raise no_room(training.output, min(saved, 2), one, room)
     if kept < wanted:
         print(f"no room for {wanted} checkpoints of {one / GIB:.1f} GiB: the newest {kept} are kept", flush=True)
     states = 8 * one
@@ -208,7 +207,8 @@ class Step:
 
 def training_steps(output: str) -> list[Step]:
     """The optimizer steps so far; of steps that were repeated after a restart the last one counts."""
-    path, steps = Path(output, "training_params_and_metrics_global0.jsonl"), dict[int, Step]()
+    path = Path(output, "training_params_and_metrics_global0.jsonl")
+    steps: dict[int, Step] = {}
     for line in path.read_text().split("\n")[:-1] if path.exists() else ():  # the last may be cut
         entry = json.loads(line or "{}")
         loss, seen = entry.get("avg_loss", entry.get("total_loss")), entry.get("samples_seen")
@@ -217,7 +217,7 @@ def training_steps(output: str) -> list[Step]:
     return [steps[seen] for seen in sorted(steps)]
 
 
-def trained_phase(training: Training, phase: int, launcher: str, tokens: int) -> Trained:
+def trained_phase(training: Training, tokens: int) -> Trained:
     """What the finished phase left: checkpoints, speed and loss curve.
 
     Args:
@@ -230,9 +230,9 @@ def trained_phase(training: Training, phase: int, launcher: str, tokens: int) ->
     output, wrong, steps = training.output, "", training_steps(training.output)
     found = [os.path.relpath(folder, os.path.dirname(output)) for folder in checkpoints_of(output)]
     if not found or not steps or number_of(found[-1]) != steps[-1].samples:
-        wrong = f"the last epoch left no whole checkpoint (there are: {', '.join(found) or 'none'})"
+        wrong = "the last epoch left no whole checkpoint"
     elif any(name.startswith("module.") for name in model_tensors(checkpoints_of(output)[-1])):
-        wrong = f"the tensors of {found[-1]} are named module.*: no program would find them"
+        wrong = f"the tensors of {found[-1]} are named module.*"
     elif not all(math.isfinite(step.loss) for step in steps):
         wrong = "the loss is not a number"
     if wrong:
@@ -241,8 +241,8 @@ def trained_phase(training: Training, phase: int, launcher: str, tokens: int) ->
     every = -(-len(steps) // 500)
     curve = [(i, round(step.loss, 5)) for i, step in enumerate(steps, 1) if i % every == 0 or i == 1]
     return Trained(
-        phase=phase,
-        launcher=launcher,
+        phase=training.phase,
+        launcher=training.launcher,
         skipped=False,
         device="cuda" if training.gpus else "cpu",
         checkpoint=found[-1],

@@ -45,17 +45,13 @@ def stop_earlier(output: str) -> None:
 
 def training_failure(output: str, code: int, log: str) -> SystemExit:
     """The error of a torchrun that ended with this exit code and these last lines."""
-    cause, remedy = log, "correct that and run again: it resumes after the last whole epoch"
+    cause, remedy = log, "correct it, then retry or resume the run: it resumes after the last whole epoch"
     free = shutil.disk_usage(output).free
     full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
     if free < 1 << 24 or any(sign in log for sign in full):
-        cause, remedy = f"the disk is full: {free >> 20} MiB are free at {output}", "make room, or a larger volume"
+        cause = f"the disk is full: {free >> 20} MiB are free at {output}"
+        remedy = "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)"
     return failure(f"training in {output} failed with exit code {code}", cause, remedy)
-
-
-def interrupt(*_: object) -> None:
-    """Handle a signal as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,7 @@ class ProcessLauncher:
     output: str
     timeout: int
     nodes, waiting = 1, 0
+    flash_attention = importlib.util.find_spec("flash_attn") is not None
 
     @property
     def gpus(self) -> int:
@@ -80,11 +77,6 @@ class ProcessLauncher:
 
         count: int = torch.cuda.device_count()
         return count
-
-    @property
-    def flash_attention(self) -> bool:
-        """Whether the library is installed."""
-        return importlib.util.find_spec("flash_attn") is not None
 
     def running(self) -> bool:
         """Nothing outlives its launcher."""
@@ -102,8 +94,9 @@ class ProcessLauncher:
         """
         stop_earlier(self.output)
         environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
-        last, ended = collections.deque[str](maxlen=15), False
-        before = signal.signal(signal.SIGTERM, interrupt)
+        last: collections.deque[str] = collections.deque(maxlen=15)
+        ended = False
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         process = start_group(
             [sys.executable, "-m", "torch.distributed.run", *arguments],
             env=environment,

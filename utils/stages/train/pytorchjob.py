@@ -83,8 +83,8 @@ class PyTorchJob:
         A failed pod fails the job, since torchrun can't replace single ranks: the stage starts the job again. Labels:
         the run, and a hash of everything that decides what the job does.
         """
-        given, overlay = self.given, self.overlay
-        template = merge_overlay(training_pod(given, arguments), overlay)
+        given = self.given
+        template = merge_overlay(training_pod(given, arguments), self.overlay)
         spec = {
             "nprocPerNode": str(self.gpus or 1),
             "runPolicy": {
@@ -106,7 +106,7 @@ class PyTorchJob:
         return {
             "apiVersion": "kubeflow.org/v1",
             "kind": "PyTorchJob",
-            "metadata": merge_overlay(overlay.get("metadata"), {"name": self.name, "labels": labels}),
+            "metadata": merge_overlay(self.overlay.get("metadata"), {"name": self.name, "labels": labels}),
             "spec": spec,
         }
 

@@ -76,18 +76,17 @@ class Watch:
     """Looks into a phase's folder while it is trained: shows progress, deletes what is no longer needed."""
 
     def __init__(self, training: Training, kept: int) -> None:
-        self.output, self.kept, self.steps = training.output, kept, training.steps
-        self.done, self.looked = 0, 0.0
+        self.training, self.kept, self.done, self.looked = training, kept, 0, 0.0
 
     def look(self, pause: float = 2) -> None:
         """Look, unless the last look was less than `pause` seconds ago."""
         if time.monotonic() - self.looked < pause:
             return
-        prune_phase(self.output, self.kept)
-        count, self.looked = len(training_steps(self.output)), time.monotonic()
-        if count > self.done:
-            progress(count, max(self.steps, count), "steps")
-        self.done = count
+        output, before = self.training.output, self.done
+        prune_phase(output, self.kept)
+        self.done, self.looked = len(training_steps(output)), time.monotonic()
+        if self.done > before:
+            progress(self.done, max(self.training.steps, self.done), "steps")
 
 
 def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
@@ -140,13 +139,16 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
         return Trained(given.phase, given.launcher, True, reason)
     training = describe_training(given, data.rows, base.checkpoint, launcher)
     run_training(training, launcher, manifest)
-    return trained_phase(training, given.phase, given.launcher, data.tokens)
+    return trained_phase(training, data.tokens)
 
 
-def finished_phase(given: TrainingPhase, manifest: str) -> Trained:
-    """Train a phase unless that is done, and leave its marker."""
-    started = time.time()
-    launcher = launcher_of(given)
+def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
+    """Train a phase unless it is finished or has no data, and leave its marker; returns the stage's metrics.
+
+    Args:
+        manifest: path for the PyTorchJob, or the command of this machine (JSON).
+    """
+    started, launcher = time.time(), launcher_of(given)
     if given.max_batch_len < given.max_seq_len:
         raise failure("train_max_batch_len is below train_max_seq_len", "long samples would be lost", "raise it")
     stage, before = f"train_phase_{given.phase}", "data_processing" if given.phase == 1 else "train_phase_1"
@@ -156,18 +158,7 @@ def finished_phase(given: TrainingPhase, manifest: str) -> Trained:
     if record is None:
         write_marker(given.data_dir, stage, inputs, result.checkpoints, result, started)
     shutil.rmtree(given.output + "/full_state", ignore_errors=True)
-    return result
-
-
-def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
-    """Train a phase unless it is finished or has no data; returns the stage's metrics.
-
-    Args:
-        manifest: path for the PyTorchJob, or the command of this machine (JSON).
-    """
-    result = finished_phase(given, manifest)
-    measured: dict[str, float] = {"steps": result.steps, "samples": result.samples}
-    measured["tokens_per_second"] = result.tokens_per_second
+    measured = {name: getattr(result, name) for name in ("steps", "samples", "tokens_per_second")}
     if result.loss:
         measured |= {"first_loss": result.loss[0][1], "last_loss": result.loss[-1][1]}
     return {f"{given.kind}_train_{name}": value for name, value in measured.items()}

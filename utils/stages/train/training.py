@@ -6,13 +6,18 @@ from typing import Any
 from utils.durations import parse_duration
 from utils.messages import failure
 
-RENDEZVOUS = ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
-"""How several nodes find each other: the training operator sets these variables, and Kubernetes fills them in."""
 HYPERPARAMETERS = (
     *("num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"),
     *("save_samples", "max_batch_len", "seed"),
 )
 """Parameters that the component and the library call by the same names."""
+RECORDED = {
+    "num_epochs": "epochs",
+    "effective_batch_size": "batch",
+    "num_warmup_steps": "warmup_steps",
+    "keep_checkpoints": "keep",
+}
+"""Parameters that have another name in `training.json`."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class TrainingPhase:
     gpu_identifier: str
     cpu_per_worker: str
     memory_per_worker: str
-    tolerations: list[Any]
-    node_selectors: dict[str, Any]
+    tolerations: list[object]
+    node_selectors: dict[str, object]
     volume_claim: str
     queue: str
     queue_timeout: str
@@ -98,25 +103,11 @@ class Training(TrainingPhase):
 
     def record(self) -> dict[str, Any]:
         """What decides the training, as `training.json` in the phase's folder records it."""
-        return {
-            "model": self.model,
-            "data": self.data,
-            "output": self.output,
-            "rows": self.rows,
-            "epochs": self.num_epochs,
-            "batch": self.effective_batch_size,
-            "learning_rate": self.learning_rate,
-            "warmup_steps": self.num_warmup_steps,
-            "save_samples": self.save_samples,
-            "max_batch_len": self.max_batch_len,
-            "seed": self.seed,
-            "keep": self.keep_checkpoints,
-            "cpu_offload": self.cpu_offload,
-            "chat_template": self.chat_template,
-            "nodes": self.nodes,
-            "gpus": self.gpus,
-            "flash_attention": self.flash_attention,
-        }
+        names = (
+            *("model", "data", "output", "rows", *HYPERPARAMETERS, "keep_checkpoints", "cpu_offload"),
+            *("chat_template", "nodes", "gpus", "flash_attention"),
+        )
+        return {RECORDED.get(name, name): getattr(self, name) for name in names}
 
 
 def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
@@ -127,11 +118,13 @@ def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
     Args:
         full_state: save after each epoch what is needed to resume from there.
     """
-    gpus, offload = training.gpus, training.cpu_offload and training.gpus > 0
+    gpus = training.gpus
+    # How several nodes find each other: the training operator sets these variables, and Kubernetes fills them in.
+    nodes = ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
     return [
         f"--nnodes={training.nodes}",
         f"--nproc_per_node={gpus or 1}",
-        *(RENDEZVOUS if training.nodes > 1 else ["--standalone"]),
+        *(nodes if training.nodes > 1 else ["--standalone"]),
         *(["-m", "instructlab.training.main_ds"] if gpus else [training.output + "/cpu_main_ds.py"]),
         f"--model_name_or_path={training.model}",
         f"--data_path={training.data}",
@@ -142,6 +135,6 @@ def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
         *([f"--chat-tmpl-path={training.chat_template}"] if training.chat_template else []),
         "--checkpoint_at_epoch",
         *(["--accelerate_full_state_at_epoch"] if full_state else []),
-        *(["--cpu_offload_params_fsdp", "--cpu_offload_optimizer"] if offload else []),
+        *(["--cpu_offload_params_fsdp", "--cpu_offload_optimizer"] if gpus and training.cpu_offload else []),
         *([] if gpus and training.flash_attention else ["--disable_flash_attn"]),
     ]
