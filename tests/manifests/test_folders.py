@@ -202,7 +202,11 @@ def test_the_storage_secret_has_the_key_that_the_servers_ask_for() -> None:
 @pytest.mark.parametrize(
     ("secret", "read", "missing"),
     [
-        ("sdg-object-store-credentials", store_of_secret, ["bucket", "access_key", "secret_key"]),
+        (
+            "sdg-object-store-credentials",
+            lambda folder: store_of_secret(folder, ""),
+            ["bucket", "access_key", "secret_key"],
+        ),
         ("teacher-secret", lambda folder: model_server(folder, "teacher"), ["endpoint"]),
         ("judge-secret", lambda folder: model_server(folder, "judge"), ["endpoint"]),
     ],
