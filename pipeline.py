@@ -363,21 +363,13 @@ def ilab_pipeline(
         ).after(published)
 
         hours = {
-            checked: CHECK_HOURS,
-            volume: CHECK_HOURS,
-            imported: COPY_HOURS,
-            generated: GPU_HOURS,
-            processed: COPY_HOURS,
-            phase_1: TRAIN_HOURS,
-            phase_2: TRAIN_HOURS,
-            scored: GPU_HOURS,
-            compared: GPU_HOURS,
-            published: COPY_HOURS,
-            reported: CHECK_HOURS,
-            exit_task: CHECK_HOURS,
+            CHECK_HOURS: (checked, volume, reported, exit_task),
+            COPY_HOURS: (imported, processed, published),
+            GPU_HOURS: (generated, scored, compared),
+            TRAIN_HOURS: (phase_1, phase_2),
         }
         models = (generated, processed, phase_1, phase_2, scored, compared)
-        for task, most in hours.items():
+        for most, task in ((most, task) for most, tasks in hours.items() for task in tasks):
             # Never cached: each has an effect on the volume, the cluster or the object store.
             task.set_caching_options(False)
             kubernetes.set_timeout(task, most * 3600)
