@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 
-import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.final_eval import final_eval
 from components.mt_bench import mt_bench
 from tests.fakes.metrics import Metrics

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.sdg import sdg
 from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf

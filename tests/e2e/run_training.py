@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import tests.e2e.image_kfp  # noqa: F401 - before components
 from components.data_processing import data_processing
 from components.train import train
 from tests.fakes.metrics import Metrics

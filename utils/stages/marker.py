@@ -91,7 +91,9 @@ def inputs_hash(inputs: Mapping[str, Any]) -> str:
 def change_result(data_dir: str, stage: str, result: Any) -> None:
     """Change a finished stage's result, a dataclass; its inputs, and with them what was built on it, stay valid."""
     marker = read_marker(data_dir, stage)
-    write_json(_path(data_dir, stage), marker | {"result": marker["result"] | dataclasses.asdict(result)})
+    changed = marker | {"result": marker["result"] | dataclasses.asdict(result)}
+    if changed != marker:  # a part that has nothing to do changes no file
+        write_json(_path(data_dir, stage), changed)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
