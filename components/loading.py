@@ -1,7 +1,7 @@
 """How a component's function finds the stages' code in its pod.
 
-The compiler puts the body of one of these functions, unchanged, before the component's own. Every task carries it, and
-each byte counts about five times in a run's Workflow.
+The compiler puts the body of one of these functions before the component's own, with the digest in place of its name.
+Every task carries it, and each byte counts about five times in a run's Workflow.
 """
 
 CODE = "ILAB_CODE"

@@ -45,8 +45,8 @@ PATTERNS = [
         ["train_memory_per_worker", "k8s_storage_size"],
     ),
     (
-        _POSITIVE + r"([1-4]?\d{,2}(\.\d+)?|[1-4]?\d{2,5}m)",
-        "less than 500 CPUs, like 2 or 500m",
+        _POSITIVE + r"(([1-4]?\d{,2}|50\d|51[01])(\.\d+)?|512|[1-4]?\d{2,5}m)",
+        "at most 512 CPUs, like 2 or 500m",
         ["train_cpu_per_worker"],
     ),
     (_DURATION, "a whole number and s, m, h or d, like 60m", ["train_pending_timeout"]),
@@ -60,7 +60,7 @@ PATTERNS = [
 """(pattern, what is expected, names of texts that match it) each. Numbers have an example's unit at the end.
 
 Quantities: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity, but none that lacks a unit
-or has a wrong one. Less than 1 GB holds neither a training process nor a base model; no node has 500 CPUs.
+or has a wrong one. Less than 1 GB holds neither a training process nor a base model; no node has more than 512 CPUs.
 """
 
 OBJECTS = ["sdg_object_store_secret", "sdg_teacher_secret", "eval_judge_secret", "sdg_repo_secret", "k8s_ca_configmap"]
