@@ -2,6 +2,11 @@
 
 import datetime
 import ipaddress
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
@@ -37,3 +42,18 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (folder / "server.pem").write_bytes(private + server.sign(ca_key, hashes.SHA256()).public_bytes(pem))
     return folder / "ca.pem", folder / "server.pem"
+
+
+@contextmanager
+def serve_tls(handler: type[BaseHTTPRequestHandler], chain: Path) -> Iterator[str]:
+    """A server on 127.0.0.1 with the key and certificate of `chain`, until the block ends; yields its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

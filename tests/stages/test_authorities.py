@@ -3,9 +3,8 @@
 import os
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import botocore.exceptions
@@ -14,7 +13,7 @@ import httpx
 import pytest
 import requests
 
-from tests.fakes.tls import make_certificate
+from tests.fakes.tls import make_certificate, serve_tls
 from utils.stages.authorities import ca_bundle, certificates_of, own_authorities, pem_certificates, trust_everywhere
 from utils.stages.credentials import ModelServer
 from utils.stages.data_import.git import git_credentials
@@ -49,14 +48,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
         def log_message(self, format: str, *args: object) -> None: ...
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    http.socket = context.wrap_socket(http.socket, server_side=True)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"https://127.0.0.1:{http.server_port}", ca
-    http.shutdown()
-    http.server_close()
+    with serve_tls(Handler, chain) as url:
+        yield url, ca
 
 
 def by_requests(url: str, ca: str) -> None:

@@ -2,12 +2,10 @@
 
 import hashlib
 import os
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +13,7 @@ import pytest
 
 from tests.fakes.relay import Relay
 from tests.fakes.s3 import S3
-from tests.fakes.tls import make_certificate
+from tests.fakes.tls import make_certificate, serve_tls
 from utils.stages.authorities import ca_bundle
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.download import Download, ObjectStat, download_object, etag_check, object_stat
@@ -266,14 +264,8 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory, s3_server: S3) -> Itera
 
         def log_message(self, format: str, *args: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_port}", ca
-    server.shutdown()
-    server.server_close()
+    with serve_tls(Handler, chain) as url:
+        yield url, ca
 
 
 def test_unverifiable_tls_is_refused_with_a_remedy(

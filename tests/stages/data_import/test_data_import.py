@@ -4,13 +4,11 @@ import base64
 import json
 import os
 import shutil
-import ssl
 import subprocess
 import tarfile
-import threading
 from collections import namedtuple
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from kfp import dsl
 from components.data_import import data_import
 from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
 from tests.fakes.s3 import S3
-from tests.fakes.tls import make_certificate
+from tests.fakes.tls import make_certificate, serve_tls
 from utils.stages.data_import.git import TaxonomySource, clone_taxonomy
 
 PLACES = {name.replace("data/", "sdg/", 1) for name in {**MODEL, **TAXONOMY, **DATA}}
@@ -299,14 +297,8 @@ def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "skills"]):
         subprocess.run(["git", "-C", repo, *command], check=True)
     handler = type("Handler", (GitHandler,), {"root": folder})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_port}/taxonomy", ca
-    server.shutdown()
-    server.server_close()
+    with serve_tls(handler, chain) as url:
+        yield f"{url}/taxonomy", ca
 
 
 def test_skills_only_taxonomy_is_cloned_over_https_with_password_and_private_ca(
