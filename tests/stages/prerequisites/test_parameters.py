@@ -85,7 +85,11 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("train_save_samples", (0, 250000), (-1,)),
         ("train_keep_checkpoints", (0, 3), (-1,)),
         ("train_seed", (0, 2**32 - 1), (-1, 2**32)),
-        ("train_cpu_per_worker", ("2", "0.5", "900m"), ("two", "0", "2Gi", "-1", "")),
+        (
+            "train_cpu_per_worker",
+            ("2", "0.5", "900m", "499.5", "512"),
+            ("two", "0", "2Gi", "-1", "", "512.5", "513", "600"),
+        ),
         (
             "train_memory_per_worker",
             ("250Gi", "250G", "1.5Ti", "1000000000", "3e9"),
