@@ -42,9 +42,10 @@ def module_file(name: str) -> Path | None:
 
 
 def tree_digest(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over each file's name, without its folder, and content, in the order of their paths."""
+    """SHA-256 over each file's name, without its folder, size and content, in the order of their paths."""
     paths = sorted(map(PurePath, files))
-    return hashlib.sha256(b"".join(path.name.encode() + files[str(path)] for path in paths)).hexdigest()
+    texts = (f"/{path.name}/{len(files[str(path)])}/".encode() + files[str(path)] for path in paths)
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def bundle(files: Mapping[str, bytes]) -> bytes:

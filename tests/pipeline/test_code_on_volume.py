@@ -96,12 +96,19 @@ def rename(volume: Volume) -> None:
     (volume.code / "utils/messages.py").rename(volume.code / "utils/messages_.py")
 
 
+def join(volume: Volume) -> None:
+    """The bytes of all files in a row stay the same, with the name of the second among them."""
+    first, second = sorted(volume.code.rglob("*.py"))[1:3]
+    first.write_bytes(first.read_bytes() + second.name.encode() + second.read_bytes())
+    second.unlink()
+
+
 def add_bytecode(volume: Volume) -> None:
     (volume.code / "utils/__pycache__").mkdir()
     (volume.code / "utils/__pycache__/messages.cpython-311.pyc").write_bytes(b"foreign")
 
 
-@pytest.mark.parametrize("tamper", [change, add, remove, rename, add_bytecode])
+@pytest.mark.parametrize("tamper", [change, add, remove, rename, join, add_bytecode])
 def test_code_that_was_changed_is_not_imported_and_data_import_restores_it(volume: Volume, tamper: Any) -> None:
     volume.run("data-import")
     tamper(volume)

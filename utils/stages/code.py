@@ -28,9 +28,10 @@ def put_on_volume(data_dir: str) -> None:
 
 
 def tree_digest(folder: Path) -> str:
-    """SHA-256 over each file's name, without its folder, and content, in the order of their paths."""
+    """SHA-256 over each file's name, without its folder, size and content, in the order of their paths."""
     files = sorted(folder.rglob("*.*"))
-    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
+    texts = (f"/{file.name}/{file.stat().st_size}/".encode() + file.read_bytes() for file in files)
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def code_digest() -> str:
