@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.images.environments import environment
 from utils.errors import TaskFailed
-from utils.ir.command import executor_input, read_outputs, resolve_command
+from utils.ir.command import executor_input, resolve_command
 from utils.ir.model import Event, Outputs, RunIds, Task
+from utils.ir.outputs import read_outputs
 from utils.ir.runner import Runner
 from utils.runners.local.volumes import rewrite
 

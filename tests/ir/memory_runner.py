@@ -12,9 +12,10 @@ from kfp import compiler, dsl
 from kfp.dsl.executor import Executor
 
 from utils.errors import TaskFailed
-from utils.ir.command import executor_input, read_outputs, resolve_command
+from utils.ir.command import executor_input, resolve_command
 from utils.ir.load import parse
 from utils.ir.model import Event, Outputs, Pipeline, RunIds, RunResult, Task, TaskState
+from utils.ir.outputs import read_outputs
 from utils.ir.runner import Runner
 from utils.ir.walk import Walker
 

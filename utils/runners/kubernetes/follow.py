@@ -13,8 +13,9 @@ from utils.cluster.logs import tail_log
 from utils.cluster.objects import events_of, list_objects
 from utils.cluster.pods import PodState, job_pending_reason, pod_state, waits_in_queue
 from utils.errors import IlabError, TaskFailed
-from utils.ir.command import message_outputs, runs_executor, value_outputs
+from utils.ir.command import runs_executor
 from utils.ir.model import STOPPED, Event, Outputs, Progress, Task, TaskState
+from utils.ir.outputs import message_outputs, value_outputs
 from utils.names import RUN_LABEL, TASK_LABEL
 from utils.runners.kubernetes.manifests import CONTAINER, task_root, task_slug
 from utils.runners.kubernetes.observed import Observed, job_end, owned_by

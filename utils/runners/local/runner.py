@@ -14,8 +14,9 @@ from typing import Self
 
 from utils.cpu import PROGRAMS
 from utils.errors import TaskFailed
-from utils.ir.command import executor_input, read_outputs, resolve_command
+from utils.ir.command import executor_input, resolve_command
 from utils.ir.model import Event, Outputs, Pipeline, Progress, RunIds, Task, TaskState
+from utils.ir.outputs import read_outputs
 from utils.ir.runner import Runner
 from utils.names import CLAIMS_DIR, CPU_PROGRAMS
 from utils.runners.journal import Journal
