@@ -143,7 +143,7 @@ def test_successful_walk_emits_pending_running_succeeded(tmp_path: Path) -> None
     assert walked.outputs["say"] == Outputs({"Output": "t"}, {})
 
 
-def test_missing_output_fails_the_task_that_needs_it(tmp_path: Path) -> None:
+def test_missing_output_fails_the_task_that_should_have_written_it(tmp_path: Path) -> None:
     @component
     def makes_none() -> str:
         return None  # type: ignore[return-value]
@@ -154,7 +154,8 @@ def test_missing_output_fails_the_task_that_needs_it(tmp_path: Path) -> None:
 
     walked = walk(needs, tmp_path)
     assert walked.result.error == (
-        "task say: the inputs are not valid: its input text has no value: its source did not provide one"
+        "task makes-none: task makes-none wrote nothing for its output Output: "
+        "every output parameter needs a value, on a server too"
     )
 
 

@@ -1,7 +1,8 @@
 """From the files that a task wrote to its outputs."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,37 @@ from typing import Any
 from utils.errors import TaskFailed
 from utils.ir.command import OUTPUT_FILE
 from utils.ir.model import Artifact, Outputs, Task
-from utils.ir.values import typed, whole_numbers
+from utils.ir.values import from_text, typed, whole_numbers
 
 
-def read_outputs(task: Task, root: str | Path) -> Outputs:
+def read_outputs(task: Task, root: str | Path, place: Callable[[str], Path] = Path) -> Outputs:
     """The outputs of a task that succeeded, from executor_output.json and the files of output parameters under root.
 
+    As KFP's launcher does (component/launcher_v2.go), it requires every output parameter, and takes the content of an
+    artifact from its `custom_path`, if it has one.
+
+    Args:
+        place: where a path of the task's own file system is on this machine.
+
     Raises:
-        TaskFailed: the file can't be read, or a value is not of the declared type.
+        TaskFailed: a file can't be read, an output is missing, or a value is not of the declared type.
     """
     folder = Path(root)
     report = folder / OUTPUT_FILE
     content = _report(task, report.read_text() if report.is_file() else "")
-    files = {name: (folder / name).read_text() for name in task.output_parameters if (folder / name).is_file()}
-    return _outputs(task, str(root), content, files)
+    files = {name: _text(folder / name, name, task) for name in task.output_parameters if (folder / name).is_file()}
+    outputs = _outputs(task, str(root), content, files)
+    missing = [name for name in task.output_parameters if name not in outputs.parameters]
+    if missing:
+        raise TaskFailed(
+            f"task {task.id} wrote nothing for its output {', '.join(missing)}",
+            "every output parameter needs a value, on a server too",
+            "return a value, or write one to the OutputPath",
+        )
+    for name, path in _custom_paths(content):
+        for artifact in outputs.artifacts.get(name, ()):
+            _fetch(artifact, folder, place(path), path, task)
+    return outputs
 
 
 def message_outputs(task: Task, root: str, message: str) -> Outputs:
@@ -84,11 +102,53 @@ def _merged(artifact: Artifact, written: Mapping[str, Any]) -> Artifact:
     )
 
 
-def _from_file(content: str, kind: str, name: str, task: Task) -> Any:
-    """An output parameter's file: a string unchanged, anything else as JSON."""
-    if kind == "STRING":
-        return content
+def _text(path: Path, name: str, task: Task) -> str:
     try:
-        return json.loads(content)
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise TaskFailed(f"task {task.id} wrote no UTF-8 text for its output {name}", str(error)) from error
+
+
+def _from_file(content: str, kind: str, name: str, task: Task) -> Any:
+    """The value in an output parameter's file."""
+    try:
+        return from_text(content, kind)
     except ValueError as error:
-        raise TaskFailed(f"task {task.id} wrote no valid JSON for its output {name}", str(error)) from error
+        raise TaskFailed(f"task {task.id} wrote no valid value for its output {name}", str(error)) from error
+
+
+def _custom_paths(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Output and path of each artifact whose content the task put elsewhere (`Artifact.set_path`)."""
+    for name, written in (content.get("artifacts") or {}).items():
+        for one in (written.get("artifacts") or ())[:1]:
+            path = one.get("custom_path") or one.get("customPath")
+            if path:
+                yield name, path
+
+
+def _fetch(artifact: Artifact, root: Path, source: Path, path: str, task: Task) -> None:
+    """Bring an artifact's content from the path that its task chose to its place, where later tasks look for it.
+
+    A task that wrote nothing there has an artifact without content, as on a server.
+    """
+    target = Path(artifact.uri)
+    if not target.is_relative_to(root):
+        raise TaskFailed(
+            f"task {task.id} set both a custom path ({path}) and a URI ({artifact.uri}) for its output {artifact.name}",
+            "there is no object store here to upload it to",
+            "set the custom path alone",
+        )
+    if source == target or not source.exists():
+        return
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    try:
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+    except OSError as error:  # copytree's own error is one
+        raise TaskFailed(
+            f"task {task.id}: the content of {artifact.name} can't be read at {path}", str(error)
+        ) from error

@@ -4,6 +4,8 @@ Protocol buffers have only one kind of number, so a compiled file contains 3.0 i
 """
 
 import json
+import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +27,13 @@ _NAMES = {
     "BOOLEAN": "true or false",
     "LIST": "a list",
     "STRUCT": "a struct",
+}
+# strconv.ParseInt, ParseFloat and ParseBool; hexadecimal floats and numbers that JSON can't carry are left out.
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
 }
 
 
@@ -51,6 +60,32 @@ def typed(value: Any, kind: str) -> Any:
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "BOOLEAN"):
         raise ValueError(f"expected {_NAMES.get(kind, kind)}, got {text(value)!r}")
     return value
+
+
+def from_text(content: str, kind: str) -> Any:
+    """The value of a parameter of type `kind` in the text that a task wrote, read as KFP's launcher does.
+
+    A string is unchanged. Space around a number or truth value does not count, and a truth value may be any that Go's
+    ParseBool accepts: `True`, as Python writes it, is one. Source: TextToPbValue in
+    backend/src/v2/metadata/converter.go.
+
+    Raises:
+        ValueError: it is not of that type.
+    """
+    word = content.strip()
+    if kind == "NUMBER_INTEGER" and _INTEGER.fullmatch(word) and -(2**63) <= int(word) < 2**63:
+        return int(word)
+    if kind == "NUMBER_DOUBLE" and _NUMBER.fullmatch(word) and math.isfinite(float(word)):
+        return float(word)
+    if kind == "BOOLEAN" and word in _BOOLEANS:
+        return _BOOLEANS[word]
+    if kind in ("NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN"):
+        raise ValueError(f"expected {_NAMES[kind]}, got {content[:200]!r}")
+    return typed(json.loads(content, parse_constant=_not_json), kind) if kind in ("LIST", "STRUCT") else content
+
+
+def _not_json(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
 
 
 def parameter_value(value: Any, parameter: Parameter) -> Any:
