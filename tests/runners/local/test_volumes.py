@@ -1,4 +1,4 @@
-"""Mount paths, claims, and Secrets from folders and YAML."""
+"""Mount paths, and Secrets from folders and YAML."""
 
 import base64
 import stat
@@ -8,7 +8,7 @@ import pytest
 
 from utils.errors import PrerequisiteError, TaskFailed
 from utils.ir.model import EnvFrom, Mount, Task
-from utils.runners.local.volumes import SecretFiles, claim_folder, rewrite
+from utils.runners.local.volumes import SecretFiles, rewrite
 
 FOLDERS = [("/data", Path("/claims/c")), ("/data/cache/", Path("/scratch")), ("/mnt/judge", Path("/s/judge"))]
 
@@ -129,13 +129,8 @@ def test_errors_name_the_file_and_never_show_a_value(tmp_path: Path, content: st
     assert "plain secret" not in caught.value.render()
 
 
-def test_claim_is_a_folder_and_its_sub_path_is_created(tmp_path: Path) -> None:
-    (tmp_path / "shared").mkdir()
-    assert claim_folder(tmp_path, "r1", Mount("claim", "shared", "/d", "a/b")) == tmp_path / "shared" / "a" / "b"
-    assert (tmp_path / "shared" / "a" / "b").is_dir()
-
-
-def test_unknown_claim_is_refused_and_the_runs_own_is_recreated(tmp_path: Path) -> None:
-    with pytest.raises(TaskFailed, match="no volume claim typo"):
-        claim_folder(tmp_path, "r1", Mount("claim", "typo", "/d"))
-    assert claim_folder(tmp_path, "r1", Mount("claim", "ilab-r1", "/d")).is_dir()
+@pytest.mark.parametrize("name", ["", "..", "a/../../b", "/etc"])
+def test_name_that_is_a_path_is_refused_even_if_the_secret_is_optional(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TaskFailed, match="name of a Secret"):
+        SecretFiles(None, tmp_path / "private").folder("secret", name, optional=True)
+    assert list(tmp_path.iterdir()) == []

@@ -21,9 +21,10 @@ from utils.ir.runner import Runner
 from utils.names import CLAIMS_DIR, CPU_PROGRAMS
 from utils.runners.journal import Journal
 from utils.runners.local import keeper
+from utils.runners.local.claims import claim_folder, make_claim, remove_claim
 from utils.runners.local.interpreter import check_interpreter, python3_folder
 from utils.runners.local.process import Keeper, TaskProcess, exit_reason
-from utils.runners.local.volumes import SecretFiles, claim_folder, rewrite
+from utils.runners.local.volumes import SecretFiles, rewrite
 from utils.runners.output import failure_text
 from utils.runners.run_folder import RunFolder
 from utils.runners.settings import LocalSettings
@@ -76,11 +77,12 @@ class LocalRunner(Runner):
         check_interpreter(self._settings.python, sorted(packages), self._settings.install_packages)
 
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
+        folder = make_claim(self._folder.claims, name, self._folder.history().claims)
         self._journal.append("claim", name=name)
-        (self._folder.claims / name).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def delete_claim(self, name: str) -> None:
-        shutil.rmtree(self._folder.claims / name, ignore_errors=not (self._folder.claims / name).exists())
+        remove_claim(self._folder.claims, name, self._folder.history().claims)
 
     def execute(self, task: Task, emit: Callable[[Event], None]) -> Outputs:
         root = self._folder.task_root(task.id)

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from utils.errors import PrerequisiteError, TaskFailed
-from utils.ir.model import EnvFrom, Mount, Task
-from utils.names import claim_name
+from utils.ir.model import EnvFrom, Task
+from utils.runners.local.claims import checked_name
 
 # Every namespace of a cluster has this ConfigMap, with the cluster's own certificate; one machine has none.
 _CLUSTER_CERTIFICATE = "kube-root-ca.crt"
@@ -63,9 +63,9 @@ class SecretFiles:
         """The folder with the keys as files; an empty one when it is absent and `optional`.
 
         Raises:
-            TaskFailed: it is absent and not optional.
+            TaskFailed: it is absent and not optional, or its name is not one.
         """
-        item = self._get(kind, name, optional)
+        item = self._get(kind, checked_name(_WORDS[kind], name), optional)
         if item and item.folder:
             return item.folder
         target = self._private / kind / name
@@ -174,24 +174,3 @@ def rewrite(value: str, folders: Iterable[tuple[str, Path]]) -> str:
         if value == path or value.startswith(path + "/"):
             return str(folder) + value[len(path) :]
     return value
-
-
-def claim_folder(claims: Path, run_id: str, mount: Mount) -> Path:
-    """The folder of a mounted claim.
-
-    Raises:
-        TaskFailed: there is none. One named after the run is made again: a failed run's clean-up may have removed it.
-    """
-    folder = claims / mount.name
-    if not folder.is_dir():
-        if mount.name != claim_name(run_id):
-            raise TaskFailed(
-                f"there is no volume claim {mount.name}",
-                "on one machine a claim is a folder",
-                f"make the folder {folder}, or let the pipeline create the claim",
-            )
-        folder.mkdir(parents=True)
-    if mount.sub_path:
-        folder = folder / mount.sub_path
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
