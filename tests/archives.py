@@ -23,11 +23,13 @@ TAXONOMY = {
     "taxonomy/knowledge/science/qna.yaml": b"version: 3\n",
     "taxonomy/compositional_skills/writing/qna.yaml": b"version: 2\n",
 }
+TURNS = [{"role": "user", "content": "What is red?"}, {"role": "assistant", "content": "A colour."}]
+ROW = json.dumps({"messages": TURNS}).encode() + b"\n"
 DATA = {
     "data/skills_recipe_1.yaml": b"{}",
     "data/knowledge_recipe_1.yaml": b"{}",
-    "data/skills_train_msgs_1.jsonl": b"{}\n",
-    "data/knowledge_train_msgs_1.jsonl": b"{}\n",
+    "data/skills_train_msgs_1.jsonl": ROW,
+    "data/knowledge_train_msgs_1.jsonl": ROW,
 }
 
 

@@ -22,5 +22,5 @@ def count_lines(path: Path) -> int:
     """Number of non-empty lines of a file; 0 if it is not a file."""
     if not path.is_file():
         return 0
-    with path.open() as file:
-        return sum(map(bool, map(str.strip, file)))
+    with path.open("rb") as file:
+        return sum(map(bool, map(bytes.strip, file)))

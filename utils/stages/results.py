@@ -26,7 +26,12 @@ class ChatTemplate:
 
 @dataclass(frozen=True)
 class Imported:
-    """Result of data import. `data_generated_elsewhere`: the archive brought generated data."""
+    """Result of data import.
+
+    Attributes:
+        data_generated_elsewhere: the archive brought generated data.
+        role_orders: the roles of the conversations in that data, in their order, each sequence once.
+    """
 
     archive: str = ""
     sha256: str = ""
@@ -36,6 +41,7 @@ class Imported:
     taxonomy_commit: str = ""
     data_generated_elsewhere: bool = False
     chat_template: ChatTemplate = ChatTemplate()
+    role_orders: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

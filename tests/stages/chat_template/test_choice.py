@@ -9,7 +9,7 @@ import pytest
 from utils.names import CPU_PROGRAMS
 from utils.stages.chat_template.choice import choose_chat_template
 from utils.stages.chat_template.files import chat_template_choice, chat_template_file
-from utils.stages.chat_template.template import Template, render_example, usable
+from utils.stages.chat_template.template import GENERATED, Template, render_examples
 from utils.stages.evaluation import serving
 from utils.stages.marker import write_marker
 from utils.stages.results import ChatTemplate, Imported
@@ -111,8 +111,56 @@ def test_template_that_cannot_render_a_conversation_is_found_at_once(template: s
 
 def test_endless_template_is_stopped() -> None:
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(SystemExit, match="takes longer than 0.1 s"), usable("it"):
-        render_example(Template(loops, {}), 0.1)
+    with pytest.raises(SystemExit, match="takes longer than 0.1 s"):
+        render_examples("it", Template(loops, {}), GENERATED, 0.1)
+
+
+GEMMA = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}"
+    "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('must alternate') }}{% endif %}"
+    "<start_of_turn>{{ m.role }}\n{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
+)
+
+
+def test_template_that_refuses_a_system_message_is_named_before_sdg(tmp_path: Path) -> None:
+    """Each sample of SDG has one. Gemma's form."""
+    with pytest.raises(SystemExit) as error:
+        choose_chat_template(volume(tmp_path, {"chat_template": GEMMA}), "")
+    assert "model, for system, user, assistant, can't be used\n  cause: TemplateError: System role" in str(error.value)
+    assert "set train_chat_template" in str(error.value)
+
+
+def test_template_without_system_role_is_right_for_data_that_has_none(tmp_path: Path) -> None:
+    data_dir = volume(tmp_path, {"chat_template": GEMMA})
+    assert choose_chat_template(data_dir, "", [["user", "assistant"]]).name == "tokenizer"
+    assert choose_chat_template(data_dir, "", [["pretraining"]]).name == "tokenizer"
+    with pytest.raises(SystemExit, match=r"for user, user, assistant, can't be used\n.*must alternate"):
+        choose_chat_template(data_dir, "", [["user", "user", "assistant"]])
+
+
+FIRST_IS_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}"
+    "{% for m in messages[1:] %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ (messages[0].content if messages[0].role == 'system') + '' }}" + PLAIN, "no else section was defined"),
+        ("{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN, "no system"),
+        (
+            PLAIN + "{% if messages[2] and messages[2].role == 'user' %}{{ 1 / 0 }}{% endif %}",
+            "for user, assistant, user",
+        ),
+        (FIRST_IS_SYSTEM, "(?s)for user, assistant, can't.*leaves out what user said"),
+    ],
+)
+def test_conversations_without_a_system_message_are_tried_too(template: str, told: str, tmp_path: Path) -> None:
+    """Evaluation asks without one, and MT-Bench asks a second question."""
+    with pytest.raises(SystemExit, match=told):
+        choose_chat_template(volume(tmp_path, {"chat_template": template}), "")
 
 
 @pytest.mark.parametrize(

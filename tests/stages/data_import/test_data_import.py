@@ -203,6 +203,18 @@ def test_wrong_object_store_secret_names_the_key_to_correct(
     assert told in stage.fails()
 
 
+def test_faulty_row_of_data_generated_elsewhere_is_named_at_import(stage: Import) -> None:  # trap 69
+    stage.upload(targz({**MODEL, **TAXONOMY, **DATA, "data/skills_train_msgs_1.jsonl": b'{"messages": [\n'}))
+    text = stage.fails()
+    assert "data/skills_train_msgs_1.jsonl line 1: Expecting" in text
+    assert stage.files() == set()
+
+
+def test_orders_of_roles_in_data_generated_elsewhere_are_recorded(stage: Import) -> None:
+    stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
+    assert stage.run()["result"]["role_orders"] == [["user", "assistant"]]
+
+
 # Model and taxonomy from elsewhere
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from utils.stages.data_processing.tokenizing import tokenize_rows, try_tokenizing
+from utils.stages.data_processing.tokenizing import kept_rows, tokenize_rows, try_tokenizing
 from utils.stages.marker import write_marker
-from utils.stages.results import ChatTemplate, Imported
+from utils.stages.results import ChatTemplate, DataCounts, Imported
 
 
 @pytest.fixture
@@ -82,9 +82,45 @@ def test_tokenizer_that_the_library_refuses_is_reported_with_a_remedy(
 
 def test_one_conversation_is_tried_with_the_template_of_the_run(library: Callable[..., None], tmp_path: Path) -> None:
     seen: list[Any] = []
-    library(written([5], seen))
+    library(written([-100, 5], seen))
     choice = ChatTemplate("model/chat.py", sha256="1")
     write_marker(str(tmp_path), "data_import", {}, [], Imported(chat_template=choice), 0)
     try_tokenizing(str(tmp_path))
     assert seen[0].chat_tmpl_path == f"{tmp_path}/chat_template/template.py"
     assert seen[0].model_path == f"{tmp_path}/model"
+
+
+def test_rows_without_a_learnable_token_are_dropped_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first token is never predicted: its label is nothing to learn."""
+    labels = [[-100, 5, 6], [-100, -100], [5, -100, -100], [-100, -100, 7, -100]]
+    lines = [json.dumps({"input_ids": [1] * len(one), "labels": one, "len": len(one)}) + "\n" for one in labels]
+    (tmp_path / "data.jsonl").write_text("".join(lines))
+    assert kept_rows(tmp_path, 6, 100) == DataCounts(rows=2, tokens=7, longest=4, dropped=4)
+    assert (tmp_path / "data.jsonl").read_text() == lines[0] + lines[3]
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+    assert f"{tmp_path.name}: 2 rows dropped that have no token to learn" in capsys.readouterr().out
+
+
+class TemplateError(Exception):
+    """As jinja2's: neither a ValueError nor a RuntimeError."""
+
+
+@pytest.mark.parametrize("error", [TemplateError("System role not supported"), KeyError("messages"), OSError("no")])
+def test_whatever_the_library_raises_is_named(library: Callable[..., None], tmp_path: Path, error: Exception) -> None:
+    def main(given: Any) -> None:
+        raise error
+
+    library(main)
+    with pytest.raises(SystemExit, match=f"the skills data can't be trained on\n.*{type(error).__name__}: "):
+        tokenize_rows(*rows(tmp_path), 100)
+
+
+def test_full_disk_is_not_told_as_a_fault_of_the_data(library: Callable[..., None], tmp_path: Path) -> None:
+    def main(given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    library(main)
+    with pytest.raises(OSError, match="No space left"):
+        tokenize_rows(*rows(tmp_path), 100)

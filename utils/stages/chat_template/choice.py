@@ -5,20 +5,30 @@ Unless it is the tokenizer's own, chat_template/template.py and template.jinja h
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from utils.stages.chat_template.python_file import read_template_file, read_text, write_template
-from utils.stages.chat_template.template import LIBRARY_TEMPLATES, Template, TokenInfo, render_example, usable
+from utils.stages.chat_template.template import (
+    ASKED,
+    GENERATED,
+    LIBRARY_TEMPLATES,
+    Template,
+    TokenInfo,
+    render_examples,
+    usable,
+)
 from utils.stages.results import ChatTemplate
 
 
-def choose_chat_template(data_dir: str, wanted: str) -> ChatTemplate:
+def choose_chat_template(data_dir: str, wanted: str, orders: Sequence[Sequence[str]] = ()) -> ChatTemplate:
     """The chat template of a run: what `wanted` says, or else the tokenizer's own, or else its family's.
 
     Args:
         data_dir: the run's volume, with model/.
         wanted: "", one of LIBRARY_TEMPLATES, or the path of a Python file, relative to data_dir or absolute.
+        orders: of roles in data that was generated elsewhere; none: SDG generates it, each with a system message.
 
     Raises:
         SystemExit: there is no such template, or no conversation can be written in it.
@@ -26,11 +36,14 @@ def choose_chat_template(data_dir: str, wanted: str) -> ChatTemplate:
     model, named = Path(data_dir, "model"), "train_chat_template names it"
     if wanted in LIBRARY_TEMPLATES:
         return ChatTemplate(wanted, named)
-    with usable(f"the chat template {wanted or 'of ' + str(model)}"):
+    what = f"the chat template {wanted or 'of ' + str(model)}"
+    with usable(what):
         template = read_template_file(data_dir, wanted) if wanted else own_chat_template(model)
-        if not template.text:
-            return family_template(model)
-        example = render_example(template)
+    if not template.text:
+        return family_template(model)
+    if not wanted:  # with a tokenizer's own template, the library takes a text of pretraining apart
+        orders = [ASKED[0] if "pretraining" in roles else roles for roles in orders]
+    example = render_examples(what, template, [*(orders or GENERATED), *ASKED])
     # Volumes have this hash among the inputs of data processing: it must stay the same for the same template.
     tokens = {role: [*info] for role, info in template.tokens.items()} if wanted else template.variables
     sha256 = hashlib.sha256(str({"template": template.text, "tokens": tokens}).encode()).hexdigest()

@@ -4,7 +4,7 @@ import importlib
 import os
 
 from utils.stages.chat_template.python_file import write_template
-from utils.stages.chat_template.template import Template, TokenInfo, render_example, usable
+from utils.stages.chat_template.template import ASKED, GENERATED, Template, TokenInfo, render_examples
 from utils.stages.marker import result_of
 from utils.stages.results import ChatTemplate, Imported
 
@@ -39,7 +39,8 @@ def prepare_chat_template(data_dir: str) -> str:
         module = importlib.import_module(f"instructlab.training.chat_templates.{choice.name}")
         tokens = {k: TokenInfo(t.token, t.add_to_tokenizer) for k, t in vars(module.SPECIAL_TOKENS).items() if t.token}
         template = Template(module.CHAT_TEMPLATE, tokens)
-        with usable(f"the chat template {choice.name}"):
-            print(f"chat template {choice.name}:\n{render_example(template)}")
+        orders = (result_of(data_dir, "data_import", Imported) or Imported()).role_orders or GENERATED
+        text = render_examples(f"the chat template {choice.name}", template, [*orders, *ASKED])
+        print(f"chat template {choice.name}:\n{text}")
         write_template(data_dir, template)
     return path

@@ -8,7 +8,7 @@ import functools
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,12 +16,16 @@ from utils.messages import failure
 
 LIBRARY_TEMPLATES = ("ibm_generic_tmpl", "ibm_legacy_tmpl", "mistral_tmpl")
 """The modules of instructlab.training.chat_templates, the same in 0.10.3 to 0.16.2."""
-EXAMPLE = [
-    {"role": "system", "content": "You answer in one sentence."},
-    {"role": "user", "content": "What colour is a clear sky?"},
-    {"role": "assistant", "content": "It is blue."},
-]
-"""A conversation in which a template is tried."""
+SAID = {
+    "system": "You answer in one sentence.",
+    "user": "What colour is a clear sky?",
+    "assistant": "It is blue.",
+}
+"""What each role says in an example; one that is not here says what the user says."""
+GENERATED = [["system", "user", "assistant"]]
+"""The roles of what SDG generates, in their order."""
+ASKED = [["user", "assistant"], ["user", "assistant", "user"]]
+"""The roles of what evaluation asks: MT-Bench has two turns, and no system message."""
 CHARACTERS = 1 << 16
 """How much a template may make of it."""
 
@@ -72,14 +76,25 @@ def usable(what: str) -> Iterator[None]:
         ) from error
 
 
-def render_example(template: Template, seconds: float = 10) -> str:
-    """A conversation of system, user and assistant in a chat template. Call it in the main thread, in `usable`.
+def example(roles: Sequence[str]) -> list[dict[str, str]]:
+    """A conversation of these roles in this order."""
+    return [{"role": role, "content": SAID.get(role, SAID["user"])} for role in roles]
+
+
+def render_examples(what: str, template: Template, orders: Sequence[Sequence[str]], seconds: float = 10) -> str:
+    """Write a conversation in a chat template for each order of roles, and the prompt before its answer.
+
+    Call it in the main thread.
 
     Args:
-        seconds: how long it may take, with and without the answer.
+        what: the template, for the message.
+        seconds: how long all may take.
+
+    Returns:
+        the first conversation, for people.
 
     Raises:
-        Exception: the template fails, never ends, or leaves out what was said.
+        SystemExit: the template fails, never ends, or leaves out what was said.
     """
 
     def too_late(*_: object) -> None:
@@ -88,18 +103,34 @@ def render_example(template: Template, seconds: float = 10) -> str:
     before = signal.signal(signal.SIGALRM, too_late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        compiled = template_environment().from_string(template.text)
-        for turns in (EXAMPLE[:2], EXAMPLE):
-            given = {"messages": turns, "add_generation_prompt": turns is not EXAMPLE, "tools": None, "documents": None}
-            text = ""
-            for part in compiled.generate(given, **template.variables):
-                text += part
-                if len(text) > CHARACTERS:
-                    raise ValueError(f"it makes more than {CHARACTERS} characters of three sentences")
+        texts = []
+        with usable(what):
+            compiled = template_environment().from_string(template.text)
+        for roles in orders:
+            with usable(f"{what}, for {', '.join(roles)},"):
+                texts.append(render_example(compiled, template, roles))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    if lost := [turn["role"] for turn in EXAMPLE if turn["content"] not in text]:
+    return texts[0]
+
+
+def render_example(compiled: Any, template: Template, roles: Sequence[str]) -> str:
+    """A conversation of these roles in a compiled template.
+
+    Raises:
+        Exception: the template fails, or leaves out what was said.
+    """
+    turns = example(roles)
+    text = ""
+    for said in [turns[:-1], turns] if roles[-1] == "assistant" else [turns]:
+        given = {"messages": said, "add_generation_prompt": said[-1]["role"] != "assistant"}
+        text = ""
+        for part in compiled.generate(given, tools=None, documents=None, **template.variables):
+            text += part
+            if len(text) > CHARACTERS:
+                raise ValueError(f"it makes more than {CHARACTERS} characters of three sentences")
+    if lost := [turn["role"] for turn in turns if turn["content"] not in text]:
         raise ValueError(f"it leaves out what {' and '.join(lost)} said")
     return text
 

@@ -70,17 +70,18 @@ def import_data(given: DataImport) -> dict[str, float]:
             fetch_model(given.base_model, store, work / "model")
         if source.url:
             clone_taxonomy(source, given.taxonomy_secret_dir, ca, work / "taxonomy")
-        outputs = assemble_tree(work, from_archive, data_dir)
+        outputs, orders = assemble_tree(work, from_archive, data_dir)
         result = Imported(
             *(got.key, got.sha256, got.size, got.check),
             model_source=given.base_model or "archive",
             taxonomy_commit=head_commit(Path(data_dir, "taxonomy")),
             data_generated_elsewhere="sdg" in outputs,
+            role_orders=orders,
         )
         shutil.rmtree(work)
         write_marker(data_dir, "data_import", inputs, outputs, result, started)
     # Not among the inputs: synthetic data does not depend on it.
-    template = choose_chat_template(data_dir, given.chat_template)
+    template = choose_chat_template(data_dir, given.chat_template, result.role_orders)
     change_result(data_dir, "data_import", replace(result, chat_template=template))
     print(f"chat template: {template.name} ({template.why})\n{template.example}", flush=True)
     require_training_room(data_dir)

@@ -9,17 +9,21 @@ from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.archive import require_space, unpack_archive
+from utils.stages.data_import.rows import check_rows
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import Download, ObjectStat, download_object, object_stat
 
 
-def require_tree(root: Path, parts: Sequence[str]) -> None:
-    """End the stage when a piece of the required tree is missing; the message names every one.
+def require_tree(root: Path, parts: Sequence[str]) -> list[list[str]]:
+    """End the stage when a piece of the required tree is missing, or data can't be used; the message names every one.
 
     Args:
         root: folder that holds model/, taxonomy/, data/.
         parts: which of `model`, `taxonomy`, `data` must be complete; without data, which is then generated from it,
             the taxonomy must have a leaf.
+
+    Returns:
+        the orders of roles in the data (rows.py), [] without data.
     """
     missing = missing_pieces(root, parts) + torn_weights(root)
     if missing:
@@ -28,6 +32,7 @@ def require_tree(root: Path, parts: Sequence[str]) -> None:
             "missing: " + ", ".join(missing),
             "add them (those of an unused kind may be empty) and pack it again",
         )
+    return check_rows(root / "data") if "data" in parts else []
 
 
 def missing_pieces(root: Path, parts: Sequence[str]) -> list[str]:
@@ -137,7 +142,7 @@ def download_archive(store: ObjectStore, archive: ObjectStat, path: Path) -> Dow
     return got
 
 
-def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> list[str]:
+def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> tuple[list[str], list[list[str]]]:
     """Unpack what is taken from the archive, check the whole tree, and move it to its places on the volume.
 
     Args:
@@ -146,7 +151,7 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> lis
         from_archive: which of model and taxonomy the archive gives; with any, it may bring data too.
 
     Returns:
-        The folders put in place: model, taxonomy, and sdg when data came along.
+        The folders put in place, model, taxonomy, and sdg when data came along; and that data's orders of roles.
     """
     tree = work / "tree"
     tree.mkdir(exist_ok=True)
@@ -162,7 +167,7 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> lis
             for kind in kinds[:2]:
                 kind.mkdir(exist_ok=True)
         parts = ["model", "taxonomy", "data"]
-        require_tree(tree, parts if tree.joinpath("data").exists() else parts[:2])
+        orders = require_tree(tree, parts if tree.joinpath("data").exists() else parts[:2])
     except SystemExit:
         shutil.rmtree(work)
         raise
@@ -173,4 +178,4 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> lis
         if tree.joinpath(part).exists():
             tree.joinpath(part).rename(Path(data_dir, place))
             outputs.append(place)
-    return outputs
+    return outputs, orders

@@ -91,7 +91,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
             if question.startswith("Document:\n"):
                 question = question.rpartition("\n\n\n\n")[2]
             question = question.removeprefix(document).strip()
-        system, leaf = "".join(texts["system"][:1]), metadata.get("leaf_node_path", "")
+        system, leaf = "".join(texts["system"][:1]), metadata.get("leaf_node_path") or ""
         unmask = bool(row.get("unmask"))
         yield Sample(row.get("id", ""), leaf, bool(document), messages, unmask, system, question, answer)
 

@@ -1,5 +1,6 @@
 """Conversations become token ids and labels with instructlab.training."""
 
+import json
 import os
 import sys
 import tempfile
@@ -7,8 +8,8 @@ from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.chat_template.files import prepare_chat_template
-from utils.stages.chat_template.template import EXAMPLE
-from utils.stages.json_lines import count_lines, read_lines, write_lines
+from utils.stages.chat_template.template import ASKED, GENERATED, example
+from utils.stages.json_lines import count_lines, write_lines
 from utils.stages.results import DataCounts
 
 
@@ -40,31 +41,47 @@ def tokenize_rows(source: Path, folder: Path, data_dir: str, max_len: int) -> Da
     )
     try:
         data_process.main(arguments)
-        return counted(folder, given, max_len)
-    except (ValueError, RuntimeError, AssertionError) as error:
+        return kept_rows(folder, given, max_len)
+    except Exception as error:  # the library, and the templates of Jinja in it, raise anything
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's
         raise failure(
             f"the {folder.name} data can't be trained on",
-            str(error),
+            f"{type(error).__name__}: {error}",
             "correct the tokenizer (an end-of-text token?), set another train_chat_template, or raise "
             "train_max_seq_len and sdg_max_batch_len",
         ) from error
 
 
-def counted(folder: Path, given: int, max_len: int) -> DataCounts:
-    """Count what the library made of that many rows in folder/data.jsonl.
+def kept_rows(folder: Path, given: int, max_len: int) -> DataCounts:
+    """Keep the rows of folder/data.jsonl that have a token to learn, and count.
+
+    A batch of rows without any gives the loss nan. The first token's label does not count: nothing predicts it.
+
+    Args:
+        given: rows that the library was given.
 
     Raises:
-        ValueError: no row is left, or none has a token to learn.
+        ValueError: no row is left.
     """
-    lengths, learnt = [], False
-    for row in read_lines(folder / "data.jsonl"):
-        lengths.append(row["len"])
-        learnt |= any(label != -100 for label in row["labels"])
-    if not lengths:
-        raise ValueError(f"all samples are shorter than 20 or longer than {max_len} tokens")
-    if not learnt:
-        raise ValueError("no token to learn: the chat template's marks of the assistant are not found")
-    return DataCounts(len(lengths), sum(lengths), max(lengths), given - len(lengths))
+    path, lengths, dull = folder / "data.jsonl", list[int](), 0
+    part = path.with_suffix(".part")
+    with path.open() as rows, part.open("w") as kept:
+        for line in rows:
+            row = json.loads(line)
+            if any(label != -100 for label in row["labels"][1:]):
+                lengths.append(row["len"])
+                kept.write(line)
+            else:
+                dull += 1
+    part.replace(path)
+    if dull:
+        print(f"{folder.name}: {dull} rows dropped that have no token to learn", flush=True)
+    if lengths:
+        return DataCounts(len(lengths), sum(lengths), max(lengths), given - len(lengths))
+    if dull:
+        raise ValueError("no token to learn: no assistant turn, or the chat template's marks of it are not found")
+    raise ValueError(f"all samples have fewer than 20 or more than {max_len} tokens, or no end-of-text token")
 
 
 def without_deepspeed() -> None:
@@ -77,14 +94,16 @@ def without_deepspeed() -> None:
 
 
 def try_tokenizing(data_dir: str) -> None:
-    """Take one conversation through data processing: call it before the teacher is asked for thousands.
+    """Take two conversations, with and without a system message, through data processing: call it before the teacher
+    is asked for thousands.
 
     Raises:
         SystemExit: the model's tokenizer or the chat template will not do.
     """
     # The library drops samples of fewer than 20 tokens.
-    messages = [{**turn, "content": turn["content"] * 5} for turn in EXAMPLE]
+    orders = [*GENERATED, *ASKED[:1]]
+    texts = [[{**turn, "content": turn["content"] * 5} for turn in example(roles)] for roles in orders]
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder, "rows.jsonl")
-        write_lines(rows, [{"messages": messages, "unmask": False}])
+        write_lines(rows, [{"messages": messages, "unmask": False} for messages in texts])
         tokenize_rows(rows, Path(folder, "trial"), data_dir, 1 << 20)

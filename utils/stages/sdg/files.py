@@ -9,6 +9,18 @@ from utils.stages.json_lines import count_lines
 from utils.stages.results import Generated
 
 
+def run_suffixes(folder: Path) -> list[str]:
+    """What the names of training files end with, the date: the last is that of the newest run, "" if there is none."""
+    names = "\n".join(path.name for path in folder.glob("*.jsonl"))
+    return sorted({*re.findall(r"^(?:knowledge|skills)_train_(?:msgs_)?(.+)\.jsonl$", names, re.M)}) or [""]
+
+
+def training_files(folder: Path, suffix: str) -> list[str]:
+    """Names of the knowledge and the skills file of one run, "" for one that is empty or missing."""
+    names = [[f"{kind}_train_{form}{suffix}.jsonl" for form in ("msgs_", "")] for kind in ("knowledge", "skills")]
+    return [next((name for name in forms if count_lines(folder / name)), "") for forms in names]
+
+
 def run_files(sdg: Path, suffix: str) -> Generated:
     """A result that names the files of one run, those that are not empty.
 
@@ -28,13 +40,10 @@ def run_files(sdg: Path, suffix: str) -> Generated:
         files["test"] = str(nodes.absolute() / Path(files["test"]).name)
         path.write_text(yaml.safe_dump(task))
 
-    def training_file(kind: str) -> str:
-        names = (f"sdg/{kind}_train_{form}{suffix}.jsonl" for form in ("msgs_", ""))
-        return next((name for name in names if count_lines(sdg.parent / name)), "")
-
+    knowledge, skills = [name and f"sdg/{name}" for name in training_files(sdg, suffix)]
     return Generated(
-        knowledge_file=training_file("knowledge"),
-        skills_file=training_file("skills"),
+        knowledge_file=knowledge,
+        skills_file=skills,
         mmlu_tasks_dir=f"sdg/{nodes.name}" if tasks else "",
     )
 
@@ -42,8 +51,7 @@ def run_files(sdg: Path, suffix: str) -> Generated:
 def imported_samples(data_dir: str) -> Generated:
     """The stage's result when the archive brought data: the files of one run, the newest where there are several."""
     folder = Path(data_dir, "sdg")
-    names = "\n".join(path.name for path in folder.glob("*.jsonl"))
-    *others, used = sorted({*re.findall(r"^(?:knowledge|skills)_train_(?:msgs_)?(.+)\.jsonl$", names, re.M)}) or [""]
+    *others, used = run_suffixes(folder)
     files = run_files(folder, used)
     samples = sum(count_lines(Path(data_dir, file)) for file in (files.knowledge_file, files.skills_file))
     if not samples:
