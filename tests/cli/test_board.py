@@ -83,12 +83,12 @@ def test_piped_output_has_one_line_per_change_and_progress_every_ten_seconds() -
     view.on_event(event("group/inner", FAILED, 28, message="bucket is gone\n  cause: deleted"))
     lines = [line.split(maxsplit=1)[1] for line in out.getvalue().splitlines()]
     assert lines == [
-        "first  started",
+        "first  RUNNING",
         "first  4/10 rows, 15s left",
         "first  8/10 rows, 5s left",
         "first  10/10 rows",
-        "first  succeeded after 26s",
-        "inner  started",
+        "first  SUCCEEDED after 26s",
+        "inner  RUNNING",
         "inner  FAILED after 2s: bucket is gone",
     ]
 
@@ -98,7 +98,7 @@ def test_task_stopped_by_another_failure_does_not_count_as_failed() -> None:
     view = PlainView(Board.of(pipeline()), "r1", out)
     view.on_event(event("first", RUNNING, 0))
     view.on_event(event("first", FAILED, 5, message=STOPPED))
-    assert out.getvalue().splitlines()[-1].endswith("first  stopped after 5s")
+    assert out.getvalue().splitlines()[-1].endswith("first  CANCELED after 5s")
     assert "■ first" in table(view.board, 80)
 
 

@@ -12,11 +12,12 @@ import yaml
 
 from utils.arguments import load_arguments
 from utils.cli.demo import summarise
-from utils.demo.run import Demo, check_python, demo_arguments, remove_earlier, write_secret
+from utils.demo.run import check_python, demo_arguments, remove_orphans, write_secret
 from utils.demo.taxonomy import EXAMPLES, make_document_repo, make_taxonomy
 from utils.errors import PrerequisiteError
 from utils.files import COMPILED
 from utils.ir.load import load
+from utils.runners.run_folder import RunFolder
 from utils.stages.sdg.stage import pipeline_hash
 
 
@@ -84,12 +85,16 @@ def test_an_interpreter_that_lacks_the_libraries_is_refused() -> None:
         check_python("/no/such/python")
 
 
-def test_new_demo_removes_the_object_store_of_a_finished_one(tmp_path: Path) -> None:
-    for name in ("gone", "mine"):
+def test_object_store_of_a_demo_stays_as_long_as_its_run(tmp_path: Path) -> None:
+    for name in ("gone", "kept"):
         (tmp_path / "demo" / name / "object-store").mkdir(parents=True)
     (tmp_path / "demo" / "model-0123").mkdir()
-    remove_earlier(Demo(tmp_path, "mine", sys.executable))
-    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == ["mine", "model-0123"]
+    (tmp_path / "runs" / "kept").mkdir(parents=True)
+    remove_orphans(tmp_path)
+    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == ["kept", "model-0123"]
+    RunFolder(tmp_path, "kept").path.joinpath("journal.jsonl").touch()
+    RunFolder(tmp_path, "kept").remove()
+    assert [p.name for p in (tmp_path / "demo").iterdir()] == ["model-0123"]
 
 
 def test_summary_has_scores_report_and_key() -> None:

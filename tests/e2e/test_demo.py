@@ -105,6 +105,14 @@ def test_published_archive_holds_candidate_scores_and_provenance(finished: Finis
     assert RUN_ID in json.dumps(provenance)
 
 
+def test_model_of_the_demo_can_be_had(finished: Finished, tmp_path: Path) -> None:
+    home, _, _, _ = finished
+    command = [str(Path(sys.executable).with_name("ilab-pipeline")), "get-model", "--home", str(home), RUN_ID]
+    subprocess.run([*command, str(tmp_path / "model")], check=True)
+    names = {file.name for file in (tmp_path / "model").iterdir()}
+    assert {"config.json", "tokenizer.json"} <= names and any(name.endswith(".safetensors") for name in names)
+
+
 def test_no_file_or_log_of_the_run_holds_a_secret(finished: Finished) -> None:
     home, run, _, _ = finished
     folder = home / "demo" / RUN_ID / "secrets"

@@ -9,6 +9,7 @@ import click
 from utils.cli.history import run_state
 from utils.cli.options import home_option, option
 from utils.errors import UsageError
+from utils.ir.model import TaskState
 from utils.runners.run_folder import RunFolder, all_runs, find_run
 from utils.runners.settings import ClusterSettings
 
@@ -32,7 +33,7 @@ def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home
         click.echo("nothing to remove")
         return
     for folder in folders:
-        places = [folder.path, *folder.own_claims()]
+        places = folder.places()
         settings = folder.cluster_settings
         there = f", and in {settings} its ConfigMap with everything it owns" if settings else ""
         click.echo(f"{folder.run_id}  {_size(sum(_bytes(p) for p in places))}  {', '.join(map(str, places))}{there}")
@@ -54,7 +55,7 @@ def _remove_from_cluster(settings: ClusterSettings, run_id: str) -> None:
 
 def _chosen(home: Path, finished: bool) -> Iterator[RunFolder]:
     for folder in all_runs(home):
-        if not finished or run_state(folder, folder.history()) == "succeeded":
+        if not finished or run_state(folder, folder.history()) == TaskState.SUCCEEDED:
             yield folder
 
 

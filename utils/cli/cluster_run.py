@@ -2,25 +2,19 @@
 
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from utils.cli.board import Board
 from utils.cli.outcome import exit_code, tell_failures
+from utils.cli.results import result_lines, summary
 from utils.cli.view import PlainView, SilentView, View
-from utils.ir.model import Artifact, Outputs, TaskState
+from utils.ir.model import TaskState
 from utils.names import run_object_name
 from utils.runners.kubernetes.request import RunRequest
 from utils.runners.kubernetes.session import ClusterResult, Listener, run_on_cluster
 from utils.runners.lost_volume import REMEDY
 from utils.runners.settings import ClusterSettings
-
-# Names of our pipeline's report and publication tasks, and the endings of the report's metrics.
-_REPORT, _PUBLISH = "report", "publish"
-_SIDES = ("base", "candidate", "change")
-_PAGE = ".report.html"
 
 
 def print_dry_run(request: RunRequest) -> int:
@@ -52,7 +46,9 @@ def run_on_kubernetes(request: RunRequest, output: str = "text", again: str = ""
         result = run_on_cluster(request, Listener(view.on_event, view.on_interrupt, view.on_notice))
     code = exit_code(result, board)
     if output == "json":
-        click.echo(json.dumps(_summary(result, code), indent=1))
+        name = run_object_name(result.folder.run_id)
+        place = {"namespace": _where(result).namespace, "object": f"configmap/{name}"}
+        click.echo(json.dumps(summary(result.folder, result, board, code, result.tasks) | place, indent=1))
     _explain(result, board, again or f"ilab-pipeline resume {request.run_id}")
     if result.left:
         raise result.left
@@ -73,47 +69,6 @@ def _view(output: str, board: Board, run_id: str) -> View:
         return PlainView(board, run_id)
 
 
-def _summary(result: ClusterResult, code: int) -> dict[str, Any]:
-    return {
-        "run_id": result.folder.run_id,
-        "state": result.state.value,
-        "exit_code": code,
-        "error": result.error,
-        "outputs": dict(result.outputs.parameters),
-        "namespace": _where(result).namespace,
-        "object": f"configmap/{run_object_name(result.folder.run_id)}",
-        "folder": str(result.folder.path),
-        "scores": scores(result.tasks),
-        **published(result.tasks),
-    }
-
-
-def scores(tasks: Mapping[str, Outputs]) -> dict[str, dict[str, float]]:
-    """Scores by measure, each of the base model and the candidate, and the change, from the report's metrics."""
-    found: dict[str, dict[str, float]] = {}
-    for artifact in _metrics(_task(tasks, _REPORT)):
-        for name, value in artifact.metadata.items():
-            measure, _, side = name.rpartition("_")
-            if side in _SIDES:
-                found.setdefault(measure, {})[side] = value
-    return found
-
-
-def published(tasks: Mapping[str, Outputs]) -> dict[str, str]:
-    """Where archive and report are in the object store; "" for what was not published."""
-    page = str(_task(tasks, _REPORT).parameters.get("Output", ""))
-    key = str(_task(tasks, _PUBLISH).parameters.get("Output", ""))
-    return {"archive": page.removesuffix(_PAGE) if key and page.endswith(key + _PAGE) else key, "report": page}
-
-
-def _task(tasks: Mapping[str, Outputs], name: str) -> Outputs:
-    return next((outputs for task_id, outputs in tasks.items() if task_id.split("/")[-1] == name), Outputs())
-
-
-def _metrics(outputs: Outputs) -> list[Artifact]:
-    return [one for many in outputs.artifacts.values() for one in many if one.type == "system.Metrics"]
-
-
 def _where(result: ClusterResult) -> ClusterSettings:
     settings = result.folder.cluster_settings
     assert settings is not None, "a run on a cluster has a place there"
@@ -127,11 +82,8 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
     earlier = " earlier; nothing was done now" if result.earlier else ""
     if result.state is TaskState.SUCCEEDED:
         click.echo(f"succeeded{earlier}", err=True)
-        for measure, values in scores(result.tasks).items():
-            click.echo(f"  {measure}: {_change(values)}", err=True)
-        for what, where in published(result.tasks).items():
-            if where:
-                click.echo(f"  {what}: {where}", err=True)
+        for line in result_lines(result.tasks):
+            click.echo(f"  {line}", err=True)
         click.echo(home, err=True)
         _tell_kept(result)
         return
@@ -158,9 +110,3 @@ def _tell_kept(result: ClusterResult) -> None:
         click.echo(
             f"  its volume is kept; remove it: kubectl -n {_where(result).namespace} delete pvc {name}", err=True
         )
-
-
-def _change(values: Mapping[str, float]) -> str:
-    """`base 2.23, candidate 1.456 (-0.774)`; MT-Bench scores only the candidate."""
-    sides = ", ".join(f"{side} {values[side]:.4g}" for side in ("base", "candidate") if side in values)
-    return f"{sides} ({values['change']:+.4g})" if "change" in values else sides

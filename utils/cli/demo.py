@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from utils.cli.options import default_python, home_option, option, output_option
-from utils.cli.outcome import INTERRUPTED
+from utils.cli.outcome import INTERRUPTED, next_command
+from utils.cli.results import collect_report
 from utils.durations import format_duration
-from utils.errors import UsageError
+from utils.errors import TaskFailed, UsageError
 
 
 @click.command()
@@ -21,12 +22,6 @@ from utils.errors import UsageError
     is_flag=True,
     envvar="ILAB_DEMO_QUICK",
     help="Use the smallest sizes: only shows that the stages work.",
-)
-@option(
-    "--keep",
-    is_flag=True,
-    envvar="ILAB_DEMO_KEEP",
-    help="Keep the object stores that earlier demos left behind, 1 GB each.",
 )
 @option(
     "--resume",
@@ -49,17 +44,16 @@ from utils.errors import UsageError
 )
 @home_option
 @output_option
-def demo(
-    quick: bool, keep: bool, resume_id: str | None, python: str, run_id: str | None, home: Path, output: str
-) -> None:
+def demo(quick: bool, resume_id: str | None, python: str, run_id: str | None, home: Path, output: str) -> None:
     """Run the complete workflow on this machine, everything included.
 
     An S3 server and a model server start on the loopback interface; a packaged model of 135 million parameters is
     teacher and judge. The base model and the taxonomy of an invented town are uploaded to the object store as an
     archive. pipeline.yaml runs on this machine with examples/params/demo.yaml, and uploads the trained model and its
-    scores to the object store. The servers are always stopped at the end.
+    scores to the object store. The servers are always stopped at the end; the object store's content (1 GB) is kept
+    until `ilab-pipeline clean`, and `ilab-pipeline get-model` brings the model from it.
     """
-    from utils.demo.run import Demo, check_python, collect_report, remove_earlier
+    from utils.demo.run import Demo, check_python, remove_orphans
     from utils.runners.run_folder import RunFolder, check_run_id, find_run, new_run_id
 
     started = time.time()
@@ -67,13 +61,11 @@ def demo(
         raise UsageError("--resume can't be combined with --run-id or --quick", "", "leave them out")
     # Not resolved: the interpreter of a virtual environment is a link, and finds its packages by the link's path.
     interpreter = Path(shutil.which(python) or python).absolute()
+    resume_id = find_run(home, resume_id).run_id if resume_id else None
     it = Demo(home, resume_id or run_id or new_run_id("demo"), str(interpreter))
     check_run_id(it.run_id)
     check_python(it.python)
-    if resume_id:
-        find_run(home, resume_id)
-    if not keep:
-        remove_earlier(it)
+    remove_orphans(home)
     try:
         code = _run_beside_servers(it, quick, bool(resume_id), output)
     except KeyboardInterrupt:
@@ -84,12 +76,17 @@ def demo(
             command = f"ilab-pipeline demo --resume {it.run_id} --home {home}"
             click.echo(f"  resume, with the demo's servers restarted: {command}", err=True)
         sys.exit(code)
-    page, facts = collect_report(RunFolder(home, it.run_id))
+    folder = RunFolder(home, it.run_id)
+    page = collect_report(folder)
+    if page is None:
+        raise TaskFailed("the run did not write a report", "", f"look at its logs: ilab-pipeline logs {it.run_id}")
+    facts = json.loads(page.with_suffix(".json").read_text())
     summary = summarise(it.run_id, page, facts, time.time() - started)
     if output == "json":
         click.echo(json.dumps(summary, indent=1))
     else:
         _print_summary(summary)
+        click.echo(f"model:    {next_command(folder, 'get-model')} DIR")
 
 
 def _run_beside_servers(it: Any, quick: bool, resumed: bool, output: str) -> int:

@@ -6,13 +6,15 @@ from utils.ir.model import TaskState
 from utils.runners.journal import History
 from utils.runners.run_folder import RunFolder
 
+INTERRUPTED = "INTERRUPTED"
+"""The state of a run that was killed before it could note an end."""
+
 
 def run_state(folder: RunFolder, history: History) -> str:
-    """running, succeeded, failed or interrupted (stopped or killed before its end)."""
+    """RUNNING, SUCCEEDED, FAILED, CANCELED (stopped by its user) or INTERRUPTED."""
     if folder.is_running():
-        return "running"
-    ends = {TaskState.SUCCEEDED: "succeeded", TaskState.FAILED: "failed"}
-    return ends.get(history.state, "interrupted") if history.state else "interrupted"
+        return TaskState.RUNNING
+    return history.state or INTERRUPTED
 
 
 def run_board(folder: RunFolder, history: History) -> Board:

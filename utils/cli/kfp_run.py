@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import click
 
@@ -45,7 +46,7 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
             news = {task.id: (task.name, task.state) for task in report.tasks if task.state}
             for key, (name, state) in {**news, "": ("run", report.state)}.items():
                 if shown.get(key) != state and output == "text":
-                    click.echo(f"{time.strftime('%H:%M:%S')} {state.lower():<9} {name}")
+                    click.echo(f"{time.strftime('%H:%M:%S')} {state:<9} {name}")
                 shown[key] = state
     except KeyboardInterrupt:
         click.echo(f"\nno longer following the run; it continues\n  {started.place}", err=True)
@@ -59,12 +60,23 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
     causes = {} if report.stopped or report.state == "SUCCEEDED" else server.causes(report)
     code = code_of(report.state == "SUCCEEDED", report.stopped, causes)
     if output == "json":
-        ended = {"state": report.state, "stopped": report.stopped, "exit_code": code}
-        failed = {name: asdict(cause) for name, cause in causes.items()}
-        click.echo(json.dumps({**asdict(started), **ended, "failed": failed}, indent=1))
+        click.echo(json.dumps(_summary(started, report, causes, code), indent=1))
     elif code:
         _explain(report, causes, started)
     return code
+
+
+def _summary(started: Started, report: RunReport, causes: Mapping[str, Cause], code: int) -> dict[str, Any]:
+    """The end of a run with the fields of `utils.cli.results.summary`; what the server does not tell is None."""
+    return {
+        **asdict(started),
+        "state": report.state,
+        "stopped": report.stopped,
+        "exit_code": code,
+        "error": report.error,
+        "failed": {name: asdict(cause) for name, cause in causes.items()},
+        **dict.fromkeys(("outputs", "scores", "archive", "report")),
+    }
 
 
 def _explain(report: RunReport, causes: dict[str, Cause], started: Started) -> None:

@@ -9,11 +9,15 @@ import click
 
 from utils.cli.board import Board
 from utils.cli.outcome import exit_code, next_command, tell_failures
+from utils.cli.results import collect_report, result_lines, summary
 from utils.errors import IlabError
 from utils.ir.model import Pipeline, RunResult, TaskState
 from utils.runners.lost_volume import REMEDY
 from utils.runners.run_folder import RunFolder, check_run_id, create_run, new_run_id
 from utils.runners.settings import LocalSettings
+
+_SDG_PIPELINE = "sdg_pipeline"
+"""The pipeline's parameter that may name a folder of this machine."""
 
 
 def start_local(
@@ -26,6 +30,9 @@ def start_local(
     """
     run_id = run_id or new_run_id(pipeline.name)
     check_run_id(run_id)
+    named = arguments.get(_SDG_PIPELINE)
+    if named and Path(named).is_dir():  # tasks run in other folders
+        arguments = {**arguments, _SDG_PIPELINE: str(Path(named).absolute())}
     folder = create_run(home, run_id, pipeline.text, arguments, settings)
     try:
         return work(folder, pipeline, output)
@@ -45,22 +52,14 @@ def work(folder: RunFolder, pipeline: Pipeline, output: str) -> int:
     kind = SilentView if output == "json" else LiveView if sys.stdout.isatty() else PlainView
     with kind(board, folder.run_id) as view:
         result = work_on(folder, pipeline, view.on_event, view.on_interrupt)
-    code = exit_code(result, board)
+    code, page = exit_code(result, board), collect_report(folder)
     if output == "json":
-        click.echo(json.dumps(_report(folder, result, code), indent=1))
+        ended = summary(folder, result, board, code, folder.history().finished)
+        click.echo(json.dumps(ended | {"page": str(page or "")}, indent=1))
     _explain(folder, result, board)
+    if page:
+        click.echo(f"  page: {page}", err=True)
     return code
-
-
-def _report(folder: RunFolder, result: RunResult, code: int) -> dict[str, Any]:
-    return {
-        "run_id": folder.run_id,
-        "state": result.state.value,
-        "exit_code": code,
-        "error": result.error,
-        "outputs": dict(result.outputs.parameters),
-        "folder": str(folder.path),
-    }
 
 
 def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
@@ -69,6 +68,8 @@ def _explain(folder: RunFolder, result: RunResult, board: Board) -> None:
 
     if result.state is TaskState.SUCCEEDED:
         click.echo(f"succeeded; files in {folder.path}", err=True)
+        for line in result_lines(folder.history().finished):
+            click.echo(f"  {line}", err=True)
         _tell_kept(folder)
         return
     if result.state is TaskState.CANCELED:

@@ -22,7 +22,10 @@ _POLL_SECONDS = 0.2
 @option("--raw", is_flag=True, help="Include the lines of KFP's executor around the task.")
 @home_option
 def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> None:
-    """Print the output of the tasks of RUN_ID, or only of TASK (its name in `status`, its id, or the end of its id)."""
+    """Print the output of the tasks of RUN_ID (an id, a part of one, or `latest`), or only of TASK.
+
+    TASK is the name in `status`, the id, or the end of the id.
+    """
     folder = find_run(home, run_id)
     wanted = _selector(folder, task)
     tails: dict[str, Tail] = {}
@@ -40,7 +43,7 @@ def logs(run_id: str, task: str | None, follow: bool, raw: bool, home: Path) -> 
                 last = task_id
         if not (follow and running):
             if not last:
-                click.echo(f"nothing was printed by {task or f'any task of {run_id}'}", err=True)
+                click.echo(f"nothing was printed by {task or f'any task of {folder.run_id}'}", err=True)
             return
         time.sleep(_POLL_SECONDS)
 

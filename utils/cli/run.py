@@ -122,7 +122,7 @@ def with_chosen_images(pipeline: Pipeline, images: tuple[str, ...]) -> Pipeline:
 @output_option
 @click.pass_context
 def resume(context: click.Context, run_id: str, home: Path, output: str, **options: Any) -> None:
-    """Resume the run RUN_ID: finished tasks are not repeated.
+    """Resume the run RUN_ID (an id, a part of one, or `latest`): finished tasks are not repeated.
 
     The run keeps the parameters and settings it was started with; settings given here replace the earlier ones.
     """
@@ -130,17 +130,17 @@ def resume(context: click.Context, run_id: str, home: Path, output: str, **optio
     if settings := folder.cluster_settings:
         if flags := _given_flags(context, _option_names(local_options)):
             raise UsageError(
-                f"the run {run_id} is on a cluster", f"{flags}: only for runs on this machine", "leave it out"
+                f"the run {folder.run_id} is on a cluster", f"{flags}: only for runs on this machine", "leave it out"
             )
         sys.exit(resume_on_kubernetes(folder, settings, output))
     history = folder.history()
     if history.state is TaskState.SUCCEEDED:
-        click.echo(f"the run {run_id} has succeeded; there is nothing to resume", err=True)
+        click.echo(f"the run {folder.run_id} has succeeded; there is nothing to resume", err=True)
         return
     if given := given_settings(options):
         with folder.locked():
             settings_now = replace(folder.local_settings(), **given)
-            folder.store(run_id, folder.arguments, settings_now, folder.created)
+            folder.store(folder.run_id, folder.arguments, settings_now, folder.created)
     sys.exit(work(folder, load(folder.package), output))
 
 

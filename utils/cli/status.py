@@ -8,15 +8,17 @@ from typing import Any
 import click
 
 from utils.cli.board import Count, Row, count
-from utils.cli.history import run_board, run_state
+from utils.cli.history import INTERRUPTED, run_board, run_state
 from utils.cli.options import home_option, output_option
 from utils.durations import format_duration
+from utils.ir.model import TaskState
 from utils.names import run_object_name
 from utils.runners.journal import History
 from utils.runners.run_folder import RunFolder, all_runs, find_run
 from utils.runners.timestamps import timestamp
 
-_STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "interrupted": "yellow"}
+_COLORS = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "CANCELED": "yellow", INTERRUPTED: "yellow"}
+_COLUMNS = ("RUN", "STATE", "STARTED", "TOOK", "TASKS")
 
 
 @click.command()
@@ -24,7 +26,7 @@ _STYLES = {"succeeded": "green", "failed": "red", "running": "cyan", "interrupte
 @home_option
 @output_option
 def status(run_id: str | None, home: Path, output: str) -> None:
-    """Show the runs started on this machine, or the tasks of RUN_ID."""
+    """Show the runs started on this machine, or the tasks of RUN_ID: an id, a part of one, or `latest`."""
     if run_id:
         _show_run(find_run(home, run_id), output)
         return
@@ -40,7 +42,7 @@ def status(run_id: str | None, home: Path, output: str) -> None:
 def _summary(folder: RunFolder) -> dict[str, Any]:
     history = folder.history()
     state = run_state(folder, history)
-    ended = history.ended or (time.time() if state == "running" else history.last)
+    ended = history.ended or (time.time() if state == TaskState.RUNNING else history.last)
     tasks = count(run_board(folder, history).snapshot())
     return {
         "run_id": folder.run_id,
@@ -57,22 +59,22 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
 
 
 def _print_runs(runs: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bright_black")
-    for name in ("RUN", "STATE", "STARTED", "TOOK", "TASKS"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == "RUN" else "fold")
-    for run in runs:
-        table.add_row(
-            run["run_id"],
-            Text(run["state"], style=_STYLES[run["state"]]),
-            run["started"].replace("T", " ").removesuffix("Z"),
+    """A table in plain text. Nothing is cut: a terminal wraps what is too long, a pipe or a file has it whole."""
+    rows = [_COLUMNS] + [
+        (
+            str(run["run_id"]),
+            str(run["state"]),
+            str(run["started"]).replace("T", " ").removesuffix("Z"),
             format_duration(run["seconds"]),
             str(Count(run["tasks_ended"], run["tasks_skipped"], run["tasks"])),
         )
-    Console(soft_wrap=True).print(table)
+        for run in runs
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        cells[1] = click.style(cells[1], fg=_COLORS.get(row[1]))
+        click.echo("  ".join(cells).rstrip())
 
 
 def _show_run(folder: RunFolder, output: str) -> None:

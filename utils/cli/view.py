@@ -115,17 +115,12 @@ class PlainView(View):
 
 
 def _change(row: Row) -> str:
-    text = _reason(row)
+    """The state in the one spelling that all commands use, how long it took, and why."""
+    if row.state is TaskState.SUCCEEDED and row.reused:
+        return EARLIER
     took = f" after {format_duration(row.seconds(row.ended))}" if row.ended and row.started else ""
-    words = {
-        TaskState.RUNNING: "started",
-        TaskState.SUCCEEDED: EARLIER if row.reused else f"succeeded{took}",
-        TaskState.FAILED: f"FAILED{took}: {text}",
-        TaskState.CANCELED: f"stopped{took}",
-        TaskState.SKIPPED: f"skipped: {_reason(row)}".removesuffix(": "),
-        TaskState.RETRYING: f"retrying: {text}",
-    }
-    return words.get(row.state, row.state.lower())
+    explained = row.state in (TaskState.FAILED, TaskState.SKIPPED, TaskState.RETRYING)
+    return f"{row.state}{took}: {_reason(row) if explained else ''}".removesuffix(": ")
 
 
 def _reason(row: Row) -> str:
@@ -247,7 +242,7 @@ def _detail(row: Row, now: float, rest: int) -> "Text":
     if row.state is TaskState.SUCCEEDED:
         return Text("")
     if row.state is TaskState.CANCELED:
-        return Text("stopped", style="yellow")
+        return Text(row.state, style="yellow")
     if row.state is not TaskState.RUNNING or not row.progress:
         return Text(message, style="red" if row.state is TaskState.FAILED else "bright_black")
     done, total, what = row.progress

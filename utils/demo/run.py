@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from utils.demo.model_server import model_server
 from utils.demo.s3_server import start_s3_server
@@ -26,6 +25,7 @@ from utils.stages.object_store.upload import upload_file
 
 BUCKET = "ilab-demo"
 ARCHIVE = "pellwick.tar.gz"
+STORE_SECRET = "sdg-object-store-credentials"
 MODEL_NAME = "smollm2-135m-instruct"
 
 # What the components of the demo's run import besides the standard library.
@@ -117,20 +117,35 @@ def servers(demo: Demo) -> Iterator[dict[str, str]]:
     Yields:
         the object store's Secret, as written.
     """
+    with (
+        object_store(demo) as credentials,
+        model_server(demo.python, packaged_model(demo.python), MODEL_NAME, demo.folder) as url,
+    ):
+        model = {"endpoint": url, "model_name": MODEL_NAME, "api_token": secrets.token_hex(16)}
+        for name in ("teacher-secret", "judge-secret"):
+            write_secret(demo.secrets / name, model)
+        yield credentials
+
+
+@contextlib.contextmanager
+def object_store(demo: Demo) -> Iterator[dict[str, str]]:
+    """The object store alone while the block runs, with what earlier blocks stored in it.
+
+    Yields:
+        its Secret, as written.
+    """
     demo.folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_sigterm_unwinds())
-        keys = demo.secrets / "sdg-object-store-credentials"
-        access, secret = (
-            (keys / name).read_text() if (keys / name).exists() else secrets.token_hex(16)
-            for name in ("access_key", "secret_key")
-        )
-        weed = Path(demo.python).with_name("weed")
+    keys = demo.secrets / STORE_SECRET
+    access, secret = (
+        (keys / name).read_text() if (keys / name).exists() else secrets.token_hex(16)
+        for name in ("access_key", "secret_key")
+    )
+    weed = Path(demo.python).with_name("weed")
+    with _sigterm_unwinds(), contextlib.ExitStack() as stack:
         store = start_s3_server(
             demo.folder / "object-store", access, secret, bucket=BUCKET, weed=str(weed) if weed.exists() else ""
         )
         stack.callback(store.stop)
-        url = stack.enter_context(model_server(demo.python, packaged_model(demo.python), MODEL_NAME, demo.folder))
         credentials = {
             "bucket": BUCKET,
             "access_key": access,
@@ -140,10 +155,7 @@ def servers(demo: Demo) -> Iterator[dict[str, str]]:
             "region": "us-east-1",
             "verify_tls": "true",
         }
-        model = {"endpoint": url, "model_name": MODEL_NAME, "api_token": secrets.token_hex(16)}
-        write_secret(demo.secrets / "sdg-object-store-credentials", credentials)
-        for name in ("teacher-secret", "judge-secret"):
-            write_secret(demo.secrets / name, model)
+        write_secret(keys, credentials)
         yield credentials
 
 
@@ -184,32 +196,10 @@ def demo_arguments(quick: bool) -> tuple[list[Path], list[str]]:
     return files, [f"sdg_pipeline={EXAMPLES / 'sdg-pipeline'}"]
 
 
-def collect_report(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
-    """Copy the report to report.html and report.json in the run's folder.
-
-    Returns:
-        the page's path and the facts it shows.
-
-    Raises:
-        TaskFailed: the run did not write a report.
-    """
-    for outputs in folder.history().finished.values():
-        artifacts = outputs.artifacts
-        if "page" in artifacts and "data" in artifacts:
-            page, data = folder.path / "report.html", folder.path / "report.json"
-            shutil.copyfile(artifacts["page"][0].uri.removeprefix("file://"), page)
-            shutil.copyfile(artifacts["data"][0].uri.removeprefix("file://"), data)
-            return page, json.loads(data.read_text())
-    raise TaskFailed("the run did not write a report", "", f"look at its logs: ilab-pipeline logs {folder.run_id}")
-
-
-def remove_earlier(demo: Demo) -> None:
-    """Remove the object stores (1 GB each) of demos that succeeded or whose run was deleted."""
-    for folder in (demo.home / "demo").glob("*/object-store"):
-        run = RunFolder(demo.home, folder.parent.name)
-        if run.run_id == demo.run_id or run.is_running():
-            continue
-        if not run.path.exists() or run.history().state == "SUCCEEDED":
+def remove_orphans(home: Path) -> None:
+    """Remove what is left of demos whose run was deleted."""
+    for folder in (home / "demo").glob("*/object-store"):
+        if not RunFolder(home, folder.parent.name).path.exists():
             shutil.rmtree(folder.parent)
 
 

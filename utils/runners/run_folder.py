@@ -28,6 +28,8 @@ from utils.runners.timestamps import timestamp
 
 _RUN_ID = re.compile(r"^[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?$")
 _LONGEST_PREFIX = 30
+LATEST = "latest"
+"""Stands for the newest run wherever a command takes the id of one."""
 
 RunSettings = LocalSettings | ClusterSettings
 
@@ -150,11 +152,15 @@ class RunFolder:
             os.close(fd)
         return False
 
+    def places(self) -> list[Path]:
+        """All its folders: its claims, what the demo that started it keeps, and last its own."""
+        demo = self.home / "demo" / self.run_id
+        return [*self.own_claims(), *([demo] if demo.is_dir() else []), self.path]
+
     def remove(self) -> None:
-        """Delete the run and its claims."""
-        for claim in self.own_claims():
-            shutil.rmtree(claim)
-        shutil.rmtree(self.path)
+        """Delete the run with all its folders."""
+        for place in self.places():
+            shutil.rmtree(place)
 
 
 def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any], settings: RunSettings) -> RunFolder:
@@ -189,18 +195,25 @@ def create_run(home: Path, run_id: str, package: str, arguments: dict[str, Any],
 def find_run(home: Path, run_id: str) -> RunFolder:
     """The folder of a run.
 
+    Args:
+        run_id: its id, a part of it that no other run has, such as its last four characters; or `latest`.
+
     Raises:
-        UsageError: there is no such run.
+        UsageError: no run has it, or several do.
     """
     folder = RunFolder(home, run_id)
-    if not _RUN_ID.match(run_id) or not folder.path.is_dir():
-        known = [f.run_id for f in all_runs(home)][-5:]
-        raise UsageError(
-            f"there is no run {run_id} in {home}",
-            f"the last ones are: {', '.join(known)}" if known else "there are no runs yet",
-            "list them with: ilab-pipeline status",
-        )
-    return folder
+    if _RUN_ID.match(run_id) and folder.path.is_dir():
+        return folder
+    runs = all_runs(home)
+    found = runs[-1:] if run_id == LATEST else [run for run in runs if run_id and run_id in run.run_id]
+    if len(found) == 1:
+        return found[0]
+    last = ", ".join(run.run_id for run in (found or runs)[-5:])
+    raise UsageError(
+        f"{len(found) or 'no'} runs in {home} match {run_id!r}",
+        f"the last ones are: {last}" if last else "there are no runs yet",
+        "list them with: ilab-pipeline status",
+    )
 
 
 def all_runs(home: Path) -> list[RunFolder]:

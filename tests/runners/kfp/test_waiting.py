@@ -24,13 +24,13 @@ def states(*pairs: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("moments", "code", "printed"),
     [
-        ([Moment("PENDING"), Moment("RUNNING"), Moment("SUCCEEDED")], 0, "succeeded run"),
-        ([Moment("RUNNING"), 503, 502, 429, Moment("SUCCEEDED")], 0, "succeeded run"),
-        ([Moment("FAILED", states("SUCCEEDED", "FAILED"))], 1, "failed    train"),
-        ([Moment("FAILED", states("FAILED"))], 3, "failed    prerequisites"),
-        ([Moment("FAILED", states("SKIPPED"), drivers=("prerequisites",))], 3, "failed    prerequisites"),
-        ([Moment("FAILED")], 1, "failed    run"),
-        ([Moment("SKIPPED")], 1, "skipped   run"),
+        ([Moment("PENDING"), Moment("RUNNING"), Moment("SUCCEEDED")], 0, "SUCCEEDED run"),
+        ([Moment("RUNNING"), 503, 502, 429, Moment("SUCCEEDED")], 0, "SUCCEEDED run"),
+        ([Moment("FAILED", states("SUCCEEDED", "FAILED"))], 1, "FAILED    train"),
+        ([Moment("FAILED", states("FAILED"))], 3, "FAILED    prerequisites"),
+        ([Moment("FAILED", states("SKIPPED"), drivers=("prerequisites",))], 3, "FAILED    prerequisites"),
+        ([Moment("FAILED")], 1, "FAILED    run"),
+        ([Moment("SKIPPED")], 1, "SKIPPED   run"),
     ],
 )
 def test_waiting_ends_with_the_outcome_as_exit_code(
@@ -79,7 +79,7 @@ def test_stopped_run_is_distinguished_from_a_failed_one(
     monkeypatch.setattr(server, "answer", stop_after_first)
     assert submit_run(package, {}, KfpSettings(host=server.url), wait=True) == 130
     got = capsys.readouterr()
-    assert "failed    train" in got.out
+    assert "FAILED    train" in got.out
     assert "the run was stopped" in got.err
     assert "train failed" not in got.err
 
@@ -101,8 +101,8 @@ def test_internal_nodes_are_not_shown(
     server.moments = [Moment("RUNNING", states("SUCCEEDED", "RUNNING")), Moment("SUCCEEDED", states("SUCCEEDED"))]
     submit_run(package, {}, KfpSettings(host=server.url), wait=True)
     lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[3:]]
-    assert sorted(lines[:3]) == ["running   run", "running   train", "succeeded prerequisites"]
-    assert lines[3:] == ["succeeded run"]
+    assert sorted(lines[:3]) == ["RUNNING   run", "RUNNING   train", "SUCCEEDED prerequisites"]
+    assert lines[3:] == ["SUCCEEDED run"]
 
 
 def test_interrupted_waiting_leaves_the_run_alone(
@@ -133,6 +133,7 @@ def test_json_output_is_one_document(server: FakeServer, package: Pipeline, caps
         "state": "FAILED",
         "stopped": False,
         "exit_code": 1,
+        "error": "",
         "failed": {
             "train": {
                 "text": "out of memory\n  cause: the card is small\n  next: use a larger one",
@@ -140,6 +141,10 @@ def test_json_output_is_one_document(server: FakeServer, package: Pipeline, caps
                 "source": "artifact executor-logs",
             }
         },
+        "outputs": None,
+        "scores": None,
+        "archive": None,
+        "report": None,
     }
 
 

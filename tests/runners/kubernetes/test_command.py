@@ -107,7 +107,7 @@ def test_past_runs_are_listed_and_removed_with_their_objects(command: Command) -
     command.run()
     listed = json.loads(command("status", "-o", "json").stdout)
     assert [(run["run_id"], run["state"], run["place"].split(" of ")[0]) for run in listed] == [
-        ("r1", "succeeded", "kubernetes, namespace lab")
+        ("r1", "SUCCEEDED", "kubernetes, namespace lab")
     ]
     assert "configmap/ilab-r1 in namespace lab" in command("status", "r1").stdout
     assert "looks good" in command("logs", "r1", "prerequisites").stdout

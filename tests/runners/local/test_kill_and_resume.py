@@ -36,7 +36,7 @@ def test_a_run_killed_at_a_task_boundary_repeats_no_finished_task(
 ) -> None:
     new_run(home, "chain")
     kill_at(home, task, state, message)
-    assert "interrupted" in home.call("status").output
+    assert "INTERRUPTED" in home.call("status").output
     finished = ORDER[: ORDER.index(task) + (state == "SUCCEEDED")]
     result = home.call("resume", "r1")
     assert result.exit_code == 0, result.output
@@ -131,7 +131,7 @@ def test_two_processes_never_work_on_one_run(home: Home) -> None:
             result = home.call(*words)
             assert result.exit_code == 2, result.output
             assert "process" in result.output
-        assert "running" in home.call("status").output
+        assert "RUNNING" in home.call("status").output
     finally:
         command.send_signal(signal.SIGTERM)
         command.communicate(timeout=20)

@@ -18,7 +18,7 @@ def test_a_run_succeeds_and_its_paths_lie_in_the_claims_folder(home: Home) -> No
     assert result.exit_code == 0, result.output
     assert home.tasks("r1") == dict.fromkeys(["note", "note-2", "note-3", "finish"], "SUCCEEDED")
     assert home.lines("finish") == ["SUCCEEDED"]
-    assert "succeeded after" in result.output
+    assert "SUCCEEDED after" in result.output
 
 
 def test_json_output_is_one_document(home: Home) -> None:

@@ -20,13 +20,13 @@ def past(home: Home) -> Home:
 
 def test_status_lists_runs_and_the_tasks_of_one(past: Home) -> None:
     runs = {run["run_id"]: run for run in json.loads(past.call("status", "--output", "json").stdout)}
-    assert {name: run["state"] for name, run in runs.items()} == {"good": "succeeded", "bad": "failed"}
+    assert {name: run["state"] for name, run in runs.items()} == {"good": "SUCCEEDED", "bad": "FAILED"}
     counts = {name: [run[f"tasks{what}"] for what in ("_ended", "_skipped", "")] for name, run in runs.items()}
     assert counts == {"good": [4, 0, 4], "bad": [1, 0, 1]}
     assert "bucket is gone" in runs["bad"]["error"]
     table = past.call("status").output
     assert "good" in table
-    assert "failed" in table
+    assert "FAILED" in table
     one = past.call("status", "good").output
     assert all(name in one for name in ("note", "note-2", "note-3", "finish"))
     assert past.call("status", "none").exit_code == 2

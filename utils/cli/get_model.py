@@ -1,0 +1,113 @@
+"""`get-model`: the model of a run on this machine, as a folder."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from utils.cli.options import home_option
+from utils.cli.results import published
+from utils.errors import IlabError, UsageError
+from utils.runners.run_folder import LATEST, RunFolder, find_run
+
+_SECRET = "sdg_object_store_secret"
+"""The pipeline's parameter with the name of the object store's Secret."""
+_BENCH = Path("scores", "mt_bench.json")
+"""On the volume: the scores that name the candidate."""
+
+
+@click.command("get-model")
+@click.argument("words", nargs=-1, required=True, metavar="[RUN_ID] DIR")
+@home_option
+def get_model(words: tuple[str, ...], home: Path) -> None:
+    """Put the trained model of RUN_ID into the new folder DIR, in Hugging Face layout.
+
+    RUN_ID is an id, a part of one, or `latest`, which is also meant without one. The model comes from the run's
+    volume where that is kept, else from the archive in the object store; the demo's is started for it.
+    """
+    if len(words) > 2:
+        raise UsageError(
+            "there are more words than RUN_ID and DIR", " ".join(words), "ilab-pipeline get-model latest DIR"
+        )
+    folder, target = find_run(home, words[0] if len(words) == 2 else LATEST), Path(words[-1])
+    if folder.cluster_settings:
+        key = published(folder.history().finished)["archive"]
+        raise UsageError(
+            f"the run {folder.run_id} is on a cluster, and its model is not on this machine",
+            f"it is in the archive {key}" if key else "nothing was published",
+            "download the archive from the object store and unpack it; the folder model in it is the model",
+        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} already exists", "", "name a new or an empty folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        with _model(folder, Path(scratch)) as (model, source):
+            place = Path(scratch, "whole")
+            shutil.copytree(model, place)
+        place.chmod(0o755)
+        place.replace(target)
+    click.echo(f"{target}: the model of {folder.run_id}, from {source}")
+
+
+@contextlib.contextmanager
+def _model(folder: RunFolder, scratch: Path) -> Iterator[tuple[Path, str]]:
+    """The folder of the run's model, and in words where it comes from.
+
+    Raises:
+        UsageError: the run has no model that can still be had.
+    """
+    for claim in folder.own_claims():
+        if (claim / _BENCH).is_file() and (candidate := json.loads((claim / _BENCH).read_text()).get("candidate")):
+            yield claim / candidate, f"its volume {claim}"
+            return
+    key = published(folder.history().finished)["archive"]
+    if not key:
+        raise UsageError(
+            f"the run {folder.run_id} has no model",
+            "it published none, and its volume is gone or has no scored candidate",
+            f"see how far it came: ilab-pipeline status {folder.run_id}",
+        )
+    yield _downloaded(folder, key, scratch), key
+
+
+def _downloaded(folder: RunFolder, key: str, scratch: Path) -> Path:
+    """The model of an archive in the run's object store, unpacked in scratch.
+
+    Raises:
+        IlabError: the object store can't be read, or the archive is not whole.
+    """
+    from utils.stages.archive import unpack_archive
+    from utils.stages.object_store.client import store_of_secret
+    from utils.stages.object_store.download import download_object, object_stat
+
+    # The key is the address of the report's neighbour where there is one: s3://bucket/key.
+    name = key.split("/", 3)[-1] if key.startswith("s3://") else key
+    try:
+        with _credentials(folder, scratch) as secret, contextlib.redirect_stdout(None):
+            store = store_of_secret(str(secret), "")
+            download_object(store, object_stat(store, name), scratch / "archive.tar.gz")
+            unpack_archive(scratch / "archive.tar.gz", scratch / "unpacked", ["model"])
+    except SystemExit as end:  # how a stage fails
+        raise IlabError(str(end).removeprefix("error: ")) from None
+    return scratch / "unpacked" / "model"
+
+
+@contextlib.contextmanager
+def _credentials(folder: RunFolder, scratch: Path) -> Iterator[Path]:
+    """The folder with the keys of the object store's Secret; the demo's store runs while the block does."""
+    from utils.demo.run import STORE_SECRET, Demo, object_store
+    from utils.runners.local.volumes import SecretFiles
+
+    settings = folder.local_settings()
+    demo = Demo(folder.home, folder.run_id, settings.python)
+    if demo.folder.is_dir():
+        with object_store(demo):
+            yield demo.secrets / STORE_SECRET
+        return
+    name = str(folder.arguments.get(_SECRET, STORE_SECRET))
+    source = Path(settings.secrets) if settings.secrets else None
+    yield SecretFiles(source, scratch / "keys").folder("secret", name, optional=False)
