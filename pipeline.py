@@ -193,8 +193,8 @@ def ilab_pipeline(
         eval_judge_options: Fields to add to each request to the judge.
         mt_bench_max_workers: Parallel requests in MT-Bench: auto or a number.
         mt_bench_merge_system_user_message: Merge system and user message, for judges that accept no system message.
-        mt_bench_max_questions: MT-Bench questions to ask. 0: all 80.
-        mt_bench_max_error_rate: Highest share of unrated answers for a checkpoint to be the candidate, 0 to 1.
+        mt_bench_max_questions: MT-Bench questions to ask, spread over the categories. 0: all 80.
+        mt_bench_max_error_rate: Highest share of missing or unrated answers for an MT-Bench score to count, 0 to 1.
         final_eval_max_workers: Parallel requests in the final evaluation: auto or a number.
         final_eval_few_shots: Solved examples before each multiple-choice question.
         final_eval_batch_size: Multiple-choice questions per batch: auto or a number.
@@ -324,13 +324,13 @@ def ilab_pipeline(
             "engine": eval_engine,
             "answer_options": eval_answer_options,
             "judge_options": eval_judge_options,
+            "max_error_rate": mt_bench_max_error_rate,
             "force": force_pull,
         }
         scored = mt_bench(
             max_workers=mt_bench_max_workers,
             merge_system_user_message=mt_bench_merge_system_user_message,
             max_questions=mt_bench_max_questions,
-            max_error_rate=mt_bench_max_error_rate,
             **every_evaluation,
         ).after(phase_2)
         compared = final_eval(

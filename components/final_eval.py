@@ -18,6 +18,7 @@ def final_eval(
     answer_options: dict,
     judge_options: dict,
     force: bool,
+    max_error_rate: float,
     few_shots: int,
     batch_size: str,
     mmlu_tasks: list,
@@ -38,6 +39,8 @@ def final_eval(
         answer_options: fields to add to each request to the models, such as max_tokens; {} = none.
         judge_options: fields to add to each request to the judge, such as a grammar; {} = none.
         force: compare again if the inputs have changed.
+        max_error_rate: share of answers that are missing or have no rating, 0 to 1, above which MT-Bench-branch does
+            not count.
         few_shots: examples before each multiple-choice question, 0 or more.
         batch_size: multiple-choice questions per batch, a positive integer or auto.
         mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
@@ -57,6 +60,7 @@ def final_eval(
         answer_options,
         judge_options,
         force,
+        max_error_rate,
         few_shots,
         batch_size,
         mmlu_tasks,

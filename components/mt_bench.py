@@ -32,11 +32,11 @@ def mt_bench(
         engine: server for the checkpoints: vllm (GPU) or llama.cpp (CPU).
         max_workers: parallel requests, a positive integer or auto.
         merge_system_user_message: for judges that do not accept a system message.
-        max_questions: number of the 80 questions to ask, from the first; 0 = all.
+        max_questions: number of the 80 questions to ask, spread over the categories; 0 = all.
         answer_options: fields to add to each request to the checkpoint, such as max_tokens; {} = none.
         judge_options: fields to add to each request to the judge, such as a grammar; {} = none.
         force: score again if the inputs have changed.
-        max_error_rate: share of judgments without a rating, 0 to 1, above which a score does not count.
+        max_error_rate: share of answers that are missing or have no rating, 0 to 1, above which a score does not count.
         metrics: questions asked, share of the candidate's answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.mt_bench import CheckpointScoring, score_checkpoints

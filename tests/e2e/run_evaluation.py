@@ -1,4 +1,4 @@
-"""Runs in the stages' interpreter: `run_evaluation.py tokens|stages MODEL_DIR WORK_DIR` prints what it saw as JSON."""
+"""Runs in the stages' interpreter: `run_evaluation.py tokens|stages|begins MODEL_DIR WORK_DIR` prints JSON."""
 
 import json
 import sys
@@ -12,9 +12,12 @@ from components.final_eval import final_eval
 from components.mt_bench import mt_bench
 from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
+from utils.stages.data_processing.held_out import HeldOut
+from utils.stages.evaluation.likelihood import model_likelihood
 from utils.stages.evaluation.serving import free_port, llama_cpp_command, running, serve
 
-GRAMMAR = 'root ::= [^\\[\\]\\n]{20,80} "\\nRating: [[" ([1-9] | "10") "]]"'
+# A letter is at most one token: the rating comes before max_tokens.
+GRAMMAR = 'root ::= [A-Za-z ,.]{20,40} "\\nRating: [[" ([1-9] | "10") "]]"'
 TEXT = "In 2024, Zoë paid 1234.50 for 7 naïve\n\n  sentences."
 
 
@@ -55,13 +58,13 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
     common: dict[str, Any] = {
         **{"data_dir": data_dir, "judge_secret_dir": str(secret), "ca_file": "", "engine": "llama.cpp"},
         **{"max_workers": "2", "merge_system_user_message": False, "max_questions": 1, "force": False},
-        "answer_options": {"max_tokens": 24},
+        **{"answer_options": {"max_tokens": 24}, "max_error_rate": 0.25},
     }
     seen: dict[str, Any] = {}
     metrics = Metrics()
 
     def bench(judge_options: dict[str, Any]) -> None:
-        mt_bench.python_func(**common, max_error_rate=0.25, judge_options=judge_options, metrics=metrics)
+        mt_bench.python_func(**common, judge_options=judge_options, metrics=metrics)
 
     rating = {"max_tokens": 60, "grammar": GRAMMAR}
     with running(llama_cpp_command(str(packaged_gguf()), "judge", port, 2), work_dir + "/judge.log", port, 60):
@@ -82,5 +85,30 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
     return {**seen, "metrics": metrics}
 
 
+def begins(model_dir: str, work_dir: str) -> dict[str, Any]:
+    """Likelihoods of an answer by a model whose tokenizer begins each text with a token and that has no template."""
+    import torch
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir, torch_dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    begin = (tokenizer.bos_token, tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
+    tokenizer.chat_template = None
+    model.save_pretrained(work_dir)
+    tokenizer.save_pretrained(work_dir)
+    row = HeldOut("knowledge/zib", "knowledge", [], "What is a zib?", "A zib is a boat.")
+    asked = tokenizer(row.question + "\n")["input_ids"]
+    answer = tokenizer(row.answer, add_special_tokens=False)["input_ids"]
+
+    def nll(before: list[int]) -> float:
+        labels = torch.tensor([[-100] * len(before) + answer])
+        return float(model(torch.tensor([before + answer]), labels=labels).loss) * len(answer)
+
+    measured = model_likelihood(work_dir, [row], [], "").nll[0]
+    return {"first": asked[0] == begin[1], "with": nll(asked), "without": nll(asked[1:]), "measured": measured}
+
+
 if __name__ == "__main__":
-    print(json.dumps({"tokens": tokens, "stages": stages}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"tokens": tokens, "stages": stages, "begins": begins}[sys.argv[1]](*sys.argv[2:])))

@@ -29,6 +29,13 @@ def test_served_model_tokenizes_and_answers_like_the_original(model_dir: Path, t
     assert seen["left"] == ["server.log"]
 
 
+def test_bare_question_begins_with_the_token_that_begins_every_text(model_dir: Path, tmp_path: Path) -> None:
+    seen = json.loads(in_stages("tests/e2e/run_evaluation.py", "begins", str(model_dir), str(tmp_path)))
+    assert seen["first"]
+    assert seen["measured"] == pytest.approx(seen["with"], rel=1e-4)
+    assert seen["measured"] != pytest.approx(seen["without"], rel=1e-3)
+
+
 def write_volume(data_dir: Path, model_dir: Path) -> None:
     """A volume as it is after training: base model and one checkpoint (the same one), taxonomy, SDG's questions."""
     checkpoint = "phase_2/hf_format/samples_5"
@@ -56,28 +63,29 @@ def write_volume(data_dir: Path, model_dir: Path) -> None:
 
 
 def write_tasks(folder: Path) -> None:
-    """Multiple-choice questions and their task file in the form that instructlab-sdg writes."""
+    """Multiple-choice questions and their task files in the form that instructlab-sdg writes; a leaf has only one."""
     folder.mkdir(parents=True)
-    rows = [
-        {"question": f"What is {i} + 1?", "choices": [str(i + 1), "a river", "green", "no"], "answer": 0}
-        for i in range(2)
-    ]
-    (folder / "mmlubench_knowledge_sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = "\n".join(f"{letter}. {{{{choices[{i}]}}}}" for i, letter in enumerate("ABCD"))
-    task = {
-        "task": "knowledge_sums",
-        "dataset_path": "json",
-        "dataset_name": None,
-        "test_split": "test",
-        "doc_to_text": "{{question.strip()}}\n" + options + "\nAnswer:",
-        "doc_to_choice": "{{[choices[0], choices[1], choices[2], choices[3]]}}",
-        "doc_to_target": "{{answer}}",
-        "output_type": "multiple_choice",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": "true"}],
-        "dataset_kwargs": {"data_files": {"test": "/data/sdg/node_datasets_1/mmlubench_knowledge_sums.jsonl"}},
-        "tag": "mmlu_pr",
-    }
-    (folder / "knowledge_sums_task.yaml").write_text(yaml.safe_dump(task))
+    for leaf, count in (("knowledge_sums", 2), ("knowledge_one", 1)):
+        rows = [
+            {"question": f"What is {i} + 1?", "choices": [str(i + 1), "a river", "green", "no"], "answer": 0}
+            for i in range(count)
+        ]
+        (folder / f"mmlubench_{leaf}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        task = {
+            "task": leaf,
+            "dataset_path": "json",
+            "dataset_name": None,
+            "test_split": "test",
+            "doc_to_text": "{{question.strip()}}\n" + options + "\nAnswer:",
+            "doc_to_choice": "{{[choices[0], choices[1], choices[2], choices[3]]}}",
+            "doc_to_target": "{{answer}}",
+            "output_type": "multiple_choice",
+            "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": "true"}],
+            "dataset_kwargs": {"data_files": {"test": f"/data/sdg/node_datasets_1/mmlubench_{leaf}.jsonl"}},
+            "tag": "mmlu_pr",
+        }
+        (folder / f"{leaf}_task.yaml").write_text(yaml.safe_dump(task))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +120,9 @@ def test_equal_models_get_equal_scores(seen: dict[str, Any]) -> None:
     assert 1 < likelihood["nll"] < 10
     assert likelihood["samples"][0]["answer"] == likelihood["samples"][0]["base_answer"] != ""
     assert choice["model_score"] == choice["base_model_score"]
-    assert [e["task"] for e in choice["summary"]["no_changes"]] == ["knowledge_sums"]
+    # lm-eval has no standard error of a task with one question.
+    assert [e["task"] for e in choice["summary"]["no_changes"]] == ["knowledge_one", "knowledge_sums"]
+    assert choice["questions"] == 3
     (entry,) = sum(branch["summary"].values(), [])
     assert entry["qna"] == "compositional_skills/tea/qna.yaml"
     assert (branch["model"], branch["base_model"]) == ("phase_2/hf_format/samples_5", "model")

@@ -1,6 +1,7 @@
-"""The HTTP client of a model server, which the evaluation library sends its requests with."""
+"""The HTTP clients of the servers that answer and judge, which the evaluation library sends its requests with."""
 
 import json
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,24 @@ import httpx
 from utils.messages import failure
 from utils.stages.credentials import ModelServer
 
+NO_ANSWER = "$ERROR$"
+"""What the evaluation library writes in place of an answer that it did not get."""
+_RATING = re.compile(r"\[\[\s*([0-9]+(?:\.[0-9]*)?)\s*\]\]")
+_THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|</thoughts?>|</reasoning>|\[/THINK\]|◁/think▷|final<\|message\|>", re.I)
+_THOUGHT = re.compile(r"<think(?:ing)?>|<thoughts?>|<reasoning>|\[THINK\]|◁think▷|analysis<\|message\|>", re.I)
+
 
 class ModelClient(httpx.Client):
     """Adds fields to the body of each request and counts good answers.
 
+    The library ends its work at an answer without text; this client turns it into one that the library can count.
+
     Attributes:
         last_error: the last response or connection that failed, for messages.
+        fatal: statuses that trying again does not change.
     """
+
+    fatal: tuple[int, ...] = (401, 403, 404)
 
     def __init__(
         self, server: ModelServer, added: dict[str, Any], count: Callable[[], None] = lambda: None, ca: str = ""
@@ -37,29 +49,39 @@ class ModelClient(httpx.Client):
         self.server, self.added, self.count, self.last_error = server, added, count, "no answer"
 
     def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
-        """Send a request.
+        """Send the request of a chat completion.
 
         Raises:
-            SystemExit: the server answers 401, 403 or 404: trying again would not help.
+            SystemExit: the server answers with a fatal status.
         """
-        if self.added and request.method == "POST":
-            body = json.loads(request.read()) | self.added
-            del request.headers["content-length"]
-            request = httpx.Request(
-                "POST", request.url, headers=request.headers, json=body, extensions=request.extensions
-            )
+        response = self.answer(request, json.loads(request.read()) | self.added)
+        if response.is_success:
+            self.count()
+        return response
+
+    def answer(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
+        """The server's answer to a request with this body; NO_ANSWER instead of one without text."""
+        response = self.ask(request, body)
+        if not response.is_success:
+            return response
+        text, flaw = content(response)
+        if text is None:
+            self.last_error = flaw
+        return completion(NO_ANSWER if text is None else text, request)
+
+    def ask(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
+        """Send a request with another body, and remember what went wrong."""
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        request = httpx.Request("POST", request.url, headers=headers, json=body, extensions=request.extensions)
         try:
-            response = super().send(request, **kwargs)
+            response = super().send(request)
         except httpx.HTTPError as error:
             self.last_error = f"{type(error).__name__}: {error}"
             raise
-        if response.is_success:
-            self.count()
-            return response
-        response.read()
-        self.last_error = f"HTTP {response.status_code}: {self.server.masked(response.text)[:300]}"
-        if response.status_code in (401, 403, 404):
-            raise self.failed()
+        if not response.is_success:
+            self.last_error = f"HTTP {response.status_code}: {self.server.masked(response.text)[:300]}"
+            if response.status_code in self.fatal:
+                raise self.failed()
         return response
 
     def failed(self, remedy: str = "check endpoint, model_name and api_token in the judge's Secret") -> SystemExit:
@@ -69,3 +91,62 @@ class ModelClient(httpx.Client):
             self.last_error,
             f"{remedy}, then resume",
         )
+
+
+class JudgeClient(ModelClient):
+    """Asks the judge by its real name, and reads its ratings.
+
+    The library rates by the first `[[n]]` of a text, of any size, else by the first `[n]`. So this client puts the
+    rating in front of the text, and makes an unrated text one in which the library finds none. The library itself uses
+    a plain name for the judge, because it makes file names of it.
+    """
+
+    fatal = (401, 404)  # a gateway may answer 403 to a single text
+
+    def answer(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
+        """The judgment, asked for once more where it has no rating. An answer that was not given is not judged."""
+        if any(f"\n{NO_ANSWER}\n" in message["content"] for message in body["messages"]):
+            return completion("the model gave no answer", request)
+        body |= {"model": self.server.model_name} | self.added
+        # Other samples: at temperature 0 the same text would come again, and so it would with the same seed.
+        again = {"temperature": body.get("temperature") or 0.7}
+        if "seed" in body:
+            again["seed"] = body["seed"] + 1
+        for changes in ({}, again):
+            response = self.ask(request, body | changes)
+            if not response.is_success and response.status_code != 403:
+                return response
+            text, flaw = content(response)
+            score = None if flaw else rating(text or "")
+            if score is not None:
+                return completion(f"[[{score:g}]] {text}", request)
+        unrated = self.server.masked(f"{flaw} {text or ''}".strip())
+        return completion(re.sub(r"\[(?=\d)", "[ ", unrated), request)
+
+
+def content(response: httpx.Response) -> tuple[str | None, str]:
+    """The text of a chat completion, None for none; and what is wrong with it, "" for nothing."""
+    try:
+        choice = response.json()["choices"][0]
+        message = choice["message"]
+        text, refusal, end = message["content"], message.get("refusal"), choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None, f"not a chat completion: {response.text[:300]!r}"
+    if not isinstance(text, str):
+        return None, f"no text ({refusal or end})"
+    if refusal or end in ("length", "content_filter"):
+        return text, f"({refusal or end})"
+    return text, ""
+
+
+def rating(judgment: str) -> float | None:
+    """The last well-formed `[[n]]` after any reasoning, None where there is none from 1 to 10."""
+    found = _RATING.findall(_THOUGHT.split(_THOUGHT_ENDS.split(judgment)[-1])[0])
+    return float(found[-1]) if found and 1 <= float(found[-1]) <= 10 else None
+
+
+def completion(text: str, request: httpx.Request) -> httpx.Response:
+    """A chat completion with this text."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    body = {"id": "", "object": "chat.completion", "created": 0, "model": "", "choices": [choice]}
+    return httpx.Response(200, json=body, request=request)

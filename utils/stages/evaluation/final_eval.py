@@ -32,15 +32,16 @@ def compare(given: Comparison) -> dict[str, float]:
     """Compare candidate and base, unless that is done; returns the stage's metrics."""
     started = time.time()
     judge = model_server(given.judge_secret_dir, "judge")
-    inputs = {
+    answers = {
         **given.answer_inputs("mt_bench"),
-        **given.judgment_inputs(judge),
         "few_shots": given.few_shots,
         "mmlu_tasks": given.mmlu_tasks,
     }
+    inputs = {**answers, **given.judgment_inputs(judge), "max_error_rate": given.max_error_rate}
     result = finished_result(given.data_dir, "final_eval", inputs, given.force)
     if result is None:
-        work_dir = f"{given.data_dir}/scores/final_eval.part/{inputs_hash(inputs)}"
+        # Answers serve again with another judge.
+        work_dir = f"{given.data_dir}/scores/final_eval.part/{inputs_hash(answers)}"
         result = write_scores(given, prepare_bench(given, judge), work_dir)
         write_marker(given.data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in result], result, started)
         shutil.rmtree(os.path.dirname(work_dir))

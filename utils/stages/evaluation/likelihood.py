@@ -114,7 +114,8 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     """Likelihood of each reference answer, and greedy answers, of at most 60 tokens, to some questions.
 
     The prompt is the conversation before the answer in the run's chat template (the bare question when there is none),
-    in the model's own tokens: to a base that was never trained on the template's marks they are text. What is measured
+    in the model's own tokens: to a base that was never trained on the template's marks they are text. A bare question
+    begins with the token that begins every text of such a model (BOS), where its tokenizer has one. What is measured
     are the tokens of the answer alone, without the template's end-of-turn.
 
     Args:
@@ -141,13 +142,17 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    # A template writes the token that begins a text itself, where the model wants one.
+    begin = [] if tokenizer.chat_template else tokenizer("")["input_ids"][:1]
+    begin = [token for token in begin if token == tokenizer.bos_token_id]
+
     # A checkpoint's generation_config.json may still name the end that the base had.
     ends = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
     seen = ModelLikelihood([], [], [])
     with torch.inference_mode():
         for i, row in enumerate(rows):
-            asked, answer = ids(prompt(row)), ids(row.answer)
+            asked, answer = begin + ids(prompt(row)), ids(row.answer)
             inputs = torch.tensor([asked + answer], device=model.device)
             labels = inputs.clone()
             labels[0, : len(asked)] = -100  # not measured

@@ -1,9 +1,11 @@
 """Multiple-choice questions to candidate and base: MMLU-branch (the taxonomy's) and MMLU (the harness's)."""
 
 import functools
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from utils.messages import failure
 from utils.stages.evaluation.scores import Accuracies, Pair, Skipped, score_summary
@@ -50,17 +52,28 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
             device="cuda" if cuda else "cpu",
         )
         try:
-            overall, by_task = evaluator.run()
+            scores = task_scores(evaluator)
         except (OSError, KeyError) as error:
             raise failure(
                 f"{', '.join(tasks)} can't be run",
                 f"{type(error).__name__}: {error}",
                 "correct mmlu_tasks, or give access to their hub, then resume",
             ) from error
-        return Accuracy(float(overall), {name: float(entry["score"]) for name, entry in by_task.items()})
+        return Accuracy(statistics.fmean(scores.values()), scores)
 
     new, base = pair.scored(f"{tasks[0]}.json", Accuracy, accuracy)
     return Accuracies(new.score, base.score, score_summary("task", new.tasks, base.tasks))
+
+
+def task_scores(evaluator: Any) -> dict[str, float]:
+    """Run an evaluator of instructlab-eval; the share of right answers by task."""
+    try:
+        evaluator.run()
+    except ValueError:
+        # It makes a number of the standard error, which is "N/A" for a task with one question.
+        if not evaluator.results:
+            raise
+    return {name: float(entry["acc,none"]) for name, entry in evaluator.results["results"].items()}
 
 
 def mmlu_branch(pair: Pair, tasks_dir: str, few_shots: int, batch_size: str) -> Accuracies | Skipped:

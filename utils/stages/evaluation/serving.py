@@ -142,6 +142,8 @@ def vllm_command(model_dir: str, name: str, port: int, template: str) -> list[st
         *[sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_dir],
         *["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)],
         *["--tensor-parallel-size", str(max(gpus, default=1))],
+        # Without the model's own sampling defaults: base and candidate are sampled alike.
+        *["--generation-config", "vllm"],
         *(["--chat-template", template] if template else []),
     ]
 
