@@ -1,6 +1,6 @@
 """Find what can't be run, and name it before anything starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from utils.errors import PipelineError
 from utils.ir.command import runs_executor
@@ -29,7 +29,15 @@ def check(pipeline: Pipeline, containers: bool) -> None:
     Raises:
         PipelineError: its cause lists everything found, each with the task's name.
     """
-    found = findings(pipeline, containers)
+    refuse(pipeline, findings(pipeline, containers))
+
+
+def refuse(pipeline: Pipeline, found: Sequence[str]) -> None:
+    """Reject a pipeline if anything was found.
+
+    Raises:
+        PipelineError: its cause lists everything found.
+    """
     if found:
         things = "one thing" if len(found) == 1 else f"{len(found)} things"
         remedy = "change these tasks, or run the file on Kubeflow Pipelines: ilab-pipeline run --on kfp"

@@ -134,6 +134,49 @@ def wants_pytest() -> str:
     return pytest.__name__
 
 
+@component
+def name_paths(given: str, listed: list) -> dict:
+    """Names the paths of its volumes in its code, and says what it finds there."""
+    import os
+    from pathlib import Path
+
+    Path("/ilab-claim/file").write_text("on the claim")
+    Path("/mnt/ilab-part/deep").mkdir()
+    Path("/ilab-scratch/file").touch()
+    try:
+        Path("/run/ilab-secret/new").touch()
+        writable = True
+    except OSError:
+        writable = False
+    return {
+        "secret": len(Path("/run/ilab-secret/api_token").read_text()),
+        "secret is writable": writable,
+        "given": given,
+        "listed": [Path(path).exists() for path in listed],
+        "home": len(list(Path(os.environ["ILAB_CLAIMS_DIR"]).iterdir())),
+        "folders": sorted(path.name for path in Path("/").glob("ilab-*")),
+    }
+
+
+@component
+def keep_in_tmp(model: dsl.Output[dsl.Model], number: int) -> str:
+    """Writes where another execution writes at the same time, and calls that its artifact."""
+    from pathlib import Path
+
+    path = Path("/tmp/ilab-test-model")
+    before = path.exists()
+    path.write_text(f"model {number}")
+    model.set_path(str(path))
+    return str(before)
+
+
+@component
+def read_model(model: dsl.Input[dsl.Model]) -> str:
+    from pathlib import Path
+
+    return Path(model.path).read_text()
+
+
 @dsl.pipeline(name="chain")
 def chain(claim: str) -> None:
     """note → note-2 → note-3 (the names that the compiler gives them), then the exit task."""
@@ -217,7 +260,46 @@ def deleting(ok: bool, claim: str) -> None:
         prerequisites(ok=ok).after(task)
 
 
-PIPELINES = (chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied, deleting)
+@dsl.pipeline(name="literal")
+def literal(claim: str, secret: str) -> dict:
+    task = name_paths(given="/ilab-claim/file", listed=["/ilab-claim", "/ilab-claim/none"])
+    kubernetes.mount_pvc(task, claim, "/ilab-claim")
+    kubernetes.mount_pvc(task, claim, "/mnt/ilab-part", sub_path="part/of/it")
+    kubernetes.use_secret_as_volume(task, secret, "/run/ilab-secret")
+    kubernetes.empty_dir_mount(task, "scratch", "/ilab-scratch")
+    return task.output
+
+
+@dsl.pipeline(name="hiding")
+def hiding(claim: str) -> None:
+    """Its claim would hide the whole machine."""
+    task = wants_pytest()
+    kubernetes.mount_pvc(task, claim, "/")
+
+
+@dsl.pipeline(name="in-tmp")
+def in_tmp() -> list:
+    with dsl.ParallelFor([1, 2]) as number:
+        made = keep_in_tmp(number=number)
+        read = read_model(model=made.outputs["model"])
+    return dsl.Collected(read.output)
+
+
+PIPELINES = (
+    literal,
+    hiding,
+    in_tmp,
+    chain,
+    hanging,
+    timed,
+    meeting,
+    retried,
+    checked,
+    secretive,
+    installing,
+    satisfied,
+    deleting,
+)
 
 
 if __name__ == "__main__":

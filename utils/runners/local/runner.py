@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Self
 
 from utils.cpu import PROGRAMS
 from utils.errors import TaskFailed
+from utils.ir.check import refuse
 from utils.ir.command import executor_input, resolve_command
 from utils.ir.model import Event, Outputs, Pipeline, Progress, RunIds, Task, TaskState
 from utils.ir.outputs import read_outputs
@@ -23,8 +24,10 @@ from utils.runners.journal import Journal
 from utils.runners.local import keeper
 from utils.runners.local.claims import claim_folder, make_claim, remove_claim
 from utils.runners.local.interpreter import check_interpreter, python3_folder
+from utils.runners.local.limits import not_mounted, refusals
 from utils.runners.local.process import Keeper, TaskProcess, exit_reason
-from utils.runners.local.volumes import SecretFiles, rewrite
+from utils.runners.local.task_files import SHARED_MEMORY, TaskFiles, Volume, namespace_problem, own_temporary, unnamed
+from utils.runners.local.volumes import SecretFiles
 from utils.runners.output import failure_text
 from utils.runners.run_folder import RunFolder
 from utils.runners.settings import LocalSettings
@@ -74,6 +77,7 @@ class LocalRunner(Runner):
         packages = {
             p for component in pipeline.components.values() if component.container for p in component.container.packages
         }
+        refuse(pipeline, refusals(pipeline, self._folder.arguments, self._own_folders(), namespace_problem))
         check_interpreter(self._settings.python, sorted(packages), self._settings.install_packages)
 
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
@@ -89,14 +93,13 @@ class LocalRunner(Runner):
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
         with self._scratch() as scratch, self._log(task) as (log, path, start):
-            folders = self._mounts(task, scratch)
-            inputs = {
-                name: rewrite(value, folders) if isinstance(value, str) else value
-                for name, value in task.inputs.items()
-            }
+            files = self._files(task, scratch)
+            inputs = files.inputs(task.inputs)
             message = executor_input(task, str(root), inputs)
-            command = resolve_command(replace(task, inputs=inputs), message, self._ids)
-            process = TaskProcess(command, self._environment(task, folders, scratch), root, log, self._settings.grace)
+            variables = self._environment(task, files)
+            words = resolve_command(replace(task, inputs=inputs), message, self._ids)
+            command = files.command(words, self._needed(variables, task))
+            process = TaskProcess(command, variables, root, log, self._settings.grace)
             self._processes[task.id] = process
             claims = [mount.name for mount in task.mounts if mount.kind == "claim"]
             self._journal.append(
@@ -112,7 +115,7 @@ class LocalRunner(Runner):
                 raise TaskFailed(f"{task.id} ran longer than the {task.timeout_seconds:g} s it has")
             if code != 0:
                 raise TaskFailed(failure_text(path, start, exit_reason(code)))
-        return read_outputs(task, str(root))
+            return read_outputs(task, str(root), files.place)
 
     def cancel(self) -> None:
         """Stop every task: SIGTERM, and SIGKILL to what is left when the time to stop is over. Returns when it is."""
@@ -159,30 +162,53 @@ class LocalRunner(Runner):
         finally:
             os.close(fd)
 
-    def _mounts(self, task: Task, scratch: Path) -> list[tuple[str, Path]]:
-        """Mount path and folder on this machine of each of the task's volumes."""
-        folders = []
+    def _files(self, task: Task, scratch: Path) -> TaskFiles:
+        """The task's volumes, mounted if its code names their paths."""
+        volumes = []
         for number, mount in enumerate(task.mounts):
+            if mount.path.rstrip("/") == SHARED_MEMORY:
+                continue
+            temporary = mount.kind in _SCRATCH
             if mount.kind == "claim":
                 folder = claim_folder(self._folder.claims, self._folder.run_id, mount)
-            elif mount.kind in _SCRATCH:
+            elif temporary:
                 folder = scratch / f"volume-{number}"
                 folder.mkdir()
             else:
                 folder = self._secrets.folder(mount.kind, mount.name, mount.optional)
-            folders.append((mount.path, folder))
-        return folders
+            volumes.append(Volume(mount.path, folder, mount.kind in ("secret", "config_map"), temporary))
+        code = [*map(str, task.command), *map(str, task.args)]
+        literal = unnamed((one.path for one in volumes), code, [*task.inputs.values(), *task.env.values()])
+        if literal and (problem := namespace_problem()):
+            raise TaskFailed(f"{not_mounted(literal)} ({problem})")
+        own = [] if namespace_problem() else own_temporary(volumes, code, scratch)
+        return TaskFiles((*volumes, *own), scratch, bool(literal or own))
 
-    def _environment(self, task: Task, folders: list[tuple[str, Path]], scratch: Path) -> dict[str, str]:
+    def _needed(self, variables: Mapping[str, str], task: Task) -> list[Path]:
+        """Folders that the task needs wherever its volumes are mounted."""
+        texts = [*(part for value in variables.values() for part in value.split(os.pathsep)), *task.inputs.values()]
+        given = [Path(text) for text in texts if isinstance(text, str) and text.startswith("/")]
+        return [*self._own_folders(), *given, *(path.parent for path in given)]
+
+    def _own_folders(self) -> list[Path]:
+        """What no volume may hide: the run, its temporary files, the interpreter."""
+        program = Path(self._settings.python)
+        return [
+            self._folder.path,
+            self._folder.claims,
+            self._keeper.private,
+            PROGRAMS,
+            *(path.parents[1] for path in (program.absolute(), program.resolve())),
+        ]
+
+    def _environment(self, task: Task, files: TaskFiles) -> dict[str, str]:
         variables: dict[str, str] = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ILAB_")},
             "PATH": f"{self._bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "PYTHONUNBUFFERED": "1",
-            "TMPDIR": str(scratch),
+            "TMPDIR": str(files.temporary),
+            **files.variables(task.env),
         }
-        # A container's /tmp is its own, and so are the homes and caches that a pipeline puts there.
-        own = [*folders, ("/tmp", scratch)]
-        variables.update({name: rewrite(value, own) for name, value in task.env.items()})
         for source in task.env_from:
             value = self._secrets.variable(source)
             if value is not None:
