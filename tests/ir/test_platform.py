@@ -1,16 +1,20 @@
 """Kubernetes settings of a task: names resolved, in the forms of kfp-kubernetes and of older files."""
 
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 from kfp import dsl, kubernetes
+from kfp.kubernetes import kubernetes_executor_config_pb2
 
 from tests.ir import parts
 from tests.ir.memory_runner import compiled, walk
 from utils.ir.model import Container, EnvFrom, Mount, TaskState
-from utils.ir.platform import pod_settings
+from utils.ir.platform import FIELDS, pod_settings, unknown_fields
 from utils.ir.sources import MISSING
+
+# Terms of an affinity: passed on as they are.
+SELECTORS = ("matchExpressions", "matchFields", "matchPodExpressions", "matchNamespaceExpressions")
 
 
 @dsl.pipeline
@@ -189,3 +193,38 @@ def test_requirements_are_separated_from_the_command(tmp_path: Path) -> None:
         assert container.preamble[:2] == ("sh", "-c")
         assert container.command[:2] == ("sh", "-ec")
         assert not any("pip install" in part for part in container.command)
+
+
+def fields_of(message: Any) -> dict[str, Any]:
+    """The fields of a message and of those in it, as the compiled file names them; not of KFP's own messages."""
+    found: dict[str, Any] = {}
+    for field in message.fields:
+        inner = field.message_type
+        found[field.json_name] = None
+        if inner and inner.file.name == message.file.name and not inner.GetOptions().map_entry:
+            found[field.json_name] = tuple(part.json_name for part in inner.fields)
+            found |= {f"{field.json_name}.{key}": value for key, value in fields_of(inner).items() if value}
+    return found
+
+
+def test_every_field_of_the_newest_protos_is_known() -> None:
+    newest = fields_of(kubernetes_executor_config_pb2.KubernetesExecutorConfig.DESCRIPTOR)
+    listed = {path: fields for path, fields in newest.items() if not path.endswith(SELECTORS)}
+    assert {path: set(fields or ()) for path, fields in FIELDS.items()} == {
+        path: set(fields or ()) for path, fields in listed.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "unknown"),
+    [
+        ({"pvcMount": [{"constant": "c", "mountPath": "/d"}], "activeDeadlineSeconds": "5"}, []),
+        ({"initContainers": [{"name": "x"}]}, ["initContainers"]),
+        ({"pvcMount": [{"constant": "c", "mountPath": "/d"}, {"readOnly": True}]}, ["pvcMount.readOnly"]),
+        ({"secretAsEnv": [{"keyToEnv": [{"secretKey": "a", "envVar": "A", "x": 1}]}]}, ["secretAsEnv.keyToEnv.x"]),
+        ({"securityContext": {"runAsUser": "1", "privileged": True}}, ["securityContext.privileged"]),
+        ({"genericEphemeralVolume": [{"metadata": {"name": "x"}}]}, ["genericEphemeralVolume.metadata.name"]),
+    ],
+)
+def test_unknown_fields_are_found_wherever_they_are(spec: dict[str, Any], unknown: list[str]) -> None:
+    assert unknown_fields(spec) == unknown

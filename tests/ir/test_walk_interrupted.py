@@ -57,13 +57,13 @@ def canceled_within() -> None:
 
 
 def test_cancel_stops_running_tasks_and_exit_tasks_see_it(tmp_path: Path) -> None:
-    """dsl.PipelineTaskFinalStatus: the state is SUCCEEDED, FAILED or CANCELLED."""
+    """dsl.PipelineTaskFinalStatus: the state is COMPLETE, FAILED or CANCELED."""
     walked = walk(canceled_within, tmp_path)
     assert walked.state is CANCELED
     assert walked.states("exit-handler-1/cancels-run")[-1] is CANCELED
     assert walked.states("exit-handler-1/say") == [SKIPPED]
     assert walked.messages("exit-handler-1/say") == ["the run was canceled"]
-    assert walked.outputs["at-exit"].parameters["Output"].startswith("CANCELLED exit-handler-1 1 ")
+    assert walked.outputs["at-exit"].parameters["Output"].startswith("CANCELED exit-handler-1 1 ")
 
 
 def test_waiting_task_does_not_start_after_a_cancel(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_ctrl_c_cancels(tmp_path: Path) -> None:
     walked = walk(interrupted, tmp_path)
     assert walked.state is CANCELED
     assert walked.states("exit-handler-1/interrupts")[-1] is CANCELED
-    assert walked.outputs["at-exit"].parameters["Output"].startswith("CANCELLED")
+    assert walked.outputs["at-exit"].parameters["Output"].startswith("CANCELED")
 
 
 def test_run_fails_at_the_deadline_of_the_pipeline(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_exit_task_runs_again_when_something_before_it_does(tmp_path: Path) -
     finished = {"exit-handler-1/say": Outputs({"Output": "a"}), "at-exit": Outputs({"Output": "FAILED …"})}
     walked = walk(pipeline, tmp_path, finished=finished)
     assert walked.runner.ran == ["at-exit", "exit-handler-1/say-2"]
-    assert walked.outputs["at-exit"].parameters["Output"].startswith("SUCCEEDED")
+    assert walked.outputs["at-exit"].parameters["Output"].startswith("COMPLETE")
 
 
 def test_an_exit_task_that_ended_a_run_does_not_run_again(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from utils.cli.outcome import exit_code, next_command, tell_failures
 from utils.cli.results import collect_report, result_lines, summary
 from utils.errors import IlabError
 from utils.ir.model import Pipeline, RunResult, TaskState
+from utils.runners.local.limits import without_effect
 from utils.runners.lost_volume import REMEDY
 from utils.runners.run_folder import RunFolder, check_run_id, create_run, new_run_id
 from utils.runners.settings import LocalSettings
@@ -34,6 +35,8 @@ def start_local(
     if named and Path(named).is_dir():  # tasks run in other folders
         arguments = {**arguments, _SDG_PIPELINE: str(Path(named).absolute())}
     folder = create_run(home, run_id, pipeline.text, arguments, settings)
+    if note := without_effect(pipeline, arguments):
+        click.echo(note, err=True)
     try:
         return work(folder, pipeline, output)
     except IlabError:

@@ -7,7 +7,7 @@ from utils.ir.command import runs_executor
 from utils.ir.expression import ExpressionError, parse
 from utils.ir.model import Component, Container, Node, Pipeline
 from utils.ir.placeholders import WORKSPACE, mentions
-from utils.ir.platform import KNOWN_FIELDS, sources
+from utils.ir.platform import sources, unknown_fields
 
 # Images for which KFP's driver does the work itself without starting a container.
 CREATE_CLAIM, DELETE_CLAIM = "argostub/createpvc", "argostub/deletepvc"
@@ -110,7 +110,7 @@ def _container(container: Container, containers: bool) -> Iterator[str]:
         python = runs_executor(container.command)
         what = "a containerized Python component" if python else "a container component"
         yield f"{what}, whose code is in the image {container.image or '(none)'}: there is no container engine here"
-    for name in sorted(set(container.platform) - KNOWN_FIELDS):
+    for name in unknown_fields(container.platform):
         yield f"the Kubernetes setting {name}, which is unknown"
     try:
         sources(container.platform)

@@ -29,6 +29,7 @@ from utils.ir.sources import parse_source
 from utils.ir.values import typed, whole_numbers
 
 _Spec = Mapping[str, Any]
+_PLATFORM_PARTS = ("platform", "deploymentSpec", "pipelineConfig")
 _PIP_OPTIONS_WITH_VALUE = {"--index-url", "--extra-index-url", "--trusted-host"}
 
 
@@ -71,6 +72,7 @@ def _pipeline(spec: _Spec, platform: _Spec, text: str) -> Pipeline:
         key: _component(key, content, executors, settings) for key, content in spec.get("components", {}).items()
     }
     others = sorted(set(platform.get("platforms", {})) - {"kubernetes"})
+    rest = {key: value for key, value in kubernetes.items() if key not in _PLATFORM_PARTS}
     return Pipeline(
         name=info.get("name") or "",
         display_name=info.get("displayName", ""),
@@ -79,7 +81,7 @@ def _pipeline(spec: _Spec, platform: _Spec, text: str) -> Pipeline:
         components=components,
         pipeline_root=spec.get("defaultPipelineRoot", ""),
         sdk_version=spec.get("sdkVersion", ""),
-        settings={**kubernetes.get("pipelineConfig", {}), **({"platforms": others} if others else {})},
+        settings={**kubernetes.get("pipelineConfig", {}), **rest, **({"platforms": others} if others else {})},
         text=text,
     )
 

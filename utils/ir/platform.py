@@ -12,15 +12,59 @@ from utils.ir.values import text, whole_numbers
 _Spec = Mapping[str, Any]
 Find = Callable[[Source], Any]
 
-# Fields of KubernetesExecutorConfig (kfp-kubernetes 2.17).
-KNOWN_FIELDS = frozenset(
-    {
-        *("secretAsVolume", "secretAsEnv", "configMapAsVolume", "configMapAsEnv", "fieldPathAsEnv", "imagePullSecret"),
-        *("pvcMount", "emptyDirMounts", "genericEphemeralVolume", "enabledSharedMemory"),
-        *("nodeSelector", "tolerations", "nodeAffinity", "podAffinity", "podMetadata", "imagePullPolicy"),
-        *("securityContext", "activeDeadlineSeconds"),
-    }
-)
+_NAMES = ("mountPath", "optional")
+# Fields of KubernetesExecutorConfig (kfp-kubernetes 2.17), and of the messages in them; None for a plain value.
+FIELDS: Mapping[str, tuple[str, ...] | None] = {
+    "secretAsVolume": ("secretName", "secretNameParameter", *_NAMES),
+    "secretAsEnv": ("secretName", "secretNameParameter", "keyToEnv", "optional"),
+    "secretAsEnv.keyToEnv": ("secretKey", "envVar"),
+    "configMapAsVolume": ("configMapName", "configMapNameParameter", *_NAMES),
+    "configMapAsEnv": ("configMapName", "configMapNameParameter", "keyToEnv", "optional"),
+    "configMapAsEnv.keyToEnv": ("configMapKey", "envVar"),
+    "fieldPathAsEnv": ("name", "fieldPath"),
+    "imagePullSecret": ("secretName", "secretNameParameter"),
+    "pvcMount": (
+        *("taskOutputParameter", "constant", "componentInputParameter"),
+        *("pvcNameParameter", "mountPath", "subPath"),
+    ),
+    "emptyDirMounts": ("volumeName", "mountPath", "medium", "sizeLimit"),
+    "genericEphemeralVolume": (
+        *("volumeName", "mountPath", "accessModes", "size"),
+        *("defaultStorageClass", "storageClassName", "metadata"),
+    ),
+    "genericEphemeralVolume.metadata": ("labels", "annotations"),
+    "enabledSharedMemory": ("volumeName", "size"),
+    "nodeSelector": ("labels", "nodeSelectorJson"),
+    "tolerations": ("key", "operator", "value", "effect", "tolerationSeconds", "tolerationJson"),
+    "nodeAffinity": ("matchExpressions", "matchFields", "weight", "nodeAffinityJson"),
+    "podAffinity": (
+        *("matchPodExpressions", "matchPodLabels", "topologyKey", "namespaces"),
+        *("matchNamespaceExpressions", "matchNamespaceLabels", "weight", "anti"),
+    ),
+    "podMetadata": ("labels", "annotations"),
+    "securityContext": ("runAsUser", "runAsGroup", "runAsNonRoot"),
+    "imagePullPolicy": None,
+    "activeDeadlineSeconds": None,
+}
+
+
+def unknown_fields(spec: _Spec) -> list[str]:
+    """The fields in a container's part of the platform document that are not known, by path."""
+    found = [key for key in spec if key not in FIELDS]
+    for path, fields in FIELDS.items():
+        if fields is not None:
+            parts = [part for part in _parts(spec, path.split(".")) if isinstance(part, dict)]
+            found += [f"{path}.{key}" for part in parts for key in part if key not in fields]
+    return sorted(set(found))
+
+
+def _parts(value: Any, path: list[str]) -> list[Any]:
+    """Everything at a path, with lists on the way and at its end taken apart."""
+    if isinstance(value, list):
+        return [part for one in value for part in _parts(one, path)]
+    if not path:
+        return [value]
+    return _parts(value[path[0]], path[1:]) if isinstance(value, dict) and path[0] in value else []
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ class _Missing:
 
 MISSING = _Missing()
 
+# States of an execution as ML Metadata, and so a server, names them (backend/src/v2/driver/resolve.go); the SDK's own
+# documentation has SUCCEEDED, which no server of Kubeflow Pipelines gives.
+_COMPLETE, _CANCELED = "COMPLETE", "CANCELED"
 # google.rpc.Code, which PipelineTaskFinalStatus.error_code is documented to hold.
 _CANCELLED, _UNKNOWN = 1, 2
 
@@ -115,13 +118,13 @@ def find_artifacts(source: Source, scope: Scope) -> list[Artifact]:
 
 
 def final_status(name: str, result: NodeResult, ids: RunIds) -> dict[str, Any]:
-    """The value of a `PipelineTaskFinalStatus` input. States are KFP's: SUCCEEDED, FAILED, CANCELLED."""
+    """The value of a `PipelineTaskFinalStatus` input. States are a server's: COMPLETE, FAILED, CANCELED."""
     error: dict[str, Any] = {}
     if result.state is not TaskState.SUCCEEDED:
         code = _CANCELLED if result.state is TaskState.CANCELED else _UNKNOWN
         error = {"code": code, "message": result.error}
     return {
-        "state": "CANCELLED" if result.state is TaskState.CANCELED else str(result.state),
+        "state": {TaskState.SUCCEEDED: _COMPLETE, TaskState.CANCELED: _CANCELED}.get(result.state, str(result.state)),
         "pipelineJobName": ids.name,
         "pipelineJobResourceName": ids.id,
         "pipelineTaskName": name,

@@ -90,11 +90,11 @@ CASES = [
     ),
     Case(
         "final status of a success",
-        "dsl.PipelineTaskFinalStatus: state SUCCEEDED, no error code and message",
+        "dsl.PipelineTaskFinalStatus: state COMPLETE, as a server names it; no error code and message",
         exit_status,
         {"at-exit"},
         {"fails": False},
-        made={"at-exit": "SUCCEEDED main part None None"},
+        made={"at-exit": "COMPLETE main part None None"},
     ),
     Case(
         "final status of a failure",
@@ -111,7 +111,7 @@ CASES = [
         exit_parameter,
         {"exit-handler-1/nothing", "at-exit"},
         {"note": "hey"},
-        made={"at-exit": "SUCCEEDED exit-handler-1 None None"},
+        made={"at-exit": "COMPLETE exit-handler-1 None None"},
     ),
     Case(
         "a pipeline as exit task",

@@ -277,6 +277,63 @@ def hiding(claim: str) -> None:
     kubernetes.mount_pvc(task, claim, "/")
 
 
+@component
+def read_variables(names: list) -> dict:
+    import os
+
+    return {name: os.environ.get(name) for name in names}
+
+
+@dsl.pipeline(name="fields")
+def fields() -> dict:
+    task = read_variables(names=["NAME", "UID", "TEAM", "NONE", "NOTE", "RUN", "NODE", "POD_IP"])
+    kubernetes.add_pod_label(task, "team", "x")
+    kubernetes.add_pod_annotation(task, "example.org/note", "some text")
+    for name, path in (
+        ("NAME", "metadata.name"),
+        ("UID", "metadata.uid"),
+        ("TEAM", "metadata.labels['team']"),
+        ("NONE", "metadata.labels['none']"),
+        ("NOTE", "metadata.annotations['example.org/note']"),
+        ("RUN", "metadata.labels['pipeline/runid']"),
+        ("NODE", "spec.nodeName"),
+        ("POD_IP", "status.podIP"),
+    ):
+        kubernetes.use_field_path_as_env(task, name, path)
+    return task.output
+
+
+@dsl.pipeline(name="fieldless")
+def fieldless() -> None:
+    """Wants what no process has."""
+    task = read_variables(names=[])
+    kubernetes.use_field_path_as_env(task, "PROJECT", "metadata.namespace")
+    kubernetes.use_field_path_as_env(task, "ACCOUNT", "spec.serviceAccountName")
+    copied = kubernetes.CreatePVC(
+        pvc_name_suffix="-copy", access_modes=["ReadWriteOnce"], size="1Gi", data_source={"kind": "x", "name": "y"}
+    )
+    kubernetes.CreatePVC(pvc_name="old", access_modes=["ReadWriteOnce"], size="1Gi", volume_name="pv-1").after(copied)
+
+
+@dsl.pipeline(name="demanding")
+def demanding(selector: dict = {}) -> dict:  # noqa: B006
+    """Asks for a pod that is not like other pods."""
+    claim = kubernetes.CreatePVC(
+        pvc_name_suffix="-x", access_modes=["ReadWriteMany"], size="1Gi", storage_class_name="nfs"
+    )
+    kubernetes.DeletePVC(pvc_name=claim.outputs["name"])
+    task = read_variables(names=[])
+    task.set_cpu_limit("2").set_memory_limit("4Gi").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+    kubernetes.add_node_selector_json(task, selector)
+    kubernetes.add_toleration(task, key="gpu", operator="Exists")
+    kubernetes.add_node_affinity(task, match_expressions=[{"key": "a", "operator": "In", "values": ["b"]}])
+    kubernetes.set_image_pull_policy(task, "Always")
+    kubernetes.set_security_context(task, run_as_user=1000)
+    kubernetes.add_pod_label(task, "team", "x")
+    kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="1Gi")
+    return task.output
+
+
 @dsl.pipeline(name="in-tmp")
 def in_tmp() -> list:
     with dsl.ParallelFor([1, 2]) as number:
@@ -286,19 +343,8 @@ def in_tmp() -> list:
 
 
 PIPELINES = (
-    literal,
-    hiding,
-    in_tmp,
-    chain,
-    hanging,
-    timed,
-    meeting,
-    retried,
-    checked,
-    secretive,
-    installing,
-    satisfied,
-    deleting,
+    *(chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied, deleting),
+    *(literal, hiding, in_tmp, fields, fieldless, demanding),
 )
 
 

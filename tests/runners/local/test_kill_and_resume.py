@@ -44,7 +44,7 @@ def test_a_run_killed_at_a_task_boundary_repeats_no_finished_task(
     assert {name: len(home.lines(name)) for name in ORDER[:3]} == {
         name: again if name == task and name not in finished else 1 for name in ORDER[:3]
     }
-    assert home.lines("finish") == ["SUCCEEDED"]
+    assert home.lines("finish") == ["COMPLETE"]
     assert home.tasks("r1") == dict.fromkeys(ORDER, "SUCCEEDED")
     assert f"{len(finished)} tasks finished earlier" in result.output or not finished
 
@@ -56,7 +56,7 @@ def test_a_failed_task_runs_again_and_so_does_the_exit_task(home: Home) -> None:
     (home.data / "note-2").rmdir()
     assert home.call("resume", "r1").exit_code == 0
     assert [len(home.lines(name)) for name in ORDER[:3]] == [1, 1, 1]
-    assert home.lines("finish") == ["FAILED", "SUCCEEDED"]
+    assert home.lines("finish") == ["FAILED", "COMPLETE"]
 
 
 def test_a_run_that_succeeded_is_not_resumed(home: Home) -> None:
@@ -78,7 +78,7 @@ def test_ctrl_c_ends_every_child_and_leaves_a_run_to_resume(home: Home) -> None:
     (home.data / "go").touch()
     assert home.call("resume", "r1").exit_code == 0
     assert home.lines("note") == ["ran"]
-    assert home.lines("finish") == ["SUCCEEDED"]
+    assert home.lines("finish") == ["COMPLETE"]
 
 
 def test_a_second_ctrl_c_kills_what_does_not_stop(home: Home) -> None:

@@ -17,7 +17,7 @@ def test_a_run_succeeds_and_its_paths_lie_in_the_claims_folder(home: Home) -> No
     result = home.run("chain", "r1", *CLAIM)
     assert result.exit_code == 0, result.output
     assert home.tasks("r1") == dict.fromkeys(["note", "note-2", "note-3", "finish"], "SUCCEEDED")
-    assert home.lines("finish") == ["SUCCEEDED"]
+    assert home.lines("finish") == ["COMPLETE"]
     assert "SUCCEEDED after" in result.output
 
 

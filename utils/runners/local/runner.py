@@ -25,6 +25,7 @@ from utils.runners.local import keeper
 from utils.runners.local.claims import claim_folder, make_claim, remove_claim
 from utils.runners.local.interpreter import check_interpreter, python3_folder
 from utils.runners.local.limits import not_mounted, refusals
+from utils.runners.local.pod_fields import field_value
 from utils.runners.local.process import Keeper, TaskProcess, exit_reason
 from utils.runners.local.task_files import SHARED_MEMORY, TaskFiles, Volume, namespace_problem, own_temporary, unnamed
 from utils.runners.local.volumes import SecretFiles
@@ -209,6 +210,8 @@ class LocalRunner(Runner):
             "TMPDIR": str(files.temporary),
             **files.variables(task.env),
         }
+        for name, path in task.kubernetes.get("field_env", {}).items():
+            variables[name] = field_value(path, task, self._ids.id)
         for source in task.env_from:
             value = self._secrets.variable(source)
             if value is not None:
