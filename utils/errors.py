@@ -43,6 +43,13 @@ class PrerequisiteError(IlabError):
 
 
 class TaskFailed(IlabError):
-    """One execution of a task failed; the walker may retry it."""
+    """One execution of a task failed; the walker may retry it.
+
+    An error of another kind does not say that the task failed: how it ended, or whether, is not known.
+    """
 
     exit_code = 1
+
+
+class TaskRefused(TaskFailed):
+    """A task failed, and trying again would not help."""

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,42 @@ def test_right_that_worked_before_counts_as_missing_only_if_it_stays_away(
     api.faults += [Fault(status=403)] * 100
     with pytest.raises(ForbiddenError):
         get(cluster, JOB, "train")
+    assert sum(time.pauses) < 60
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_walk_waits_minutes_for_what_was_granted_before(
+    api: ApiServer, cluster: Cluster, time: Time, status: int
+) -> None:
+    cluster = replace(cluster, patience=1800.0, regrant_seconds=1800.0)
+    api.put("jobs", "train")
+    get(cluster, JOB, "train")
+    denied, until = Fault(status=status), time.now + 1500
+    api.faults += [denied] * 1000
+
+    def grant() -> None:
+        if time.now > until:
+            api.faults.clear()
+
+    time.at_sleep = grant
+    assert get(cluster, JOB, "train") is not None
+    time.at_sleep = lambda: None
+    api.faults += [denied] * 1000
+    began = time.now
+    with pytest.raises(ClusterError) as caught:
+        get(cluster, JOB, "train")
+    assert caught.value.status == status
+    assert 1700 < time.now - began <= 1800
+
+
+def test_verdict_of_admission_is_not_waited_for_like_a_missing_right(
+    api: ApiServer, cluster: Cluster, time: Time
+) -> None:
+    cluster = replace(cluster, regrant_seconds=1800.0)
+    create_once(cluster, job("a"))
+    api.faults += [Fault("create", status=403, message='admission webhook "x" denied the request: no')] * 100
+    with pytest.raises(ClusterError, match="denied the request"):
+        create_once(cluster, job("b"))
     assert sum(time.pauses) < 60
 
 

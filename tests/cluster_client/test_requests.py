@@ -1,6 +1,7 @@
 """Single requests: what is retried, for how long, and what the error says."""
 
 import base64
+import json
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,7 +12,7 @@ from kubernetes import client
 from tests.cluster_client.conftest import CANARY, job, secret
 from tests.fakes.api_server import ApiServer, Fault, Time
 from utils.cluster import client as client_module
-from utils.cluster.cluster import Cluster
+from utils.cluster.cluster import Cluster, Patience
 from utils.cluster.errors import ClusterError, ConflictError
 from utils.cluster.kinds import JOB, POD, PYTORCH_JOB
 from utils.cluster.objects import (
@@ -217,6 +218,34 @@ def test_login_page_is_not_taken_for_an_api_server(cluster: Cluster) -> None:
         get(replace(cluster, api=client.ApiClient(configuration)), JOB, "x")
     thread.join()
     server.server_close()
+
+
+def test_login_page_in_the_place_of_a_server_that_has_answered_is_waited_out(
+    api: ApiServer, cluster: Cluster, time: Time, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hotel's or VPN's page answers 200 to everything."""
+    api.put("jobs", "train")
+    get(cluster, JOB, "train")
+    monkeypatch.setattr(json, "loads", lambda text: raise_no_json(text))
+    time.at_sleep = lambda: monkeypatch.undo() if sum(time.pauses) > 100 else None
+    assert get(cluster, JOB, "train") is not None
+    assert told == [
+        "the API server is unreachable (an answer that is not JSON, perhaps a login page); waiting",
+        "the API server is back",
+    ]
+
+
+def raise_no_json(text: str) -> None:
+    raise json.JSONDecodeError("Expecting value", text, 0)
+
+
+def test_certificate_of_a_server_that_has_answered_may_be_wrong_for_a_while(cluster: Cluster, time: Time) -> None:
+    lost = "SSLError: certificate verify failed: CERTIFICATE_VERIFY_FAILED"
+    with pytest.raises(ClusterError, match="is not trusted"):
+        Patience(cluster, "get", "jobs.batch").wait(0, lost)
+    Patience(cluster, "get", "jobs.batch").over()
+    Patience(cluster, "get", "jobs.batch").wait(0, lost)
+    assert time.pauses == [0.5]
 
 
 class TestCreateOrAttach:

@@ -170,7 +170,8 @@ class ApiServer:
         since = request.query.get("sinceTime", "")
         lines = self.logs.get(request.name, [])
         # As the kubelet: whole seconds, lines of that second come again.
-        return [line for line in lines if line[:19] >= since[:19]]
+        lines = [line for line in lines if line[:19] >= since[:19]]
+        return lines if "timestamps" in request.query else [line.partition(" ")[2] for line in lines]
 
 
 def _selected(found: Object, query: dict[str, str]) -> bool:

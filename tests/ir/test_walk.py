@@ -48,18 +48,6 @@ def fails_now() -> str:
     raise ValueError("broken")
 
 
-@component
-def breaks_the_runner() -> None:
-    pass
-
-
-class Broken(MemoryRunner):
-    def call(self, task: Task) -> Outputs:
-        if task.name == "breaks-the-runner":
-            raise RuntimeError("a defect")
-        return super().call(task)
-
-
 # --- side by side ----------------------------------------------------------------------------------------------------
 
 
@@ -171,18 +159,6 @@ def test_every_wrong_input_is_named(tmp_path: Path) -> None:
 def test_required_parameters_must_be_given(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="text: it has no default, and no value is given"):
         walk(chain, tmp_path)
-
-
-def test_runner_error_surfaces_after_the_exit_task_ran(tmp_path: Path) -> None:
-    @dsl.pipeline
-    def guarded() -> None:
-        with dsl.ExitHandler(parts.cleanup()):
-            breaks_the_runner()
-
-    runner = Broken(tmp_path / "run")
-    with pytest.raises(RuntimeError, match="a defect"):
-        walk(guarded, tmp_path, runner=runner)
-    assert "cleanup" in runner.ran
 
 
 def test_missing_prerequisite_of_a_task_is_not_retried(tmp_path: Path) -> None:

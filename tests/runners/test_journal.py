@@ -1,5 +1,7 @@
 """The journal: what is written is read back; a truncated line counts as not written."""
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 
 from utils.errors import IlabError
 from utils.ir.model import Artifact, Event, Outputs, TaskState
-from utils.runners.journal import Journal, read_history
+from utils.runners.journal import Journal, JournalCopy, read_history
 
 OUTPUTS = Outputs({"rows": 3, "part": 0.5}, {"model": [Artifact("model", "system.Model", "/x", {"loss": 1.5})]})
 
@@ -97,3 +99,45 @@ def test_journal_of_a_run_that_was_killed_and_resumed_is_read(tmp_path: Path) ->
     assert (b.state, b.started, b.attempts) == (TaskState.RUNNING, 50.2, 2)
     stopped = history.interrupted().tasks["b"]
     assert (stopped.state, stopped.ended) == (TaskState.CANCELED, 50.3)
+
+
+@pytest.mark.parametrize(("state", "synced"), [(TaskState.RUNNING, 0), (TaskState.SUCCEEDED, 1), (TaskState.FAILED, 1)])
+def test_what_is_done_is_on_the_disk_before_the_run_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: TaskState, synced: int
+) -> None:
+    path, flushed = tmp_path / "journal.jsonl", list[bytes]()
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(path.read_bytes()))
+    with Journal(path) as journal:
+        journal.append("run", sync=False)
+        journal.on_event(event("a", state))
+        assert flushed == [path.read_bytes()] * synced
+        journal.append("end", state="SUCCEEDED")
+        assert flushed[-1] == path.read_bytes()
+
+
+def test_record_that_found_no_room_is_written_when_it_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        with monkeypatch.context() as full:
+            full.setattr(os, "write", lambda fd, data: 0)
+            with pytest.raises(OSError, match="No space"):
+                journal.on_event(event("a", TaskState.FAILED))
+        journal.on_event(event("a", TaskState.FAILED))
+    assert read_history(path).tasks["a"].state is TaskState.FAILED
+
+
+def test_copy_keeps_what_it_can_not_write_and_tells_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, told = tmp_path / "journal.jsonl", list[str]()
+    with Journal(path) as journal:
+        copy = JournalCopy(journal, told.append)
+        with monkeypatch.context() as full:
+            full.setattr(os, "write", lambda fd, data: 0)
+            copy.append("run")
+            copy.on_event(event("a", TaskState.RUNNING))
+            copy.on_event(event("a", TaskState.SUCCEEDED))
+        assert len(told) == 1
+        copy.append("end", state="SUCCEEDED")
+    assert len(told) == 2
+    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["run", "task", "task", "end"]

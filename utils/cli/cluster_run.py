@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 
 import click
 
@@ -9,11 +10,13 @@ from utils.cli.board import Board
 from utils.cli.outcome import exit_code, tell_failures
 from utils.cli.results import result_lines, summary
 from utils.cli.view import PlainView, SilentView, View
-from utils.ir.model import TaskState
+from utils.errors import IlabError
+from utils.ir.model import Outputs, TaskState
 from utils.names import run_object_name
 from utils.runners.kubernetes.request import RunRequest
-from utils.runners.kubernetes.session import ClusterResult, Listener, run_on_cluster
+from utils.runners.kubernetes.session import ClusterResult, Listener, NotFollowed, run_on_cluster
 from utils.runners.lost_volume import REMEDY
+from utils.runners.run_folder import RunFolder
 from utils.runners.settings import ClusterSettings
 
 
@@ -42,17 +45,29 @@ def run_on_kubernetes(request: RunRequest, output: str = "text", again: str = ""
     """
     board = Board.of(request.pipeline)
     board.leave_out(request.skip)
-    with _view(output, board, request.run_id) as view:
-        result = run_on_cluster(request, Listener(view.on_event, view.on_interrupt, view.on_notice))
+    try:
+        with _view(output, board, request.run_id) as view:
+            result = run_on_cluster(request, Listener(view.on_event, view.on_interrupt, view.on_notice))
+    except NotFollowed as error:
+        if not isinstance(error.__cause__, IlabError | OSError):
+            traceback.print_exception(error.__cause__)
+        if output == "json":
+            left = ClusterResult(TaskState.RUNNING, str(error), Outputs(), RunFolder(request.home, request.run_id))
+            _print_json(left, board, error.exit_code)
+        raise
     code = exit_code(result, board)
     if output == "json":
-        name = run_object_name(result.folder.run_id)
-        place = {"namespace": _where(result).namespace, "object": f"configmap/{name}"}
-        click.echo(json.dumps(summary(result.folder, result, board, code, result.tasks) | place, indent=1))
+        _print_json(result, board, code)
     _explain(result, board, again or f"ilab-pipeline resume {request.run_id}")
     if result.left:
         raise result.left
     return code
+
+
+def _print_json(result: ClusterResult, board: Board, code: int) -> None:
+    name = run_object_name(result.folder.run_id)
+    place = {"namespace": _where(result).namespace, "object": f"configmap/{name}"}
+    click.echo(json.dumps(summary(result.folder, result, board, code, result.tasks) | place, indent=1))
 
 
 def _view(output: str, board: Board, run_id: str) -> View:

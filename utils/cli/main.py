@@ -72,8 +72,8 @@ class LazyGroup(click.Group):
 def main() -> None:
     """The InstructLab workflow as one Kubeflow pipeline: synthetic data, two training phases, scores, a better model.
 
-    Exit codes: 0 success; 1 the run failed; 2 wrong usage; 3 failed prerequisites or no server; 4 the cluster was
-    unreachable for too long (start the run again to resume it); 130 interrupted.
+    Exit codes: 0 success; 1 the run failed; 2 wrong usage; 3 failed prerequisites or no server; 4 the run can no longer
+    be followed and was left as it is (start it again with the same run id: it continues); 130 interrupted.
     """
 
 

@@ -167,8 +167,9 @@ class Client:
             except HTTPError as error:
                 status, text, pause = 0, f"{type(error).__name__}: {error}", ""
             if 0 < status < 300:
+                answer = text if part else json.loads(text)
                 tries.over()
-                return text if part else json.loads(text)
+                return answer
             tries.wait(status, text, pause)
             tries.retried = True
 

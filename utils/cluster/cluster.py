@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from utils.cluster.client import FIRST_PAUSE, LONGEST_PAUSE, NO_QUERY, TRANSIENT, Client, Query, Tries
 from utils.cluster.errors import AwayError, ClusterError, GoneError, UnreachableError
 from utils.cluster.kinds import Kind
-from utils.cluster.refusal import missing_kind, redacted, refusal
+from utils.cluster.refusal import by_admission, missing_kind, redacted, refusal
 
 # Seconds. A server that has never answered is more likely the wrong one than one that restarts.
 FIRST_PATIENCE = 20.0
@@ -47,7 +47,8 @@ class Patience(Tries):
     """Decides how long an operation is retried: sleeps before the next try, or raises.
 
     It also retries a 409 that only means a concurrent write, respects Retry-After, and retries 401, 403 and unknown
-    kinds for longer if they follow trouble or deny what was granted before.
+    kinds for longer if they follow trouble or deny what was granted before. An answer that no API server gives (a
+    proxy's, a login page) is retried if an API server has answered before.
     """
 
     def __init__(self, client: "Cluster", verb: str, resource: str, name: str = "", body: Any = None) -> None:
@@ -81,7 +82,8 @@ class Patience(Tries):
         if not self.worth_waiting(status, answer):
             self._answered(status)
             raise self.refusal(answer)
-        self.trouble(redacted(answer["message"], self.body), retry_after, status)
+        denied = self.refusal(answer) if status in DENIALS else None
+        self.trouble(redacted(answer["message"], self.body), retry_after, status, denied)
 
     def over(self) -> None:
         """It has succeeded."""
@@ -96,22 +98,27 @@ class Patience(Tries):
 
     def worth_waiting(self, status: int, answer: Mapping[str, Any]) -> bool:
         """Whether the same request may get another answer a little later."""
-        if status in TRANSIENT or (status == 409 and answer.get("reason") == "Conflict"):
+        if status in TRANSIENT or status > 500 or (status == 409 and answer.get("reason") == "Conflict"):
             return True
-        if status not in DENIALS or (status == 404 and not missing_kind(answer)):
-            return False
         now, health = self.cluster.clock(), self.cluster.health
+        if status not in DENIALS:
+            return health.answered and (status < 400 or answer.get("kind") != "Status")
+        if status == 404 and not missing_kind(answer):
+            return False
         self.denied = self.denied or now
-        started = self._grant in health.granted or now - health.trouble < SETTLING_SECONDS
-        return started and now - self.denied < SETTLING_SECONDS
+        granted = self._grant in health.granted
+        started = granted or now - health.trouble < SETTLING_SECONDS
+        regranted = granted and not (status == 403 and by_admission(answer["message"]))
+        return started and now - self.denied < (self.cluster.regrant_seconds if regranted else SETTLING_SECONDS)
 
-    def trouble(self, problem: str, retry_after: str = "", status: int = 0) -> None:
+    def trouble(self, problem: str, retry_after: str = "", status: int = 0, denied: ClusterError | None = None) -> None:
         """Wait before the next try of what may get another answer a little later.
 
         Args:
             problem: for users, without secrets.
             retry_after: the header's value.
             status: of the answer; 0 without one.
+            denied: the error if it lasts too long and is a refusal.
 
         Raises:
             ClusterError: it has lasted too long.
@@ -128,6 +135,8 @@ class Patience(Tries):
         asked = retry_after.isdigit()
         pause = float(retry_after) if asked else self.pause * (1 - JITTER * cluster.chance())
         if now - self.since + pause > limit:
+            if denied:
+                raise denied
             kind = AwayError if cluster.health.answered else UnreachableError
             raise kind(
                 f"the cluster did not {self.what} within {limit:.0f} s",
@@ -159,11 +168,11 @@ class Patience(Tries):
         """A lost connection in words.
 
         Raises:
-            ClusterError: waiting does not help: the server's certificate is not trusted.
+            ClusterError: waiting does not help: the server's certificate is not trusted, and never was.
         """
         kind, _, told = text.partition(": ")
         why = told.rpartition(": ")[2]
-        if "CERTIFICATE_VERIFY_FAILED" in told:
+        if "CERTIFICATE_VERIFY_FAILED" in told and not self.cluster.health.answered:
             raise ClusterError(
                 "the API server's certificate is not trusted",
                 f"{self.cluster.address}: {why}",
@@ -180,6 +189,7 @@ class Cluster(Client):
         user: for messages: `in-cluster` or the kubeconfig's context.
         account: name of the service account of the pod in which this runs; "" outside a pod.
         watch_seconds: length of one watch request; `stop` and deadlines are checked at least that often.
+        regrant_seconds: how long what was granted before may be denied: a login is renewed, a role is restored.
         log_seconds: a log without a new line for this long is reopened.
         chance: a random number between 0 and 1, so that clients that lost a server do not return all at once.
         notify: called once when the API server becomes unreachable and once when it is back.
@@ -188,6 +198,7 @@ class Cluster(Client):
     user: str = ""
     account: str = ""
     watch_seconds: int = 5
+    regrant_seconds: float = SETTLING_SECONDS
     log_seconds: float = 30.0
     chance: Callable[[], float] = random.random
     notify: Callable[[str], None] = field(default=lambda text: None, repr=False)
@@ -209,21 +220,31 @@ class Cluster(Client):
         part: str = "",
     ) -> Any:
         """As a pod's; a long list comes in pages, and an answer without JSON is an error."""
-        try:
-            return self._list(kind, query) if verb == "list" else super().request(verb, kind, name, body, query, part)
-        except json.JSONDecodeError:
-            raise ClusterError(
-                "the server that answers is not an API server",
-                f"{self.address} sends anything but JSON, perhaps a login page",
-                "correct the server's address in the kubeconfig",
-            ) from None
+        if verb == "list":
+            return self._list(kind, query)
+        return self._request(verb, kind, name, body, query, part)
+
+    def _request(self, *asked: Any) -> Any:
+        """One request. A login page in the place of an API server that has answered before is waited out."""
+        patience = Patience(self, asked[0], asked[1].resource, asked[2])
+        while True:
+            try:
+                return super().request(*asked)
+            except json.JSONDecodeError:
+                if not self.health.answered:
+                    raise ClusterError(
+                        "the server that answers is not an API server",
+                        f"{self.address} sends anything but JSON, perhaps a login page",
+                        "correct the server's address in the kubeconfig",
+                    ) from None
+                patience.trouble("an answer that is not JSON, perhaps a login page")
 
     def _list(self, kind: Kind, query: Query) -> Any:
         items: list[Any] = []
         asked = {**query, "limit": _PAGE}
         while True:
             try:
-                answer = super().request("list", kind, query=asked)
+                answer = self._request("list", kind, "", None, asked, "")
             except GoneError:  # the list took too long: its next pages are no longer known
                 items, asked = [], {**query}
                 continue

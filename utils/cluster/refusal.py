@@ -26,6 +26,11 @@ def missing_kind(answer: Mapping[str, Any]) -> bool:
     return not details.get("name") and details.get("kind") != "namespaces"
 
 
+def by_admission(message: str) -> bool:
+    """Whether a 403 is an admission plugin's verdict on the object, and not about a missing right."""
+    return any(text in message for text in _ADMISSION)
+
+
 def refusal(
     namespace: str, verb: str, resource: str, name: str, answer: Mapping[str, Any], body: Any = None
 ) -> ClusterError:
@@ -45,7 +50,7 @@ def refusal(
             "log in again (oc login, or renew the kubeconfig) and start again with the same run id",
             status,
         )
-    if status == 403 and not any(text in message for text in _ADMISSION):
+    if status == 403 and not by_admission(message):
         what = f"no right to {verb} {resource} in the namespace {namespace}"
         if (verb, resource) == ("create", "secrets"):
             return ForbiddenError(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from utils.cluster.cluster import Cluster, Patience, status_object
+from utils.cluster.cluster import DENIALS, Cluster, Patience, status_object
 from utils.cluster.errors import GoneError
 from utils.cluster.kinds import Kind
 from utils.cluster.objects import list_page
@@ -30,6 +30,7 @@ def watch(
         last known state, new ones as ADDED, those with another resourceVersion as MODIFIED; nothing is yielded twice.
 
     Survives dropped connections, 410 (lists again), 429 (respects Retry-After), 500 to 504, and a restarted API server.
+    Where watches do not get through, it lists now and then.
 
     Raises:
         ForbiddenError, MissingKindError, ClusterError: 401, 403, an unknown kind, or no answer in `cluster.patience` s.
@@ -44,7 +45,7 @@ def watch(
             items, version = list_page(cluster, kind, labels, fields)
             yield from _relisted(known, items)
             yield "SYNC", {}
-            broken = 0
+            broken, patience.since = 0, None  # lists get through: what happens is seen
             continue
         try:
             for change, found in _window(cluster, kind, query, version, patience):
@@ -112,6 +113,7 @@ def _window(cluster: Cluster, kind: Kind, query: dict[str, str], version: str, p
             answer = status_object(json.dumps(found), found.get("code", 500))
             if not patience.worth_waiting(answer["code"], answer):
                 raise patience.refusal(answer)
-            patience.trouble(answer["message"], status=answer["code"])
+            denied = patience.refusal(answer) if answer["code"] in DENIALS else None
+            patience.trouble(answer["message"], status=answer["code"], denied=denied)
             raise TryAgain
         yield change["type"], found

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from utils.errors import TaskFailed
+from utils.errors import TaskFailed, TaskRefused
 from utils.ir.check import CREATE_CLAIM, DELETE_CLAIM
 from utils.ir.model import Artifact, Component, Container, Importer, Node, Outputs, RunIds, Task
 from utils.ir.placeholders import resolve_inputs
@@ -117,6 +117,8 @@ def with_retries(
     for number in range(node.retry.count + 1):
         try:
             return attempt(replace(task, attempt=number))
+        except TaskRefused:
+            raise
         except TaskFailed as error:
             wait = node.retry.seconds * node.retry.factor**number
             late = clock() + wait > started + node.retry.window

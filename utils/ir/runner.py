@@ -40,8 +40,18 @@ class Runner(ABC):
 
         Raises:
             TaskFailed: the task failed, ran out of time, or was stopped by `cancel`.
+            PrerequisiteError: the task lacks something; it is not tried again.
+            Exception: how the task ended, or whether, is not known, or this runner broke down. The walk ends.
         """
 
     @abstractmethod
     def cancel(self) -> None:
         """Stop every task that is executing. Tasks started afterwards (exit handlers) run as usual."""
+
+    def leave(self) -> None:
+        """The walk ends before the tasks do: make every `execute` return.
+
+        A runner whose tasks live on without it leaves them alone, for a later walk to find. Tasks of any other runner
+        are stopped.
+        """
+        self.cancel()

@@ -1,7 +1,8 @@
 """Which tasks of a DAG may start, and when; how the DAG as a whole ended."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 from utils.ir.model import Dag, Node, Outputs, Pipeline, TaskState
 from utils.ir.sources import NodeResult
@@ -23,11 +24,11 @@ def run_nodes(
         results: of the tasks that have ended so far, by key.
         start: runs a task to its end, in its own thread.
         skip: returns the result of a task that must not start, None for any other.
-        crashed: receives what `start` raised, which is a defect and not a failure of the task; called in this thread.
+        crashed: receives what `start` raised, which is not a failure of the task; called in this thread.
     """
     waiting = list(nodes)
     running: dict[Future[NodeResult], Node] = {}
-    with ThreadPoolExecutor(max_workers=max(1, len(waiting))) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, len(waiting))) as pool, telling(crashed):
         while waiting or running:
             for node in [node for node in waiting if all(key in results for key in node.after)]:
                 waiting.remove(node)
@@ -41,6 +42,16 @@ def run_nodes(
                 if error:
                     crashed(error)
                 results[node.key] = NodeResult(TaskState.FAILED, error=str(error)) if error else future.result()
+
+
+@contextmanager
+def telling(crashed: Callable[[BaseException], None]) -> Iterator[None]:
+    """Tell of what the block raises, before a pool around it waits for the tasks that run."""
+    try:
+        yield
+    except BaseException as error:
+        crashed(error)
+        raise
 
 
 def obstacle(node: Node, nodes: Sequence[Node], results: dict[str, NodeResult]) -> str:

@@ -2,6 +2,10 @@
 
 Within one DAG, nothing new starts once a task has failed; running tasks finish. Tasks that ignore upstream failures,
 exit tasks, and tasks that depend on them run nevertheless. A task whose upstream was skipped is skipped too.
+
+Only what a runner says of a task's own end fails the task. Any other error, of the runner, of a listener or of the
+walker itself, ends the walk: nothing more starts, exit tasks included, no event is passed on, and the runner leaves
+what executes.
 """
 
 import threading
@@ -11,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
-from utils.errors import IlabError, TaskFailed, UsageError
+from utils.errors import IlabError, PrerequisiteError, TaskFailed, UsageError
 from utils.ir.check import CREATE_CLAIM, check
 from utils.ir.execute import (
     Prepared,
@@ -38,7 +42,7 @@ from utils.ir.model import (
 )
 from utils.ir.placeholders import job_values, resolve_inputs
 from utils.ir.runner import Runner
-from utils.ir.schedule import CANCELED, dag_outputs, is_exit_task, obstacle, run_nodes, whole_result
+from utils.ir.schedule import CANCELED, dag_outputs, is_exit_task, obstacle, run_nodes, telling, whole_result
 from utils.ir.sources import MISSING, NodeResult, Scope, find_artifacts, find_parameter
 from utils.ir.values import parameter_value, text
 
@@ -96,6 +100,8 @@ class Walker:
             PipelineError: the pipeline contains something that can't be run here; nothing has started.
             UsageError: an argument is unknown, missing or of the wrong type; nothing has started.
             PrerequisiteError: the runner lacks something; nothing has started.
+            Exception: the walk broke down, or the runner does not know how a task ended. Tasks were left as they are,
+                if the runner can leave them.
         """
         check(self._pipeline, self._runner.runs_containers)
         self._runner.check(self._pipeline)
@@ -138,27 +144,37 @@ class Walker:
 
     def _stop_executing(self) -> None:
         """Repeat the runner's cancel until everything has stopped: a task may have been about to start."""
-        while True:
-            with self._state:
-                if not any(self._stopped(exiting) for exiting in self._executing.values()):
-                    return
-            self._runner.cancel()
-            with self._state:
-                self._state.wait(0.2)
+        with telling(self._crashed):
+            while True:
+                with self._state:
+                    if not any(self._stopped(exiting) for exiting in self._executing.values()):
+                        return
+                (self._runner.leave if self._crash else self._runner.cancel)()
+                with self._state:
+                    self._state.wait(0.2)
 
     def _stopped(self, exiting: bool) -> bool:
-        return self._stops[1 if exiting else 0].is_set()
+        return bool(self._crash) or self._stops[1 if exiting else 0].is_set()
 
     def _crashed(self, error: BaseException) -> None:
-        self._crash = self._crash or error
-        self.cancel()
+        """End the walk: what is known of the tasks no longer holds."""
+        with self._state:
+            if self._crash:
+                return
+            self._crash = error
+        for stop in self._stops:  # end the pauses before retries
+            stop.set()
+        threading.Thread(target=self._stop_executing, daemon=True).start()
 
     def _emit(self, task_id: str, state: TaskState, message: str = "", outputs: Outputs | None = None) -> None:
         self._pass_on(Event(self._clock(), task_id, state, message, outputs=outputs))
 
     def _pass_on(self, event: Event) -> None:
         with self._event_lock:
-            self._on_event(event)
+            if self._crash:
+                return
+            with telling(self._crashed):
+                self._on_event(event)
 
     def _root_parameters(self) -> dict[str, Any]:
         known = self._pipeline.parameters
@@ -226,7 +242,7 @@ class Walker:
             if component.dag:
                 return self._dag(component, child)
             return self._execution(node, component, scope, child, task_id)
-        except (IlabError, ExpressionError) as error:
+        except (TaskFailed, PrerequisiteError, ExpressionError) as error:
             state = TaskState.CANCELED if self._stopped(exiting) else TaskState.FAILED
             remedy = error.remedy if isinstance(error, IlabError) else ""
             self._emit(task_id, state, f"{error}\n  next: {remedy}" if remedy else str(error))

@@ -10,8 +10,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Journal:
 
     def append(self, kind: str, *, sync: bool = True, **values: Any) -> None:
         """Write a record; with `sync` wait until the disk has it."""
-        record = {"kind": kind, "time": round(time.time(), 3), **values}
+        record = {"kind": kind, "time": _now(), **values}
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             before = os.fstat(self._fd).st_size
@@ -52,13 +53,53 @@ class Journal:
         """Record a task's change of state; messages and progress within a state are not worth a record."""
         if event.state is TaskState.PENDING or event.state is self._states.get(event.task_id):
             return
-        self._states[event.task_id] = event.state
         values: dict[str, Any] = {"task": event.task_id, "state": event.state.value, "time": round(event.time, 3)}
         if event.message:
             values["message"] = event.message
         if event.outputs is not None:
             values["outputs"] = asdict(event.outputs)
         self.append("task", sync=event.state is not TaskState.RUNNING, **values)
+        self._states[event.task_id] = event.state
+
+
+class JournalCopy:
+    """A journal that is a copy: the run lives elsewhere, and continues when this disk is full.
+
+    What can't be written is kept, and written before the next record.
+
+    Args:
+        tell: told once when it can't be written, and once when it is whole again.
+    """
+
+    def __init__(self, journal: Journal, tell: Callable[[str], None]) -> None:
+        self._journal, self._tell = journal, tell
+        self._lock = threading.Lock()
+        self._waiting: list[Callable[[], None]] = []
+        self._told = False
+
+    def append(self, kind: str, *, sync: bool = True, **values: Any) -> None:
+        self._write(partial(self._journal.append, kind, sync=sync, **{"time": _now(), **values}))
+
+    def on_event(self, event: Event) -> None:
+        self._write(partial(self._journal.on_event, event))
+
+    def _write(self, record: Callable[[], None]) -> None:
+        with self._lock:
+            self._waiting.append(record)
+            try:
+                while self._waiting:
+                    self._waiting[0]()
+                    del self._waiting[0]
+            except OSError as error:
+                if not self._told:
+                    self._tell(
+                        f"the copy of the run's journal on this machine can't be written ({error}); it continues"
+                    )
+                self._told = True
+                return
+            if self._told:
+                self._tell("the copy of the run's journal is whole again")
+            self._told = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +196,10 @@ def outputs_from(values: Mapping[str, Any]) -> Outputs:
     """Outputs from their form in JSON, as `asdict` made it."""
     artifacts = {name: [Artifact(**item) for item in items] for name, items in values["artifacts"].items()}
     return Outputs(parameters=values["parameters"], artifacts=artifacts)
+
+
+def _now() -> float:
+    return round(time.time(), 3)
 
 
 def _mend(path: Path) -> None:

@@ -27,6 +27,7 @@ class Lab:
     settings: ClusterSettings
     events: list[Event] = field(default_factory=list)
     on_event: Callable[[Event], None] = lambda event: None
+    on_notice: Callable[[str], None] = lambda text: None
 
     def run(
         self, pipeline: Any, run_id: str = "r1", arguments: Mapping[str, Any] | None = None, **options: Any
@@ -43,7 +44,7 @@ class Lab:
             warnings.simplefilter("ignore")
             spec = compiled(pipeline, self.folder)
         request = RunRequest(spec, arguments or {}, run_id, settings, **{"home": self.folder / "home", **options})
-        return run_on_cluster(request, Listener(note))
+        return run_on_cluster(request, Listener(note, on_notice=self.on_notice))
 
     def states(self, task_id: str) -> list[TaskState]:
         return [event.state for event in self.events if event.task_id == task_id]

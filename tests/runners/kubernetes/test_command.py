@@ -199,3 +199,25 @@ def test_a_dry_run_shows_no_value_of_a_secret(lab: Lab) -> None:
     made = planned_manifests(RunRequest(load(lab.folder / "pipeline.yaml"), {}, "r1", extras=make), foresee)
     assert made[1]["stringData"] == {"api_token": "***"}
     assert "hidden" not in json.dumps(made)
+
+
+def test_run_that_can_no_longer_be_followed_says_how_to_continue(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*arguments: Any) -> None:
+        raise RuntimeError("a defect")
+
+    command.lab.node.play("prerequisites", Act(holds=True))
+    monkeypatch.setattr("utils.runners.kubernetes.follow.Following._look", crash)
+    result = command.run("-o", "json")
+    assert result.exit_code == 4
+    told = json.loads(result.stdout)
+    assert (told["run_id"], told["state"], told["exit_code"]) == ("r1", "RUNNING", 4)
+    assert "RuntimeError: a defect" in result.stderr.partition("error: the run r1 can no longer be followed")[0]
+    assert "next: start it again with the same run id, r1: it continues" in result.stderr
+    monkeypatch.undo()
+    command.lab.node.finish(*command.lab.node.objects["jobs"])
+    command.lab.node.play("publish", Act(values(Output="day/new.tar")))
+    command.lab.node.play("report", Act(REPORT))
+    assert command.run().exit_code == 0
+    assert command.lab.node.created().count("prerequisites") == 1

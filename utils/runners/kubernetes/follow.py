@@ -1,18 +1,22 @@
-"""One Job from its creation to its end: what it waits for, its log, its deadlines, its result."""
+"""One Job from its creation to its end: what it waits for, its log, its deadlines, its result.
+
+Only what the cluster says of the Job or its pods fails the task. No deadline passes while the cluster is out of sight.
+"""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
 from utils.cluster.cluster import Cluster
-from utils.cluster.kinds import JOB, POD, VOLUME_CLAIM
+from utils.cluster.errors import ClusterError
+from utils.cluster.kinds import JOB, POD, VOLUME_CLAIM, Kind
 from utils.cluster.logs import tail_log
-from utils.cluster.objects import events_of, list_objects
+from utils.cluster.objects import events_of, get, list_objects
 from utils.cluster.pods import PodState, job_pending_reason, pod_state, waits_in_queue
-from utils.errors import IlabError, TaskFailed
+from utils.errors import IlabError, TaskFailed, TaskRefused
 from utils.ir.command import runs_executor
 from utils.ir.model import STOPPED, Event, Outputs, Progress, Task, TaskState
 from utils.ir.outputs import message_outputs, value_outputs
@@ -36,8 +40,12 @@ class ResultLost(TaskFailed):
     """The task succeeded, and the pod whose status had its outputs is gone."""
 
 
-class Stopped(IlabError):
-    """The task was stopped; it is not tried again."""
+class Stopped(TaskRefused):
+    """The task was stopped."""
+
+
+class Left(IlabError):
+    """The task is no longer followed; its Job was left alone."""
 
 
 @dataclass
@@ -48,6 +56,7 @@ class Following:
         job: as created, or as found.
         path: the task's log file.
         canceled: set to stop the task.
+        left: set to leave it alone.
         pending_seconds: how long its pod may wait before it starts; again after each replacement.
         queue_seconds: how long a queue may hold it back before that.
         refusals: of the run's pods.
@@ -61,17 +70,21 @@ class Following:
     path: Path
     emit: Callable[[Event], None]
     canceled: Flag
+    left: Flag
     pending_seconds: float
     queue_seconds: float
     refusals: Refusals
     _log: PodLog | None = None
     _pod: str = ""
     _pods: set[str] = field(default_factory=set)
-    _since: float = field(default_factory=time.monotonic)
+    _since: float = field(init=False)
     _running: bool = False
     _queued: bool = False
     _told: str = ""
     _looked: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._since = self.cluster.clock()
 
     @property
     def uid(self) -> str:
@@ -89,29 +102,39 @@ class Following:
             TaskFailed: it failed, ran out of time, or was deleted by someone.
             PodRefused: the cluster makes no pod for it.
             Stopped: it was stopped.
+            Left: it is to be left alone.
             ClusterError: the cluster can no longer be watched.
         """
         try:
             while True:
+                if self.left.is_set():
+                    raise Left(f"{self._name} is no longer followed")
                 if self.canceled.is_set():
                     raise Stopped(STOPPED)
+                seen_until = self.observed.seen_until()
                 self.job = self.observed.job(self.uid) or self.job
                 end, why = job_end(self.job)
                 if end:
                     return self._result(end, why)
-                if self.observed.is_gone(self.uid):
+                if self.observed.is_gone(self.uid) and not self._is_there():
                     raise TaskFailed(
                         f"the Job {self.job['metadata']['name']} is gone",
                         "someone else deleted it, or the run's ConfigMap, before it ended",
                     )
                 self._look()
+                self._keep_deadlines(seen_until)
                 self.observed.wait(_LOOK_SECONDS)
         finally:
             if self._log:
                 self._log.stop()
 
+    def _is_there(self) -> bool:
+        """A second look: a list may lack a Job that is there."""
+        found = get(self.cluster, JOB, self.job["metadata"]["name"])
+        return found is not None and found["metadata"]["uid"] == self.uid
+
     def _look(self) -> None:
-        """See what the newest pod does; keep the deadlines."""
+        """See what the newest pod does."""
         pods = self.observed.pods(self.uid)
         pod = pods[-1] if pods else None
         self._pods |= {one["metadata"]["name"] for one in pods}
@@ -127,13 +150,17 @@ class Following:
         else:
             queued = waits_in_queue(self.job, pod)
             if queued != self._queued:
-                self._queued, self._since, self._looked = queued, time.monotonic(), float("-inf")
+                self._queued, self._since, self._looked = queued, self.cluster.clock(), float("-inf")
             self._pend(pod)
-        self._keep_deadlines()
 
-    def _keep_deadlines(self) -> None:
-        """Each wait has its own: in a queue, for the pod to start, for it to end."""
-        timeout, passed = self.task.timeout_seconds, time.monotonic() - self._since
+    def _keep_deadlines(self, seen_until: float) -> None:
+        """Each wait has its own: in a queue, for the pod to start, for it to end.
+
+        Args:
+            seen_until: up to when what Job and pod did was known before they were looked at: what they did while the
+                cluster was out of sight is in time.
+        """
+        timeout, passed = self.task.timeout_seconds, seen_until - self._since
         told = self._told or "the cluster gives no reason"
         if self._running:
             if timeout and passed > timeout:
@@ -163,11 +190,11 @@ class Following:
             again = "the cluster took its pod away; it starts again in another"
             self._tell(TaskState.PENDING, again if self._pod else "its pod is gone; another one is waited for")
             self._told = ""
-        self._log, self._running, self._since, self._looked = None, False, time.monotonic(), float("-inf")
+        self._log, self._running, self._since, self._looked = None, False, self.cluster.clock(), float("-inf")
 
     def _run(self, state: PodState) -> None:
         if not self._running:
-            self._running, self._since = True, time.monotonic()
+            self._running, self._since = True, self.cluster.clock()
             self._told = ""
             self._tell(TaskState.RUNNING)
         if self._log is None:
@@ -175,16 +202,16 @@ class Following:
 
     def _pend(self, pod: dict[str, Any] | None) -> None:
         """Tell what a pod, or a Job without one, waits for; events are asked for now and then."""
-        now = time.monotonic()
+        now = self.cluster.clock()
         if now - self._looked < _EVENTS_SECONDS:
             return
         self._looked = now
         if pod:
-            reason = pod_state(pod, events_of(self.cluster, POD, pod["metadata"]["name"])).pending_reason
+            reason = pod_state(pod, self._events(POD, pod["metadata"]["name"])).pending_reason
             if reason.startswith("volume:"):
                 reason = "; ".join([reason, *self._claims_trouble()])
         else:
-            reason = job_pending_reason(self.job, events_of(self.cluster, JOB, self.job["metadata"]["name"]))
+            reason = job_pending_reason(self.job, self._events(JOB, self.job["metadata"]["name"]))
         if reason and reason != self._told:
             self._told = reason
             self._tell(TaskState.PENDING, reason)
@@ -194,9 +221,16 @@ class Following:
     def _claims_trouble(self) -> list[str]:
         """What the cluster last warned of about the claims that the task mounts: a class that is not there, a quota."""
         names = {mount.name for mount in self.task.mounts if mount.kind == "claim"}
-        events = {name: events_of(self.cluster, VOLUME_CLAIM, name) for name in sorted(names)}
+        events = {name: self._events(VOLUME_CLAIM, name) for name in sorted(names)}
         warnings = {name: [one for one in found if one.get("type") == "Warning"] for name, found in events.items()}
         return [f"claim {name}: {found[-1].get('message')}" for name, found in warnings.items() if found]
+
+    def _events(self, kind: Kind, name: str) -> list[dict[str, Any]]:
+        """What is told of an object; nothing while events can't be read: they only explain."""
+        try:
+            return events_of(replace(self.cluster, patience=_EVENTS_SECONDS), kind, name)
+        except ClusterError:
+            return []
 
     def _tell(self, state: TaskState, message: str = "") -> None:
         self.emit(Event(time.time(), self.task.id, state, message))

@@ -1,4 +1,8 @@
-"""What the cluster says about a run's Jobs and pods, kept up to date by two watches."""
+"""What the cluster says about a run's Jobs and pods, kept up to date by two watches.
+
+It may be old: while the API server is away, nothing new is known. Whoever draws conclusions from time that has passed
+asks `seen_until`.
+"""
 
 import threading
 from typing import Any
@@ -9,6 +13,10 @@ from utils.cluster.watch import watch
 from utils.errors import IlabError
 
 Object = dict[str, Any]
+
+# Proxies may hold back a watch until it ends; a run starts nevertheless.
+_READY_SECONDS = 10.0
+_READY_POLL = 0.02
 
 
 class Observed:
@@ -24,6 +32,7 @@ class Observed:
         self._changed = threading.Condition()
         self._found: dict[Kind, dict[str, Object]] = {JOB: {}, POD: {}}
         self._gone: set[str] = set()
+        self._synced = dict.fromkeys(self._found, float("-inf"))
         self._stopped = threading.Event()
         self._error: IlabError | None = None
 
@@ -35,12 +44,33 @@ class Observed:
     def __exit__(self, *exception: object) -> None:
         self._stopped.set()  # a thread may still wait for its last answer; nobody waits for it
 
+    def check(self) -> None:
+        """Wait until all that is there is known, and the cluster has granted both watches.
+
+        Raises:
+            IlabError: it can't be watched.
+        """
+        until = self._cluster.clock() + _READY_SECONDS
+        wanted = {("watch", kind.resource) for kind in self._found}
+        while self.seen_until() < 0 or (not wanted <= self._cluster.health.granted and self._cluster.clock() < until):
+            self.wait(_READY_POLL)
+
+    def seen_until(self) -> float:
+        """The time, by the cluster's clock, up to which all changes are known; negative at first."""
+        with self._changed:
+            return min(self._synced.values())
+
+    def any_runs(self) -> bool:
+        """Whether a Job is there that has not ended."""
+        with self._changed:
+            return not all(job_end(job)[0] for job in self._found[JOB].values())
+
     def job(self, uid: str) -> Object | None:
         with self._changed:
             return self._found[JOB].get(uid)
 
     def is_gone(self, uid: str) -> bool:
-        """Whether the Job was there and was deleted."""
+        """Whether the Job was there and no longer is, as far as is known."""
         with self._changed:
             return uid in self._gone
 
@@ -89,8 +119,11 @@ class Observed:
             if change == "DELETED":
                 self._found[kind].pop(found["metadata"]["uid"], None)
                 self._gone.add(found["metadata"]["uid"])
-            elif change != "SYNC":
+            elif change == "SYNC":
+                self._synced[kind] = self._cluster.clock()
+            else:
                 self._found[kind][found["metadata"]["uid"]] = found
+                self._gone.discard(found["metadata"]["uid"])
             self._changed.notify_all()
 
 

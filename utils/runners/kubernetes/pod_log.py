@@ -7,19 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.cluster.cluster import Cluster
-from utils.cluster.logs import follow_log
+from utils.cluster.logs import follow_log, tail_log
 from utils.errors import IlabError
 from utils.ir.model import Progress
-from utils.runners.output import LONGEST_MESSAGE, MessageFilter, failure_text, parse_progress
+from utils.runners.output import LONGEST_MESSAGE, MessageFilter, failure_of, failure_text, parse_progress
 
 _REPORT_SECONDS = 0.2
+_TAIL_LINES = 200
 
 
 class PodLog:
     """Follows the container of one pod in a thread of its own.
 
     In the task's log file pods follow each other, each under a line with its name. A pod whose log is followed again,
-    by a process that was started again, takes its earlier place.
+    by a process that was started again, takes its earlier place. The file is a copy: a full disk costs lines of it, is
+    reported, and has no other effect.
 
     Args:
         report: called with (message, progress), at most five times a second, and with the last progress; never after
@@ -34,7 +36,7 @@ class PodLog:
         self._reporting = threading.Lock()
         self._stopped = threading.Event()
         self._error = ""
-        self.start = _open_part(path, pod)
+        self._copy = _Copy(path, pod)
         self._thread = threading.Thread(target=self._follow, daemon=True, name=f"log {pod}")
         self._thread.start()
 
@@ -49,26 +51,31 @@ class PodLog:
 
     def failure_text(self, reason: str, fallback: str) -> str:
         """Why the task failed, from what the container printed; else from `fallback`, the end of it in its status."""
-        if self._path.stat().st_size <= self.start and fallback:
-            with self._path.open("a") as file:
-                file.write(fallback.rstrip() + "\n")
-        text = failure_text(self._path, self.start, reason)
+        if self._copy.is_empty and fallback:
+            self._copy.write(fallback.rstrip())
+        if self._copy.error:
+            lines = tail_log(self._cluster, self._pod, self._container, _TAIL_LINES) or fallback.splitlines()
+            text = failure_of("\n".join(lines), reason)
+            return f"{text}\n    (its log is not complete on this machine: {self._copy.error})"
+        text = failure_text(self._path, self._copy.start, reason)
         return f"{text}\n    (its log could not be read to the end: {self._error})" if self._error else text
 
     def _follow(self) -> None:
         keep = MessageFilter()
         message, progress, told = "", None, 0.0
         try:
-            with self._path.open("ab", buffering=0) as file:
-                for line in follow_log(self._cluster, self._pod, self._container, self._stopped.is_set):
-                    file.write(line.encode() + b"\n")
-                    text = keep(line)
-                    found = parse_progress(text)
-                    progress = found or progress
-                    message = message if found else text.strip()[:LONGEST_MESSAGE] or message
-                    if (message or progress) and time.monotonic() - told >= _REPORT_SECONDS:
-                        self._tell(message, progress)
-                        message, progress, told = "", None, time.monotonic()
+            for line in follow_log(self._cluster, self._pod, self._container, self._stopped.is_set):
+                whole = not self._copy.error
+                self._copy.write(line)
+                text = keep(line)
+                found = parse_progress(text)
+                progress = found or progress
+                message = message if found else text.strip()[:LONGEST_MESSAGE] or message
+                if whole and self._copy.error:
+                    message = f"its log can't be written on this machine: {self._copy.error}"
+                if (message or progress) and time.monotonic() - told >= _REPORT_SECONDS:
+                    self._tell(message, progress)
+                    message, progress, told = "", None, time.monotonic()
         except IlabError as error:
             self._error = str(error)
         if message or progress:
@@ -78,6 +85,33 @@ class PodLog:
         with self._reporting:
             if not self._stopped.is_set():
                 self._report(message, progress)
+
+
+class _Copy:
+    """The task's log file, as far as it can be written.
+
+    Attributes:
+        start: where the pod's part begins.
+        error: why lines are missing, "" while none are.
+    """
+
+    def __init__(self, path: Path, pod: str) -> None:
+        self.start, self.error, self._path = 0, "", path
+        try:
+            self.start = _open_part(path, pod)
+        except OSError as error:
+            self.error = str(error)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.error and self._path.stat().st_size <= self.start
+
+    def write(self, line: str) -> None:
+        try:
+            with self._path.open("ab") as file:
+                file.write(line.encode() + b"\n")
+        except OSError as error:
+            self.error = str(error)
 
 
 def _open_part(path: Path, pod: str) -> int:

@@ -1,17 +1,22 @@
-"""Pods that the cluster refuses to make, for good unless someone changes something."""
+"""What the cluster refuses to make, for good unless someone changes something."""
 
 import re
 
+from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError
 from utils.cluster.pods import REFUSED
-from utils.errors import IlabError
+from utils.errors import TaskRefused
 
 # An account, a right or a policy may be a moment late. A Job's controller tries again 1, 2, 4, ... 32 s after a
 # refusal; the last of these comes 63 s after the first.
 REFUSED_SECONDS = 75.0
+# The manifest can't be read, is too long, or not valid.
+_NOT_VALID = (400, 413, 422)
+# Verdicts about the namespace, not about the object.
+_MAY_CHANGE = ("quota", "being terminated")
 
 
-class PodRefused(IlabError):
-    """A task's pod is refused for good; the task is not tried again."""
+class PodRefused(TaskRefused):
+    """A task's pod is refused for good."""
 
 
 class Refusals:
@@ -28,13 +33,24 @@ class Refusals:
 
         Args:
             reason: of `job_pending_reason`.
-            now: monotonic seconds.
+            now: seconds by the cluster's clock.
         """
         return reason.startswith(REFUSED) and now - self._since.setdefault(reason, now) >= REFUSED_SECONDS
 
     def over(self, reason: str) -> None:
         """The pod that was refused for this reason is there."""
         self._since.pop(reason, None)
+
+
+def is_for_good(error: ClusterError) -> bool:
+    """Whether the cluster has judged an object that it was asked to make: waiting does not change that.
+
+    A missing right is no such verdict.
+    """
+    if isinstance(error, ConflictError) or error.status in _NOT_VALID:
+        return True
+    admission = error.status == 403 and not isinstance(error, ForbiddenError)
+    return admission and not any(text in error.cause for text in _MAY_CHANGE)
 
 
 def remedy(reason: str, namespace: str) -> str:

@@ -53,6 +53,10 @@ class RunRecord:
     error: str = ""
 
 
+class RunGone(IlabError):
+    """Someone deleted the run's object, and with it all that it owns."""
+
+
 class TakenOver(IlabError):
     """Another process works on the run now, and on all that this one would delete."""
 
@@ -152,7 +156,7 @@ class RunObject:
         except ClusterError as error:
             if error.status != 404:
                 raise
-            raise IlabError(
+            raise RunGone(
                 f"the run {self.record.run_id} is gone",
                 f"someone deleted its ConfigMap {self.name} in {self.cluster.namespace}, and with it all it owns",
                 "start it again; it then begins from scratch",

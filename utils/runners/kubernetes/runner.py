@@ -10,15 +10,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from utils.cluster.cluster import Cluster
-from utils.cluster.errors import ConflictError
+from utils.cluster.errors import ClusterError, ConflictError, ForbiddenError
 from utils.cluster.kinds import JOB, VOLUME_CLAIM
 from utils.cluster.objects import create_or_attach, delete, differences, get, list_objects, wait_gone
-from utils.errors import PipelineError, TaskFailed
+from utils.errors import PipelineError, TaskFailed, TaskRefused
 from utils.ir.check import CREATE_CLAIM, DELETE_CLAIM
 from utils.ir.command import runs_executor
 from utils.ir.model import STOPPED, Component, Event, Outputs, Pipeline, RunIds, Task
 from utils.ir.runner import Runner
-from utils.runners.kubernetes.follow import Following, ResultLost, Stopped
+from utils.runners.kubernetes.follow import Following, Left, ResultLost, Stopped
 from utils.runners.kubernetes.manifests import (
     ATTEMPT_LABEL,
     HASH_LABEL,
@@ -31,7 +31,7 @@ from utils.runners.kubernetes.manifests import (
     task_slug,
 )
 from utils.runners.kubernetes.observed import Observed, job_end
-from utils.runners.kubernetes.refused import PodRefused, Refusals
+from utils.runners.kubernetes.refused import Refusals, is_for_good
 
 _STOP_SECONDS = 60.0
 _SLICE_SECONDS = 2.0
@@ -39,6 +39,8 @@ _SLICE_SECONDS = 2.0
 
 class KubernetesRunner(Runner):
     """Runs each task as a Job. A context manager: the cluster is watched while it lasts.
+
+    Entering it raises a ClusterError when the cluster can't be watched.
 
     Args:
         cluster: where.
@@ -74,10 +76,15 @@ class KubernetesRunner(Runner):
         self._exit_tasks, self._check_held = exit_tasks, check_held
         self._failing = False
         self._refusals = Refusals()
-        self._hurry = threading.Event()
+        self._hurry, self._left = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
         self._observed.__enter__()
+        try:
+            self._observed.check()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -98,6 +105,10 @@ class KubernetesRunner(Runner):
             )
 
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
+        with self._refusals_fail():
+            self._create_claim(name, size, access_modes, storage_class)
+
+    def _create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
         manifest = claim_manifest(name, size, list(access_modes), storage_class, self._settings)
         found = get(self._cluster, VOLUME_CLAIM, name)
         if found is None or "deletionTimestamp" in found["metadata"]:
@@ -114,7 +125,21 @@ class KubernetesRunner(Runner):
             )
 
     def delete_claim(self, name: str) -> None:
-        delete(self._cluster, VOLUME_CLAIM, name)
+        with self._refusals_fail():
+            delete(self._cluster, VOLUME_CLAIM, name)
+
+    @contextmanager
+    def _refusals_fail(self) -> Iterator[None]:
+        """What the cluster refuses for good fails the task that needs it. No other trouble with the cluster does.
+
+        A missing right may be granted again. It is for good only while nothing of the run runs that could be lost.
+        """
+        try:
+            yield
+        except ClusterError as error:
+            if not is_for_good(error) and (not isinstance(error, ForbiddenError) or self._observed.any_runs()):
+                raise
+            raise TaskRefused(error.what, error.cause, error.remedy) from error
 
     def execute(self, task: Task, emit: Callable[[Event], None]) -> Outputs:
         _refuse_lost_artifacts(task)
@@ -125,8 +150,14 @@ class KubernetesRunner(Runner):
             try:
                 return self._follow(task, job, emit, canceled)
             except ResultLost:  # stages are idempotent: once more gives the result
-                self._delete(job["metadata"]["name"])
+                with self._refusals_fail():
+                    self._delete(job["metadata"]["name"])
                 return self._follow(task, self._job(task, manifest), emit, canceled)
+
+    def leave(self) -> None:
+        """Follow no Job any longer; none is deleted, and none is made."""
+        self._left.set()
+        self._observed.wake()
 
     def cancel(self) -> None:
         """Stop every task that executes now. Returns at once; the tasks' own threads delete their Jobs."""
@@ -158,6 +189,8 @@ class KubernetesRunner(Runner):
         with self._lock:
             if self._failing and not self._exits(task_id):
                 raise Stopped(STOPPED)
+            if self._left.is_set():
+                raise Left(f"{task_id} is not started")
             self._executing[task_id] = canceled
         try:
             yield canceled
@@ -177,24 +210,28 @@ class KubernetesRunner(Runner):
             self._log(task.id),
             emit,
             canceled,
+            self._left,
             self._settings.pending_seconds,
             self._settings.queue_seconds,
             self._refusals,
         )
         try:
             return following.to_end()
-        except (TaskFailed, PodRefused, Stopped):
+        except TaskFailed as failed:
             # A Job that ended stays until the run ends: a process that is started again finds its result.
             if not job_end(following.job)[0]:
                 self._check_held()
-                self._delete(job["metadata"]["name"])
+                try:
+                    self._delete(job["metadata"]["name"])
+                except ForbiddenError as error:  # the task has failed, whatever becomes of its Job
+                    raise TaskRefused(failed.what, f"{failed.cause}\n{error}".strip(), error.remedy) from failed
             raise
 
     def _job(self, task: Task, manifest: dict[str, Any]) -> dict[str, Any]:
         """The Job that runs this attempt: made now, or found from before this process was started.
 
         Raises:
-            ConflictError: the task's Job runs with another configuration.
+            TaskRefused: the task's Job runs with another configuration, or the cluster refuses it.
         """
         labels = f"{RUN_LABEL}={self._settings.run_id},{TASK_LABEL}={task_slug(task.id)}"
         wanted = manifest["metadata"]["labels"][HASH_LABEL]
@@ -208,17 +245,20 @@ class KubernetesRunner(Runner):
                 continue
             earlier = int(metadata["labels"].get(ATTEMPT_LABEL, "0")) < task.attempt
             if end == "Failed" and (earlier or (first and self._resume)):
-                self._delete(metadata["name"])
-        return create_or_attach(self._cluster, manifest)[0]
+                with self._refusals_fail():
+                    self._delete(metadata["name"])
+            elif metadata["name"] == manifest["metadata"]["name"] and "deletionTimestamp" not in metadata:
+                return found
+        with self._refusals_fail():
+            return create_or_attach(self._cluster, manifest)[0]
 
-    def _other(self, task: Task, manifest: dict[str, Any], found: dict[str, Any]) -> ConflictError:
+    def _other(self, task: Task, manifest: dict[str, Any], found: dict[str, Any]) -> TaskRefused:
         name = found["metadata"]["name"]
         differing = differences({"spec": manifest["spec"]}, {"spec": found["spec"]})
-        return ConflictError(
+        return TaskRefused(
             f"the Job {name} runs {task.id} already, and not as it is wanted now",
             "\n".join(differing) or "its hash label differs",
             f"start again as before, or: kubectl -n {self._cluster.namespace} delete job {name}",
-            409,
         )
 
     def _delete(self, name: str) -> None:

@@ -9,26 +9,34 @@ from pathlib import Path
 
 from utils.cluster.cluster import Cluster
 from utils.cluster.connection import connect
-from utils.cluster.errors import ForbiddenError
+from utils.cluster.errors import AwayError, ClusterError, ForbiddenError, UnreachableError
 from utils.cluster.kinds import CONFIG_MAP
 from utils.cluster.objects import delete
-from utils.errors import IlabError, UsageError
+from utils.errors import IlabError, PipelineError, UsageError
 from utils.ir.check import check
 from utils.ir.model import EARLIER, Event, Outputs, RunIds, RunResult, TaskState
 from utils.ir.schedule import exit_tasks
 from utils.ir.walk import Walker
 from utils.runners.interrupt import interruptible
-from utils.runners.journal import Journal
+from utils.runners.journal import Journal, JournalCopy
 from utils.runners.kubernetes.extras import make_extras
+from utils.runners.kubernetes.refused import is_for_good
 from utils.runners.kubernetes.request import RunRequest
 from utils.runners.kubernetes.resume import lost_and_kept_claims, take_up
-from utils.runners.kubernetes.run_object import RunObject, TakenOver, open_run
+from utils.runners.kubernetes.run_object import RunGone, RunObject, TakenOver, open_run
 from utils.runners.kubernetes.runner import KubernetesRunner
 from utils.runners.kubernetes.tidy import tidy_up
 from utils.runners.run_folder import RunFolder, check_run_id, create_run
 
-# An upgrade of a control plane takes minutes; a week of training is not given up for it.
-_PATIENCE = 900.0
+# An upgrade of a control plane takes minutes, and so does a login that someone has to renew; a week of training is not
+# given up for it.
+_PATIENCE = 1800.0
+
+
+class NotFollowed(IlabError):
+    """The walk ended before the run: it lost sight of the cluster, or broke down. The run was left as it is."""
+
+    exit_code = 4
 
 
 @dataclass(frozen=True)
@@ -77,20 +85,29 @@ def run_on_cluster(request: RunRequest, listener: Listener) -> ClusterResult:
         UsageError: there is another run of this id, or one that can't be continued.
         PipelineError: the pipeline can't run there; nothing has been started.
         PrerequisiteError: the run lacks something there, such as a right.
-        ClusterError: the cluster stayed away. Started again, the run continues.
+        ClusterError: it could not be started.
+        NotFollowed: it can no longer be followed. What it has started runs on; started again, it continues.
         TakenOver: it was started somewhere else, too, and continues there.
+        RunGone: someone deleted it.
     """
     check_run_id(request.run_id)
     check(request.pipeline, containers=True)
     where = request.settings
-    cluster = connect(where.namespace, where.kubeconfig, where.context, notify=listener.on_notice, patience=_PATIENCE)
+    place = (where.namespace, where.kubeconfig, where.context)
+    cluster = connect(*place, notify=listener.on_notice, patience=_PATIENCE, regrant_seconds=_PATIENCE)
     record = request.record()
-    run, made = open_run(cluster, record)
-    with _undone_unless_started(run, made, request.home):
+    try:
+        run, made = open_run(cluster, record)
+    except UnreachableError as error:
+        if cluster.account:  # this pod was started by the cluster: it is the right one, and the run may be under way
+            raise AwayError(error.what, error.cause, error.remedy) from error
+        raise
+    with _left_as_it_is(run, made), _undone_unless_started(run, made, request.home):
         folder = _folder(request, run, cluster)
-        with folder.locked(), Journal(folder.journal) as journal:
+        with folder.locked(), Journal(folder.journal) as original:
             if not made and take_up(run, record, request.resume):
                 return _told_again(run, folder, listener)
+            journal = JournalCopy(original, listener.on_notice)
             run.hold()
             journal.append("run", pid=os.getpid())
             make_extras(run, request.extras)
@@ -101,6 +118,32 @@ def run_on_cluster(request: RunRequest, listener: Listener) -> ClusterResult:
             journal.append("end", state=result.state.value, error=result.error)
             ended = (result.state, result.error, result.outputs)
             return ClusterResult(*ended, folder, False, run.finished, *lost_and_kept_claims(run), left)
+
+
+@contextmanager
+def _left_as_it_is(run: RunObject, made: bool) -> Iterator[None]:
+    """Whatever ends the walk of a run that has started, its record says that it runs, and the message how to continue.
+
+    What can't be otherwise when it is started again is raised as it is.
+    """
+    tasks = run.tasks.copy()
+    try:
+        yield
+    except (NotFollowed, TakenOver, RunGone, UsageError, PipelineError):
+        raise
+    except Exception as error:
+        started = not made or run.tasks != tasks
+        if not started or run.record.state is not TaskState.RUNNING:
+            raise
+        if isinstance(error, ClusterError) and is_for_good(error):
+            raise
+        known = isinstance(error, IlabError | OSError)
+        again = f"start it again with the same run id, {run.record.run_id}: it continues"
+        raise NotFollowed(
+            f"the run {run.record.run_id} can no longer be followed; it was left as it is",
+            str(error) if known else f"a defect: {type(error).__name__}: {error}",
+            f"{error.remedy}\n{again}" if isinstance(error, IlabError) and error.remedy else again,
+        ) from error
 
 
 def _tidied(run: RunObject, keep_jobs: bool) -> ForbiddenError | None:
@@ -121,8 +164,8 @@ def _undone_unless_started(run: RunObject, made: bool, home: Path) -> Iterator[N
         yield
     except TakenOver:
         raise
-    except IlabError as error:
-        if any(tasks.get(task_id) != task for task_id, task in run.tasks.items()):
+    except (IlabError, OSError) as error:
+        if any(tasks.get(task_id) != task for task_id, task in run.tasks.items()) or isinstance(error, AwayError):
             raise
         if made:
             delete(run.cluster, CONFIG_MAP, run.name)
@@ -134,7 +177,9 @@ def _undone_unless_started(run: RunObject, made: bool, home: Path) -> Iterator[N
         raise
 
 
-def _walk(request: RunRequest, run: RunObject, folder: RunFolder, journal: Journal, listener: Listener) -> RunResult:
+def _walk(
+    request: RunRequest, run: RunObject, folder: RunFolder, journal: JournalCopy, listener: Listener
+) -> RunResult:
     """Execute what has not finished; its state is CANCELED when it was interrupted."""
     run_id, cluster = run.record.run_id, run.cluster
     pods = request.pod_settings(cluster.namespace, run.owner, cluster.account)
