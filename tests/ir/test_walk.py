@@ -255,6 +255,38 @@ def test_claims_are_made_mounted_and_deleted(tmp_path: Path) -> None:
     assert walked.states("createpvc") == [RUNNING, SUCCEEDED]
 
 
+def test_every_task_that_creates_a_claim_gets_its_own(tmp_path: Path) -> None:
+    """platform: a server puts a random id before the suffix, also in a loop."""
+
+    @dsl.pipeline
+    def with_claims() -> None:
+        for _ in range(2):
+            kubernetes.CreatePVC(pvc_name_suffix="-x", access_modes=["ReadWriteOnce"], size="1Gi")
+        with dsl.ParallelFor(["a", "b"]):
+            kubernetes.CreatePVC(pvc_name_suffix="-x", access_modes=["ReadWriteOnce"], size="1Gi")
+
+    pipeline = compiled(with_claims, tmp_path)
+    first = walk(pipeline, tmp_path / "1")
+    names = {task_id: one.parameters["name"] for task_id, one in first.outputs.items()}
+    assert len(set(names.values())) == 4
+    assert all(name.startswith("my-run-id-x") for name in names.values())
+    lost = sorted(names)[-1]
+    finished = {task_id: one for task_id, one in first.outputs.items() if task_id != lost}
+    again = walk(pipeline, tmp_path / "2", finished=finished)
+    assert [name for _, name, *_ in again.runner.claims if name in [names[key] for key in finished]] == []
+
+
+def test_name_that_two_tasks_give_their_claims_fails_the_second(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def twice() -> None:
+        first = kubernetes.CreatePVC(pvc_name="mine", access_modes=["ReadWriteOnce"], size="1Gi")
+        kubernetes.CreatePVC(pvc_name="mine", access_modes=["ReadWriteOnce"], size="1Gi").after(first)
+
+    walked = walk(twice, tmp_path)
+    assert walked.state is FAILED
+    assert "createpvc-2: there is a volume claim mine already" in walked.result.error
+
+
 @pytest.mark.parametrize(
     ("names", "made"),
     [({"pvc_name": "mine"}, "mine"), ({}, "my-run-id-createpvc"), ({"pvc_name": "a", "pvc_name_suffix": "b"}, None)],

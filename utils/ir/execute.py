@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.errors import TaskFailed, TaskRefused
 from utils.ir.check import CREATE_CLAIM, DELETE_CLAIM
-from utils.ir.model import Artifact, Component, Container, Importer, Node, Outputs, RunIds, Task
+from utils.ir.model import Artifact, Component, Container, Importer, Node, Outputs, Task
 from utils.ir.placeholders import resolve_inputs
 from utils.ir.platform import Find, pod_settings
 from utils.ir.sources import MISSING
@@ -145,18 +145,6 @@ def import_artifact(importer: Importer, given: Prepared, output: str) -> Outputs
     if not uri:
         raise TaskFailed("the importer's URI is empty")
     return Outputs(artifacts={output: [Artifact(output, importer.type, uri, metadata)]})
-
-
-def created_claim_name(inputs: Mapping[str, Any], ids: RunIds, key: str) -> str:
-    """The name of the claim that a CreatePVC creates: as given, or the run's id with the suffix (or the task's key).
-
-    Raises:
-        TaskFailed: both a name and a suffix are given.
-    """
-    name, suffix = inputs.get("pvc_name") or "", inputs.get("pvc_name_suffix") or ""
-    if name and suffix:
-        raise TaskFailed("both pvc_name and pvc_name_suffix are given", remedy="give at most one of them")
-    return name or f"{ids.id}-{(suffix or key).lstrip('-')}"
 
 
 def is_claim_task(component: Component) -> bool:

@@ -17,9 +17,9 @@ from typing import Any
 
 from utils.errors import IlabError, PrerequisiteError, TaskFailed, UsageError
 from utils.ir.check import CREATE_CLAIM, check
+from utils.ir.claims import ClaimNames
 from utils.ir.execute import (
     Prepared,
-    created_claim_name,
     import_artifact,
     is_claim_task,
     make_task,
@@ -89,6 +89,7 @@ class Walker:
         self._crash: BaseException | None = None
         self._deadline = float(pipeline.settings.get("activeDeadlineSeconds", 0))
         self._late = False
+        self._claims = ClaimNames(run_ids, self._finished)
 
     def run(self) -> RunResult:
         """Walk to the end. A KeyboardInterrupt cancels, a second one also cancels exit tasks.
@@ -370,7 +371,7 @@ class Walker:
         if task.image != CREATE_CLAIM:
             self._runner.delete_claim(inputs["pvc_name"])
             return Outputs()
-        name = created_claim_name(inputs, self._ids, key)
+        name = self._claims.name(inputs, key, task.id)
         self._runner.create_claim(name, inputs["size"], inputs["access_modes"], inputs.get("storage_class_name", ""))
         return Outputs({"name": name})
 

@@ -342,9 +342,14 @@ def in_tmp() -> list:
     return dsl.Collected(read.output)
 
 
+@dsl.pipeline(name="dropping")
+def dropping(claim: str) -> None:
+    kubernetes.DeletePVC(pvc_name=claim)
+
+
 PIPELINES = (
     *(chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied, deleting),
-    *(literal, hiding, in_tmp, fields, fieldless, demanding),
+    *(literal, hiding, in_tmp, fields, fieldless, demanding, dropping),
 )
 
 

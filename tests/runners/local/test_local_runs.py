@@ -136,3 +136,14 @@ def test_wrong_usage_leaves_nothing_behind(home: Home, more: list[str], message:
     assert result.exit_code == (3 if "--python" in more else 2)
     assert message in result.output
     assert not list((home.path).glob("runs/*"))
+
+
+@pytest.mark.parametrize("name", ["", "..", "../claims", "nobodys"])
+def test_claim_without_a_name_deletes_nothing(home: Home, name: str) -> None:
+    (home.data / "model").touch()
+    (home.path / "claims" / "ilab-other").mkdir()
+    result = home.run("dropping", "r1", "-p", f"claim={name}")
+    assert result.exit_code == 1, result.output
+    assert "volume claim" in result.output
+    assert (home.data / "model").exists()
+    assert (home.path / "claims" / "ilab-other").is_dir()
