@@ -106,8 +106,12 @@ def begins(model_dir: str, work_dir: str) -> dict[str, Any]:
         labels = torch.tensor([[-100] * len(before) + answer])
         return float(model(torch.tensor([before + answer]), labels=labels).loss) * len(answer)
 
-    measured = model_likelihood(work_dir, [row], [], "").nll[0]
-    return {"first": asked[0] == begin[1], "with": nll(asked), "without": nll(asked[1:]), "measured": measured}
+    plain = model_likelihood(work_dir, [row], [0], "")
+    defaults = Path(work_dir, "generation_config.json")
+    defaults.write_text(json.dumps(json.loads(defaults.read_text()) | {"repetition_penalty": 9.0}))
+    answers = plain.answers + model_likelihood(work_dir, [row], [0], "").answers
+    likelihoods = {"with": nll(asked), "without": nll(asked[1:]), "measured": plain.nll[0]}
+    return {"first": asked[0] == begin[1], **likelihoods, "answers": answers}
 
 
 if __name__ == "__main__":

@@ -29,11 +29,15 @@ def test_served_model_tokenizes_and_answers_like_the_original(model_dir: Path, t
     assert seen["left"] == ["server.log"]
 
 
-def test_bare_question_begins_with_the_token_that_begins_every_text(model_dir: Path, tmp_path: Path) -> None:
+def test_bare_question_begins_with_the_token_that_begins_every_text_and_defaults_do_not_matter(
+    model_dir: Path, tmp_path: Path
+) -> None:
     seen = json.loads(in_stages("tests/e2e/run_evaluation.py", "begins", str(model_dir), str(tmp_path)))
     assert seen["first"]
     assert seen["measured"] == pytest.approx(seen["with"], rel=1e-4)
     assert seen["measured"] != pytest.approx(seen["without"], rel=1e-3)
+    first, second = seen["answers"]
+    assert first == second != ""
 
 
 def write_volume(data_dir: Path, model_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """Likelihood on held-out questions: how well a model foresees the reference answers. No judge, no sampling."""
 
 import collections
+import gc
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -123,8 +124,11 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
         template: Jinja file of the chat template, "" for the tokenizer's own.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+    # accelerate takes memory that torch keeps for later for used, and puts the model on the CPU without a word.
+    gc.collect()
+    torch.cuda.empty_cache()
     cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     if template:
@@ -149,6 +153,8 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     # A checkpoint's generation_config.json may still name the end that the base had.
     ends = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    # Without the model's other defaults, such as a penalty for repetition: both models answer in the same way.
+    model.generation_config = GenerationConfig(eos_token_id=sorted(ends) or None)
     seen = ModelLikelihood([], [], [])
     with torch.inference_mode():
         for i, row in enumerate(rows):
@@ -165,7 +171,6 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
                     attention_mask=torch.ones_like(start),
                     max_new_tokens=60,
                     do_sample=False,
-                    eos_token_id=sorted(ends) or None,
                 )
                 seen.answers.append(tokenizer.decode(output[0, len(asked) :], skip_special_tokens=True).strip())
             progress(i + 1, len(rows), "held-out questions")
