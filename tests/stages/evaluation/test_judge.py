@@ -128,8 +128,10 @@ def test_odd_judgment_is_asked_for_twice_and_becomes_a_text_without_a_rating(
 
 
 def test_judge_that_must_sample_is_asked_again_as_it_wants(ask: Asked) -> None:
-    ask(JudgeClient, lambda _: "no", temperature=1, seed=3)
-    assert [(body["temperature"], body["seed"]) for body in ask.bodies] == [(1, 3), (1, 4)]
+    ask(JudgeClient, lambda _: "no", temperature=1, seed=1)
+    assert [(body["temperature"], body["seed"]) for body in ask.bodies] == [(1, 1), (1, 2)]
+    ask(JudgeClient, lambda _: "no", temperature=1, seed="3")
+    assert [body["seed"] for body in ask.bodies] == ["3", 1]
 
 
 def test_missing_answer_is_unrated_without_asking_the_judge(ask: Asked) -> None:
@@ -153,6 +155,11 @@ def test_judge_that_is_gone_or_refuses_the_token_ends_the_stage(ask: Asked, stat
 @pytest.mark.parametrize("reply", [(200, completion(None)), (200, {"choices": []}), (200, "page")])
 def test_model_that_answers_without_text_gave_no_answer(ask: Asked, reply: Any) -> None:
     assert text_of(ask(ModelClient, lambda _: reply)) == NO_ANSWER
+
+
+@pytest.mark.parametrize("kind", [ModelClient, JudgeClient])
+def test_half_a_character_does_not_fail_the_client(ask: Asked, kind: type[ModelClient]) -> None:
+    assert "[[8]]?" in text_of(ask(kind, lambda _: (200, completion("[[8]]\ud83d"))))
 
 
 def test_models_own_words_are_not_changed(ask: Asked) -> None:

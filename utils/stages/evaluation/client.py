@@ -111,7 +111,7 @@ class JudgeClient(ModelClient):
         # Other samples: at temperature 0 the same text would come again, and so it would with the same seed.
         again = {"temperature": body.get("temperature") or 0.7}
         if "seed" in body:
-            again["seed"] = body["seed"] + 1
+            again["seed"] = 1 if body["seed"] != 1 else 2
         for changes in ({}, again):
             response = self.ask(request, body | changes)
             if not response.is_success and response.status_code != 403:
@@ -147,6 +147,7 @@ def rating(judgment: str) -> float | None:
 
 def completion(text: str, request: httpx.Request) -> httpx.Response:
     """A chat completion with this text."""
+    text = text.encode(errors="replace").decode()  # half of a character that JSON can spell, and httpx can't send
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
     body = {"id": "", "object": "chat.completion", "created": 0, "model": "", "choices": [choice]}
     return httpx.Response(200, json=body, request=request)
