@@ -62,6 +62,7 @@ def mount_secret(name: str, folder: str, *tasks: dsl.PipelineTask) -> None:
 def ilab_pipeline(
     # Data
     sdg_object_store_secret: str = "sdg-object-store-credentials",
+    sdg_data_key: str = "",
     sdg_base_model: str = "",
     sdg_repo_url: str = "",
     sdg_repo_branch: str = "",
@@ -141,8 +142,9 @@ def ilab_pipeline(
     """Train a model on a taxonomy, compare it with the base model, and publish it with a report.
 
     Args:
-        sdg_object_store_secret: Object store's Secret: bucket, access_key, secret_key, data_key; optional endpoint,
-            region, verify_tls. May be missing.
+        sdg_object_store_secret: Object store's Secret, or a dashboard connection: bucket, access_key, secret_key,
+            data_key; optional endpoint, region, verify_tls.
+        sdg_data_key: Key of the archive with model and taxonomy in the bucket. Empty: the Secret's data_key.
         sdg_base_model: Model to train: s3://BUCKET/PREFIX or a local path. Empty: model/ of the archive.
         sdg_repo_url: Git repository of the taxonomy (https or ssh). Empty: taxonomy/ of the archive.
         sdg_repo_branch: Branch of the taxonomy. No branch, pull request or commit: the default branch.
@@ -243,6 +245,7 @@ def ilab_pipeline(
         imported = data_import(
             data_dir=DATA,
             object_store_secret_dir=OBJECT_STORE,
+            data_key=sdg_data_key,
             ca_file=ca_file,
             base_model=sdg_base_model,
             taxonomy_url=sdg_repo_url,
@@ -346,6 +349,7 @@ def ilab_pipeline(
             data_dir=DATA,
             run_id=RUN_ID,
             object_store_secret_dir=OBJECT_STORE,
+            data_key=sdg_data_key,
             ca_file=ca_file,
             name=output_data_key,
             min_mt_bench=gate_min_mt_bench,
@@ -358,6 +362,7 @@ def ilab_pipeline(
             run_id=RUN_ID,
             notes=report_notes,
             object_store_secret_dir=OBJECT_STORE,
+            data_key=sdg_data_key,
             ca_file=ca_file,
             name=output_data_key,
         ).after(published)

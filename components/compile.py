@@ -31,9 +31,9 @@ _EXECUTOR = "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "
 # What KFP starts a component with that installs nothing, shorter. -B: beside the stages' code on the volume no bytecode
 # is left.
 _START = """\
-file=$(mktemp -d)/ephemeral_component.py
-printf "%s" "$0" > "$file"
-_KFP_RUNTIME=true python3 -B -m kfp.dsl.executor_main --component_module_path "$file" "$@"
+f=$(mktemp -d)/component.py
+printf %s "$0" >"$f"
+_KFP_RUNTIME=true python3 -B -m kfp.dsl.executor_main --component_module_path "$f" "$@"
 """
 _WIDTH = 118
 _LINE = 80  # characters; mappings with no more take one line

@@ -10,6 +10,7 @@ from utils.images import NOTEBOOK
 def data_import(
     data_dir: str,
     object_store_secret_dir: str,
+    data_key: str,
     ca_file: str,
     base_model: str,
     taxonomy_url: str,
@@ -33,6 +34,7 @@ def data_import(
         data_dir: The run's volume.
         object_store_secret_dir: Folder of the object store's Secret: bucket, access_key, secret_key, data_key;
             optional endpoint, region, verify_tls.
+        data_key: Key of the imported archive; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
         base_model: s3://bucket/prefix (same endpoint and keys) or the absolute path of a folder in Hugging Face
             layout; blank for the archive's model/.
@@ -55,6 +57,7 @@ def data_import(
     given = DataImport(
         data_dir,
         object_store_secret_dir,
+        data_key,
         ca_file,
         base_model,
         taxonomy_url,

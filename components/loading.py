@@ -27,12 +27,11 @@ def on_volume(data_dir: str) -> None:
     import hashlib, pathlib, sys  # noqa: E401, I001
 
     code = pathlib.Path(data_dir, "code", DIGEST[:12])
-    files = sorted(code.rglob("*.*"))
-    text = b"".join(f"/{file.name}/{file.stat().st_size}/".encode() + file.read_bytes() for file in files)
+    text = b"".join(f"/{f.name}/{f.stat().st_size}/".encode() + f.read_bytes() for f in sorted(code.rglob("*.*")))
     if hashlib.sha256(text).hexdigest() != DIGEST:
         sys.exit(
-            f"error: {code} is {'changed' if files else 'missing'}\n"
+            f"error: {code} is {'changed' if text else 'missing'}\n"
             "  cause: another version of the pipeline filled this volume\n"
-            "  next: run data-import of this version on it; finished work stays"
+            "  next: run its data-import again; finished work stays"
         )
     sys.path.insert(0, str(code))

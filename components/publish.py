@@ -11,6 +11,7 @@ def publish(
     data_dir: str,
     run_id: str,
     object_store_secret_dir: str,
+    data_key: str,
     ca_file: str,
     name: str,
     min_mt_bench: float,
@@ -29,6 +30,7 @@ def publish(
         data_dir: The run's volume.
         run_id: The run's id, for the provenance.
         object_store_secret_dir: Folder of the object store's Secret.
+        data_key: Key of the imported archive; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
         name: Name, or key with slashes, after the timestamp; blank for the Secret's data_key.
         min_mt_bench: Lowest MT-Bench score to publish, 0 to 10; 0 for any.
@@ -44,6 +46,7 @@ def publish(
         data_dir,
         run_id,
         object_store_secret_dir,
+        data_key,
         ca_file,
         name,
         min_mt_bench,

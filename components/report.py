@@ -12,6 +12,7 @@ def report(
     run_id: str,
     notes: list,
     object_store_secret_dir: str,
+    data_key: str,
     ca_file: str,
     name: str,
     page: dsl.Output[dsl.HTML],
@@ -31,6 +32,7 @@ def report(
         run_id: Name of the run.
         notes: Remarks to show at the top of the page.
         object_store_secret_dir: Folder of the object store's Secret; may be empty.
+        data_key: Key of the imported archive; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
         name: Name of the archive, for the report of a run that published none; blank for the Secret's data_key.
         page: The self-contained page.
@@ -39,7 +41,7 @@ def report(
     """
     from utils.stages.report.stage import Reporting, make_report
 
-    given = Reporting(data_dir, run_id, notes, object_store_secret_dir, ca_file, name)
+    given = Reporting(data_dir, run_id, notes, object_store_secret_dir, data_key, ca_file, name)
     place, measured = make_report(given, page.path, data.path)
     for metric, value in measured.items():
         metrics.log_metric(metric, value)

@@ -134,7 +134,7 @@ def test_compile_prints_the_source_of_a_component(installed: Installed) -> None:
 
 def test_a_local_run_starts_and_names_missing_prerequisites(installed: Installed) -> None:
     printed = installed.run("ilab-pipeline", "run", "--on", "local", "--run-id", "here", code=3)
-    assert "lacks: bucket; access_key; secret_key" in printed
+    assert "lacks: bucket or AWS_S3_BUCKET; access_key or AWS_ACCESS_KEY_ID" in printed
     assert "clean-up         SUCCEEDED" in printed
     assert "prerequisites" in installed.run("ilab-pipeline", "status", "here")
 

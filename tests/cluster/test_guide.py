@@ -247,7 +247,7 @@ def test_run_from_here(guide: Guide) -> None:
     apply_templates(guide)
     said = guide.run("test_run_from_here", code=3, environment={"ILAB_HOME": str(guide.folder / "home")})
     assert "not met" in said
-    assert "lacks: bucket; access_key; secret_key" in said
+    assert "lacks: bucket or AWS_S3_BUCKET; access_key or AWS_ACCESS_KEY_ID" in said
     (run,) = get(guide, "configmaps", "-l", f"{OBJECT_LABEL}=run")["items"]
     assert run["metadata"]["name"] == "ilab-first"
     assert get(guide, "jobs", "-l", f"{RUN_LABEL}=first")["items"] == []

@@ -176,7 +176,7 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
     data_dir.mkdir()
     write_model(base, kind, tokenizer)
     data_import.python_func(
-        data_dir=str(data_dir), object_store_secret_dir="", ca_file="", base_model=str(base),
+        data_dir=str(data_dir), object_store_secret_dir="", data_key="", ca_file="", base_model=str(base),
         taxonomy_url=str(taxonomy), taxonomy_branch="", taxonomy_pr=0, taxonomy_commit="", taxonomy_secret_dir="",
         chat_template=wanted, force=False, metrics=Metrics(),
     )  # fmt: skip

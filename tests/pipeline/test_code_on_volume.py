@@ -123,7 +123,7 @@ def test_a_volume_without_code_says_what_to_run(volume: Volume) -> None:
     done = volume.run("sdg")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {volume.folder}/code/") and "is missing" in done.stderr
-    assert "next: run data-import of this version on it; finished work stays" in done.stderr
+    assert "next: run its data-import again; finished work stays" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["prerequisites", "create-volume", "clean-up"])

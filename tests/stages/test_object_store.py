@@ -2,22 +2,27 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.fakes.relay import Relay
 from tests.fakes.s3 import S3
 from tests.fakes.tls import make_certificate, serve_tls
+from utils.files import ROOT
 from utils.stages.authorities import ca_bundle
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.download import Download, ObjectStat, download_object, etag_check, object_stat
-from utils.stages.object_store.upload import Upload, upload_file, upload_stream
+from utils.stages.object_store.upload import Upload, part_bytes, take_up, upload_file, upload_stream
+from utils.stages.patience import ONCE, Patience
 
 MIB = 1 << 20
 
@@ -41,7 +46,7 @@ def content() -> bytes:
 
 
 def store_of(s3_server: S3, tmp_path: Path, **changes: str) -> ObjectStore:
-    return store_of_secret(str(s3_server.secret(tmp_path / "secret", **changes)), "")
+    return replace(store_of_secret(str(s3_server.secret(tmp_path / "secret", **changes)), ""), patience=ONCE)
 
 
 def download(store: ObjectStore, key: str, path: Path, chunk: int = MIB) -> Download:
@@ -134,7 +139,8 @@ def test_broken_download_resumes_where_it_stopped(
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=content)
     relay.cut_after = 4 * MIB
-    download(store_of(s3_server, tmp_path, endpoint=relay.endpoint), key, tmp_path / "got")
+    store = replace(store_of(s3_server, tmp_path, endpoint=relay.endpoint), patience=FakeTime().patience())
+    download(store, key, tmp_path / "got")
     assert relay.cuts == 1
     assert (tmp_path / "got").read_bytes() == content
 
@@ -338,3 +344,207 @@ def test_an_object_of_the_same_name_is_not_overwritten(s3_server: S3, tmp_path: 
     with pytest.raises(SystemExit, match="PreconditionFailed"):
         upload_stream(store, key, 5, lambda sink: sink.write(b"second"))
     assert s3_server.client().get_object(Bucket="ilab", Key=key)["Body"].read() == b"first"
+
+
+# Outages, lost answers, particular stores
+
+
+class FakeTime:
+    """A clock that sleeping sets forward."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def patience(self) -> Patience:
+        return Patience(sleep=self.sleep, clock=lambda: self.now)
+
+
+def failing(client: Any, operation: str, errors: list[Exception], after: bool = False) -> None:
+    """Let the client's operation raise each of the errors once; with `after`, when the store has done its work."""
+    real = getattr(client, operation)
+
+    def call(**arguments: Any) -> Any:
+        if not errors:
+            return real(**arguments)
+        if after:
+            real(**arguments)
+        raise errors.pop(0)
+
+    setattr(client, operation, call)
+
+
+def answered(status: int, code: str = "InternalError", **headers: str) -> ClientError:
+    about: Any = {"HTTPStatusCode": status, "HTTPHeaders": headers}
+    return ClientError({"Error": {"Code": code, "Message": code}, "ResponseMetadata": about}, "Operation")
+
+
+LOST = EndpointConnectionError(endpoint_url="http://store.example")
+
+
+@pytest.mark.parametrize("operation", ["head_object", "get_object", "create_multipart_upload", "upload_part"])
+@pytest.mark.parametrize("error", [LOST, answered(503, "SlowDown"), answered(429)])
+def test_store_that_is_away_for_a_quarter_of_an_hour_ends_nothing(
+    operation: str, error: Exception, s3_server: S3, tmp_path: Path, key: str
+) -> None:
+    time = FakeTime()
+    store = replace(store_of(s3_server, tmp_path), patience=time.patience())
+    (tmp_path / "file").write_bytes(b"content")
+    failing(store.client, operation, [error] * 20)  # 15 minutes of pauses
+    upload_file(store, tmp_path / "file", f"{key}/{operation}/{error}"[:200])
+    download(store, f"{key}/{operation}/{error}"[:200], tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == b"content"
+    assert 900 < time.now < 1800
+
+
+def test_store_asks_for_a_pause_and_gets_it(s3_server: S3, tmp_path: Path, key: str) -> None:
+    time = FakeTime()
+    store = replace(store_of(s3_server, tmp_path), patience=time.patience())
+    failing(store.client, "put_object", [answered(503, **{"retry-after": "120"})])
+    store.put(key, b"x")
+    assert time.now == 120
+
+
+@pytest.mark.parametrize("error", [answered(403, "AccessDenied"), answered(404, "NoSuchBucket"), answered(501)])
+def test_refusal_for_good_is_told_at_once(error: Exception, s3_server: S3, tmp_path: Path, key: str) -> None:
+    time = FakeTime()
+    store = replace(store_of(s3_server, tmp_path), patience=time.patience())
+    failing(store.client, "put_object", [error])
+    with pytest.raises(SystemExit):
+        store.put(key, b"x")
+    assert time.now == 0
+
+
+def test_store_that_stays_away_is_an_error_after_half_an_hour(s3_server: S3, tmp_path: Path, key: str) -> None:
+    time = FakeTime()
+    store = replace(store_of(s3_server, tmp_path), patience=time.patience())
+    failing(store.client, "put_object", [LOST] * 1000)
+    with pytest.raises(SystemExit, match="EndpointConnectionError"):
+        store.put(key, b"x")
+    assert 1700 < time.now <= 1800
+
+
+@pytest.mark.parametrize("error", [LOST, answered(500)])
+def test_lost_answer_of_the_completion_does_not_fail_a_whole_upload(
+    error: Exception, s3_server: S3, tmp_path: Path, key: str
+) -> None:  # trap 65
+    store = replace(store_of(s3_server, tmp_path), patience=FakeTime().patience())
+    (tmp_path / "file").write_bytes(os.urandom(33 * MIB))
+    failing(store.client, "complete_multipart_upload", [error], after=True)
+    got = upload_file(store, tmp_path / "file", f"{key}/{type(error).__name__}")
+    assert download(store, got.key, tmp_path / "got").check == "sha256"
+
+
+def test_another_object_under_the_name_is_no_lost_answer(s3_server: S3, tmp_path: Path, key: str) -> None:
+    store = store_of(s3_server, tmp_path)
+    s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"other")
+    failing(store.client, "complete_multipart_upload", [answered(500)])
+    with pytest.raises(SystemExit, match="InternalError"):
+        upload_stream(store, key, 4, lambda sink: sink.write(b"mine"))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_store_that_refuses_the_condition_is_asked_without_it(
+    there: bool, s3_server: S3, tmp_path: Path, key: str
+) -> None:
+    store, client = store_of(s3_server, tmp_path), s3_server.client()
+    if there:
+        client.put_object(Bucket="ilab", Key=key, Body=b"first")
+    failing(store.client, "complete_multipart_upload", [answered(501, "NotImplemented")])
+    if there:
+        with pytest.raises(SystemExit, match="NotImplemented"):
+            upload_stream(store, key, 6, lambda sink: sink.write(b"second"))
+    else:
+        upload_stream(store, key, 6, lambda sink: sink.write(b"second"))
+    assert client.get_object(Bucket="ilab", Key=key)["Body"].read() == (b"first" if there else b"second")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_upload_of_a_killed_process_is_taken_up_or_dropped(
+    whole: bool, s3_server: S3, tmp_path: Path, key: str
+) -> None:
+    """Killed before its last request, or between that and the note's end."""
+    note, body = tmp_path / "publish.upload", os.urandom(1000)
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom utils.stages.object_store import upload\n"
+        "from utils.stages.object_store.client import store_of_secret\n"
+        "real = upload.complete\n"
+        "def complete(*given):\n    if sys.argv[4]: real(*given)\n    os.kill(os.getpid(), 9)\n"
+        "upload.complete = complete\n"
+        "store = store_of_secret(sys.argv[1], '')\n"
+        "upload.upload_stream(store, sys.argv[2], 1000, lambda sink: sink.write(bytes.fromhex(sys.argv[5])), "
+        "note=Path(sys.argv[3]))\n"
+    )
+    store = store_of(s3_server, tmp_path)
+    words = [str(tmp_path / "secret"), key, str(note), "whole" * whole, body.hex()]
+    assert subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT).returncode == -9
+    got = take_up(store, note)
+    client = s3_server.client()
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="ilab", Prefix=key)
+    if whole:
+        assert got == Upload(key, hashlib.sha256(body).hexdigest(), 1000)
+        assert download(store, key, tmp_path / "got").check == "sha256"
+    else:
+        assert got is None and client.list_objects_v2(Bucket="ilab", Prefix=key)["KeyCount"] == 0
+
+
+@pytest.mark.parametrize(("total", "most"), [(0, 32 * MIB), (320 << 30, 40 * MIB), (5 << 40, 600 * MIB)])
+def test_parts_are_large_enough_for_their_number(total: int, most: int, s3_server: S3, tmp_path: Path) -> None:
+    size = part_bytes(total)
+    assert 32 * MIB <= size <= most and total * 1.04 / size <= 10_000
+
+
+def test_every_request_that_stores_something_carries_its_checksum(s3_server: S3, tmp_path: Path, key: str) -> None:
+    """A bucket with object lock refuses others (Amazon S3 user guide, "Configuring S3 Object Lock")."""
+    store, sent = store_of(s3_server, tmp_path), dict[str, Any]()
+    store.client.meta.events.register(
+        "before-send.s3", lambda request, **_: sent.update({request.url: request.headers})
+    )
+    (tmp_path / "file").write_bytes(b"content")
+    upload_file(store, tmp_path / "file", key)
+    store.put(key + ".report.html", b"page", ContentType="text/html")
+    puts = [headers for url, headers in sent.items() if "partNumber=" in url or url.endswith((".sha256", ".html"))]
+    assert len(puts) == 3 and all("Content-MD5" in headers for headers in puts)
+
+
+# Secrets
+
+
+def test_connection_of_the_dashboard_serves_as_it_is(s3_server: S3, tmp_path: Path) -> None:
+    values = {
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+        "AWS_S3_ENDPOINT": s3_server.endpoint,
+        "AWS_S3_BUCKET": s3_server.bucket,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+    for name, value in values.items():
+        (tmp_path / name).write_text(value)
+    store = store_of_secret(str(tmp_path), "", archive=True, data_key="a/data.tar.gz")
+    assert (store.bucket, store.region, store.data_key) == ("ilab", "eu-west-1", "a/data.tar.gz")
+    store.put("connection/x", b"x")
+    with pytest.raises(SystemExit, match="lacks: data_key"):
+        store_of_secret(str(tmp_path), "", archive=True)
+
+
+def test_session_token_goes_with_temporary_keys(s3_server: S3, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "AWS_SESSION_TOKEN").write_text("token-of-a-session")
+    store = store_of(s3_server, tmp_path)
+    assert store.client._request_signer._credentials.token == "token-of-a-session"
+    assert "token-of-a-session" not in repr(store)
+
+
+def test_without_keys_the_pods_own_identity_counts(
+    s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    folder = s3_server.secret(tmp_path / "secret")
+    (folder / "access_key").unlink()
+    with pytest.raises(SystemExit, match="lacks: access_key or AWS_ACCESS_KEY_ID"):
+        store_of_secret(str(folder), "")
+    (folder / "secret_key").unlink()
+    store_of_secret(str(folder), "").put("identity/x", b"x")

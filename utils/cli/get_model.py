@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -83,12 +84,13 @@ def _downloaded(folder: RunFolder, key: str, scratch: Path) -> Path:
     from utils.stages.archive import unpack_archive
     from utils.stages.object_store.client import store_of_secret
     from utils.stages.object_store.download import download_object, object_stat
+    from utils.stages.patience import ONCE
 
     # The key is the address of the report's neighbour where there is one: s3://bucket/key.
     name = key.split("/", 3)[-1] if key.startswith("s3://") else key
     try:
         with _credentials(folder, scratch) as secret, contextlib.redirect_stdout(None):
-            store = store_of_secret(str(secret), "")
+            store = replace(store_of_secret(str(secret), ""), patience=ONCE)
             download_object(store, object_stat(store, name), scratch / "archive.tar.gz")
             unpack_archive(scratch / "archive.tar.gz", scratch / "unpacked", ["model"])
     except SystemExit as end:  # how a stage fails

@@ -23,6 +23,7 @@ from utils.stages.authorities import ca_bundle
 from utils.stages.data_import.tree import require_tree
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.upload import Upload, upload_stream
+from utils.stages.patience import ONCE
 
 _SETTINGS = ("bucket", "endpoint", "region", "data_key", "verify_tls", "access_key", "secret_key")
 _HIDDEN = ("access_key", "secret_key")
@@ -178,9 +179,9 @@ def store_settings(secret: Path | None, given: dict[str, Any], ca: str) -> Objec
         raise UsageError("verify_tls of the Secret is neither true nor false", "unset means true", f"correct {secret}")
     own = [] if secret and set(found.values()) == {None} else ["flags", "SDG_OBJECT_STORE_* variables"]
     place = " or ".join([*own, *([str(secret)] if secret else [])])
-    values = {name: str(value or "") for name, value in settings.items() if name != "verify_tls"}
+    values: dict[str, Any] = {name: str(value or "") for name, value in settings.items() if name != "verify_tls"}
     trust = "give the store's CA with --ca"
-    return ObjectStore(**values, verify_tls=verify != "false", ca=ca, place=place, trust=trust)
+    return ObjectStore(**values, verify_tls=verify != "false", ca=ca, place=place, trust=trust, patience=ONCE)
 
 
 def _secret_values(secret: Path) -> dict[str, str]:

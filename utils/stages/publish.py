@@ -6,15 +6,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
-from utils.stages.marker import finished_result, from_record, size_of, upstream_hash, write_marker
+from utils.stages.marker import finished_result, from_record, inputs_hash, size_of, upstream_hash, write_marker
 from utils.stages.object_store.client import ObjectStore, store_of_secret
-from utils.stages.object_store.upload import Upload, upload_stream
+from utils.stages.object_store.upload import Upload, stored, take_up, upload_stream
 from utils.stages.results import Published
 
 COMPARISONS = {
@@ -120,6 +121,7 @@ class Publication:
     data_dir: str
     run_id: str
     object_store_secret_dir: str
+    data_key: str
     ca_file: str
     name: str
     min_mt_bench: float
@@ -135,7 +137,7 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
         the archive's key, "" if the gate rejected the candidate; and the stage's metrics.
     """
     started = time.time()
-    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file))
+    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
     inputs = {
         "upstream": upstream_hash(given.data_dir, "final_eval"),
         "store": [store.endpoint, store.bucket, given.name or store.data_key],
@@ -150,33 +152,44 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
             verdict = "passed" if check.passed else "NOT PASSED"
             print(f"gate {check.name}: {check.value}, limit {check.limit}: {verdict}", flush=True)
         passed = all(check.passed for check in checks)
-        sent = Upload("", "", 0)
+        sent, note = Upload("", "", 0), Path(given.data_dir, "done", f"publish.{inputs_hash(inputs)}.upload")
         if passed:
-            sent = upload_candidate(given, store, scores["mt_bench"]["candidate"], checks, started)
+            sent = upload_candidate(given, store, scores["mt_bench"]["candidate"], checks, note)
         else:
             print("nothing is published; the candidate stays on the run's volume", flush=True)
         result = Published(passed, {"passed": passed, "checks": list(map(asdict, checks))}, *astuple(sent))
         write_marker(given.data_dir, "publish", inputs, [], result, started)
+        note.unlink(missing_ok=True)
     return result.key, {"published": float(result.published), "published_archive_bytes": result.size}
 
 
 def upload_candidate(
-    given: Publication, store: ObjectStore, candidate: str, checks: Sequence[GateCheck], now: float
+    given: Publication, store: ObjectStore, candidate: str, checks: Sequence[GateCheck], note: Path
 ) -> Upload:
-    """Pack candidate, scores and provenance, and upload the archive.
+    """Pack candidate, scores and provenance, and upload the archive, unless a killed process has done so.
 
     Args:
         candidate: its folder below the volume's root.
-        now: seconds since the epoch, for the archive's name.
+        note: names the upload while it is under way; the same for the same inputs.
     """
+    found = {old: take_up(store, old) for old in {note, *note.parent.glob("publish.*.upload")}}
     folders = {f"{given.data_dir}/{candidate}": "model", f"{given.data_dir}/scores": "scores"}
     files = {"provenance.json": provenance(given.data_dir, given.run_id, candidate, checks)}
-    key = archive_key(given.name, store.data_key, now)
+    total, sent = sum(map(size_of, folders)), found[note]
     # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        sent = upload_stream(store, key, sum(map(size_of, folders)), lambda sink: write_tar(sink, folders, files, key))
+        second = 0
+        while not sent:
+            key = archive_key(given.name, store.data_key, time.time() + second)  # another run's may have this name
+            pack = partial(write_tar, folders=folders, files=files, name=key)
+            try:
+                sent = None if stored(store, key) else upload_stream(store, key, total, pack, note=note)
+            except SystemExit as error:
+                if "PreconditionFailed" not in str(error):
+                    raise
+            second += 1
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"published s3://{store.bucket}/{key}", flush=True)
+    print(f"published s3://{store.bucket}/{sent.key}", flush=True)
     return sent

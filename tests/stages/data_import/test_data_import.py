@@ -42,6 +42,7 @@ class Import:
         defaults = {
             "data_dir": str(self.data),
             "object_store_secret_dir": str(self.secret),
+            "data_key": "",
             "ca_file": "",
             "base_model": "",
             "taxonomy_url": "",
@@ -192,7 +193,7 @@ def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(
         ({"secret_key": "not-the-key"}, "the secret key is wrong"),
         ({"verify_tls": "maybe"}, "verify_tls is 'maybe'"),
         ({"data_key": ""}, "data_key"),
-        ({"access_key": "", "bucket": ""}, "lacks: bucket; access_key"),
+        ({"access_key": "", "bucket": ""}, "lacks: bucket or AWS_S3_BUCKET; access_key"),
     ],
 )
 def test_wrong_object_store_secret_names_the_key_to_correct(

@@ -24,6 +24,8 @@ GOOD: dict[str, Any] = {
     "taxonomy_branch": "",
     "taxonomy_pr": 0,
     "taxonomy_commit": "",
+    "sdg_data_key": "",
+    "output_data_key": "",
     "sdg_pipeline": "simple",
     "sdg_scale_factor": 30,
     "sdg_sample_size": 1.0,
@@ -72,6 +74,8 @@ GOOD: dict[str, Any] = {
     "k8s_queue_timeout": "24h",
     "labelled_queue": "",
 }
+
+NO_KEYS = ("", "")
 
 
 @pytest.fixture
@@ -131,7 +135,7 @@ def test_a_secret_that_lacks_keys_is_named(run_stage: Callable[..., str], tmp_pa
     with pytest.raises(SystemExit) as caught:
         run_stage(taxonomy_url="https://127.0.0.1:1/t")
     for part in (
-        f"the Secret our-store mounted at {tmp_path}/object_store lacks: bucket; access_key; secret_key",
+        f"the Secret our-store mounted at {tmp_path}/object_store lacks: bucket or AWS_S3_BUCKET",
         f"the Secret our-judge mounted at {tmp_path}/judge lacks: endpoint or JUDGE_ENDPOINT; model_name",
         f"the Secret our-git mounted at {tmp_path}/taxonomy lacks: password",
     ):
@@ -174,14 +178,16 @@ def test_all_findings_come_in_one_table_each_with_its_remedy(
 def test_store_that_refuses_uploads_is_found_before_training(tmp_path: Path, serve: Callable[..., Server]) -> None:
     refused = "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>read only</Message></Error>"
     store = S3(serve((403, refused)).url, "reader", TOKEN, "ilab")
-    with pytest.raises(SystemExit, match="AccessDenied\n  cause: the store refuses this account"):
-        checks.check_object_store(str(store.secret(tmp_path / "s3")), "", "/models/base", "https://git.example/t")
+    with pytest.raises(
+        SystemExit, match="AccessDenied\n  cause: this account may not create_multi(.|\n)*give it s3:PutObject"
+    ):
+        checks.check_object_store(str(store.secret(tmp_path / "s3")), "", "/models/base", False, NO_KEYS)
 
 
 def test_a_wrong_secret_key_is_refused_and_not_shown(s3_server: S3, tmp_path: Path) -> None:
     folder = s3_server.secret(tmp_path / "s3", secret_key="wrong-" + TOKEN)
     with pytest.raises(SystemExit, match="the secret key is wrong") as caught:
-        checks.check_object_store(str(folder), "", "s3://models/base", "https://git.example/t")
+        checks.check_object_store(str(folder), "", "s3://models/base", False, NO_KEYS)
     assert TOKEN not in str(caught.value)
 
 
@@ -191,6 +197,7 @@ def test_a_wrong_secret_key_is_refused_and_not_shown(s3_server: S3, tmp_path: Pa
         ({"endpoint": None}, "lacks: endpoint"),
         ({"verify_tls": "maybe"}, "verify_tls is 'maybe'"),
         ({"bucket": ""}, "lacks: bucket"),
+        ({"secret_key": ""}, "lacks: secret_key or AWS_SECRET_ACCESS_KEY"),
         ({"data_key": ""}, "lacks: data_key"),
         ({"endpoint": "ftp://x"}, "is not a URL"),
     ],
@@ -204,7 +211,7 @@ def test_secrets_of_the_object_store_are_checked_key_by_key(
         return
     folder = s3_server.secret(tmp_path / "s3", **changes)
     with pytest.raises(SystemExit, match=message):
-        checks.check_object_store(str(folder), "", "", "")
+        checks.check_object_store(str(folder), "", "", True, NO_KEYS)
 
 
 def test_secret_folder_with_only_kubernetes_links_counts_as_absent(tmp_path: Path) -> None:

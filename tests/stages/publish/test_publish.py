@@ -49,6 +49,7 @@ def run(s3_server: S3, volume: Path, data_key: str, **arguments: Any) -> tuple[s
         "data_dir": str(volume),
         "run_id": "ilab-1",
         "object_store_secret_dir": str(s3_server.secret(volume.parent / "secret", data_key=data_key)),
+        "data_key": "",
         "ca_file": "",
         "name": "",
         "min_mt_bench": 0.0,

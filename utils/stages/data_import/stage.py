@@ -28,6 +28,7 @@ class DataImport:
 
     data_dir: str
     object_store_secret_dir: str
+    data_key: str
     ca_file: str
     base_model: str
     taxonomy_url: str
@@ -52,7 +53,7 @@ def import_data(given: DataImport) -> dict[str, float]:
     from_archive = [part for part, url in {"model": given.base_model, "taxonomy": source.url}.items() if not url]
     ca, store, archive = ca_bundle(given.ca_file), None, None
     if from_archive or given.base_model.startswith("s3://"):
-        store = store_of_secret(given.object_store_secret_dir, ca, bool(from_archive))
+        store = store_of_secret(given.object_store_secret_dir, ca, bool(from_archive), given.data_key)
         archive = object_stat(store, store.data_key) if from_archive else None
     inputs = {
         "archive": asdict(archive) if archive else {},

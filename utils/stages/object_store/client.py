@@ -1,12 +1,19 @@
 """The object store: its Secret, a boto3 client that works with S3 and its imitations, and errors for people."""
 
+import base64
+import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.credentials import read_secret, require_url
+from utils.stages.credentials import read_secret, require_url, secret_keys
+from utils.stages.patience import Patience, Value
+
+POLICIES = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject", "get_object": "s3:GetObject"}
+"""Operation to the policy action that allows it; s3:PutObject allows the rest, and s3:AbortMultipartUpload its own."""
 
 
 @dataclass(frozen=True)
@@ -14,17 +21,21 @@ class ObjectStore:
     """One bucket of an object store, and who we are there.
 
     Attributes:
+        access_key, secret_key: "" where the pod's own cloud identity counts.
+        session_token: of temporary keys; "" for lasting ones.
         data_key: key of the archive; "" where none is named.
         endpoint: URL; "" for Amazon S3.
         region: "" for the default one.
         ca: PEM bundle from `ca_bundle`; "" for the public roots.
         place: for messages, where these settings come from.
         trust: for messages, how to add a certificate authority.
+        patience: how long a store that is away is waited for.
     """
 
     bucket: str
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
     data_key: str = ""
     endpoint: str = ""
     region: str = ""
@@ -32,6 +43,7 @@ class ObjectStore:
     ca: str = ""
     place: str = "the object store's Secret"
     trust: str = "add the store's CA to k8s_ca_configmap (locally: a config map in --secrets)"
+    patience: Patience = Patience()
 
     @cached_property
     def client(self) -> Any:
@@ -52,8 +64,9 @@ class ObjectStore:
             os.environ.setdefault("AWS_" + name, "when_required")
         return boto3.client(
             "s3",
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
+            aws_access_key_id=self.access_key or None,
+            aws_secret_access_key=self.secret_key or None,
+            aws_session_token=self.session_token or None,
             endpoint_url=endpoint or None,
             region_name=self.region or ("us-east-1" if endpoint else None),
             verify=self.verify_tls and (self.ca or None),
@@ -68,28 +81,43 @@ class ObjectStore:
         """Call an operation of the client on the bucket; an error becomes a message for people.
 
         Raises:
-            SystemExit: the store refused, or can't be reached.
+            SystemExit: the store refused, or was away for too long.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
         key = str(arguments.get("Key", ""))
         try:
-            return getattr(self.client, operation)(Bucket=self.bucket, **arguments)
+            return self.wait_out(lambda: getattr(self.client, operation)(Bucket=self.bucket, **arguments), key)
         except (BotoCoreError, ClientError) as error:
             if operation == "head_object" and isinstance(error, ClientError):
                 # An answer to HEAD has no body; the same by GET says what is wrong.
                 return self.call("get_object", **arguments)
-            raise self.failure(key, error) from None
+            raise self.failure(key, error, operation) from None
 
-    def failure(self, key: str, error: Any) -> SystemExit:
+    def put(self, key: str, body: bytes, **more: str) -> None:
+        """Store a small object, with the checksum that a bucket with object lock wants."""
+        md5 = hashlib.md5(body, usedforsecurity=False).digest()
+        self.call("put_object", Key=key, Body=body, ContentMD5=base64.b64encode(md5).decode(), **more)
+
+    def wait_out(self, action: Callable[[], Value], key: str) -> Value:
+        """The result of action, tried again while the store is away or overloaded."""
+        return self.patience.outlast(action, _passes, f"s3://{self.bucket}/{key}")
+
+    def failure(self, key: str, error: Any, operation: str = "get_object") -> SystemExit:
         """What to say about an error of the client (botocore's ClientError or BotoCoreError)."""
+        policy = POLICIES.get(operation, "s3:AbortMultipartUpload" if "abort" in operation else "s3:PutObject")
         code = error.response["Error"]["Code"] if hasattr(error, "response") else type(error).__name__
         known = {
             "NoSuchBucket": (f"there is no bucket {self.bucket!r}", "correct bucket"),
             "NoSuchKey": (f"the bucket holds no object {key!r}", "upload it, or correct data_key"),
             "InvalidAccessKeyId": ("the store doesn't know the access key", "correct access_key"),
             "SignatureDoesNotMatch": ("the secret key is wrong", "correct secret_key"),
-            "AccessDenied": ("the store refuses this account", "correct its rights, or access_key"),
+            "AccessDenied": (
+                f"this account may not {operation}",
+                f"give it {policy} on the bucket, or correct access_key",
+            ),
+            "NoCredentialsError": ("the pod has no cloud identity", "name access_key and secret_key"),
+            "ExpiredToken": ("the session token has expired", "renew session_token"),
             "SSLError": (f"TLS can't be verified: {error}", f"{self.trust}; or set verify_tls: false"),
         }
         cause, remedy = known.get(code, (str(error), "correct endpoint, region or bucket"))
@@ -97,18 +125,30 @@ class ObjectStore:
         return failure(where, cause, f"{remedy} in {self.place}")
 
 
-def store_of_secret(secret_dir: str, ca: str, archive: bool = False) -> ObjectStore:
-    """The object store of a mounted Secret. verify_tls is true when unset.
+def store_of_secret(secret_dir: str, ca: str, archive: bool = False, data_key: str = "") -> ObjectStore:
+    """The object store of a mounted Secret, which may be a connection of OpenShift AI's dashboard.
+
+    verify_tls is true when unset.
 
     Args:
-        archive: the Secret must name one.
+        archive: it must name an archive.
+        data_key: the archive's key; "" for the Secret's own.
 
     Raises:
         SystemExit: a key is missing, or verify_tls is neither true nor false.
     """
-    required, optional = ["bucket", "access_key", "secret_key"], ["endpoint", "region", "verify_tls"]
-    (required if archive else optional).append("data_key")
-    values = read_secret(secret_dir, required, optional)
+    own, keys = secret_keys(secret_dir), ["access_key AWS_ACCESS_KEY_ID", "secret_key AWS_SECRET_ACCESS_KEY"]
+    identity = own and not own.intersection(" ".join(keys).split())  # the pod's
+    optional = [
+        "session_token AWS_SESSION_TOKEN",
+        "endpoint AWS_S3_ENDPOINT",
+        "region AWS_DEFAULT_REGION",
+        "verify_tls",
+    ]
+    required = ["bucket AWS_S3_BUCKET", *([] if identity else keys)]
+    (required if archive and not data_key else optional).append("data_key")
+    values: dict[str, Any] = {"access_key": "", "secret_key": "", **read_secret(secret_dir, required, optional)}
+    values["data_key"] = data_key or values["data_key"]
     verify = values.pop("verify_tls").lower()
     if verify not in ("", "true", "false"):
         raise failure(
@@ -117,3 +157,17 @@ def store_of_secret(secret_dir: str, ca: str, archive: bool = False) -> ObjectSt
             "correct verify_tls in the object store's Secret",
         )
     return ObjectStore(**values, verify_tls=verify != "false", ca=ca)
+
+
+def _passes(error: Exception) -> float | None:
+    """Seconds to wait at least after an error of the client that may pass; None for one that stays."""
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, ClientError):
+        about = error.response["ResponseMetadata"]
+        status = about["HTTPStatusCode"]
+        after = str(about.get("HTTPHeaders", {}).get("retry-after", ""))
+        return float(after if after.isdigit() else 0) if status == 429 or (status >= 500 and status != 501) else None
+    lost = isinstance(error, (ConnectionError, HTTPClientError, IncompleteReadError, HTTPError))
+    return 0.0 if lost and "CERTIFICATE_VERIFY_FAILED" not in str(error) else None

@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,8 +49,9 @@ def object_stat(store: ObjectStore, key: str) -> ObjectStat:
     from botocore.exceptions import ClientError
 
     head = store.call("head_object", Key=key)
+    beside = {"Bucket": store.bucket, "Key": key + ".sha256"}
     try:
-        side = store.client.get_object(Bucket=store.bucket, Key=key + ".sha256")["Body"].read(200)
+        side: bytes = store.wait_out(lambda: store.client.get_object(**beside)["Body"].read(200), beside["Key"])
     except ClientError as error:
         # Without the right to list, S3 answers 403 for an object that isn't there.
         if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (403, 404):
@@ -118,15 +118,10 @@ def fetch_ranges(store: ObjectStore, stat: ObjectStat, part: Path, chunk: int) -
     def fetch(start: int) -> bytes:
         # The client's own retries end where the body begins: a connection that breaks later is ours.
         wanted = {"Range": f"bytes={start}-{min(start + chunk, size) - 1}", "IfMatch": f'"{stat.etag}"'}
-        for attempt in range(6):
-            try:
-                data: bytes = store.client.get_object(Bucket=store.bucket, Key=key, **wanted)["Body"].read()
-                return data
-            except (BotoCoreError, HTTPError) as error:
-                print(f"{key} from byte {start}: {error}", flush=True)
-                last = error
-                time.sleep(2**attempt)
-        raise last
+        return store.wait_out(
+            lambda: store.client.get_object(Bucket=store.bucket, Key=key, **wanted)["Body"].read(),
+            f"{key} from {start}",
+        )
 
     try:
         with part.open("ab") as file, ThreadPoolExecutor(8) as pool:

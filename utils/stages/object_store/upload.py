@@ -2,19 +2,25 @@
 
 import base64
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from utils.messages import failure, progress
+from utils.stages.marker import write_json
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import MD5
 
-PART_BYTES = 32 << 20
+LEAST_PART_BYTES = 32 << 20
+REFUSES_CONDITION = ("NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400")
+"""Codes of stores that refuse If-None-Match."""
+MOST_PARTS = 10_000
+"""Of one upload (Amazon S3 user guide, "Amazon S3 multipart upload limits")."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,27 @@ class Upload:
     size: int
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What has been sent as the parts of an upload: their ETags in order; sha256 (hex) and number of all bytes.
+
+    Attributes:
+        etag: that the whole object has, where ETags are MD5s: `MD5(MD5s of the parts)-N`.
+    """
+
+    etags: list[str]
+    sha256: str
+    size: int
+    etag: str
+
+
 def upload_stream(
-    store: ObjectStore, key: str, total: int, produce: Callable[[Any], object], replace: bool = False
+    store: ObjectStore,
+    key: str,
+    total: int,
+    produce: Callable[[Any], object],
+    replace: bool = False,
+    note: Path | None = None,
 ) -> Upload:
     """Upload what `produce(sink)` writes to a file-like sink, in parts, without a copy on disk.
 
@@ -35,45 +60,123 @@ def upload_stream(
     and client know If-None-Match); an upload that fails leaves nothing behind.
 
     Args:
-        total: bytes expected, for the progress lines.
+        total: bytes expected, for the progress lines and the size of the parts.
         replace: overwrite an object of this name, when all of the new one has arrived.
+        note: file that tells a later process how far this one got, should it be killed: that one calls `take_up`.
     """
     # In a thread, so that a signal can't come between the store's answer and the knowledge of what to abort.
-    creating = ThreadPoolExecutor(1).submit(store.call, "create_multipart_upload", Key=key)
+    creating = ThreadPoolExecutor(1).submit(_create, store, key, note)
     try:
-        upload = {"Key": key, "UploadId": creating.result()["UploadId"]}
-        etags, sha256, size = upload_parts(store, upload, total, produce)
-        known = store.client.meta.service_model.operation_model("CompleteMultipartUpload").input_shape.members
-        once = {"IfNoneMatch": "*"} if "IfNoneMatch" in known and not replace else {}
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        store.call("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts}, **once)
+        upload = creating.result()
+        parts = upload_parts(store, upload, total, produce)
+        _write(note, {"upload": upload, "parts": asdict(parts)})
+        complete(store, upload, parts, replace)
     except BaseException:
         if creating.exception() is None:
-            unfinished = creating.result()["UploadId"]
-            try:
-                store.call("abort_multipart_upload", Key=key, UploadId=unfinished)
-            except SystemExit as error:
-                print(f"the unfinished upload {unfinished} stays in the object store: {error}", flush=True)
+            abort(store, creating.result())
+            _write(note, {})
         raise
-    stored = store.call("head_object", Key=key)["ContentLength"]
-    if stored != size:
-        raise failure(f"s3://{store.bucket}/{key} has {stored} bytes", f"{size} were sent", "run it again")
-    store.call("put_object", Key=key + ".sha256", Body=f"{sha256}  {key.rpartition('/')[2]}\n".encode())
-    return Upload(key, sha256, size)
+    return _with_sha256(store, key, parts)
 
 
-def upload_parts(
-    store: ObjectStore, upload: Mapping[str, str], total: int, produce: Callable[[Any], object]
-) -> tuple[list[str], str, int]:
-    """Send what `produce(sink)` writes as the parts of a multipart upload, four of 32 MiB at a time.
+def _create(store: ObjectStore, key: str, note: Path | None) -> dict[str, str]:
+    upload = {"Key": key, "UploadId": store.call("create_multipart_upload", Key=key)["UploadId"]}
+    _write(note, {"upload": upload})
+    return upload
+
+
+def _write(note: Path | None, value: Mapping[str, Any]) -> None:
+    if note:
+        write_json(note, value)
+
+
+def _with_sha256(store: ObjectStore, key: str, parts: Parts) -> Upload:
+    store.put(key + ".sha256", f"{parts.sha256}  {key.rpartition('/')[2]}\n".encode())
+    return Upload(key, parts.sha256, parts.size)
+
+
+def take_up(store: ObjectStore, note: Path) -> Upload | None:
+    """What a killed process has uploaded, if it was whole; else its parts, which would be stored for good, are dropped.
+
+    Returns:
+        None if there is nothing to take up.
+    """
+    noted = json.loads(note.read_text()) if note.exists() else {}
+    if not noted:
+        return None
+    upload, parts = noted["upload"], Parts(**noted["parts"]) if "parts" in noted else None
+    if parts and parts.etag in stored(store, upload["Key"]).get("ETag", ""):
+        return _with_sha256(store, upload["Key"], parts)
+    abort(store, upload)
+    return None
+
+
+def abort(store: ObjectStore, upload: Mapping[str, str]) -> None:
+    """End an upload that is not to be completed; when the store can't be asked, that is told."""
+    try:
+        store.call("abort_multipart_upload", **upload)
+    except SystemExit as error:
+        if "NoSuchUpload" not in str(error):  # it is gone already
+            print(f"the unfinished upload {upload['UploadId']} stays in the object store: {error}", flush=True)
+
+
+def complete(store: ObjectStore, upload: Mapping[str, str], parts: Parts, replace: bool) -> None:
+    """Make an object of the parts. An answer that was lost, or an error after the fact, does not count.
+
+    Raises:
+        SystemExit: the store does not have the object, or not the whole one.
+    """
+    known = store.client.meta.service_model.operation_model("CompleteMultipartUpload").input_shape.members
+    once = {"IfNoneMatch": "*"} if "IfNoneMatch" in known and not replace else {}
+    numbered = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(parts.etags, 1)]
+    all_of = {**upload, "MultipartUpload": {"Parts": numbered}}
+    try:
+        try:
+            store.call("complete_multipart_upload", **all_of, **once)
+        except SystemExit as error:
+            # 501, or 400 in imitations that don't know the header: the object's absence is asked for instead.
+            if (
+                not once
+                or not any(f": {code}" in str(error) for code in REFUSES_CONDITION)
+                or stored(store, upload["Key"])
+            ):
+                raise
+            store.call("complete_multipart_upload", **all_of)
+    except SystemExit:
+        if parts.etag not in stored(store, upload["Key"]).get("ETag", ""):
+            raise
+    there = stored(store, upload["Key"]).get("ContentLength")
+    if there != parts.size:
+        raise failure(
+            f"s3://{store.bucket}/{upload['Key']} has {there} bytes", f"{parts.size} were sent", "run it again"
+        )
+
+
+def stored(store: ObjectStore, key: str) -> dict[str, Any]:
+    """What HEAD says of an object; {} where there is none, or it may not be read."""
+    from botocore.exceptions import ClientError
+
+    try:
+        found: dict[str, Any] = store.wait_out(lambda: store.client.head_object(Bucket=store.bucket, Key=key), key)
+    except ClientError:
+        return {}
+    return found
+
+
+def part_bytes(total: int) -> int:
+    """The size of each part of an upload of about total bytes: a twentieth more still fits the number of parts."""
+    return max(LEAST_PART_BYTES, -(-total * 21 // 20 // MOST_PARTS))
+
+
+def upload_parts(store: ObjectStore, upload: Mapping[str, str], total: int, produce: Callable[[Any], object]) -> Parts:
+    """Send what `produce(sink)` writes as the parts of a multipart upload, four at a time.
 
     Args:
         upload: {"Key", "UploadId"}.
-
-    Returns:
-        The ETags of the parts in order, and of all bytes the hex sha256 and the number.
+        total: bytes expected.
     """
-    sha256, buffer, size = hashlib.sha256(), bytearray(), 0
+    each = part_bytes(total)
+    sha256, md5s, buffer, size = hashlib.sha256(), MD5(), bytearray(), 0
     pending: list[Future[str]] = []
     etags: list[str] = []
 
@@ -83,11 +186,13 @@ def upload_parts(
         return etag
 
     def start_part(leave: int) -> None:
-        pending.append(pool.submit(send, len(etags) + len(pending) + 1, bytes(buffer[:PART_BYTES])))
-        del buffer[:PART_BYTES]
+        data = bytes(buffer[:each])
+        del buffer[:each]
+        md5s.update(MD5(data).digest())
+        pending.append(pool.submit(send, len(etags) + len(pending) + 1, data))
         while len(pending) > leave:
             etags.append(pending.pop(0).result())
-            sent = min(len(etags) * PART_BYTES, size)
+            sent = min(len(etags) * each, size)
             progress(-(-sent >> 20), -(-max(sent, total) >> 20), f"MiB to {upload['Key']}")
 
     def write(data: Any) -> int:
@@ -95,14 +200,14 @@ def upload_parts(
         size += len(data)
         sha256.update(data)
         buffer.extend(data)
-        while len(buffer) >= PART_BYTES:
+        while len(buffer) >= each:
             start_part(4)
         return len(data)
 
     with ThreadPoolExecutor(4) as pool:
         produce(SimpleNamespace(write=write, flush=lambda: None))
         start_part(0)
-    return etags, sha256.hexdigest(), size
+    return Parts(etags, sha256.hexdigest(), size, f"{md5s.hexdigest()}-{len(etags)}")
 
 
 def upload_file(store: ObjectStore, path: Path, key: str) -> Upload:

@@ -3,12 +3,14 @@
 import importlib.util
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 
 from utils.messages import failure
 from utils.stages.credentials import secret_keys
 from utils.stages.data_import.git import TaxonomySource, git_credentials, run_git
 from utils.stages.object_store.client import store_of_secret
+from utils.stages.patience import ONCE
 from utils.stages.prerequisites.findings import WARNING, Finding
 from utils.stages.prerequisites.model_servers import check_model_server
 from utils.stages.prerequisites.rights import missing_rights, training_operator
@@ -27,25 +29,23 @@ def check_teacher(secret_dir: str, ca: str, retry_seconds: float, archive: bool)
     return check_model_server("teacher", "completions", secret_dir, ca, retry_seconds)
 
 
-def check_object_store(secret_dir: str, ca: str, base_model: str, taxonomy_url: str) -> list[Finding]:
-    """The store lets us in, has the archive (or the base model), and takes an upload: nothing is left behind."""
-    store = store_of_secret(secret_dir, ca)
-    if not base_model or not taxonomy_url:
-        if not store.data_key:
-            raise failure(
-                f"the Secret mounted at {secret_dir} lacks: data_key",
-                "without an archive, sdg_base_model and sdg_repo_url must be set",
-                "add data_key, the archive's key in the bucket",
-            )
-        if not store.call("head_object", Key=store.data_key)["ContentLength"]:
-            raise failure(f"the archive {store.data_key} is empty", "its upload broke off", "upload it again")
+def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool, keys: Sequence[str]) -> list[Finding]:
+    """The store lets us in, has the archive (or the base model), and takes an upload: nothing is left behind.
+
+    Args:
+        archive: the run imports one.
+        keys: sdg_data_key and output_data_key.
+    """
+    store = replace(store_of_secret(secret_dir, ca, archive, keys[0]), patience=ONCE)
+    if archive and not store.call("head_object", Key=store.data_key)["ContentLength"]:
+        raise failure(f"the archive {store.data_key} is empty", "its upload broke off", "upload it again")
     if base_model.startswith("s3://"):
         bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
         listing = replace(store, bucket=bucket).call("list_objects_v2", Prefix=prefix, MaxKeys=1)
         if not listing.get("Contents"):
             raise failure(f"no base model at {base_model}", "no object has this prefix", "correct sdg_base_model")
-    # The result goes back there after days: better to know now whether it may.
-    key = os.path.join(store.data_key.rpartition("/")[0], "ilab-write-check").strip("/")
+    # The result goes there after days: better to know now whether it may.
+    key = os.path.join((keys[1] or store.data_key).rpartition("/")[0], "ilab-write-check").strip("/")
     upload = store.call("create_multipart_upload", Key=key)["UploadId"]
     store.call("abort_multipart_upload", Key=key, UploadId=upload)
     return []

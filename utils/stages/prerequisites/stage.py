@@ -37,6 +37,8 @@ class Prerequisites:
     taxonomy_branch: str
     taxonomy_pr: int
     taxonomy_commit: str
+    sdg_data_key: str
+    output_data_key: str
     sdg_pipeline: str
     train_launcher: str
     eval_engine: str
@@ -70,7 +72,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "base model": partial(check_base_model, given.base_model),
         "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
         "object store": lambda: check_object_store(
-            given.object_store_secret_dir, ca, given.base_model, given.taxonomy_url
+            given.object_store_secret_dir, ca, given.base_model, archive, [given.sdg_data_key, given.output_data_key]
         ),
         "teacher": lambda: check_teacher(given.teacher_secret_dir, ca, given.retry_seconds, archive),
         "judge": lambda: check_model_server(

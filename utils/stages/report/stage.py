@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.stages.authorities import ca_bundle
+from utils.stages.credentials import secret_keys
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.publish import archive_key
 from utils.stages.report.facts import report_facts
@@ -24,6 +25,7 @@ class Reporting:
     run_id: str
     notes: list[str]
     object_store_secret_dir: str
+    data_key: str
     ca_file: str
     name: str
 
@@ -59,13 +61,12 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
 
 def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> str:
     """Put the parts beside the archive; returns where the page is, "" without the object store's Secret."""
-    if not Path(given.object_store_secret_dir, "bucket").exists():
+    if not secret_keys(given.object_store_secret_dir):
         return ""
-    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file))
+    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
     key = (archive or archive_key(given.name, store.data_key, time.time())) + ".report."
     for kind, text in parts.items():
-        body = text.encode("utf-8", "replace")
-        store.call("put_object", Key=key + kind, Body=body, ContentType=MEDIA_TYPES[kind])
+        store.put(key + kind, text.encode("utf-8", "replace"), ContentType=MEDIA_TYPES[kind])
     place = f"s3://{store.bucket}/{key}html"
     print(f"the report is {place}", flush=True)
     return place
