@@ -27,7 +27,15 @@ from utils.runners.local.interpreter import check_interpreter, python3_folder
 from utils.runners.local.limits import not_mounted, refusals
 from utils.runners.local.pod_fields import field_value
 from utils.runners.local.process import Keeper, TaskProcess, exit_reason
-from utils.runners.local.task_files import SHARED_MEMORY, TaskFiles, Volume, namespace_problem, own_temporary, unnamed
+from utils.runners.local.task_files import (
+    SHARED_MEMORY,
+    TaskFiles,
+    Volume,
+    namespace_problem,
+    own_temporary,
+    unnamed,
+    wants_own_temporary,
+)
 from utils.runners.local.volumes import SecretFiles
 from utils.runners.output import failure_text
 from utils.runners.run_folder import RunFolder
@@ -182,8 +190,10 @@ class LocalRunner(Runner):
         literal = unnamed((one.path for one in volumes), code, [*task.inputs.values(), *task.env.values()])
         if literal and (problem := namespace_problem()):
             raise TaskFailed(f"{not_mounted(literal)} ({problem})")
-        own = [] if namespace_problem() else own_temporary(volumes, code, scratch)
-        return TaskFiles((*volumes, *own), scratch, bool(literal or own))
+        if wants_own_temporary(volumes, code) and not namespace_problem():
+            volumes.append(own_temporary(scratch))
+            return TaskFiles(tuple(volumes), scratch, mounted=True)
+        return TaskFiles(tuple(volumes), scratch, bool(literal))
 
     def _needed(self, variables: Mapping[str, str], task: Task) -> list[Path]:
         """Folders that the task needs wherever its volumes are mounted."""

@@ -94,15 +94,17 @@ class TaskFiles:
         return [(one.path, one.folder) for one in self.volumes]
 
 
-def own_temporary(volumes: Iterable[Volume], code: Iterable[str], scratch: Path) -> list[Volume]:
-    """The /tmp of a task whose code names it: its own and empty, as in a container."""
-    if any(one.path.rstrip("/") == _TEMPORARY for one in volumes) or not any(
-        names_path(_TEMPORARY, one) for one in code
-    ):
-        return []
+def wants_own_temporary(volumes: Iterable[Volume], code: Iterable[str]) -> bool:
+    """Whether a task's code names /tmp, which in a container is its own and empty."""
+    there = any(one.path.rstrip("/") == _TEMPORARY for one in volumes)
+    return not there and any(names_path(_TEMPORARY, one) for one in code)
+
+
+def own_temporary(scratch: Path) -> Volume:
+    """A /tmp for one task."""
     folder = scratch / "tmp"
     folder.mkdir()
-    return [Volume(_TEMPORARY, folder, temporary=True)]
+    return Volume(_TEMPORARY, folder, temporary=True)
 
 
 def unnamed(paths: Iterable[str], code: Iterable[str], values: Iterable[Any]) -> list[str]:
