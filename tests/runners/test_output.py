@@ -1,6 +1,8 @@
 """A task's output: copied, secrets masked, read for progress and for the reason of a failure."""
 
+import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,30 @@ def copied(tmp_path: Path, chunks: list[bytes], secrets: tuple[str, ...] = ()) -
     os.close(read)
     os.close(fd)
     return log.read_bytes(), reports
+
+
+def test_a_full_disk_is_told_once_and_the_output_is_read_to_its_end() -> None:
+    """/dev/full answers every write with ENOSPC."""
+    reports: list[str] = []
+
+    def report(message: str, progress: Progress | None) -> None:
+        reports.append(message)
+        raise OSError(errno.ENOSPC, "the journal has no room either")
+
+    read, write = os.pipe()
+    full = os.open("/dev/full", os.O_WRONLY)
+    reader = threading.Thread(target=Output(full, report).copy, args=(read,), daemon=True)
+    reader.start()
+    for _ in range(20):
+        os.write(write, b"x" * 65535 + b"\n")  # together more than a pipe holds
+    os.close(write)
+    reader.join(timeout=20)
+    assert not reader.is_alive()
+    assert [message for message in reports if "log" in message] == [
+        "the log can't be written (No space left on device): a part of it is lost"
+    ]
+    os.close(read)
+    os.close(full)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from utils.ir.model import Progress
@@ -56,9 +57,13 @@ class Output:
         self._report = report
         self._secrets = [s.encode() for s in sorted(secrets, key=len, reverse=True)]
         self._filter = MessageFilter()
+        self._full = False
 
     def copy(self, source: int) -> None:
-        """Read the file descriptor `source` to its end. A line without end is written out once it gets too long."""
+        """Read the file descriptor `source` to its end. A line without end is written out once it gets too long.
+
+        A task never waits for its log: what can't be written, since the disk is full, is lost, and reported once.
+        """
         rest = b""
         while chunk := os.read(source, 65536):
             lines = re.split(rb"(?<=[\r\n])", rest + chunk)
@@ -75,7 +80,7 @@ class Output:
         data = b"".join(lines)
         for secret in self._secrets:
             data = data.replace(secret, b"***")
-        _write_all(self._log, data)
+        lost = self._write(data)
         message, progress = "", None
         for line in re.split(r"[\r\n]+", data.decode(errors="replace")):
             text = self._filter(line)
@@ -84,8 +89,20 @@ class Output:
                 progress = found
             elif text.strip():
                 message = text.strip()[:LONGEST_MESSAGE]
+        message = lost or message
         if message or progress:
-            self._report(message, progress)
+            with suppress(OSError):  # the journal is on the same disk; the task's end is recorded, or fails, without us
+                self._report(message, progress)
+
+    def _write(self, data: bytes) -> str:
+        """Write to the log. Returns what to tell when that begins to fail."""
+        try:
+            _write_all(self._log, data)
+        except OSError as error:
+            told, self._full = self._full, True
+            return "" if told else f"the log can't be written ({error.strerror}): a part of it is lost"
+        self._full = False
+        return ""
 
 
 def failure_text(log: Path, start: int, reason: str) -> str:
