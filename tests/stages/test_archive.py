@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import subprocess
 import tarfile
 from collections import namedtuple
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.archives import MODEL, TAXONOMY, targz, write_files
-from utils.stages.archive import pack_archive, require_space, unpack_archive
+from utils.stages.archive import PACK, pack_archive, require_space, unpack_archive
 
 WANTED = ["model", "taxonomy", "data"]
 Usage = namedtuple("Usage", "total used free")
@@ -144,6 +145,62 @@ def test_links_are_packed_as_their_targets(tmp_path: Path) -> None:
     packed = tmp_path / "packed.tar.gz"
     pack_archive(str(source / "model"), str(source / "taxonomy"), "", str(packed))
     assert (unpack(tmp_path, packed.read_bytes()) / "model/model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("links", "told"),
+    [
+        # The snapshot of a hub's cache.
+        ([member("model/config.json", tarfile.SYMTYPE, "../../blobs/abc")], "'model/config.json' would link to"),
+        ([member("model", tarfile.SYMTYPE, "models--x/snapshots/1")], "model: it is a link to models--x/snapshots/1"),
+        (
+            [member("model/a", tarfile.SYMTYPE, "../blobs/a")],
+            "model/a: it is a link to ../blobs/a, which",
+        ),
+        ([member("model/a", tarfile.SYMTYPE, "a")], "model/a: it is a link to a, which is not unpacked"),
+        # tar writes a file's second name as a hard link.
+        ([member("cache/a"), member("model/a", tarfile.LNKTYPE, "cache/a")], "model/a: it is a hard link to cache/a"),
+        ([member("model/a", tarfile.LNKTYPE, "model/b"), member("model/b")], "model/a: it is a hard link to model/b"),
+    ],
+)
+def test_link_to_what_is_not_unpacked_is_named_with_the_command_that_packs_it(
+    tmp_path: Path, links: list[tarfile.TarInfo], told: str
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        unpack(tmp_path, targz(TAXONOMY, tuple(links)))
+    assert told in str(error.value)
+    assert "next: pack it again: tar czhf data.tar.gz --hard-dereference model taxonomy" in str(error.value)
+
+
+def test_links_inside_the_tree_and_broken_ones_deep_in_a_checkout_are_kept(tmp_path: Path) -> None:
+    links = (
+        member("model/a", tarfile.SYMTYPE, "config.json"),
+        member("model/b", tarfile.LNKTYPE, "model/config.json"),
+        member("taxonomy/docs/old", tarfile.SYMTYPE, "gone"),
+    )
+    target = unpack(tmp_path, targz({**MODEL, **TAXONOMY}, links))
+    assert (target / "model/a").read_bytes() == (target / "model/b").read_bytes() == MODEL["model/config.json"]
+
+
+@pytest.mark.parametrize("name", ["model/config.json/x", "model/a\0b"])
+def test_names_that_no_folder_can_hold_are_the_archives_fault(tmp_path: Path, name: str) -> None:
+    header = member("model/x")
+    header.pax_headers = {"path": name}
+    with pytest.raises(SystemExit, match="next: pack it again"):
+        unpack(tmp_path, targz(MODEL, (header,)))
+
+
+def test_packed_command_of_the_remedy_makes_an_archive_that_is_accepted(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {**TAXONOMY, "blobs/abc": b"weights", "blobs/def": b"{}"})
+    (source / "model").mkdir()
+    (source / "model" / "model.safetensors").symlink_to("../blobs/abc")
+    (source / "model" / "config.json").hardlink_to(source / "blobs/def")
+    (source / "model" / "tokenizer.json").hardlink_to(source / "blobs/def")
+    command = [*PACK.split(), "-C", str(source), "model", "taxonomy"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    target = unpack(tmp_path, (tmp_path / "data.tar.gz").read_bytes())
+    assert (target / "model/model.safetensors").read_bytes() == b"weights"
+    assert (target / "model/tokenizer.json").read_bytes() == b"{}"
 
 
 def test_too_little_space_is_reported_with_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import os
+import re
 import shutil
 import tarfile
 import time
@@ -14,6 +16,12 @@ from typing import Any
 from utils.messages import failure, progress
 
 MAX_MEMBERS = 500_000
+PACK = "tar czhf data.tar.gz --hard-dereference"
+"""The command that packs what links point to: a model in a hub's cache consists of links that lead elsewhere."""
+NOT_DISK = (gzip.BadGzipFile, FileExistsError, IsADirectoryError, NotADirectoryError)
+"""Errors of the system that the archive causes, not the disk."""
+KINDS = ("knowledge", "compositional_skills", "foundational_skills")
+"""Folders of a taxonomy."""
 
 
 def require_space(folder: Path, need: int, what: str) -> None:
@@ -27,7 +35,7 @@ def require_space(folder: Path, need: int, what: str) -> None:
         )
 
 
-def unpack_archive(archive: Path, target: Path, wanted: Sequence[str]) -> None:
+def unpack_archive(archive: Path, target: Path, wanted: Sequence[str]) -> dict[str, str]:
     """Unpack a gzip tar into the folder `target`, only the members under the wanted folders.
 
     Nothing of the archive is trusted: a member that `member_problem` names refuses the whole archive, tarfile's filter
@@ -36,59 +44,96 @@ def unpack_archive(archive: Path, target: Path, wanted: Sequence[str]) -> None:
 
     Args:
         wanted: names of top folders, e.g. ["model", "taxonomy", "data"]; the rest is named and left out.
+
+    Returns:
+        see `extract_members`.
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     try:
-        ignored = extract_members(archive, target, wanted)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        return extract_members(archive, target, wanted)
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
         shutil.rmtree(target)
-        disk = isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
-        remedy = "correct the volume, and run it again" if disk else "pack it again: tar czf data.tar.gz model taxonomy"
+        disk = isinstance(error, OSError) and not isinstance(error, NOT_DISK)
+        remedy = "correct the volume, and run it again" if disk else f"pack it again: {PACK} model taxonomy"
         raise failure(f"{archive.name} can't be unpacked", str(error), remedy) from None
-    if ignored:
-        print(f"left out of the archive: {', '.join(ignored[:20])}", flush=True)
 
 
-def extract_members(archive: Path, target: Path, wanted: Sequence[str]) -> list[str]:
-    """Extract the members under the wanted folders; the top names that were left out, sorted.
+def extract_members(archive: Path, target: Path, wanted: Sequence[str]) -> dict[str, str]:
+    """Extract the members under the wanted folders; the others' top names are printed.
+
+    Returns:
+        where in the archive a model, a taxonomy and data lie, see `note_place`.
 
     Raises:
         tarfile.TarError: a member is refused, or the tar is broken.
-        EOFError, zlib.error, OSError: the gzip is truncated or damaged, or the disk fails.
+        EOFError, zlib.error, OSError, ValueError: the gzip is truncated or damaged, a name is wrong, or the disk fails.
     """
     free = shutil.disk_usage(target).free
     size = archive.stat().st_size
     ignored: set[str] = set()
+    links: list[str] = []
+    places: dict[str, str] = {}
     total = shown = 0
     with archive.open("rb") as raw, gzip.open(raw) as plain:
         with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
             for count, member in enumerate(tar, 1):
                 total += member.size
-                problem = f"more than {MAX_MEMBERS} members" if count > MAX_MEMBERS else member_problem(member)
+                parts = Path(member.name).parts
+                top = parts[0] if parts else ""
+                problem = member_problem(member, target if top in wanted else None)
+                if count > MAX_MEMBERS:
+                    problem = f"more than {MAX_MEMBERS} members"
                 if total > free:
                     problem = f"{total / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free"
                 if problem:
                     raise tarfile.TarError(f"{member.name}: {problem}")
-                top = Path(member.name).parts[:1]
-                if top and top[0] in wanted:
+                note_place(places, parts)
+                if top in wanted:
                     tar.extract(member, target, filter="data")
+                    # A taxonomy is a checkout, which may have broken links in places that nobody reads.
+                    links += [member.name] * (member.issym() and (top != "taxonomy" or len(parts) == 1))
                 else:
-                    ignored.update(top)
+                    ignored |= {*parts[:1]}
                 if raw.tell() - shown > size // 20:
                     shown = raw.tell()
                     progress(-(-shown >> 20), -(-size >> 20), "MiB unpacked")
         # tarfile stops at the end of the tar: the gzip's checksum comes after it.
         while plain.read(1 << 20):
             pass
-    return sorted(ignored)
+    for name in links:
+        if not os.path.exists(target / name):
+            raise tarfile.TarError(f"{name}: it is a link to {os.readlink(target / name)}, which is not unpacked")
+    if ignored:
+        print(f"left out of the archive: {', '.join(sorted(ignored)[:20])}", flush=True)
+    return places
 
 
-def member_problem(member: tarfile.TarInfo) -> str:
-    """Why a member of an archive is not unpacked, "" when it is."""
+def member_problem(member: tarfile.TarInfo, target: Path | None) -> str:
+    """Why a member of an archive is not unpacked, "" when it is.
+
+    Args:
+        target: the folder that it is extracted to; None if it is left out.
+    """
     if member.name.startswith("/") or ".." in member.name.split("/"):
         return "it leads out of the folder"
+    if target and member.islnk() and not os.path.lexists(target / member.linkname):
+        return f"it is a hard link to {member.linkname}, which is not unpacked before it"
     return "" if member.isreg() or member.isdir() or member.islnk() or member.issym() else "it is a special file"
+
+
+def note_place(places: dict[str, str], parts: Sequence[str]) -> None:
+    """Note in which folder of an archive a base model, a taxonomy or generated data lie: the outermost of each.
+
+    Args:
+        places: `model`, `taxonomy` or `data` to the folder.
+        parts: of a member's name.
+    """
+    marks = {"config.json": "model", **dict.fromkeys(KINDS, "taxonomy")}
+    marks |= {name: "data" for name in parts[-1:] if re.fullmatch(r"(knowledge|skills)_train_.+\.jsonl", name)}
+    for mark in filter(marks.__contains__, parts):
+        part, place = marks[mark], "/".join(parts[: parts.index(mark)]) or "."
+        places[part] = min(places.get(part, place), place, key=len)
 
 
 def pack_archive(model_dir: str, taxonomy_dir: str, data_dir: str, target: str) -> None:

@@ -204,6 +204,38 @@ def test_wrong_object_store_secret_names_the_key_to_correct(
     assert told in stage.fails()
 
 
+def test_archive_whose_folders_lie_elsewhere_names_them_and_the_command(stage: Import) -> None:
+    stage.upload(targz({f"s3-data/{name}": content for name, content in {**MODEL, **TAXONOMY, **DATA}.items()}))
+    text = stage.fails()
+    assert "the archive has model in s3-data/model/; the archive has taxonomy in s3-data/taxonomy/" in text
+    upload = (
+        "ilab-pipeline upload --model s3-data/model --taxonomy s3-data/taxonomy --data s3-data/data packs and sends"
+    )
+    assert upload in text
+    assert "or: tar czhf data.tar.gz --hard-dereference -C s3-data/ model taxonomy data" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "flags"),
+    [
+        ("model/", "model/granite-7b/", "--model model/granite-7b --taxonomy taxonomy"),
+        ("model/", "models--ibm--granite/snapshots/1/", "--model models--ibm--granite/snapshots/1 --taxonomy taxonomy"),
+        ("model/", "", "--model . --taxonomy taxonomy"),
+        ("model/", "Model/", "--model Model --taxonomy taxonomy"),
+        ("taxonomy/", "taxonomy/taxonomy/", "--model model --taxonomy taxonomy/taxonomy"),
+    ],
+)
+def test_part_that_lies_elsewhere_is_found(stage: Import, old: str, new: str, flags: str) -> None:
+    files = {name.replace(old, new, 1) if name.startswith(old) else name: c for name, c in (MODEL | TAXONOMY).items()}
+    stage.upload(targz({"README.md": b"", **files}))
+    assert f"ilab-pipeline upload {flags} packs and sends it" in stage.fails()
+
+
+def test_model_whose_files_do_not_fit_is_refused_at_import(stage: Import) -> None:
+    stage.upload(targz({**MODEL, **TAXONOMY, "model/tokenizer.json": b"version https://git-lfs.github.com/spec/v1"}))
+    assert "not usable: model/tokenizer.json (a Git LFS pointer)" in stage.fails()
+
+
 def test_faulty_row_of_data_generated_elsewhere_is_named_at_import(stage: Import) -> None:  # trap 69
     stage.upload(targz({**MODEL, **TAXONOMY, **DATA, "data/skills_train_msgs_1.jsonl": b'{"messages": [\n'}))
     text = stage.fails()

@@ -25,9 +25,16 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Callab
     monkeypatch.setitem(sys.modules, "deepspeed", None)
     monkeypatch.delitem(sys.modules, "deepspeed")
 
-    def install(main: Callable[[Any], None]) -> None:
+    def install(main: Callable[[Any], None], refuses: str = "") -> None:
+        def load(model: str, *template: str | None) -> None:
+            assert not refuses, refuses
+
         for name in ("instructlab", "instructlab.training"):
             monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        transformers = SimpleNamespace(AutoConfig=SimpleNamespace(from_pretrained=load))
+        monkeypatch.setitem(sys.modules, "transformers", transformers)
+        tokenizers = SimpleNamespace(setup_tokenizer=load)
+        monkeypatch.setitem(sys.modules, "instructlab.training.tokenizer_utils", tokenizers)
         config = SimpleNamespace(DataProcessArgs=lambda **given: SimpleNamespace(**given))
         monkeypatch.setitem(sys.modules, "instructlab.training.config", config)
         process = SimpleNamespace(main=main)
@@ -67,17 +74,15 @@ def test_a_template_whose_assistant_marks_are_not_found_fails(library: Callable[
         tokenize_rows(*rows(tmp_path), 100)
 
 
-def test_tokenizer_that_the_library_refuses_is_reported_with_a_remedy(
+def test_model_that_training_would_refuse_is_reported_before_any_row(
     library: Callable[..., None], tmp_path: Path
 ) -> None:
-    """setup_tokenizer asserts that there is an end-of-text token."""
-
-    def refuse(given: Any) -> None:
-        assert given.data_path is None, "provided chat template doesn't have an EOS token"
-
-    library(refuse)
-    with pytest.raises(SystemExit, match=r"(?s)EOS token.*train_chat_template"):
+    """Training's setup_tokenizer asserts that there is an end-of-text token; data processing does not (0.10.3)."""
+    seen: list[Any] = []
+    library(written([-100, 5], seen), refuses="provided chat template doesn't have an EOS token")
+    with pytest.raises(SystemExit, match=r"(?s)model can't be trained.*AssertionError.*EOS token.*train_chat_template"):
         tokenize_rows(*rows(tmp_path), 100)
+    assert not seen
 
 
 def test_one_conversation_is_tried_with_the_template_of_the_run(library: Callable[..., None], tmp_path: Path) -> None:

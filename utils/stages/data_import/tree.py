@@ -3,36 +3,54 @@
 import glob
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from utils.messages import failure
-from utils.stages.archive import require_space, unpack_archive
+from utils.stages.archive import PACK, require_space, unpack_archive
+from utils.stages.data_import.model import model_faults
 from utils.stages.data_import.rows import check_rows
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import Download, ObjectStat, download_object, object_stat
 
 
-def require_tree(root: Path, parts: Sequence[str]) -> list[list[str]]:
+def require_tree(root: Path, parts: Sequence[str], places: Mapping[str, str] | None = None) -> list[list[str]]:
     """End the stage when a piece of the required tree is missing, or data can't be used; the message names every one.
 
     Args:
         root: folder that holds model/, taxonomy/, data/.
         parts: which of `model`, `taxonomy`, `data` must be complete; without data, which is then generated from it,
             the taxonomy must have a leaf.
+        places: where the archive has what looks like `model` and `taxonomy`; None: there is none.
 
     Returns:
         the orders of roles in the data (rows.py), [] without data.
     """
-    missing = missing_pieces(root, parts) + torn_weights(root)
-    if missing:
-        raise failure(
-            "files that a run needs are not there, or not whole",
-            "missing: " + ", ".join(missing),
-            "add them (those of an unused kind may be empty) and pack it again",
-        )
+    faults = {"missing": missing_pieces(root, parts), "not usable": torn_weights(root) + model_faults(root / "model")}
+    told = [f"{what}: {', '.join(names)}" for what, names in faults.items() if names]
+    if told:
+        elsewhere = {part: place for part, place in (places or {}).items() if place != part}
+        remedy = "add or correct them (those of an unused kind may be empty), and pack it again"
+        if faults["missing"] and elsewhere:
+            told += [f"the archive has {part} in {place}/" for part, place in elsewhere.items()]
+            remedy = packing_remedy({part: part for part in parts} | dict(places or {}))
+        raise failure("files that a run needs are not there, or not whole", "; ".join(told), remedy)
     return check_rows(root / "data") if "data" in parts else []
+
+
+def packing_remedy(places: Mapping[str, str]) -> str:
+    """How to pack an archive again whose parts lie elsewhere than at its top.
+
+    Args:
+        places: part to its folder.
+    """
+    flags = " ".join(f"--{part} {place}" for part, place in places.items())
+    remedy = f"ilab-pipeline upload {flags} packs and sends it"
+    prefix = places["model"].removesuffix("model") if "model" in places else ""
+    if prefix and all(place == prefix + part for part, place in places.items()):
+        remedy += f"; or: {PACK} -C {prefix} {' '.join(places)}"
+    return remedy
 
 
 def missing_pieces(root: Path, parts: Sequence[str]) -> list[str]:
@@ -153,11 +171,11 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> tup
     Returns:
         The folders put in place, model, taxonomy, and sdg when data came along; and that data's orders of roles.
     """
-    tree = work / "tree"
+    tree, places = work / "tree", dict[str, str]()
     tree.mkdir(exist_ok=True)
     try:
         if from_archive:
-            unpack_archive(work / "archive", tree, [*from_archive, "data"])
+            places = unpack_archive(work / "archive", tree, [*from_archive, "data"])
         for part in {"model", "taxonomy"}.difference(from_archive):
             if work.joinpath(part).exists():
                 work.joinpath(part).rename(tree / part)
@@ -167,7 +185,8 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> tup
             for kind in kinds[:2]:
                 kind.mkdir(exist_ok=True)
         parts = ["model", "taxonomy", "data"]
-        orders = require_tree(tree, parts if tree.joinpath("data").exists() else parts[:2])
+        found = {part: places[part] for part in [*from_archive, "data"] if part in places}
+        orders = require_tree(tree, parts if tree.joinpath("data").exists() else parts[:2], found)
     except SystemExit:
         shutil.rmtree(work)
         raise

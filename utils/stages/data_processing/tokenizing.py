@@ -31,12 +31,14 @@ def tokenize_rows(source: Path, folder: Path, data_dir: str, max_len: int) -> Da
     from instructlab.training import data_process
     from instructlab.training.config import DataProcessArgs
 
+    model, template = f"{data_dir}/model", prepare_chat_template(data_dir) or None
+    require_trainable(model, template)
     arguments = DataProcessArgs(
         data_path=str(source),
         data_output_path=str(folder),
-        model_path=f"{data_dir}/model",
+        model_path=model,
         max_seq_len=max_len,
-        chat_tmpl_path=prepare_chat_template(data_dir) or None,
+        chat_tmpl_path=template,
         num_cpu_procs=min(16, os.cpu_count() or 1) if given > 5000 else 1,
     )
     try:
@@ -48,8 +50,30 @@ def tokenize_rows(source: Path, folder: Path, data_dir: str, max_len: int) -> Da
         raise failure(
             f"the {folder.name} data can't be trained on",
             f"{type(error).__name__}: {error}",
-            "correct the tokenizer (an end-of-text token?), set another train_chat_template, or raise "
-            "train_max_seq_len and sdg_max_batch_len",
+            "set another train_chat_template, or raise train_max_seq_len and sdg_max_batch_len",
+        ) from error
+
+
+def require_trainable(model: str, template: str | None) -> None:
+    """Load the configuration and the tokenizer as training will: data processing itself does with less.
+
+    Args:
+        template: the file of the chat template, None for the tokenizer's own.
+
+    Raises:
+        SystemExit: the library does not know the model's type, or the tokenizer lacks an end-of-text token.
+    """
+    from instructlab.training.tokenizer_utils import setup_tokenizer
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(model)
+        setup_tokenizer(model, template)
+    except Exception as error:
+        raise failure(
+            f"the model in {model} can't be trained",
+            f"{type(error).__name__}: {error}",
+            "correct its config.json and its tokenizer (an end-of-text token?), or set another train_chat_template",
         ) from error
 
 
