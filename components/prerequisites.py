@@ -63,6 +63,7 @@ def prerequisites(
     final_eval_few_shots: int,
     final_eval_batch_size: str,
     final_eval_max_questions: int,
+    mmlu_tasks: list,
     gate_min_mt_bench: float,
     gate_max_error_rate: float,
     eval_gpu_identifier: str,
@@ -75,9 +76,9 @@ def prerequisites(
 
     The checks: parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real
     completion request (three tries); the object store has the archive and accepts uploads; the taxonomy's repository
-    answers; the storage class can share one volume among many pods; the software for training and serving is available;
-    the service account has the permissions that the run needs. Parameters have the same meaning as those of the
-    pipeline with the same names.
+    answers; the storage class can share one volume among many pods; the API server accepts the training job and the GPU
+    pods in a dry run; the software for training and serving is available; the service account has the permissions that
+    the run needs. Parameters have the same meaning as those of the pipeline with the same names.
 
     Args:
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is the same.

@@ -68,6 +68,8 @@ class KubernetesApi:
         requests: method and path of every request.
         user: who asks; a service account is named as `kubectl auth whoami` names it.
         kinds: what the group kubeflow.org/v1 serves; none: the group is unknown.
+        tried: objects that were to be created in a dry run.
+        refusals: what these get instead of success, by kind: status and body.
         groups: the API groups that discovery knows, with their version.
     """
 
@@ -83,6 +85,8 @@ class KubernetesApi:
         self.forbidden: set[str] = set()
         self.user = "system:serviceaccount:lab:pipeline-runner-dspa"
         self.kinds = ["pytorchjobs"]
+        self.tried: list[dict[str, Any]] = []
+        self.refusals: dict[str, tuple[int, Any]] = {}
         self.groups = {"batch": "v1", "kubeflow.org": "v1"}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -124,10 +128,14 @@ class KubernetesApi:
         parts = path.rpartition("/namespaces/lab/")[2].removeprefix("/apis/storage.k8s.io/v1/").split("/")
         kind, name = parts[0], parts[1] if len(parts) > 1 else ""
         if kind in self.forbidden:
-            return 403, {"reason": "Forbidden", "message": f"{kind} is forbidden"}
+            what = f'{kind} is forbidden: User "{self.user}" cannot {method} resource "{kind}"'
+            return 403, {"reason": "Forbidden", "message": what.replace("POST", "create")}
         stored = self.objects.setdefault(kind, {})
         if len(parts) > 2:
             return (200, self.logs.get(name, "")) if name in stored else (404, {})
+        if method == "POST" and query.get("dryRun") == ["All"]:
+            self.tried.append(body)
+            return self.refusals.get(body["kind"], (201, body))
         if method == "POST":
             name = body["metadata"]["name"]
             if name in stored:

@@ -101,8 +101,27 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("k8s_ca_key", ("ca.crt", "ca_bundle.PEM"), ("", ".", "..", "a/b", "../token")),
         ("train_pending_timeout", ("60m", "1h"), ("90", "1.5h", "0m", "")),
         ("train_timeout", ("168h", "7d", "3600s"), ("forever", "-1h", "1w")),
-        ("train_node_selectors", ({}, {"gpu": "true"}), ({"gpu": True}, {"slots": 8})),
-        ("train_tolerations", ([], [{"key": "gpu", "operator": "Exists"}]), (["gpu"], [{"name": "gpu"}])),
+        (
+            "train_node_selectors",
+            ({}, {"gpu": "true"}, {"nvidia.com/gpu.product": "NVIDIA-A100_80GB"}, {"a": ""}, {"b" * 63: "c" * 63}),
+            (
+                *({"gpu": True}, {"slots": 8}, {"my label": "b"}, {"a": "b c"}, {"-a": "b"}, {"a": "b-"}),
+                *({"a/b/c": "d"}, {"A.b/c": "d"}, {"": "a"}, {"a": "x" * 64}, {"\u00e9": "a"}),
+            ),
+        ),
+        (
+            "train_tolerations",
+            (
+                *([], [{"key": "gpu", "operator": "Exists"}], [{"operator": "Exists"}], [{"key": "gpu"}]),
+                [{"key": "gpu", "operator": "Equal", "value": "", "effect": ""}],
+                [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
+            ),
+            (
+                *(["gpu"], [{"name": "gpu"}], [{"key": "gpu", "effect": "NoSchedul"}], [{"key": 1}], [{"value": "a"}]),
+                *([{"key": "gpu", "operator": "exists"}], [{"key": "gpu", "operator": "Exists", "value": "true"}]),
+            ),
+        ),
+        ("mmlu_tasks", ([], ["mmlu_anatomy"]), ([1], [""], [["mmlu_anatomy"]])),
         ("eval_engine", ("vllm", "llama.cpp"), ("tgi", "llama-cpp")),
         ("eval_gpu_identifier", ("nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb"), ("gpu", "a b/c", "")),
         ("mt_bench_max_error_rate", (0.0, 1.0), (-0.01, 1.5)),
@@ -121,6 +140,13 @@ def test_parameters_are_checked_against_their_range(name: str, right: tuple, wro
         (finding,) = check_parameters({**defaults(), name: value})
         assert finding.problem.startswith(f"{name} is {str(value)!r}, expected ")
         assert name in finding.remedy
+
+
+@pytest.mark.parametrize(("effect", "seconds"), [("NoExecute", "300"), ("NoExecute", True), ("NoSchedule", 300)])
+def test_toleration_seconds_are_a_number_that_belongs_to_no_execute(effect: str, seconds: object) -> None:
+    toleration = {"key": "gpu", "operator": "Exists", "effect": effect, "tolerationSeconds": seconds}
+    (finding,) = check_parameters({"train_tolerations": [toleration]})
+    assert "expected a whole number as tolerationSeconds, with effect NoExecute in " in finding.problem
 
 
 @pytest.mark.parametrize("name", ["mt_bench_max_workers", "final_eval_max_workers", "final_eval_batch_size"])

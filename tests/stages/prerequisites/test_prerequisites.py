@@ -63,6 +63,7 @@ GOOD: dict[str, Any] = {
     "final_eval_few_shots": 5,
     "final_eval_batch_size": "auto",
     "final_eval_max_questions": 0,
+    "mmlu_tasks": [],
     "gate_min_mt_bench": 0.0,
     "gate_max_error_rate": 1.0,
     "eval_engine": "vllm",

@@ -8,6 +8,14 @@ from utils.stages.prerequisites.findings import Finding
 
 _MANY = float("inf")
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_LABEL_VALUE = r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?"
+_LABEL_KEY = rf"({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-\w.]{{0,61}}[A-Za-z0-9])?"
+_TOLERATION = {
+    "key": (),
+    "operator": ("", "Equal", "Exists", "Gt", "Lt"),
+    "value": (),
+    "effect": ("", "NoSchedule", "PreferNoSchedule", "NoExecute"),
+}
 _POSITIVE = "(?=[0.]*[1-9])"
 _DURATION = "0*[1-9][0-9]*[smhd]"
 
@@ -108,11 +116,34 @@ def _inconsistent(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("sdg_max_batch_len", "train_max_batch_len"):
         if given.get(name, longest) < longest:
             yield name, f"at least train_max_seq_len ({longest} tokens): the longest sample must fit"
-    if not all(isinstance(value, str) for value in given.get("train_node_selectors", {}).values()):
-        yield "train_node_selectors", 'a text for each label, like {"gpu": "true"}'
-    fields = {"key", "operator", "value", "effect", "tolerationSeconds"}
-    if not all(isinstance(one, dict) and one.keys() <= fields for one in given.get("train_tolerations", [])):
-        yield "train_tolerations", f"mappings of {', '.join(sorted(fields))}"
+    for key, value in given.get("train_node_selectors", {}).items():
+        if not (isinstance(value, str) and re.fullmatch(f"{_LABEL_KEY}={_LABEL_VALUE}", f"{key}={value}", re.ASCII)):
+            yield "train_node_selectors", 'labels, with a text for each, like {"nvidia.com/gpu.product": "A100"}'
+    for one in given.get("train_tolerations", []):
+        if wrong := _toleration_fault(one):
+            yield "train_tolerations", f"{wrong} in {one}"
+    if not all(isinstance(one, str) and one for one in given.get("mmlu_tasks", [])):
+        yield "mmlu_tasks", 'names of tasks, like ["mmlu_anatomy"]'
+
+
+def _toleration_fault(one: Any) -> str:
+    """What a toleration must be that it is not, "" if it is right; as the API server has it.
+
+    https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/#toleration-v1-core
+    """
+    if not isinstance(one, dict) or not one.keys() <= {*_TOLERATION, "tolerationSeconds"}:
+        return f"only {', '.join(_TOLERATION)} and tolerationSeconds"
+    operator, seconds = one.get("operator") or "Equal", one.get("tolerationSeconds")
+    for name, choices in _TOLERATION.items():
+        if not isinstance(one.get(name) or "", str) or (choices and (one.get(name) or "") not in choices):
+            return f"{' or '.join(choices[1:]) or 'a text'} as {name}"
+    if operator == "Exists" and one.get("value"):
+        return "no value beside operator Exists"
+    if operator == "Equal" and not one.get("key"):
+        return "a key, or operator Exists"
+    if seconds is not None and (type(seconds) is not int or one.get("effect") != "NoExecute"):
+        return "a whole number as tolerationSeconds, with effect NoExecute"
+    return ""
 
 
 def check_object_names(given: Mapping[str, Any], on_kfp: bool) -> list[Finding]:

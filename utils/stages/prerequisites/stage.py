@@ -16,6 +16,7 @@ from utils.stages.prerequisites.checks import (
     check_taxonomy_repo,
     check_teacher,
 )
+from utils.stages.prerequisites.dry_run import check_gpu_pods
 from utils.stages.prerequisites.findings import Checks, Finding, findings_table, outcome_of_checks, run_checks
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names, check_parameters
 from utils.stages.prerequisites.queues import check_queue
@@ -80,6 +81,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         ),
         "storage": lambda: check_storage(given.k8s_storage_class_name),
         "rights": lambda: check_rights(given.train_launcher),
+        "GPU pods": lambda: check_gpu_pods(given.train_launcher, given.k8s_queue, parameters),
         "training and serving": lambda: check_backends(given.train_launcher, given.eval_engine, given.sdg_pipeline),
     }
     found = [named(finding, given) for finding in run_checks(checks)]

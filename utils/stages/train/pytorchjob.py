@@ -51,6 +51,45 @@ def training_pod(given: TrainingPhase, arguments: list[str]) -> dict[str, Any]:
     return {"metadata": {"labels": {RUN_LABEL: given.run_id, **sidecar}, "annotations": sidecar}, "spec": pod}
 
 
+def pytorchjob_manifest(
+    given: TrainingPhase, arguments: list[str], overlay: dict[str, Any], seconds: int
+) -> dict[str, Any]:
+    """A PyTorchJob without a name that runs torchrun with these arguments on its nodes.
+
+    A failed pod fails the job, since torchrun can't replace single ranks: the stage starts the job again. Labels: the
+    run, and a hash of everything that decides what the job does.
+
+    Args:
+        overlay: see `PyTorchJob`.
+        seconds: after which the operator ends it.
+    """
+    template = merge_overlay(training_pod(given, arguments), overlay)
+    spec = {
+        "nprocPerNode": str(given.gpu_per_worker or 1),
+        "runPolicy": {
+            # The failed pods stay, with their logs. With a backoffLimit the operator would delete them all.
+            "cleanPodPolicy": "Running",
+            "activeDeadlineSeconds": seconds,
+            "ttlSecondsAfterFinished": 86400,
+        },
+        "pytorchReplicaSpecs": {
+            role: {"replicas": count, "restartPolicy": "Never", "template": template}
+            for role, count in {"Master": 1, "Worker": given.num_workers - 1}.items()
+            if count
+        },
+    }
+    labels = {RUN_LABEL: given.run_id, INPUTS_LABEL: inputs_hash(spec)}
+    # A queue (Kueue) looks at the labels of the job, and suspends it until its turn; an empty name is none.
+    if given.queue:
+        labels[QUEUE_LABEL] = given.queue
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": merge_overlay(overlay.get("metadata"), {"labels": labels}),
+        "spec": spec,
+    }
+
+
 class PyTorchJob:
     """The launcher that trains in pods, which the training operator starts.
 
@@ -78,37 +117,9 @@ class PyTorchJob:
         return job_is_there(self.name, self.pending)
 
     def manifest(self, arguments: list[str]) -> dict[str, Any]:
-        """The PyTorchJob that runs torchrun with these arguments on its nodes.
-
-        A failed pod fails the job, since torchrun can't replace single ranks: the stage starts the job again. Labels:
-        the run, and a hash of everything that decides what the job does.
-        """
-        given = self.given
-        template = merge_overlay(training_pod(given, arguments), self.overlay)
-        spec = {
-            "nprocPerNode": str(self.gpus or 1),
-            "runPolicy": {
-                # The failed pods stay, with their logs. With a backoffLimit the operator would delete them all.
-                "cleanPodPolicy": "Running",
-                "activeDeadlineSeconds": self.pending + self.timeout,
-                "ttlSecondsAfterFinished": 86400,
-            },
-            "pytorchReplicaSpecs": {
-                role: {"replicas": count, "restartPolicy": "Never", "template": template}
-                for role, count in {"Master": 1, "Worker": self.nodes - 1}.items()
-                if count
-            },
-        }
-        labels = {RUN_LABEL: given.run_id, INPUTS_LABEL: inputs_hash(spec)}
-        # A queue (Kueue) looks at the labels of the job, and suspends it until its turn; an empty name is none.
-        if given.queue:
-            labels[QUEUE_LABEL] = given.queue
-        return {
-            "apiVersion": "kubeflow.org/v1",
-            "kind": "PyTorchJob",
-            "metadata": merge_overlay(self.overlay.get("metadata"), {"name": self.name, "labels": labels}),
-            "spec": spec,
-        }
+        """The PyTorchJob that runs torchrun with these arguments on its nodes."""
+        manifest = pytorchjob_manifest(self.given, arguments, self.overlay, self.pending + self.timeout)
+        return manifest | {"metadata": {**manifest["metadata"], "name": self.name}}
 
     def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> SystemExit | None:
         """Create the job or attach to it, and follow it, see `launch_pytorchjob`."""
