@@ -38,6 +38,8 @@ def make_volume(data_dir: Path) -> dict[str, Any]:
         skills.append(sample(documents, answer, False, {**facts, "dataset": "document_knowledge_qa_raft_p0.4"}))
         leaf = {"leaf_node_path": "compositional_skills_rhyme"}
         skills += [sample(f"Rhyme the word w{i}.", f"Word {i} rhymes with bird {i}.", False, leaf)] * 3
+    asked = {"role": "user", "content": "What colour is the tide of Pell at the end of a long day by the harbour?"}
+    skills.append({"id": "asked", "messages": [asked], "metadata": "{}"})  # nothing to learn
     (data_dir / "sdg").mkdir()
     for name, rows in (("knowledge", knowledge), ("skills", skills)):
         text = "".join(json.dumps(row) + "\n" for row in rows)

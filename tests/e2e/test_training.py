@@ -73,6 +73,13 @@ def test_held_out_questions_are_not_among_the_token_ids(volume: Path) -> None:
     assert counts["skills"]["longest"] == max(row["len"] for row in rows)
 
 
+def test_rows_without_a_learnable_token_are_dropped_and_counted(volume: Path) -> None:
+    """A batch of them gives the loss nan."""
+    assert marker(volume, "data_processing")["skills"]["dropped"] == 1
+    rows = [json.loads(line) for line in (volume / "processed/skills/data.jsonl").read_text().splitlines()]
+    assert all(any(label != -100 for label in row["labels"][1:]) for row in rows)
+
+
 def test_loss_decreases_in_both_phases(trained: Path) -> None:
     for phase in (1, 2):
         result = marker(trained, f"train_phase_{phase}")

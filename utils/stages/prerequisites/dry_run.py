@@ -64,7 +64,7 @@ def refusal(cluster: Client, kind: Kind, manifest: Object) -> Finding | None:
     Where pods may not be created, as on plain Kubernetes, a Job of the pod is tried instead.
     """
     body = {"apiVersion": "v1", "kind": kind.name, **manifest}
-    body["metadata"] = {**body["metadata"], "name": f"ilab-dry-run-{os.urandom(4).hex()}"}
+    body["metadata"] = {**body["metadata"], "name": "ilab-dry-run"}
     if kind == JOB:
         spec = {"template": {**manifest, "spec": {**manifest["spec"], "restartPolicy": "Never"}}}
         body |= {"apiVersion": "batch/v1", "spec": spec}
