@@ -180,7 +180,7 @@ def ilab_pipeline(
         train_learning_rate_phase_2: Peak learning rate of phase 2.
         train_num_warmup_steps_phase_1: Steps until phase 1 reaches its peak learning rate.
         train_num_warmup_steps_phase_2: Steps until phase 2 reaches its peak learning rate.
-        train_save_samples: Samples between checkpoints within an epoch. 0: only after each epoch.
+        train_save_samples: Samples between checkpoints within an epoch, in whole batches. 0: only after each epoch.
         train_max_batch_len: Tokens per micro-batch on one GPU; at least train_max_seq_len.
         train_max_seq_len: Longest sequence, in tokens.
         train_seed: Seed of training and of the held-out split.

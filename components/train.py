@@ -53,11 +53,12 @@ def train(
         model: folder of the model to start from, below data_dir; blank: model/ in phase 1, its last checkpoint in phase
             2.
         num_epochs: passes over the data; each leaves a checkpoint.
-        effective_batch_size: samples per optimizer step, over all GPUs; at most the number of samples.
+        effective_batch_size: samples per optimizer step, over all GPUs; at most the number of samples, at least that of
+            GPUs.
         learning_rate: peak of the cosine schedule.
         num_warmup_steps: optimizer steps until the peak.
-        save_samples: samples between additional checkpoints inside an epoch; 0: none.
-        max_batch_len: tokens per micro-batch on one GPU.
+        save_samples: samples between additional checkpoints inside an epoch, in whole batches; 0: none.
+        max_batch_len: tokens per micro-batch on one GPU; not below the longest sample.
         max_seq_len: tokens of the longest sample; not above max_batch_len.
         seed: seed of the order of samples.
         keep_checkpoints: number of newest checkpoints to keep; fewer if the volume lacks space. 0: all in phase 2, the
@@ -73,7 +74,7 @@ def train(
         volume_claim: claim that the pods mount at data_dir.
         queue: LocalQueue of Kueue in which the PyTorchJob waits; blank: none.
         queue_timeout: longest wait in the queue, like 24h.
-        pending_timeout: longest wait for the pods to start, like 60m.
+        pending_timeout: longest wait for the pods to start, and of those that have started for the others, like 60m.
         timeout: longest training time, like 72h.
         force: train again if the inputs have changed.
         manifest: the PyTorchJob, or the command in this task.

@@ -1,13 +1,14 @@
-"""instructlab.training on CPU: torchrun starts this file instead of the library's module. It is self-contained."""
+"""instructlab.training on CPU: torchrun starts this file, it runs the program that its first argument names."""
 
 import importlib.metadata
 import os
 import runpy
+import sys
 from typing import Any
 
 
 def main() -> None:
-    """Run the library's own main_ds on a machine without CUDA.
+    """Run a program of instructlab.training on a machine without CUDA: its path and arguments are this program's.
 
     Everything that needs CUDA is replaced: device placement, memory statistics, and FSDP with bf16, by accelerate's CPU
     mode. Two more changes save time: no processes to load a few rows, and bfloat16 arithmetic on float32 weights if the
@@ -31,7 +32,8 @@ def main() -> None:
     torch.cuda.memory_stats = lambda *_: {"num_alloc_retries": 0}
     torch.Tensor.cuda = lambda tensor, *_: tensor
     prepare(cpu_accelerator())
-    runpy.run_module("instructlab.training.main_ds", run_name="__main__", alter_sys=True)
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def cpu_accelerator() -> type:
@@ -81,24 +83,11 @@ def prepare_0_16(accelerator: type) -> None:
 
 def prepare_0_10(accelerator: type) -> None:
     """Replace what version 0.10, that of the pipeline's image, does only on GPUs."""
-    import instructlab.training.multipack_sampler as packing
     import instructlab.training.setup_accelerator as library
     import instructlab.training.token_dataset as rows
     import torch
 
-    def longest(dataset: Any, samples_per_minibatch: float, *arguments: Any, **options: Any) -> int:
-        # If the whole data set fits into one batch, the library searches for a length forever.
-        if samples_per_minibatch >= len(dataset):
-            return int(dataset.get_lengths().max()) * len(dataset)
-        return int(search(dataset, samples_per_minibatch, *arguments, **options))
-
-    search, loader, join = (
-        packing.find_max_pack_len_with_padding,
-        rows.setup_dataloader,
-        torch.distributed.init_process_group,
-    )
-    to = torch.Tensor.to
-    packing.find_max_pack_len_with_padding = longest
+    loader, join, to = rows.setup_dataloader, torch.distributed.init_process_group, torch.Tensor.to
     rows.setup_dataloader = lambda *arguments, **options: loader(*arguments, **{**options, "num_workers": 0})
     library.Accelerator = accelerator
     torch.distributed.init_process_group = lambda *_, **options: join("gloo", **options)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.stages.train.phase_folders import described, save_model, save_state, save_steps, step
 from utils.stages.results import Trained
-from utils.stages.train.folder import Room, start_phase, trained_phase, training_steps
+from utils.stages.train.folder import Room, Step, start_phase, trained_phase, training_steps
 
 
 def test_interrupted_training_keeps_its_complete_epochs_and_nothing_else(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_repeated_steps_count_once_and_a_truncated_line_not_at_all(tmp_path: Pat
 
 
 def test_phase_result_has_checkpoint_steps_and_loss(tmp_path: Path) -> None:
-    training = described(tmp_path, num_epochs=2, launcher="process")
+    training = described(tmp_path, num_epochs=2, rows=1000, launcher="process")
     for number in (1000, 2000):
         save_model(tmp_path / "phase_2" / "hf_format" / f"samples_{number}")
     save_steps(tmp_path / "phase_2", [step(samples, 5 - samples / 1000) for samples in range(1, 2001)])
@@ -93,3 +94,32 @@ def test_diverged_or_incomplete_training_fails(
     save_steps(tmp_path / "phase_2", [step(10), step(20, loss)])
     with pytest.raises(SystemExit, match=message):
         trained_phase(described(tmp_path), tokens=10)
+
+
+def test_phase_that_saw_fewer_than_95_percent_of_its_samples_fails_and_says_why(tmp_path: Path) -> None:  # trap 69a
+    """Training 0.10, by itself, sees 47 % of 3000 samples with 128 per step, 4 GPUs and 5000 tokens per batch."""
+    for seen in (285, 284):
+        shutil.rmtree(tmp_path / "phase_2", ignore_errors=True)
+        save_model(tmp_path / "phase_2" / "hf_format" / f"samples_{seen}")
+        save_steps(tmp_path / "phase_2", [step(seen)])
+        if seen == 284:
+            with pytest.raises(SystemExit, match=r"284 of 300 samples(.|\n)*raise train_max_batch_len"):
+                trained_phase(described(tmp_path), tokens=100)
+        else:
+            assert trained_phase(described(tmp_path), tokens=100).tokens == 285, "tokens that were trained on"
+
+
+def test_micro_batches_of_training_0_10_are_one_step(tmp_path: Path) -> None:
+    """Lines as 0.10.3 logs them for 2 GPUs: a throughput of 4 samples on each, whatever the micro-batch held."""
+    start = {"num_gpus": 2, "grad_accum": 2, "samples_per_gpu": 4, "packing_max_batch_len": 100}
+    micro = {"overall_throughput": 4.0, "batch_size": 5}
+    lines = [{**micro, "samples_seen": 5 * n, "total_loss": float(n)} for n in (1, 2, 3, 4, 5)]
+    save_steps(tmp_path, [start, *lines[:3], start, *lines[2:]])  # killed within its second step
+    assert training_steps(str(tmp_path)) == [Step(10, 1.5, 4.0), Step(20, 3.5, 4.0)]
+
+
+def test_steps_without_a_throughput_count_no_time(tmp_path: Path) -> None:
+    """0.10 computes samples_per_gpu by whole division."""
+    line = {"samples_seen": 5, "total_loss": 1.0, "batch_size": 5, "overall_throughput": 0.0}
+    save_steps(tmp_path, [{"num_gpus": 4, "grad_accum": 1, "samples_per_gpu": 0}, line])
+    assert training_steps(str(tmp_path)) == [Step(5, 1.0, 0.0)]

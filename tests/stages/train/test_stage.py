@@ -14,6 +14,8 @@ from components.train import train
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.metrics import Metrics
 from tests.stages.train.phase_folders import save_model, save_state
+from utils.stages.train import stage
+from utils.stages.train.folder import ends_whole
 from utils.stages.train.training import seconds_of
 
 OPTIONS: dict[str, Any] = {
@@ -193,6 +195,47 @@ def test_training_whose_pods_fail_is_retried_while_it_gains_epochs(
     out = capsys.readouterr().out
     assert out.count("training is started again, from its last whole epoch") == 2
     assert "the PyTorchJob train-phase-1-run-1 failed" in out
+
+
+def test_more_gpus_than_samples_get_a_batch_with_one_for_each(
+    api: KubernetesApi, run: Callable, tmp_path: Path
+) -> None:
+    """Training before 0.12 divides the batch by the GPUs: `DataLoader(batch_size=0)`."""
+    run(1, knowledge=5, num_workers=2, gpu_per_worker=4)
+    assert "--effective_batch_size=8" in command(tmp_path, 1)
+
+
+def test_max_batch_len_below_the_longest_sample_is_refused_with_the_value_to_set(
+    api: KubernetesApi, run: Callable
+) -> None:
+    """A run that data processing made with larger limits is resumed with smaller ones. The samples have 60 tokens."""
+    with pytest.raises(SystemExit, match=r"longest knowledge sample has 60 tokens(.|\n)*next: set .*60"):
+        run(1, max_batch_len=59, max_seq_len=59)
+    assert "pytorchjobs" not in api.objects
+    run(1, max_batch_len=60, max_seq_len=60)
+
+
+def test_checkpoint_that_this_node_sees_late_is_waited_for(
+    api: KubernetesApi, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An NFS client remembers for up to a minute that a file is missing, which another node has written since."""
+    hidden, last = tmp_path / "late", tmp_path / "data/phase_1/hf_format/samples_200"
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            hidden.rename(last)
+
+    def whole(output: str) -> bool:
+        if not waited and not hidden.exists():
+            last.rename(hidden)
+        return ends_whole(output)
+
+    monkeypatch.setattr(stage, "ends_whole", whole)
+    monkeypatch.setattr(stage.time, "sleep", sleep)
+    assert run(1)["checkpoint"] == "phase_1/hf_format/samples_200"
+    assert len(waited) == 3
 
 
 def test_durations() -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.stages.train.phase_folders import described
+from utils.stages.train.trainer import TRAINER
 from utils.stages.train.training import torchrun_arguments
 
 
 def test_command_on_cpu() -> None:
     arguments = torchrun_arguments(described(Path("/data")), full_state=True)
-    assert arguments[:4] == ["--nnodes=1", "--nproc_per_node=1", "--standalone", "/data/phase_2/cpu_main_ds.py"]
+    assert arguments[:3] == ["--nnodes=1", "--nproc_per_node=1", "--standalone"]
+    assert arguments[3:5] == ["/data/phase_2/cpu_main_ds.py", TRAINER]
     assert {
         "--model_name_or_path=/data/model", "--num_epochs=3", "--effective_batch_size=10", "--learning_rate=2e-05",
         "--num_warmup_steps=5", "--save_samples=0", "--seed=42", "--checkpoint_at_epoch", "--disable_flash_attn",
@@ -33,6 +35,18 @@ def test_command_in_several_pods_with_gpus() -> None:
     arguments = torchrun_arguments(given, full_state=False)
     assert arguments[:2] == ["--nnodes=3", "--nproc_per_node=8"]  # trap 11: GPUs asked for are GPUs used
     assert arguments[2:4] == ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
-    assert arguments[4:6] == ["-m", "instructlab.training.main_ds"]
+    assert arguments[4:6] == ["--rdzv_conf=timeout=3600", TRAINER]  # as long as the pods may take to start: 60m
     assert {"--cpu_offload_params_fsdp", "--cpu_offload_optimizer"} <= set(arguments)
     assert not {"--disable_flash_attn", "--accelerate_full_state_at_epoch"} & set(arguments)
+
+
+@pytest.mark.parametrize(("nodes", "gpus", "shared"), [(2, 1, True), (9, 1, True), (2, 2, False), (1, 1, False)])
+def test_nodes_with_one_gpu_each_share_one_model(nodes: int, gpus: int, shared: bool) -> None:  # trap 69a
+    arguments = torchrun_arguments(described(Path("/data"), nodes=nodes, gpus=gpus), full_state=False)
+    assert ("--fsdp_sharding_strategy=FULL_SHARD" in arguments) == shared
+
+
+@pytest.mark.parametrize(("pending", "seconds"), [("10m", 600), ("2h", 7200), ("1d", 86400)])
+def test_rendezvous_waits_as_long_as_the_pods_may_take_to_start(pending: str, seconds: int) -> None:
+    arguments = torchrun_arguments(described(Path("/data"), nodes=2, gpus=1, pending_timeout=pending), False)
+    assert f"--rdzv_conf=timeout={seconds}" in arguments  # torch waits for 600 s

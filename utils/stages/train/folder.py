@@ -19,6 +19,9 @@ from utils.stages.results import Trained
 from utils.stages.train.training import Training
 
 GIB = 1 << 30
+LATE = 90
+"""Seconds after which a file that another node has written is seen: NFS clients remember for a while that it is not
+there."""
 
 
 def tensors_of(path: str) -> dict[str, dict[str, Any]]:
@@ -206,15 +209,34 @@ class Step:
 
 
 def training_steps(output: str) -> list[Step]:
-    """The optimizer steps so far; of steps that were repeated after a restart the last one counts."""
+    """The optimizer steps so far; of steps that were repeated after a restart the last one counts.
+
+    Training before 0.12 logs micro-batches, and their number in a step before them. Its throughput is that of
+    `samples_per_gpu` on each GPU, however many there were; 0 when these are none.
+    """
     path = Path(output, "training_params_and_metrics_global0.jsonl")
     steps: dict[int, Step] = {}
+    start: dict[str, Any] = {}
+    step: list[tuple[float, float]] = []
     for line in path.read_text().split("\n")[:-1] if path.exists() else ():  # the last may be cut
         entry = json.loads(line or "{}")
+        if "num_gpus" in entry:
+            start, step = entry, []
         loss, seen = entry.get("avg_loss", entry.get("total_loss")), entry.get("samples_seen")
-        if loss is not None and seen is not None:
-            steps[seen] = Step(seen, float(loss), entry["batch_size"] / entry["overall_throughput"])
+        if loss is None or seen is None:
+            continue
+        count = start["samples_per_gpu"] * start["num_gpus"] if "samples_per_gpu" in start else entry["batch_size"]
+        step.append((float(loss), count and count / entry["overall_throughput"]))
+        if len(step) == start.get("grad_accum", 1):
+            losses, seconds = zip(*step, strict=True)
+            steps[seen], step = Step(seen, sum(losses) / len(losses), sum(seconds)), []
     return [steps[seen] for seen in sorted(steps)]
+
+
+def ends_whole(output: str) -> bool:
+    """Whether the last step's samples are those of a whole checkpoint."""
+    found, steps = checkpoints_of(output), training_steps(output)
+    return bool(found and steps) and number_of(found[-1]) == steps[-1].samples
 
 
 def trained_phase(training: Training, tokens: int) -> Trained:
@@ -224,20 +246,25 @@ def trained_phase(training: Training, tokens: int) -> Trained:
         tokens: of one epoch.
 
     Raises:
-        SystemExit: the last epoch left no whole checkpoint, a checkpoint's tensors have wrong names, or the loss is
-            not a number.
+        SystemExit: the last epoch left no whole checkpoint, a checkpoint's tensors have wrong names, the loss is not a
+            number, or not all samples were trained on.
     """
     output, wrong, steps = training.output, "", training_steps(training.output)
     found = [os.path.relpath(folder, os.path.dirname(output)) for folder in checkpoints_of(output)]
-    if not found or not steps or number_of(found[-1]) != steps[-1].samples:
+    given, remedy = training.num_epochs * training.rows, "try a lower learning rate"
+    if not ends_whole(output):
         wrong = "the last epoch left no whole checkpoint"
     elif any(name.startswith("module.") for name in model_tensors(checkpoints_of(output)[-1])):
         wrong = f"the tensors of {found[-1]} are named module.*"
     elif not all(math.isfinite(step.loss) for step in steps):
         wrong = "the loss is not a number"
+    elif steps[-1].samples < 0.95 * given:
+        wrong = f"{steps[-1].samples} of {given} samples (rows × epochs) were trained on"
+        remedy = "raise train_max_batch_len: this version of instructlab.training drops samples that do not fit"
     if wrong:
-        raise failure(f"training in {output} went wrong: {wrong}", "see the log above", "try a lower learning rate")
-    tokens *= training.num_epochs
+        raise failure(f"training in {output} went wrong: {wrong}", "see the log above", remedy)
+    tokens = round(tokens * steps[-1].samples / training.rows)
+    total = sum(step.seconds for step in steps)
     every = -(-len(steps) // 500)
     curve = [(i, round(step.loss, 5)) for i, step in enumerate(steps, 1) if i % every == 0 or i == 1]
     return Trained(
@@ -250,6 +277,6 @@ def trained_phase(training: Training, tokens: int) -> Trained:
         steps=len(steps),
         samples=steps[-1].samples,
         tokens=tokens,
-        tokens_per_second=round(tokens / sum(step.seconds for step in steps), 1),
+        tokens_per_second=round(tokens / total, 1) if total else 0.0,
         loss=curve[-500:],
     )

@@ -12,6 +12,8 @@ from utils.stages.chat_template.files import chat_template_file
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
 from utils.stages.results import Processed, Trained
 from utils.stages.train.folder import (
+    LATE,
+    ends_whole,
     prune_phase,
     recorded_room,
     start_phase,
@@ -58,7 +60,8 @@ def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher
     """
     completed = {
         "model": os.path.join(given.data_dir, given.model or checkpoint or "model"),
-        "effective_batch_size": min(given.effective_batch_size, rows),
+        # At least one for each GPU: training before 0.12 divides it by their number.
+        "effective_batch_size": max(min(given.effective_batch_size, rows), launcher.nodes * launcher.gpus),
         "keep_checkpoints": given.keep_checkpoints or (1 if given.phase == 1 else 0),
     }
     template = chat_template_file(given.data_dir, "template.py")
@@ -137,8 +140,16 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
         reason = f"the taxonomy gave no {given.kind} samples"
         print(f"phase {given.phase} is skipped: {reason}", flush=True)
         return Trained(given.phase, given.launcher, True, reason)
+    if data.longest > given.max_batch_len:
+        what = (
+            f"the longest {given.kind} sample has {data.longest} tokens, train_max_batch_len is {given.max_batch_len}"
+        )
+        raise failure(what, "it was lowered after data processing; long samples would be lost", f"set {data.longest}")
     training = describe_training(given, data.rows, base.checkpoint, launcher)
     run_training(training, launcher, manifest)
+    seen = time.monotonic() + LATE
+    while not ends_whole(training.output) and time.monotonic() < seen:
+        time.sleep(2)
     return trained_phase(training, data.tokens)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from utils.durations import parse_duration
 from utils.messages import failure
+from utils.stages.train.trainer import TRAINER
 
 HYPERPARAMETERS = (
     *("num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"),
@@ -113,25 +114,32 @@ class Training(TrainingPhase):
 def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
     """Arguments of torchrun; a pod and this machine run the same.
 
-    On CPU, torchrun runs the file cpu_main_ds.py in the phase's folder instead of the library's module.
+    torchrun runs the file trainer.py; on CPU the file cpu_main_ds.py in the phase's folder does, after some changes.
 
     Args:
         full_state: save after each epoch what is needed to resume from there.
     """
     gpus = training.gpus
     # How several nodes find each other: the training operator sets these variables, and Kubernetes fills them in.
-    nodes = ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
+    nodes = [
+        *("--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"),
+        f"--rdzv_conf=timeout={seconds_of(training.pending_timeout)}",  # by default 600
+    ]
     return [
         f"--nnodes={training.nodes}",
         f"--nproc_per_node={gpus or 1}",
         *(nodes if training.nodes > 1 else ["--standalone"]),
-        *(["-m", "instructlab.training.main_ds"] if gpus else [training.output + "/cpu_main_ds.py"]),
+        *([] if gpus else [training.output + "/cpu_main_ds.py"]),
+        TRAINER,
         f"--model_name_or_path={training.model}",
         f"--data_path={training.data}",
         f"--output_dir={training.output}",
         *[f"--{name}={getattr(training, name)}" for name in HYPERPARAMETERS],
         "--log_level=INFO",
         "--distributed_training_framework=fsdp",
+        # The library shares a model between the GPUs of a node, and copies it to the other nodes. With one GPU each,
+        # torch would let every node train a model of its own.
+        *(["--fsdp_sharding_strategy=FULL_SHARD"] if gpus == 1 and training.nodes > 1 else []),
         *([f"--chat-tmpl-path={training.chat_template}"] if training.chat_template else []),
         "--checkpoint_at_epoch",
         *(["--accelerate_full_state_at_epoch"] if full_state else []),

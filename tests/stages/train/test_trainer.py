@@ -1,0 +1,88 @@
+"""The program of every rank, without the library: which rows each rank gets, and when it saves.
+
+tests/e2e/test_ranks.py runs it with both versions of the library."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from utils.stages.train import trainer
+from utils.stages.train.trainer import Every, deal, steps_of, tokens_of
+
+LENGTHS = [30 + number % 7 * 100 for number in range(200)] + [3900]
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("rows", "count"), [(201, 8), (201, 64), (64, 64), (5, 4)])
+def test_every_row_is_dealt_once(rows: int, count: int, padded: bool) -> None:
+    shares = deal(range(201 - rows, 201), LENGTHS, count, padded)
+    assert len(shares) == count
+    assert sorted(row for share in shares for row in share) == list(range(201 - rows, 201))
+    largest = max(tokens_of(share, LENGTHS, padded) for share in shares)
+    assert largest <= 3900 + (3 if padded else 1) * sum(LENGTHS[201 - rows :]) / count
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("rows", "count"), [(1, 4), (3, 4), (3, 64)])
+def test_share_without_a_row_gets_a_copy_of_the_shortest(rows: int, count: int, padded: bool) -> None:
+    shares = deal(range(rows), LENGTHS, count, padded)
+    assert len(shares) == count
+    assert {row for share in shares for row in share} == set(range(rows))
+    assert all(len(share) == 1 for share in shares)
+    assert shares.count([0]) == count - rows + 1
+
+
+def test_steps_hold_at_most_the_batch_and_are_shuffled_anew_each_epoch() -> None:
+    first, second = (list(steps_of(100, 30, seed)) for seed in (1, 2))
+    assert [len(rows) for rows in first] == [25, 25, 25, 25]
+    assert sorted(row for rows in first for row in rows) == list(range(100))
+    assert first == list(steps_of(100, 30, 1)) != second
+
+
+@pytest.mark.parametrize(
+    ("every", "batch", "saved"),
+    [(250, 128, [256, 512, 768]), (100, 50, [100, 200, 300, 400, 500, 600, 700, 800]), (5000, 128, [])],
+)
+def test_each_time_that_as_many_samples_were_seen_one_checkpoint_is_saved(
+    every: int, batch: int, saved: list[int]
+) -> None:
+    """From training 0.12 on the library saves where `samples_seen % save_samples == 0`."""
+    number = Every(every)
+    assert [seen for seen in range(batch, 900, batch) if seen % number == 0] == saved
+    assert number > 0
+    assert f"{number:d}" == str(every)
+
+
+def test_collectives_outlast_the_slowest_write_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch takes a group's limit from these two names, in every version from 2.6 to 2.15: for NCCL 10 minutes."""
+    torch = ModuleType("distributed_c10d")
+    monkeypatch.setitem(sys.modules, "torch.distributed.distributed_c10d", torch)
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(14_000 << 20)  # 7 billion parameters in bfloat16
+    trainer.outlast_checkpoints(str(tmp_path))
+    assert torch.default_pg_nccl_timeout == torch.default_pg_timeout == timedelta(seconds=3600 + 14_000)
+
+
+def test_modules_beside_the_program_are_not_found_by_the_library(tmp_path: Path) -> None:
+    """Python puts a program's folder first: ours has modules with common names, like process and training."""
+    library = tmp_path / "instructlab" / "training"
+    library.mkdir(parents=True)
+    (library / "multipack_sampler.py").write_text("class MultipackDistributedBatchSampler: pass\n")
+    (library / "main_ds.py").write_text("import sys\nprint(sys.argv[1:], __name__)\nimport process\n")
+    distributed = tmp_path / "torch" / "distributed"
+    distributed.mkdir(parents=True)
+    (distributed / "distributed_c10d.py").touch()
+    arguments = [f"--model_name_or_path={tmp_path}", "--num_epochs=1", "--seed=1"]
+    done = subprocess.run(
+        [sys.executable, trainer.TRAINER, *arguments],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{arguments} __main__\n", done.stderr
+    assert "No module named 'process'" in done.stderr

@@ -1,0 +1,171 @@
+"""The program of every rank: instructlab.training's main_ds, changed where it would lose samples, checkpoints or time.
+
+torchrun starts this file, with main_ds's arguments, in the environment of the training image: it imports none of our
+modules. The changes, by the library's version (read: 0.10.3, 0.11.1, 0.12.1, 0.16.2):
+
+- all: collectives wait for the slowest write of a checkpoint (`outlast_checkpoints`).
+- before 0.12: packing loses no sample (`pack_every_sample`).
+- from 0.12: `--save_samples` saves whenever as many were seen (`save_every`).
+"""
+
+import argparse
+import heapq
+import importlib
+import importlib.util
+import runpy
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+TRAINER = __file__
+"""Path of this program; on the run's volume it is the same in every pod."""
+LIBRARY = "instructlab.training"
+
+
+def main() -> None:
+    """Train, with the arguments of main_ds."""
+    folder = str(Path(__file__).parent)
+    sys.path[:] = [path for path in sys.path if path != folder]  # Python put it there; modules here have common names
+    options = argparse.ArgumentParser(allow_abbrev=False)
+    options.add_argument("--model_name_or_path")
+    options.add_argument("--num_epochs", type=int)
+    given, _ = options.parse_known_args()
+    outlast_checkpoints(given.model_name_or_path)
+    if importlib.util.find_spec(f"{LIBRARY}.multipack_sampler"):
+        pack_every_sample(given.num_epochs)
+    else:
+        save_every()
+    runpy.run_module(f"{LIBRARY}.main_ds", run_name="__main__", alter_sys=True)
+
+
+def outlast_checkpoints(model: str) -> None:
+    """Let collectives wait for one hour, and one second for each MiB of the model's weights.
+
+    While rank 0 writes weights and optimizer, up to 10 times the size of bfloat16 weights, the others wait for it: by
+    default for 10 minutes (NCCL) or 30. FSDP's own groups have no other setting.
+    """
+    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    torch: Any = importlib.import_module("torch.distributed.distributed_c10d")
+    torch.default_pg_timeout = torch.default_pg_nccl_timeout = timedelta(hours=1, seconds=size >> 20)
+
+
+def deal(rows: Iterable[int], lengths: Sequence[int], count: int, padded: bool) -> list[list[int]]:
+    """Deal rows to `count` shares of about the same size, the longest row of each first.
+
+    A share that would stay empty gets a copy of the shortest row: each rank needs one.
+    """
+    order = sorted(rows, key=lambda row: -lengths[row])
+    shares = halves(order, lengths, count) if padded else spread(order, lengths, count)
+    return [share or order[-1:] for share in shares]
+
+
+def halves(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Keep rows together by length, since they are padded to the longest: halve the largest share again and again."""
+    heap = [(0, order)]
+    while len(heap) < count:
+        _, share = heapq.heappop(heap)
+        middle = len(share) // 2
+        for half in (share[:middle], share[middle:]):
+            heapq.heappush(heap, (-lengths[half[0]] * len(half) if len(half) > 1 else 0, half))
+    return [share for _, share in heap]
+
+
+def spread(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Give each row to the smallest share."""
+    shares: list[list[int]] = [[] for _ in range(count)]
+    heap = [(0, number) for number in range(count)]
+    for row in order:
+        size, number = heap[0]
+        shares[number].append(row)
+        heapq.heapreplace(heap, (size + lengths[row], number))
+    return shares
+
+
+def tokens_of(share: Sequence[int], lengths: Sequence[int], padded: bool) -> int:
+    """Tokens that a share takes on a GPU."""
+    return lengths[share[0]] * len(share) if padded else sum(lengths[row] for row in share)
+
+
+def steps_of(rows: int, batch: int, seed: int) -> Iterator[list[int]]:
+    """An epoch's rows, shuffled, in optimizer steps of at most `batch` rows, all of about the same size."""
+    numpy = importlib.import_module("numpy")
+    order = numpy.random.default_rng(seed=seed).permutation(rows)
+    return (part.tolist() for part in numpy.array_split(order, -(-rows // batch)))
+
+
+def pack_every_sample(epochs: int) -> None:
+    """Replace the packing of training before 0.12, which drops samples without a word.
+
+    The library needs an average micro-batch longer than the longest sample; else it falls back to a sampler whose
+    batches are cut off at max_batch_len. It also drops each epoch's last micro-batch, and without flash attention
+    searches forever when the batch is the whole data set. Here an optimizer step's rows are dealt to the ranks of as
+    many micro-batches as it takes for each share to fit: as many for every step, since the library counts so.
+    """
+    library: Any = importlib.import_module(f"{LIBRARY}.multipack_sampler")
+    plan = {"batch": 0, "micro_batches": 1}
+
+    def find(
+        num_gpus: int,
+        avg_sample_len: float,
+        effective_batch_size: int,
+        max_batch_len_per_gpu: int,
+        is_padding: bool,
+        dataset: Any,
+        seed: int,
+    ) -> tuple[int, int]:
+        lengths = dataset.get_lengths().tolist()
+        if max(lengths) > max_batch_len_per_gpu:
+            raise SystemExit(f"--max_batch_len={max_batch_len_per_gpu}, but a sample has {max(lengths)} tokens")
+        plan["batch"], micro_batches = effective_batch_size, 1
+        for epoch in range(epochs):
+            for rows in steps_of(len(lengths), effective_batch_size, seed + epoch):
+                tokens = sum(lengths[row] for row in rows)
+                micro_batches = max(micro_batches, tokens // (max_batch_len_per_gpu * num_gpus))
+                while any(
+                    tokens_of(share, lengths, is_padding) > max_batch_len_per_gpu
+                    for share in deal(rows, lengths, micro_batches * num_gpus, is_padding)
+                ):
+                    micro_batches += 1
+        plan["micro_batches"] = micro_batches
+        return max_batch_len_per_gpu, micro_batches
+
+    def generate(self: Any, set_stats: bool = False) -> list[list[int]]:
+        lengths, ranks = self.lengths.tolist(), self.num_replicas
+        batches = []
+        for rows in steps_of(len(lengths), plan["batch"], self.seed + self.epoch):
+            shares = deal(rows, lengths, plan["micro_batches"] * ranks, self.padding)
+            shares.sort(key=lambda share: tokens_of(share, lengths, self.padding))  # ranks wait for the largest
+            batches += shares[self.rank :: ranks]
+        return batches
+
+    library.find_packing_max_batch_len_and_grad_accum = find
+    library.MultipackDistributedBatchSampler.generate_batches = generate
+
+
+class Every(int):
+    """A number of samples; `seen % Every(n)` is 0 where another n were seen, not only where `seen` is a multiple."""
+
+    done = 0
+
+    def __rmod__(self, seen: int) -> int:
+        before, self.done = self.done, seen // int(self)
+        return int(self.done == before)
+
+
+def save_every() -> None:
+    """Let training from 0.12 on save whenever `--save_samples` more were seen: batches seldom end at a multiple."""
+    library: Any = importlib.import_module(f"{LIBRARY}.utils")
+    load = library.load_latest_full_state
+
+    def load_state(args: Any, accelerator: Any) -> None:
+        load(args=args, accelerator=accelerator)
+        args.save_samples = every = Every(args.save_samples)
+        every.done = getattr(args, "samples_seen", 0) // max(1, every)  # saved before a restart
+
+    library.load_latest_full_state = load_state
+
+
+if __name__ == "__main__":
+    main()
