@@ -14,7 +14,8 @@ from utils.stages.marker import result_of, write_marker
 from utils.stages.results import Generated, Imported
 from utils.stages.sdg.environment import scaled_datasets, sdg_environment
 from utils.stages.sdg.files import imported_samples
-from utils.stages.sdg.samples import correct_questions, system_prompt
+from utils.stages.sdg.mixing import system_prompt
+from utils.stages.sdg.samples import correct_questions
 from utils.stages.sdg.stage import pipeline_hash, working_folder
 from utils.stages.sdg.taxonomy import yaml_line
 

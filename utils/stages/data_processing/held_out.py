@@ -1,8 +1,8 @@
 """Questions are set aside for evaluation, and no copy of them is trained on.
 
 Facts about instructlab-sdg's output that this relies on (0.8): a knowledge question stands in the knowledge file once
-and in the skills file twice, with its document or with several ("Document:\\n…") before it; skill samples are copied
-until a leaf has 30 rows; copies keep their id; `node_datasets_<date>/<leaf>[_p07|_p10].jsonl` holds each leaf's rows.
+and in the skills file twice, with its document or with several ("Document:\\n…") before it; a row that is drawn more
+than once keeps its id; `node_datasets_<date>/<leaf>[_p07|_p10].jsonl` holds each leaf's rows.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.stages.json_lines import read_lines
+from utils.stages.leaves import leaf_names, leaf_of_dataset, taxonomy_leaves
 
 SMALLEST_LEAF, MOST = 4, 50
 """A leaf with fewer questions gives none; another at most 50: the evaluation asks every one."""
@@ -101,9 +102,8 @@ def leaves_by_id(file: Path) -> dict[str, str]:
     leaves = {}
     folder = file.with_name(re.sub(r".*_train_msgs(.*)\.jsonl", r"node_datasets\1", file.name))
     for path in folder.glob("[!.]*.jsonl"):
-        name = re.sub("_p(07|10)$", "", path.stem)
-        if not name.startswith("mmlubench_"):
-            leaves.update({row.get("id"): name for row in read_lines(path)})
+        if not path.name.startswith("mmlubench_"):
+            leaves.update({row.get("id"): leaf_of_dataset(path.stem) for row in read_lines(path)})
     return leaves
 
 
@@ -117,8 +117,7 @@ def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, HeldO
         files: the training files by kind, knowledge and skills.
     """
     ids = {number: name for file in files.values() for number, name in leaves_by_id(file).items()}
-    paths = [str(qna.parent.relative_to(taxonomy)) for qna in taxonomy.rglob("qna.yaml")]
-    places = {path.replace("/", "_"): path for path in paths}
+    places = {name: leaf for leaf, name in leaf_names(taxonomy_leaves(taxonomy)).items()}
     mixed_in: dict[str, HeldOut] = {}
     generated: dict[str, HeldOut] = {}
     for kind, file in files.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.stages.code import code_digest
+from utils.stages.leaves import leaf_names
 from utils.stages.report.text import listed
 
 
@@ -102,9 +103,9 @@ def comparisons(scores: Mapping[str, Any], leaves: Iterable[str] = ()) -> list[M
 def leaf_rows(score: Mapping[str, Any], leaves: Iterable[str]) -> list[tuple[str, float | None, float | None]]:
     """(leaf, base, candidate) of a score file: from its `by_leaf`, or its `summary` of branch scores.
 
-    MMLU-branch names a task after its leaf, with `_` for `/`: leaves, the paths of the taxonomy, give it back.
+    MMLU-branch names a task after its leaf (`leaf_names`): leaves, the paths of the taxonomy, give it back.
     """
-    leaf_of = {leaf.replace("/", "_"): leaf for leaf in leaves}
+    leaf_of = {name: leaf for leaf, name in leaf_names(leaves).items()}
     rows = [(entry["leaf"], entry["base_nll"], entry["nll"]) for entry in score.get("by_leaf", [])]
     for entries in score.get("summary", {}).values():
         for entry in entries:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.json_lines import count_lines
+from utils.stages.leaves import leaf_of_dataset
 from utils.stages.results import Generated
 
 
@@ -67,8 +68,8 @@ def imported_samples(data_dir: str) -> Generated:
     for path in (folder / f"node_datasets_{used}").glob("[!.]*.jsonl"):
         if path.name.startswith("mmlubench_"):
             questions += count_lines(path)
-        elif not path.stem.endswith("_p10"):
-            leaves[path.stem.removesuffix("_p07")] = count_lines(path)
+        elif not re.match("knowledge_.*_p10$", path.stem):
+            leaves[leaf_of_dataset(path.stem)] = count_lines(path)
     reason = "the archive brought generated data"
     print(f"{reason}: {samples} samples", flush=True)
     return replace(

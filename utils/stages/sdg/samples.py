@@ -1,18 +1,16 @@
-"""What instructlab-sdg makes of a leaf: seed records, samples, multiple-choice questions; and of all, training files.
+"""What instructlab-sdg makes of a leaf: seed records, samples, multiple-choice questions."""
 
-Inside a leaf the library keeps checkpoints of its own.
-"""
-
-import functools
-import importlib
-import json
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from utils.messages import failure
 from utils.stages.json_lines import count_lines, read_lines, write_lines
+from utils.stages.leaves import leaf_id
+from utils.stages.sdg.batches import Row, answered
 from utils.stages.sdg.teacher import Teacher
 
 
@@ -40,24 +38,29 @@ class SdgRun:
     batch_size: int
     num_workers: int
 
-    def asking(self) -> dict[str, Any]:
-        """What samples and questions take alike: arguments of the library's PipelineContext."""
-        return {
-            "client": self.teacher.client,
-            "model_id": self.teacher.server.model_name,
-            "model_family": "",
-            "num_instructions_to_generate": self.scale_factor,
-            "batch_size": self.batch_size,
-        }
+    def context(self) -> Any:
+        """The library's PipelineContext, of samples and questions alike."""
+        from instructlab.sdg.pipeline import PipelineContext
+
+        return PipelineContext(
+            client=self.teacher.client,
+            model_id=self.teacher.server.model_name,
+            model_family="",
+            num_instructions_to_generate=self.scale_factor,
+            batch_size=self.batch_size,
+            # Rows are mapped in this process: a worker forked beside threads (they ask the teacher) may wait for ever.
+            dataset_num_procs=None,
+        )
+
+    def answered(self, name: str, rows: list[Row], ask: Callable[[list[Row]], Iterable[Row]]) -> list[Row]:
+        """What the teacher answers to all rows, in batches (`answered`)."""
+        return answered(self.part / "checkpoints" / name, rows, self.batch_size, self.num_workers, ask)
 
 
-def file_name(leaf: str) -> str:
-    """As the library names what belongs to a leaf: knowledge_a_b for knowledge/a/b."""
-    return leaf.replace("/", "_")
+def seed_records(run: SdgRun, leaf: str) -> list[Row]:
+    """A leaf's seed examples, for knowledge joined with the chunks of its documents.
 
-
-def seed_records(run: SdgRun, leaf: str) -> Path:
-    """A leaf's seed examples, for knowledge joined with the chunks of its documents, as a JSON-lines file.
+    The library sees the leaf at another place, where its path is short: it makes names of files of that.
 
     Raises:
         SystemExit: its documents can't be had.
@@ -65,68 +68,94 @@ def seed_records(run: SdgRun, leaf: str) -> Path:
     from instructlab.schema.taxonomy import TaxonomyReadingException
     from instructlab.sdg.generate_data import preprocess_taxonomy
 
-    folder = run.part / "preprocessed" / file_name(leaf)
-    if not folder.is_dir():
-        qna, temporary = run.data / "taxonomy" / leaf / "qna.yaml", run.part / "preprocessed.new"
+    seeds = run.part / "preprocessed" / f"{leaf_id(leaf)}.jsonl"
+    if not seeds.exists():
+        temporary = run.part / "preprocessed.new"
         shutil.rmtree(temporary, ignore_errors=True)
-        folder.parent.mkdir(exist_ok=True)
+        qna = temporary / leaf.partition("/")[0] / leaf_id(leaf) / "qna.yaml"
+        qna.parent.mkdir(parents=True)
+        shutil.copyfile(run.data / "taxonomy" / leaf / "qna.yaml", qna)
         try:
-            preprocess_taxonomy(str(qna), str(temporary), teacher_model_path=f"{run.data}/model")
+            (made,) = preprocess_taxonomy(str(qna), str(temporary), teacher_model_path=f"{run.data}/model")
         except (TaxonomyReadingException, SystemExit) as error:
             raise failure(
                 f"the documents of {leaf} can't be read",
                 f"{error} {error.__cause__ or ''}",
                 "correct repo, commit and patterns (Markdown or PDF) of its document; can git clone repo here?",
             ) from error
-        shutil.rmtree(temporary / "documents", ignore_errors=True)
-        temporary.replace(folder)
-    return next(folder.glob("*.jsonl"))
+        # The library splits its files also at U+2028 and the like: here they are escaped.
+        write_lines(temporary / "seeds", read_lines(Path(made)))
+        seeds.parent.mkdir(exist_ok=True)
+        (temporary / "seeds").replace(seeds)
+        shutil.rmtree(temporary)
+    return [*read_lines(seeds)]
 
 
 def leaf_samples(run: SdgRun, leaf: str) -> int:
-    """Generate a leaf's samples into `generated/<name>.jsonl`, unless they are there; returns their number."""
-    from instructlab.sdg.pipeline import PipelineContext
-
-    generate_data: Any = importlib.import_module("instructlab.sdg.generate_data")  # a function has its name, too
-    # Rows are mapped in this process: a worker forked beside threads (they ask the teacher) may wait for ever.
-    generate_data.PipelineContext = functools.partial(PipelineContext, dataset_num_procs=None)
-    seeds, output = seed_records(run, leaf), run.part / "generated" / f"{file_name(leaf)}.jsonl"
+    """Generate a leaf's samples into `generated/<id>.jsonl`, unless they are there; returns their number."""
+    output = generated(run, leaf)
     if not output.exists():
-        temporary = run.part / "generated.new"
-        generate_data.generate_taxonomy(
-            input_dir=str(seeds.parent),
-            output_dir=str(temporary),
-            pipeline=run.pipeline,
-            num_cpus=run.num_workers,
-            checkpoint_dir=str(run.part / "checkpoints"),
-            console_output=False,
-            **run.asking(),
-        )
-        made = temporary / seeds.name
-        if made.exists():
-            made.replace(output)
+        from datasets import Dataset
+        from instructlab.sdg.generate_data import _sdg_init
+
+        pipes = _sdg_init(run.context(), run.pipeline)
+        by_kind = dict(zip(("knowledge", "freeform_skill", "grounded_skill"), pipes, strict=True))
+
+        def ask(rows: list[Row]) -> Iterator[Row]:
+            for kind in sorted({row["leaf_node_type"] for row in rows}):
+                yield from by_kind[kind].generate(Dataset.from_list([r for r in rows if r["leaf_node_type"] == kind]))
+
+        rows = run.answered(f"{leaf_id(leaf)}-samples", seed_records(run, leaf), ask)
+        write_lines(output.with_suffix(".part"), [row for row in rows if makes_a_sample(row)])
+        output.with_suffix(".part").replace(output)
     return count_lines(output)
 
 
-def leaf_questions(run: SdgRun, leaf: str) -> int:
+def generated(run: SdgRun, leaf: str) -> Path:
+    """The file of a leaf's samples, as the SDG pipeline gives them."""
+    return run.part / "generated" / f"{leaf_id(leaf)}.jsonl"
+
+
+def makes_a_sample(row: Row) -> bool:
+    """Whether the library can make a sample of a row, and keeps it to the end.
+
+    Of others it makes empty turns, which 0.8.3 drops when all is mixed and 0.8.2 does not, or it raises an error.
+    """
+    from instructlab.sdg.datamixing import _get_question_hack, _get_response_hack
+    from instructlab.sdg.utils import GenerateException
+
+    try:
+        question, answer = _get_question_hack(row), _get_response_hack(row)
+    except GenerateException:
+        return False
+    other = row.get("document") if row.get("leaf_node_type") == "knowledge" else question
+    return question is not None and all((text or "").strip() for text in (other, answer))
+
+
+def leaf_questions(run: SdgRun, leaf: str, name: str) -> int:
     """Generate a leaf's multiple-choice questions and their task file, unless they are there; returns their number.
 
     A pipeline folder with a mmlu_bench.yaml gives the questions' form, else the library does.
+
+    Args:
+        name: of the task.
     """
     from datasets import Dataset
     from instructlab.sdg.eval_data import generate_eval_task_data, mmlubench_pipe_init
-    from instructlab.sdg.pipeline import Pipeline, PipelineContext
+    from instructlab.sdg.pipeline import Pipeline
 
-    name, folder = file_name(leaf), run.part / f"node_datasets_{run.suffix}"
+    folder = run.part / f"node_datasets_{run.suffix}"
     task, data = folder / f"{name}_task.yaml", folder / f"mmlubench_{name}.jsonl"
     if not task.exists():
         folder.mkdir(exist_ok=True)
-        context = PipelineContext(batch_num_workers=run.num_workers, dataset_num_procs=None, **run.asking())
         own = Path(run.pipeline, "mmlu_bench.yaml")
+        context = run.context()
         pipe = Pipeline.from_file(context, str(own)) if own.exists() else mmlubench_pipe_init(context)
-        generate_eval_task_data(
-            pipe, name, Dataset.from_list([*read_lines(seed_records(run, leaf))]), str(run.part), run.suffix
+        rows = run.answered(
+            f"{leaf_id(leaf)}-questions", seed_records(run, leaf), lambda rows: pipe.generate(Dataset.from_list(rows))
         )
+        asked = SimpleNamespace(generate=Dataset.from_list)  # what the library takes for a pipeline
+        generate_eval_task_data(asked, name, rows, str(run.part), run.suffix)
         correct_questions(data)
     count = count_lines(data)
     if not count:
@@ -149,31 +178,3 @@ def correct_questions(data: Path) -> None:
             answer = "ABCD".index(row["mmlubench_answer"].strip()[0]) + turn
             rows.append(row | {"choices": choices[-turn:] + choices[:-turn], "answer": answer % len(choices)})
     write_lines(data, rows)
-
-
-def mix_samples(run: SdgRun) -> None:
-    """Turn generated samples into recipes and the two training files; a kind without samples gets no file."""
-    from instructlab.sdg.generate_data import mix_datasets, postprocess_taxonomy
-
-    prompt, part = system_prompt(run.data / "model"), str(run.part)
-    postprocess_taxonomy(
-        f"{part}/generated",
-        part,
-        run.suffix,
-        pipeline=run.pipeline,
-        num_procs=None,
-        system_prompt=prompt,
-        use_legacy_pretraining_format=False,
-    )
-    for kind in ("knowledge", "skills"):
-        recipe, mixed = (f"{part}/{kind}_{file}_{run.suffix}" for file in ("recipe", "train_msgs"))
-        mix_datasets(recipe + ".yaml", mixed + ".jsonl", num_proc=None, system_prompt=prompt)
-
-
-def system_prompt(model: Path) -> str:
-    """The system message of every training sample: Granite's own for a Granite model, else a neutral one."""
-    if json.loads((model / "config.json").read_text()).get("model_type", "").startswith("granite"):
-        from instructlab.sdg.generate_data import _SYS_PROMPT
-
-        return str(_SYS_PROMPT)
-    return "You are a helpful assistant."

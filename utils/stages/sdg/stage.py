@@ -16,11 +16,14 @@ from utils.messages import failure, progress
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
+from utils.stages.json_lines import read_lines
+from utils.stages.leaves import leaf_names
 from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, upstream_hash, write_marker
 from utils.stages.results import Generated, Imported
 from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import imported_samples, run_files
-from utils.stages.sdg.samples import SdgRun, leaf_questions, leaf_samples, mix_samples
+from utils.stages.sdg.mixing import mix_samples
+from utils.stages.sdg.samples import SdgRun, generated, leaf_questions, leaf_samples
 from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import Teacher
 
@@ -135,11 +138,12 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
     """
     samples: dict[str, int] = {}
     questions: dict[str, int] = {}
-    steps = [("samples", leaf_samples, samples, leaf) for leaf in leaves]
-    steps += [("questions", leaf_questions, questions, leaf) for leaf in leaves if leaf.startswith("knowledge/")]
-    for done, (what, make, counts, leaf) in enumerate(steps, 1):
+    names = leaf_names(leaves)
+    steps = [("samples", samples, leaf) for leaf in leaves]
+    steps += [("questions", questions, leaf) for leaf in leaves if leaf.startswith("knowledge/")]
+    for done, (what, counts, leaf) in enumerate(steps, 1):
         with run.teacher.errors(leaf):
-            counts[leaf] = make(run, leaf)
+            counts[leaf] = leaf_samples(run, leaf) if counts is samples else leaf_questions(run, leaf, names[leaf])
         progress(done, len(steps), f"leaves ({counts[leaf]} {what} for {leaf})")
     if not any(samples.values()):
         raise failure(
@@ -147,9 +151,10 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
             f"the SDG pipeline finds none{run.teacher.answers}",
             "use a stronger teacher, or an sdg_pipeline made for it (tiny ones: examples/sdg-pipeline)",
         )
-    mix_samples(run)
+    counted = mix_samples(run, {names[leaf]: read_lines(generated(run, leaf)) for leaf in leaves})
+    samples = {leaf: counted[names[leaf]] for leaf in leaves}
     sdg = run.data / "sdg"
-    for scratch in ("checkpoints", "generated.new", "preprocessed"):
+    for scratch in ("checkpoints", "preprocessed"):
         shutil.rmtree(run.part / scratch, ignore_errors=True)
     (run.part / NOTE).unlink()
     shutil.rmtree(sdg, ignore_errors=True)

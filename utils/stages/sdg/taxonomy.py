@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-
-KINDS = ("knowledge", "compositional_skills")
-"""The folders of a taxonomy that have leaves."""
+from utils.stages.leaves import KINDS, taxonomy_leaves
 
 
 def check_taxonomy(taxonomy: Path) -> list[str]:
@@ -17,9 +15,7 @@ def check_taxonomy(taxonomy: Path) -> list[str]:
     Raises:
         SystemExit: there is none, or some are not valid; the message lists every error with file and line.
     """
-    leaves = sorted(
-        str(qna.parent.relative_to(taxonomy)) for kind in KINDS for qna in (taxonomy / kind).rglob("qna.yaml")
-    )
+    leaves = taxonomy_leaves(taxonomy)
     if not leaves:
         raise failure(
             f"the taxonomy at {taxonomy} has no leaf",

@@ -1,0 +1,152 @@
+"""Runs in the stages' interpreter: `run_sdg_data.py WORK_DIR` prints what SDG made of odd leaves and answers."""
+
+import itertools
+import json
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from components.sdg import sdg
+from tests.fakes.metrics import Metrics
+from utils.demo.base_model import packaged_gguf
+from utils.stages.json_lines import read_lines
+from utils.stages.marker import read_marker
+
+QNA = """version: 3
+created_by: someone
+task_description: to tell {what}
+seed_examples:
+"""
+
+
+class Teacher(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server: `answer` makes a text of a prompt and a number, `refuses` says which prompts fail.
+
+    vLLM takes a list of prompts and n, llama.cpp one conversation: both ways of asking are served.
+    """
+
+    count = itertools.count(1)
+    requests: list[str] = []
+    lock = threading.Lock()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.reply(200, {"data": [{"id": "teacher"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        chat = "messages" in body
+        prompts = [body["messages"][-1]["content"]] if chat else body["prompt"]
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        probe = prompts[0].startswith("test")  # the library tries whether the server takes several prompts
+        with Teacher.lock:
+            if not probe:
+                Teacher.requests.append(" ".join(prompts))
+        if not probe and Teacher.refuses(prompts):
+            return self.reply(400, {"error": {"message": "out of credit"}})
+        texts = [Teacher.answer(prompt, next(Teacher.count)) for prompt in prompts for _ in range(body.get("n") or 1)]
+        forms = [{"message": {"role": "assistant", "content": text}} if chat else {"text": text} for text in texts]
+        return self.reply(200, {"choices": [{**f, "index": i, "finish_reason": "stop"} for i, f in enumerate(forms)]})
+
+    def reply(self, status: int, content: Any) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    @staticmethod
+    def answer(prompt: str, number: int) -> str:
+        # U+2028 is the end of a line to str.splitlines, not to JSON lines.
+        return f"What is the meaning of number {number} here?\nIt is\u2028the number of the old clock, {number}."
+
+    @staticmethod
+    def refuses(prompts: list[str]) -> bool:
+        return False
+
+
+def skill(what: str, seeds: int = 5) -> str:
+    return QNA.format(what=what) + "".join(
+        f"  - question: What {what} is number {i}?\n    answer: It is {what} {i}.\n" for i in range(seeds)
+    )
+
+
+def run(work: Path, leaves: dict[str, str], again: bool = False, **changes: Any) -> dict[str, Any]:
+    """Run the stage on a taxonomy of these leaves; what it said, and the rows of its files."""
+    volume = work / "volume"
+    if not again:
+        volume.mkdir(parents=True)
+        (volume / "model").symlink_to(work.parent / "model")
+        for leaf, text in leaves.items():
+            qna = volume / "taxonomy" / leaf / "qna.yaml"
+            qna.parent.mkdir(parents=True)
+            qna.write_text(text)
+    arguments: dict[str, Any] = {
+        **{"data_dir": str(volume), "teacher_secret_dir": str(work.parent / "secret"), "ca_file": "", "force": False},
+        **{"sdg_pipeline": "simple", "scale_factor": 2, "sample_size": 1.0, "batch_size": 1, "num_workers": 2},
+        **changes,
+    }
+    Teacher.requests = []
+    try:
+        sdg.python_func(**arguments, metrics=Metrics())
+    except SystemExit as error:
+        return {"failure": str(error), "requests": Teacher.requests}
+    result = read_marker(str(volume), "sdg")["result"]
+    files = [*volume.glob("sdg/node_datasets_*/*.jsonl"), *volume.glob("sdg/*_train_msgs_*.jsonl")]
+    rows = {file.name.split("_msgs_")[0]: [*read_lines(file)] for file in files}
+    return {"result": result, "rows": rows, "requests": Teacher.requests}
+
+
+def shown(seen: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of rows in place of rows."""
+    return seen | {"rows": {name: len(rows) for name, rows in seen.get("rows", {}).items()}}
+
+
+def main(work: Path) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    gguf = packaged_gguf()
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(work / "model")
+    (work / "model" / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (work / "secret").mkdir()
+    secret = {"endpoint": f"http://127.0.0.1:{server.server_address[1]}", "model_name": "teacher"}
+    for key, value in secret.items():
+        (work / "secret" / key).write_text(value)
+    kind = "compositional_skills"
+    odd = {
+        f"{kind}/writing/short_forms": skill("colours"),
+        f"{kind}/writing_short/forms": skill("shapes"),
+        f"{kind}/{'/'.join(['a_folder_with_a_rather_long_name' * 3] * 4)}": skill("sizes"),
+        f"{kind}/signs[*]/what?": skill("signs"),
+        f"{kind}/ends/on_p10": skill("ends"),
+    }
+    seen = {"odd": shown(run(work / "odd", odd))}
+    seen["odd"]["leaves"] = list(odd)
+    good = Teacher.answer
+    Teacher.answer = staticmethod(lambda prompt, number: "blue")  # type: ignore[method-assign]
+    seen["all_dropped"] = shown(run(work / "all_dropped", {f"{kind}/x": skill("colours")}))
+    Teacher.answer = staticmethod(  # type: ignore[method-assign]
+        lambda prompt, number: ["", "blue", "  ?  ", good(prompt, number)][number % 4]
+    )
+    seen["some_dropped"] = shown(run(work / "some_dropped", {f"{kind}/x": skill("colours"), f"{kind}/y": skill("y")}))
+    Teacher.answer = staticmethod(good)  # type: ignore[method-assign]
+    Teacher.refuses = staticmethod(lambda prompts: "number 2" in prompts[0])  # type: ignore[method-assign]
+    leaf = {f"{kind}/x": skill("colours", 10)}
+    seen["broken_off"] = shown(run(work / "broken_off", leaf))
+    Teacher.refuses = staticmethod(lambda prompts: False)  # type: ignore[method-assign]
+    seen["resumed"] = shown(run(work / "broken_off", leaf, again=True, batch_size=4))
+    server.shutdown()
+    return seen
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    print(json.dumps(main(Path(sys.argv[1]))))
