@@ -77,6 +77,8 @@ def ilab_pipeline(
     sdg_sample_size: float = 1.0,
     sdg_batch_size: int = 32,
     sdg_num_workers: int = 2,
+    sdg_samples_per_skill: int = 0,
+    sdg_system_prompt: str = "",
     # Data processing
     sdg_max_batch_len: int = 5000,
     sdg_held_out_fraction: float = 0.05,
@@ -154,10 +156,12 @@ def ilab_pipeline(
         force_pull: Repeat stages whose inputs have changed on a volume that already holds their results.
         sdg_teacher_secret: Secret of the teacher: endpoint, model_name, api_token.
         sdg_pipeline: How samples are generated: simple, full, or a folder of SDG pipeline YAML.
-        sdg_scale_factor: Samples to generate per seed example, 1 or more.
-        sdg_sample_size: Fraction of the precomputed skills data to mix in, above 0, up to 1.
+        sdg_scale_factor: Samples per seed example in blocks with `n: scaled`, as in simple; full and llama ignore it.
+        sdg_sample_size: Fraction of the image's precomputed skills to mix in. 0: none; 1: as its recipe says.
         sdg_batch_size: Completions per request to the teacher, 1 to 4096.
         sdg_num_workers: Parallel requests to the teacher, 2 to 10.
+        sdg_samples_per_skill: Samples of each skill leaf to train on, drawn from those generated. 0: all, once.
+        sdg_system_prompt: System message of all training samples. Empty: Granite's own for Granite, else neutral.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
         sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
         train_launcher: pytorchjob (Kubeflow training operator) or process (in the task itself).
@@ -265,6 +269,8 @@ def ilab_pipeline(
             sample_size=sdg_sample_size,
             batch_size=sdg_batch_size,
             num_workers=sdg_num_workers,
+            system_prompt=sdg_system_prompt,
+            samples_per_skill=sdg_samples_per_skill,
             force=force_pull,
         ).after(imported)
         processed = data_processing(

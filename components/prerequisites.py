@@ -32,6 +32,7 @@ def prerequisites(
     sdg_sample_size: float,
     sdg_batch_size: int,
     sdg_num_workers: int,
+    sdg_samples_per_skill: int,
     sdg_max_batch_len: int,
     sdg_held_out_fraction: float,
     train_num_workers: int,

@@ -16,6 +16,8 @@ def sdg(
     sample_size: float,
     batch_size: int,
     num_workers: int,
+    system_prompt: str,
+    samples_per_skill: int,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -31,17 +33,29 @@ def sdg(
         ca_file: PEM file with additional certificate authorities; may be missing.
         sdg_pipeline: simple, full, or a folder with knowledge.yaml, freeform_skills.yaml, grounded_skills.yaml and
             optionally mmlu_bench.yaml.
-        scale_factor: Samples to generate per seed example, 1 or more.
+        scale_factor: Completions per seed record in blocks of the SDG pipeline that have `n: scaled`; others ignore it.
         sample_size: Fraction of the precomputed skills data to mix in, if the image has any.
         batch_size: Completions per request to the teacher, 1 to 4096.
         num_workers: Parallel requests to the teacher.
+        system_prompt: System message of all training samples; empty for the base model's own, or a neutral one.
+        samples_per_skill: Samples of each skill leaf to train on; 0 for all that are generated.
         force: Generate again if the volume holds data from other inputs.
         metrics: Samples, multiple-choice questions, and tokens that the teacher generated.
     """
     from utils.stages.sdg.stage import Generation, generate
 
     given = Generation(
-        data_dir, teacher_secret_dir, ca_file, sdg_pipeline, scale_factor, sample_size, batch_size, num_workers, force
+        data_dir,
+        teacher_secret_dir,
+        ca_file,
+        sdg_pipeline,
+        scale_factor,
+        sample_size,
+        batch_size,
+        num_workers,
+        system_prompt,
+        samples_per_skill,
+        force,
     )
     for metric, value in generate(given).items():
         metrics.log_metric(metric, value)

@@ -89,7 +89,7 @@ def run(volume: Path, secret: Path, **changes: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         **{"data_dir": str(volume), "teacher_secret_dir": str(secret), "ca_file": "", "force": False},
         **{"sdg_pipeline": str(EXAMPLES / "sdg-pipeline"), "scale_factor": 2, "sample_size": 1.0},
-        **{"batch_size": 2, "num_workers": 2, **changes},
+        **{"batch_size": 2, "num_workers": 2, "system_prompt": "", "samples_per_skill": 0, **changes},
     }
     try:
         sdg.python_func(**arguments, metrics=metrics)

@@ -9,12 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from components.sdg import sdg
 from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
-from utils.stages.json_lines import read_lines
+from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.marker import read_marker
 
+BASE = Path(sys.argv[1])
 QNA = """version: 3
 created_by: someone
 task_description: to tell {what}
@@ -82,14 +85,15 @@ def run(work: Path, leaves: dict[str, str], again: bool = False, **changes: Any)
     volume = work / "volume"
     if not again:
         volume.mkdir(parents=True)
-        (volume / "model").symlink_to(work.parent / "model")
+        (volume / "model").symlink_to(BASE / "model")
         for leaf, text in leaves.items():
             qna = volume / "taxonomy" / leaf / "qna.yaml"
             qna.parent.mkdir(parents=True)
             qna.write_text(text)
     arguments: dict[str, Any] = {
-        **{"data_dir": str(volume), "teacher_secret_dir": str(work.parent / "secret"), "ca_file": "", "force": False},
+        **{"data_dir": str(volume), "teacher_secret_dir": str(BASE / "secret"), "ca_file": "", "force": False},
         **{"sdg_pipeline": "simple", "scale_factor": 2, "sample_size": 1.0, "batch_size": 1, "num_workers": 2},
+        **{"system_prompt": "", "samples_per_skill": 0},
         **changes,
     }
     Teacher.requests = []
@@ -101,6 +105,44 @@ def run(work: Path, leaves: dict[str, str], again: bool = False, **changes: Any)
     files = [*volume.glob("sdg/node_datasets_*/*.jsonl"), *volume.glob("sdg/*_train_msgs_*.jsonl")]
     rows = {file.name.split("_msgs_")[0]: [*read_lines(file)] for file in files}
     return {"result": result, "rows": rows, "requests": Teacher.requests}
+
+
+def precomputed(work: Path, rows: int, **recipe: Any) -> None:
+    """Let the library find a recipe of precomputed skills, as the image has one."""
+    folder = work / "instructlab" / "sdg" / "default_data_recipes"
+    folder.mkdir(parents=True)
+    turns = [{"role": "user", "content": "Old?"}, {"role": "assistant", "content": "Yes."}]
+    write_lines(work / "skills.jsonl", [{"id": str(i), "messages": turns, "metadata": "{}"} for i in range(rows)])
+    data = {"path": str(work / "skills.jsonl"), "sampling_size": 1.0, **recipe}
+    (folder / "skills.yaml").write_text(yaml.safe_dump({"datasets": [data]}))
+    os.environ["XDG_DATA_HOME"] = str(work)
+
+
+def mixed(work: Path) -> dict[str, Any]:
+    """Training files with precomputed samples, and with more or fewer rows per skill leaf."""
+    leaf = {"compositional_skills/x": skill("colours")}
+    seen: dict[str, Any] = {}
+    precomputed(work / "shared", 3000)
+    cases: dict[str, dict[str, Any]] = {
+        "small": {"sample_size": 0.0002},
+        "one": {"sample_size": 0.0005},
+        "all": {"scale_factor": 30},
+        "thirty": {"scale_factor": 30, "samples_per_skill": 30, "sample_size": 0.0, "system_prompt": "Be brief."},
+    }
+    for name, changes in cases.items():
+        made = run(work / name, leaf, batch_size=5, **changes)
+        rows = made["rows"]["skills_train"]
+        texts = [[message["content"] for message in row["messages"]] for row in rows]
+        seen[name] = {
+            "leaf": made["result"]["samples_by_leaf"]["compositional_skills/x"],
+            "old": sum(text[1] == "Old?" for text in texts),
+            "new": sum(text[1] != "Old?" for text in texts),
+            "different": len({text[1] for text in texts}),
+            "prompts": sorted({text[0] for text in texts}),
+        }
+    precomputed(work / "broken", 3, path=str(work / "missing.jsonl"))
+    seen["broken"] = run(work / "none", leaf)
+    return seen
 
 
 def shown(seen: dict[str, Any]) -> dict[str, Any]:
@@ -143,10 +185,11 @@ def main(work: Path) -> dict[str, Any]:
     seen["broken_off"] = shown(run(work / "broken_off", leaf))
     Teacher.refuses = staticmethod(lambda prompts: False)  # type: ignore[method-assign]
     seen["resumed"] = shown(run(work / "broken_off", leaf, again=True, batch_size=4))
+    seen["mixed"] = mixed(work / "mixed")
     server.shutdown()
     return seen
 
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
-    print(json.dumps(main(Path(sys.argv[1]))))
+    print(json.dumps(main(BASE)))

@@ -45,3 +45,31 @@ def test_teacher_that_fails_for_good_is_asked_no_further_and_finished_batches_ar
     assert [request for request in answered if request in again] == []
     assert len(seen["resumed"]["requests"]) == -(-(10 - len(answered)) // 4)
     assert seen["resumed"]["result"]["samples"] == 20
+
+
+@pytest.mark.parametrize(("size", "old"), [("small", 0), ("one", 1)])
+def test_small_share_of_precomputed_samples_is_that_many_rows(seen: dict[str, Any], size: str, old: int) -> None:
+    """0.0002 of 3000 rows is none: the library failed on it, and took a number of 1 row for all of them."""
+    made = seen["mixed"][size]
+    assert (made["old"], made["leaf"], made["new"]) == (old, 10, 10)
+
+
+def test_every_sample_that_was_generated_is_trained_on_once(seen: dict[str, Any]) -> None:
+    """The library's recipe keeps 30 rows of a leaf, drawn with replacement: 26 of 150."""
+    made = seen["mixed"]["all"]
+    assert (made["leaf"], made["new"], made["different"]) == (150, 150, 151)
+    assert made["old"] == 3000
+
+
+def test_samples_of_a_skill_leaf_can_be_limited_and_the_system_message_said(seen: dict[str, Any]) -> None:
+    made = seen["mixed"]["thirty"]
+    assert (made["leaf"], made["new"], made["different"], made["old"]) == (30, 30, 30, 0)
+    assert made["prompts"] == ["Be brief."]
+    assert seen["mixed"]["all"]["prompts"] == ["You are a helpful assistant."]
+
+
+def test_precomputed_samples_that_cannot_be_mixed_are_found_before_the_teacher_is_asked(seen: dict[str, Any]) -> None:
+    broken = seen["mixed"]["broken"]
+    assert "precomputed samples can't be mixed in" in broken["failure"]
+    assert "missing.jsonl" in broken["failure"]
+    assert broken["requests"] == []

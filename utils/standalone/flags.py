@@ -145,7 +145,7 @@ _DATA = (
     ),
     Flag(
         "--sdg-sampling-size",
-        "Fraction of the precomputed skills data to mix in, above 0, up to 1.",
+        "Fraction of the image's precomputed skills to mix in, 0 to 1; 1: as its recipe says.",
         1.0,
         "number",
         "SDG_SERVING_MODEL_SAMPLING_SIZE",
@@ -153,7 +153,7 @@ _DATA = (
     ),
     Flag(
         "--num-instructions-to-generate",
-        "Samples to generate per seed example.",
+        "Samples per seed example, where the SDG pipeline has `n: scaled` (simple has).",
         30,
         "integer",
         sets=("sdg_scale_factor",),

@@ -31,6 +31,7 @@ GOOD: dict[str, Any] = {
     "sdg_sample_size": 1.0,
     "sdg_batch_size": 32,
     "sdg_num_workers": 2,
+    "sdg_samples_per_skill": 0,
     "sdg_max_batch_len": 5000,
     "sdg_held_out_fraction": 0.05,
     "train_launcher": "process",

@@ -12,7 +12,7 @@ from components.sdg import sdg
 from tests.fakes.metrics import Metrics
 from utils.stages.marker import result_of, write_marker
 from utils.stages.results import Generated, Imported
-from utils.stages.sdg.environment import scaled_datasets, sdg_environment
+from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import imported_samples
 from utils.stages.sdg.mixing import system_prompt
 from utils.stages.sdg.samples import correct_questions
@@ -75,6 +75,7 @@ def run_component(data_dir: Path, **changes: Any) -> Metrics:
     arguments: dict[str, Any] = {
         **{"data_dir": str(data_dir), "teacher_secret_dir": str(data_dir / "no-secret"), "ca_file": ""},
         **{"sdg_pipeline": "simple", "scale_factor": 2, "sample_size": 1.0, "batch_size": 8, "num_workers": 2},
+        **{"system_prompt": "", "samples_per_skill": 0},
         **{"force": False, **changes},
     }
     sdg.python_func(**arguments, metrics=metrics)
@@ -98,35 +99,63 @@ def test_missing_teacher_secret_is_named(tmp_path: Path) -> None:
         run_component(tmp_path)
 
 
-@pytest.mark.parametrize("sample_size", [0.0, 0.05, 0.5, 1.0, 2.0])
-def test_sampling_works_for_every_sample_size(
-    sample_size: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trap 30: with a sample size other than 1.0 the precomputed skills were sampled only in an exception handler."""
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    shared = tmp_path / "shared" / "instructlab" / "sdg" / "default_data_recipes"
-    shared.mkdir(parents=True)
-    datasets = [{"path": "/a.jsonl", "sampling_size": 1.0}, {"path": "/b.jsonl", "sampling_size": 30}]
-    (shared / "skills.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
-    os.environ.update(XDG_DATA_HOME=str(tmp_path / "home"), XDG_DATA_DIRS=str(tmp_path / "shared"))
-    sdg_environment(tmp_path / "scratch", sample_size, "")
-    # The library takes the first recipe in the order of the XDG data folders.
+def recipe_for(sample_size: float, datasets: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """The data sets of the skills recipe that the library finds: the first in the order of the XDG data folders."""
+    shared = folder / "shared" / "instructlab" / "sdg" / "default_data_recipes"
+    shared.mkdir(parents=True, exist_ok=True)
+    (shared / "skills.yaml").write_text(yaml.safe_dump({"datasets": datasets, "metadata": {"sys_prompt": "x"}}))
+    os.environ.update(XDG_DATA_HOME=str(folder / "home"), XDG_DATA_DIRS=str(folder / "shared"))
+    sdg_environment(folder / "scratch", sample_size, "")
     folders = [os.environ["XDG_DATA_HOME"], *os.environ["XDG_DATA_DIRS"].split(":")]
     found = [Path(f, "instructlab/sdg/default_data_recipes/skills.yaml") for f in folders]
     recipe = yaml.safe_load(next(path for path in found if path.exists()).read_text())
-    sizes = {entry["path"]: entry["sampling_size"] for entry in recipe["datasets"]}
-    if sample_size == 0:
-        assert sizes == {}
-    else:
-        assert sizes["/a.jsonl"] == pytest.approx(sample_size)
-        assert sizes["/b.jsonl"] == max(1, round(30 * sample_size))
-        assert [type(size) for size in sizes.values()] == [float, int]
+    assert recipe["metadata"] == {"sys_prompt": "x"}
+    return list(recipe["datasets"])
 
 
-def test_scaled_datasets_does_not_change_the_recipe() -> None:
-    recipe = [{"path": "/a", "sampling_size": 0.5}]
-    assert scaled_datasets(recipe, 0.5) == [{"path": "/a", "sampling_size": 0.25}]
-    assert recipe == [{"path": "/a", "sampling_size": 0.5}]
+@pytest.mark.parametrize(
+    ("sample_size", "shares"),
+    [
+        (0.0, {"b.jsonl": 30}),
+        (0.0002, {"b.jsonl": 30}),  # of 3000 rows none, which the library can't draw
+        (0.0005, {"a.jsonl": 0.0005, "b.jsonl": 30}),
+        (0.5, {"a.jsonl": 0.5, "b.jsonl": 30}),
+        (1.0, {"a.jsonl": 0.25, "b.jsonl": 30}),
+    ],
+)
+def test_sample_size_is_the_share_of_the_first_data_set_of_precomputed_skills(
+    sample_size: float, shares: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both earlier generations set it there, the second one unless it was 1; trap 30: that happened in a handler."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    (tmp_path / "a.jsonl").write_text("{}\n" * 3000)
+    (tmp_path / "b.jsonl").write_text("{}\n" * 5)
+    datasets = [{"path": str(tmp_path / name), "sampling_size": s} for name, s in (("a.jsonl", 0.25), ("b.jsonl", 30))]
+    found = recipe_for(sample_size, datasets, tmp_path)
+    assert {Path(entry["path"]).name: entry["sampling_size"] for entry in found} == shares
+
+
+@pytest.mark.parametrize(
+    ("share", "rows", "used"),
+    [(1.0, 3, 1.0), (1, 3, 1.0), (1, 0, None), (0, 3, None), (0.3, 3, None), (0.5, 3, 0.5), (2, 3, 2), (2.0, 3, 2.0)],
+)
+def test_data_set_of_no_row_is_left_out_and_one_means_all(
+    share: float, rows: int, used: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    folder = tmp_path / "shared" / "instructlab" / "sdg" / "default_data_recipes"
+    folder.mkdir(parents=True)
+    (folder / "b.jsonl").write_text("{}\n" * rows)
+    found = recipe_for(1.0, [{"path": "b.jsonl", "sampling_size": share}], tmp_path)
+    # A relative path is one beside the recipe, which this run has elsewhere.
+    expected = [(str(folder / "b.jsonl"), used, type(used))] if used else []
+    assert [(e["path"], e["sampling_size"], type(e["sampling_size"])) for e in found] == expected
+
+
+def test_recipe_that_is_none_is_a_failure_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(SystemExit, match=r"precomputed samples can't be mixed in(?s:.)*sampling_size"):
+        recipe_for(1.0, [{"path": "b.jsonl"}], tmp_path)
 
 
 def test_installed_docling_models_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,9 +201,26 @@ def test_schema_errors_point_to_their_line(path: str, line: int) -> None:
     assert yaml_line(yaml.compose(text), path) == line
 
 
-@pytest.mark.parametrize(("model_type", "start"), [("llama", "You are"), ("qwen3", "You are")])
-def test_system_prompt_is_neutral_for_other_models(model_type: str, start: str, tmp_path: Path) -> None:
+STARTER = {"bos_token": "<|begginingoftext|>", "eos_token": {"content": "<|endoftext|>"}}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "file", "tokens", "start"),
+    [
+        ("llama", "tokenizer_config.json", STARTER, "I am, Red Hat® Instruct Model based on Granite 7B"),
+        ("llama", "special_tokens_map.json", STARTER, "I am, Red Hat® Instruct Model based on Granite 7B"),
+        ("llama", "tokenizer_config.json", {"bos_token": "<s>", "eos_token": "</s>"}, "You are"),
+        ("llama", "tokenizer_config.json", {"bos_token": "<s>", "eos_token": "<|endoftext|>"}, "You are"),
+        ("qwen3", "tokenizer_config.json", {"eos_token": "<|endoftext|>"}, "You are"),
+        ("llama", "config.json", {"model_type": "llama"}, "You are"),
+    ],
+)
+def test_system_prompt_is_granites_own_for_granite_7b_and_neutral_for_others(
+    model_type: str, file: str, tokens: dict[str, Any], start: str, tmp_path: Path
+) -> None:
+    """Granite 7B has the architecture of Llama; the ilab command tells it by these special tokens."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (tmp_path / file).write_text(json.dumps(tokens))
     assert system_prompt(tmp_path).startswith(start)
 
 

@@ -24,11 +24,11 @@ RANGES = [
     (1, _MANY, ["train_num_epochs_phase_1", "train_num_epochs_phase_2"]),
     (1, _MANY, ["train_effective_batch_size_phase_1", "train_effective_batch_size_phase_2"]),
     (0, _MANY, ["train_num_warmup_steps_phase_1", "train_num_warmup_steps_phase_2"]),
-    (0, _MANY, ["train_gpu_per_worker", "train_save_samples", "train_keep_checkpoints"]),
+    (0, _MANY, ["train_gpu_per_worker", "train_save_samples", "train_keep_checkpoints", "sdg_samples_per_skill"]),
     (0, _MANY, ["mt_bench_max_questions", "final_eval_max_questions", "final_eval_few_shots"]),
     (0, 2**32 - 1, ["train_seed"]),  # numpy takes no other
-    (0, 1, ["mt_bench_max_error_rate", "gate_max_error_rate"]),
-    (1e-9, 1, ["train_learning_rate_phase_1", "train_learning_rate_phase_2", "sdg_sample_size"]),  # all but 0
+    (0, 1, ["mt_bench_max_error_rate", "gate_max_error_rate", "sdg_sample_size"]),
+    (1e-9, 1, ["train_learning_rate_phase_1", "train_learning_rate_phase_2"]),  # all but 0
     (0, 0.5, ["sdg_held_out_fraction"]),
     (0, 10, ["gate_min_mt_bench"]),
     (1, 4096, ["sdg_batch_size"]),

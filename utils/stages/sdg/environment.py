@@ -1,26 +1,29 @@
 """Where the libraries of this process look for their data, and write."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from utils.messages import failure
 from utils.stages.authorities import trust_everywhere
+from utils.stages.json_lines import count_lines
 
-SKILLS_RECIPE = Path("default_data_recipes", "skills.yaml")
-"""The precomputed skills that instructlab-sdg mixes in, below its data folder."""
+RECIPES = "default_data_recipes"
+"""Where instructlab-sdg has the recipes of the precomputed samples that it mixes in, below its data folder."""
 
 
 def sdg_environment(scratch: Path, sample_size: float, ca: str) -> None:
     """Point the libraries of this process to writable folders, and to data folders that suit this run.
 
     instructlab-sdg looks for its files in `instructlab/sdg` of the XDG data folders. Ours comes first and holds what
-    must differ: the recipe of precomputed skills scaled by sample_size, and, where no docling models are installed, a
+    must differ: the recipes of precomputed samples (`own_recipe`), and, where no docling models are installed, a
     models folder that is empty (Markdown needs none; without the folder the library goes to the network).
 
     Args:
-        sample_size: fraction of the precomputed skills data that is mixed in, 0 or more.
+        sample_size: fraction of the precomputed skills data that is mixed in; 1: as the recipe says.
         ca: a CA bundle for git and the teacher's client, "" for the public roots.
     """
     import yaml
@@ -32,13 +35,12 @@ def sdg_environment(scratch: Path, sample_size: float, ca: str) -> None:
         models = own / "models"
         models.mkdir(parents=True)
         (models / "config.yaml").write_text(yaml.safe_dump({"models": [{"path": str(models)}]}))
-    target, *recipes = (folder / SKILLS_RECIPE for folder in [own, *folders])
-    recipe = next(filter(Path.exists, recipes), None)
-    if recipe and sample_size != 1:
-        content = yaml.safe_load(recipe.read_text())
-        content["datasets"] = scaled_datasets(content.get("datasets") or [], sample_size)
-        target.parent.mkdir(parents=True)
-        target.write_text(yaml.safe_dump(content))
+    for name in ("skills", "knowledge"):
+        target, *recipes = (folder / RECIPES / f"{name}.yaml" for folder in [own, *folders])
+        if recipe := next(filter(Path.exists, recipes), None):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with usable_recipes():
+                target.write_text(yaml.safe_dump(own_recipe(name, recipe, sample_size)))
     trust_everywhere(ca)
     os.environ.update(
         XDG_DATA_HOME=f"{scratch}/share",
@@ -51,14 +53,47 @@ def sdg_environment(scratch: Path, sample_size: float, ca: str) -> None:
     )
 
 
-def scaled_datasets(datasets: Iterable[Mapping[str, Any]], sample_size: float) -> list[dict[str, Any]]:
-    """A recipe's datasets with their shares times sample_size.
+@contextlib.contextmanager
+def usable_recipes() -> Iterator[None]:
+    """A context in which any error is one of the precomputed samples: the image's, or whose the folder is.
 
-    A share is a fraction (float) or a number of rows (int) to the library, and it can't take none: at 0 the datasets
-    are left out, and a number of rows is at least 1.
+    Raises:
+        SystemExit: there was an error.
     """
+    try:
+        yield
+    except Exception as error:
+        raise failure(
+            "the precomputed samples can't be mixed in",
+            f"{type(error).__name__}: {error} {error.__cause__ or ''}",
+            f"correct {RECIPES}/*.yaml in the image and the files they name, or set sdg_sample_size to 0",
+        ) from error
 
-    def scaled(share: float) -> float:
-        return max(1, round(share * sample_size)) if isinstance(share, int) else share * sample_size
 
-    return [{**d, "sampling_size": scaled(d["sampling_size"])} for d in datasets] if sample_size else []
+def own_recipe(name: str, path: Path, sample_size: float) -> dict[str, Any]:
+    """A recipe of precomputed samples as this run mixes them in: without what has no row, with absolute paths.
+
+    The library draws a share of each data set, a fraction or a number of rows, and fails when that is no row. Of
+    whatever type, a share of 1 is every row once.
+
+    Args:
+        sample_size: the share of the first data set of skills; 1 leaves the recipe's own.
+    """
+    import yaml
+
+    content = yaml.safe_load(path.read_text())
+    kept = []
+    for number, entry in enumerate(content.get("datasets") or []):
+        file, share = path.parent / entry["path"], entry["sampling_size"]
+        if name == "skills" and number == 0 and sample_size != 1:
+            share = sample_size
+        if share == 1:
+            share = 1.0
+        drawn: float = share
+        if file.suffix == ".jsonl" and file.is_file():  # anything else is the library's to read
+            rows = count_lines(file)
+            drawn = rows and (share if isinstance(share, int) else int(rows * share))
+            print(f"precomputed {name}: {drawn} of {rows} rows of {file}", flush=True)
+        if drawn:
+            kept.append({"path": str(file), "sampling_size": share})
+    return content | {"datasets": kept}

@@ -27,6 +27,8 @@ class SdgRun:
         scale_factor: samples for each seed example.
         batch_size: seed examples in one request.
         num_workers: requests in parallel.
+        system_prompt: of the training samples, "" for that of the model.
+        samples_per_skill: training samples of each skill leaf, 0 for all.
     """
 
     data: Path
@@ -37,6 +39,8 @@ class SdgRun:
     scale_factor: int
     batch_size: int
     num_workers: int
+    system_prompt: str
+    samples_per_skill: int
 
     def context(self) -> Any:
         """The library's PipelineContext, of samples and questions alike."""
@@ -96,10 +100,8 @@ def leaf_samples(run: SdgRun, leaf: str) -> int:
     output = generated(run, leaf)
     if not output.exists():
         from datasets import Dataset
-        from instructlab.sdg.generate_data import _sdg_init
 
-        pipes = _sdg_init(run.context(), run.pipeline)
-        by_kind = dict(zip(("knowledge", "freeform_skill", "grounded_skill"), pipes, strict=True))
+        by_kind = pipelines(run)
 
         def ask(rows: list[Row]) -> Iterator[Row]:
             for kind in sorted({row["leaf_node_type"] for row in rows}):
@@ -109,6 +111,19 @@ def leaf_samples(run: SdgRun, leaf: str) -> int:
         write_lines(output.with_suffix(".part"), [row for row in rows if makes_a_sample(row)])
         output.with_suffix(".part").replace(output)
     return count_lines(output)
+
+
+def pipelines(run: SdgRun) -> dict[str, Any]:
+    """The library's pipelines by the kind of seed records."""
+    from instructlab.sdg.generate_data import _sdg_init
+
+    found = _sdg_init(run.context(), run.pipeline)
+    return dict(zip(("knowledge", "freeform_skill", "grounded_skill"), found, strict=True))
+
+
+def kinds_of_fixed_number(run: SdgRun) -> list[str]:
+    """The kinds of seed records for which the SDG pipeline itself says how many samples are generated."""
+    return [kind for kind, pipe in pipelines(run).items() if "'n': 'scaled'" not in str(pipe.chained_blocks)]
 
 
 def generated(run: SdgRun, leaf: str) -> Path:

@@ -22,8 +22,8 @@ from utils.stages.marker import finished_result, from_record, inputs_hash, resul
 from utils.stages.results import Generated, Imported
 from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import imported_samples, run_files
-from utils.stages.sdg.mixing import mix_samples
-from utils.stages.sdg.samples import SdgRun, generated, leaf_questions, leaf_samples
+from utils.stages.sdg.mixing import mix_samples, try_mixing
+from utils.stages.sdg.samples import SdgRun, generated, kinds_of_fixed_number, leaf_questions, leaf_samples
 from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import Teacher
 
@@ -45,6 +45,8 @@ class Generation:
     sample_size: float
     batch_size: int
     num_workers: int
+    system_prompt: str
+    samples_per_skill: int
     force: bool
 
 
@@ -63,10 +65,13 @@ def generate(given: Generation) -> dict[str, float]:
             "sample_size": given.sample_size,
             "teacher": server.model_name,
         }
-    record = finished_result(given.data_dir, "sdg", inputs, given.force)
+    # What only changes how samples are mixed leaves an unfinished run's samples as they are.
+    mixing = {"system_prompt": given.system_prompt, "samples_per_skill": given.samples_per_skill} if server else {}
+    decided = inputs | {name: value for name, value in mixing.items() if value}
+    record = finished_result(given.data_dir, "sdg", decided, given.force)
     if record is None:
         result = ask_teacher(given, server, inputs) if server else imported_samples(given.data_dir)
-        write_marker(given.data_dir, "sdg", inputs, ["sdg"], result, started)
+        write_marker(given.data_dir, "sdg", decided, ["sdg"], result, started)
     else:
         result = from_record(Generated, record)
     return {
@@ -111,7 +116,10 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
             given.scale_factor,
             given.batch_size,
             given.num_workers,
+            given.system_prompt,
+            given.samples_per_skill,
         )
+        try_mixing(run)
         return generate_samples(run, leaves)
 
 
@@ -139,6 +147,8 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
     samples: dict[str, int] = {}
     questions: dict[str, int] = {}
     names = leaf_names(leaves)
+    if fixed := kinds_of_fixed_number(run):
+        print(f"sdg_scale_factor has no effect on {', '.join(fixed)}: no block has `n: scaled`", flush=True)
     steps = [("samples", samples, leaf) for leaf in leaves]
     steps += [("questions", questions, leaf) for leaf in leaves if leaf.startswith("knowledge/")]
     for done, (what, counts, leaf) in enumerate(steps, 1):
