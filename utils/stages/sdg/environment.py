@@ -73,7 +73,7 @@ def usable_recipes() -> Iterator[None]:
 def own_recipe(name: str, path: Path, sample_size: float) -> dict[str, Any]:
     """A recipe of precomputed samples as this run mixes them in: without what has no row, with absolute paths.
 
-    The library draws a share of each data set, a fraction or a number of rows, and fails when that is no row. Of
+    The library draws a share of each data set, a fraction or a number of rows, and fails when it has to draw none. Of
     whatever type, a share of 1 is every row once.
 
     Args:
