@@ -111,7 +111,7 @@ def precomputed(work: Path, rows: int, **recipe: Any) -> None:
     """Let the library find a recipe of precomputed skills, as the image has one."""
     folder = work / "instructlab" / "sdg" / "default_data_recipes"
     folder.mkdir(parents=True)
-    turns = [{"role": "user", "content": "Old?"}, {"role": "assistant", "content": "Yes."}]
+    turns = [{"content": "Old?", "role": "user"}, {"content": "Yes.", "role": "assistant"}]
     write_lines(work / "skills.jsonl", [{"id": str(i), "messages": turns, "metadata": "{}"} for i in range(rows)])
     data = {"path": str(work / "skills.jsonl"), "sampling_size": 1.0, **recipe}
     (folder / "skills.yaml").write_text(yaml.safe_dump({"datasets": [data]}))
