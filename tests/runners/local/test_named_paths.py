@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests.runners.local.conftest import Home
-from utils.runners.local.task_files import TaskFiles, Volume, names_path, namespace_problem, unnamed
+from utils.files import COMPILED
+from utils.ir.load import load
+from utils.runners.local.limits import refusals
+from utils.runners.local.task_files import (
+    TaskFiles,
+    Volume,
+    names_path,
+    namespace_problem,
+    unnamed,
+    wants_own_temporary,
+)
 
 ROOT = sorted(os.listdir("/"))  # noqa: PTH208 - names, to compare
 
@@ -80,6 +90,14 @@ def test_tasks_whose_code_names_tmp_do_not_meet_there(home: Home) -> None:
 def test_paths_given_as_parameters_need_no_namespace(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utils.runners.local.runner.namespace_problem", lambda: "unshare: not permitted")
     assert home.run("chain", "r1", "-p", "claim=shared").exit_code == 0
+
+
+def test_our_own_pipeline_needs_no_namespace() -> None:
+    """It runs on machines that permit none; its components get every path as a parameter."""
+    pipeline = load(COMPILED)
+    assert refusals(pipeline, {}, [], lambda: "unshare: not permitted") == []
+    containers = [one.container for one in pipeline.components.values() if one.container]
+    assert [one.image for one in containers if wants_own_temporary([], map(str, (*one.command, *one.args)))] == []
 
 
 @pytest.mark.parametrize(

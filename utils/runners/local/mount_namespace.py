@@ -113,9 +113,12 @@ def _existing(path: Path) -> Path:
 
 
 def _change_root(folder: Path) -> None:
+    number = _PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"pivot_root: not known on {os.uname().machine}")
     os.chdir(folder)
     try:
-        _call("syscall", _PIVOT_ROOT[os.uname().machine], b".", b".")
+        _call("syscall", number, b".", b".")
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
