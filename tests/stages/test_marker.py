@@ -1,9 +1,13 @@
 """Markers of finished stages."""
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from utils.stages.marker import change_result, result_of, write_marker
+import pytest
+
+from utils.stages.marker import STAGES, change_result, finished_result, result_of, write_marker
 from utils.stages.results import ChatTemplate, Imported
 
 
@@ -16,3 +20,67 @@ def test_an_unchanged_result_changes_no_file(tmp_path: Path) -> None:
     assert (marker.stat().st_ino, marker.stat().st_mtime_ns) == before
     change_result(str(tmp_path), "data_import", replace(result, size=8))
     assert result_of(str(tmp_path), "data_import", Imported) == replace(result, size=8)
+
+
+INPUTS = {"seed": 1}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A volume on which all stages have finished, each with an output of its own."""
+    for stage in STAGES:
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "file").write_text("content")
+        write_marker(str(tmp_path), stage, INPUTS, [stage], {"stage": stage}, 0.0)
+    return tmp_path
+
+
+def believed(volume: Path) -> list[str]:
+    """Stages with a marker."""
+    return [stage for stage in STAGES if (volume / "done" / f"{stage}.json").exists()]
+
+
+def test_finished_stage_with_whole_outputs_has_nothing_to_do(finished: Path) -> None:
+    (finished / "sdg" / "more").write_text("a later stage's")
+    assert finished_result(str(finished), "sdg", INPUTS, force=False) == {"stage": "sdg"}
+    assert believed(finished) == list(STAGES)
+
+
+@pytest.mark.parametrize("loss", ["gone", "shorter", "unreadable", "not a record"])
+def test_marker_is_believed_only_while_it_and_its_outputs_are_whole(finished: Path, loss: str) -> None:
+    output, marker = finished / "sdg" / "file", finished / "done" / "sdg.json"
+    if loss == "gone":
+        output.unlink()
+    elif loss == "shorter":
+        output.write_text("c")
+    else:
+        marker.write_text('{"stage": "sd' if loss == "unreadable" else "[1]")
+    assert finished_result(str(finished), "sdg", INPUTS, force=False) is None
+    assert believed(finished) == ["data_import"]
+
+
+def test_redone_stage_drops_the_markers_of_later_ones(finished: Path) -> None:
+    assert finished_result(str(finished), "train_phase_1", {"seed": 2}, force=True) is None
+    assert believed(finished) == ["data_import", "sdg", "data_processing"]
+
+
+def test_other_inputs_without_force_change_nothing(finished: Path) -> None:
+    with pytest.raises(SystemExit, match="different now: seed"):
+        finished_result(str(finished), "sdg", {"seed": 2}, force=False)
+    assert believed(finished) == list(STAGES)
+
+
+def test_outputs_are_on_disk_before_the_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    marker, rename = tmp_path / "done" / "sdg.json", Path.rename
+    monkeypatch.setattr(os, "sync", lambda: steps.append("sync, marker" if marker.exists() else "sync"))
+    monkeypatch.setattr(os, "fsync", lambda file: steps.append("fsync"))
+
+    def renamed(old: Path, new: Path) -> Path:
+        steps.append("rename")
+        return rename(old, new)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    write_marker(str(tmp_path), "sdg", INPUTS, [], {}, 0.0)
+    assert steps == ["sync", "fsync", "rename", "sync, marker"]
+    assert json.loads(marker.read_text())["stage"] == "sdg"

@@ -7,12 +7,19 @@ import dataclasses
 import hashlib
 import importlib.metadata as metadata
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from utils.messages import failure
+
+STAGES = (
+    *("data_import", "sdg", "data_processing", "train_phase_1", "train_phase_2"),
+    *("mt_bench", "final_eval", "publish"),
+)
+"""Stages that leave a marker, in the order of the run."""
 
 Result = TypeVar("Result")
 """A dataclass of utils/stages/results.py."""
@@ -44,10 +51,14 @@ def upstream_hash(data_dir: str, stage: str) -> str:
 
 
 def read_marker(data_dir: str, stage: str) -> dict[str, Any]:
-    """The marker of a finished stage, `{}` when the stage has not finished."""
+    """The marker of a finished stage, `{}` when the stage has not finished, or its marker can't be read."""
     path = _path(data_dir, stage)
-    marker: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return marker
+    try:
+        marker: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return {**dict.fromkeys(("inputs", "outputs", "result"), {}), **marker} if marker else {}
+    except (ValueError, TypeError):
+        print(f"{path} can't be read: {stage} counts as not finished", flush=True)
+        return {}
 
 
 def _path(data_dir: str, stage: str) -> Path:
@@ -59,21 +70,26 @@ def finished_result(data_dir: str, stage: str, inputs: Mapping[str, Any], force:
 
     Args:
         inputs: what decides the stage's output: parameters, and `upstream`, the hash of the stage before it.
-        force: run again although the inputs differ from those of the finished stage; its marker is removed, so that
-            what it left never passes for finished while it is redone.
+        force: run again although the inputs differ from those of the finished stage.
+
+    A marker is believed only while the stage's outputs are there. When the stage has to run, its marker and those of
+    later stages are removed, so that nothing passes for finished while it is redone.
 
     Raises:
         SystemExit: the stage finished with other inputs, and `force` is off.
     """
     marker = read_marker(data_dir, stage)
-    if not marker:
-        return None
-    if marker["inputs_hash"] == inputs_hash(inputs):
+    same = marker.get("inputs_hash") == inputs_hash(inputs)
+    lost = [name for name, size in marker.get("outputs", {}).items() if size_of(f"{data_dir}/{name}") < size]
+    if same and not lost:
         print(f"{stage} finished earlier with the same inputs ({marker['finished']}); nothing to do")
         result: dict[str, Any] = marker["result"]
         return result
-    if force:
-        _path(data_dir, stage).unlink()
+    if same:
+        print(f"{stage} finished earlier, but {', '.join(lost)} is no longer there whole: it runs again", flush=True)
+    if same or force or not marker:
+        for name in STAGES[STAGES.index(stage) :]:  # later stages worked on what is redone now
+            _path(data_dir, name).unlink(missing_ok=True)
         return None
     changed = sorted(k for k in {*inputs, *marker["inputs"]} if inputs.get(k) != marker["inputs"].get(k))
     raise failure(
@@ -100,8 +116,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write path whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(value, indent=1, default=float))  # pandas gives numpy's numbers
+    with partial.open("w") as file:
+        json.dump(value, file, indent=1, default=float)  # pandas gives numpy's numbers
+        file.flush()
+        os.fsync(file.fileno())
     partial.rename(path)
+    os.sync()  # the renaming
 
 
 def size_of(path: str) -> int:
@@ -112,7 +132,7 @@ def size_of(path: str) -> int:
 def write_marker(
     data_dir: str, stage: str, inputs: Mapping[str, Any], outputs: list[str], result: Any, started: float
 ) -> None:
-    """Record that a stage finished: call it last, when every output is in its place.
+    """Record that a stage finished: call it last, when every output is in its place. Outputs are on disk before it.
 
     Args:
         outputs: files or folders the stage wrote, relative to data_dir; their sizes in bytes are recorded.
@@ -131,4 +151,5 @@ def write_marker(
         "seconds": round(time.time() - started, 1),
         "result": result if isinstance(result, dict) else dataclasses.asdict(result),
     }
+    os.sync()
     write_json(_path(data_dir, stage), marker)
