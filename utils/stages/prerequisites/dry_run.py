@@ -49,13 +49,13 @@ def gpu_objects(launcher: str, queue: str, given: Mapping[str, Any]) -> Iterator
     fixed = {"run_id": "dry-run", "image": "image", "data_dir": "/data", "volume_claim": "volume", "queue": queue}
     training: Any = SimpleNamespace(**names, **fixed)
     overlay = json.loads(os.environ.get(POD_OVERLAY, "{}"))
+    pod = merge_overlay(training_pod(training, []), overlay)
     if launcher == "pytorchjob":
         yield "training's PyTorchJob", PYTORCH_JOB, pytorchjob_manifest(training, [], overlay, 3600)
-        yield "training's pod", POD, merge_overlay(training_pod(training, []), overlay)
-    own = {"gpu_per_worker": 1, "gpu_identifier": given["eval_gpu_identifier"]}
-    own |= {"cpu_per_worker": "1", "memory_per_worker": "1Gi"}
-    evaluation: Any = SimpleNamespace(**names | fixed | own)
-    yield "evaluation's pod", POD, merge_overlay(training_pod(evaluation, []), overlay)
+        yield "training's pod", POD, pod
+    first, *others = pod["spec"]["containers"]
+    containers = [first | {"resources": {"limits": {given["eval_gpu_identifier"]: "1"}}}, *others]
+    yield "evaluation's pod", POD, pod | {"spec": pod["spec"] | {"containers": containers}}
 
 
 def refusal(cluster: Client, kind: Kind, manifest: Object) -> Finding | None:
