@@ -141,7 +141,7 @@ STAGES: dict[tuple[str, str], tuple[Callable[[Lab], Any], str]] = {
     ("persistentvolumeclaims", "create"): (create_claim, "create persistentvolumeclaims"),
     ("persistentvolumeclaims", "delete"): (delete_claim, "delete persistentvolumeclaims"),
     ("pytorchjobs", "create"): (create_job, "create pytorchjobs"),
-    ("pytorchjobs", "get"): (lambda lab: job.job_is_there("denied", 1, 0.1), "get pytorchjobs"),
+    ("pytorchjobs", "get"): (lambda lab: job.job_is_there("denied", 1, 0.1, 5), "get pytorchjobs"),
 }
 OTHERS = {
     ("configmaps", "delete"),

@@ -76,7 +76,7 @@ def test_job_that_stays_terminating_or_is_unreadable_fails_the_step(api: Kuberne
         job_is_there(NAME, 0, poll=0.01)
     api.forbidden.add("pytorchjobs")
     with pytest.raises(SystemExit, match=r"can't get pytorchjobs.kubeflow.org .* in lab \(403\)"):
-        job_is_there(NAME, 60, poll=0.01)
+        job_is_there(NAME, 60, poll=0.01, seconds=5)
 
 
 def test_job_belongs_to_the_owner_of_the_launching_pod(api: KubernetesApi) -> None:  # trap 24

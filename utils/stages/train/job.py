@@ -1,17 +1,28 @@
-"""A PyTorchJob in the cluster, which belongs to the stage that started it: created, followed, and deleted."""
+"""A PyTorchJob in the cluster, which belongs to the stage that started it: created, followed, and deleted.
+
+A job out of sight is left alone: only what it says of itself, or a deadline that was seen to pass, ends it.
+"""
 
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from utils.cluster.client import Client
+from utils.cluster.client import TRANSIENT, Client
 from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import EVENT, POD, PYTORCH_JOB
 from utils.cluster.logs import tail_log
-from utils.cluster.objects import Object, create, delete, event_time, get, list_objects
+from utils.cluster.objects import Object, create, delete, event_time, list_objects
 from utils.messages import failure
 from utils.names import INPUTS_LABEL, QUEUE_LABEL
 from utils.stages.cluster import pod_owners, stage_cluster
+
+SIGHT_SECONDS = 1800
+"""For so long, reading a job that is followed may be refused: a token or a right is renewed. An absent API server is
+waited for until the job must have ended. The first look gets START_SECONDS: then a missing right is the likelier cause.
+"""
+START_SECONDS = 300
+# A server that has just started does not know the kind yet.
+KIND_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,6 @@ def pod_news(cluster: Client, name: str) -> tuple[bool | None, str]:
     try:
         pods = pods_of(cluster, name)
     except ClusterError as error:
-        if not error.status:
-            raise
         return None, error.what
     news = []
     for pod in pods:
@@ -61,8 +70,6 @@ def pod_news(cluster: Client, name: str) -> tuple[bool | None, str]:
                 seen = event_time(event)[11:19]
                 news.append(f"{seen} UTC {event['message']}" if seen else event["message"])
     except ClusterError as error:
-        if not error.status:
-            raise
         news.append(error.what)
     started = bool(pods) and all(pod["status"]["phase"] != "Pending" for pod in pods)
     return started, "\n".join(dict.fromkeys(filter(None, news)))
@@ -85,18 +92,78 @@ def last_pod_lines(cluster: Client, name: str) -> str:
     return "\n".join(f"{pod}:\n{trainer_lines(tail_log(cluster, pod, lines=200))}" for pod in names)
 
 
-def job_is_there(name: str, pending: int, poll: float = 10.0) -> bool:
+class Sight:
+    """A job as it is looked at now and then; each look is one try.
+
+    Args:
+        refused, away: seconds for which reading it may be refused, and for which there may be no answer.
+
+    Attributes:
+        gone: whether it is not there, also at a second look.
+        lost: since when it was not seen; None: it was.
+        absent: how many looks in a row found none.
+        error: of the last look that did not see it.
+    """
+
+    def __init__(self, cluster: Client, name: str, refused: float, away: float) -> None:
+        self.cluster, self.name, self.refused, self.away = replace(cluster, patience=0), name, refused, away
+        self.lost: float | None = None
+        self.gone, self.absent, self.told, self.error = False, 0, "", ClusterError("")
+
+    def look(self) -> Object | None:
+        """The job; None if it was not seen.
+
+        Raises:
+            SystemExit: it could not be read for too long.
+        """
+        now = self.cluster.clock()
+        try:
+            found: Object = self.cluster.request("get", PYTORCH_JOB, self.name)
+        except ClusterError as error:
+            self.lost = now if self.lost is None else self.lost
+            self.error, passed = error, now - self.lost
+            self.absent = self.absent + 1 if error.status == 404 else 0
+            # A server that does not know the kind does not name the object.
+            self.gone = self.absent > 1 and (self.name in error.cause or passed > KIND_SECONDS)
+            limit = self.away if error.status in TRANSIENT else self.refused
+            if passed > limit and not self.gone:
+                raise self.failure() from None
+            self.tell(f"{error.what}; still waiting")
+            return None
+        self.lost, self.absent = None, 0
+        return found
+
+    def failure(self) -> SystemExit:
+        """Of a stage that no longer sees its job."""
+        why = "someone deleted it" if self.gone else "the API server, its token or a right is missing"
+        what = f"the PyTorchJob {self.name} can no longer be read ({self.error.status})"
+        return failure(what, f"{why}: {self.error.what}", "run again; if the job is there, it continues")
+
+    def tell(self, news: str) -> None:
+        """Print news, once."""
+        if news and news != self.told:
+            print(news, flush=True)
+            self.told = news
+
+
+def job_is_there(name: str, pending: int, poll: float = 10.0, seconds: float = START_SECONDS) -> bool:
     """Whether a PyTorchJob of this name is there. One that is being deleted is waited for, and its pods with it.
 
+    Args:
+        pending: seconds for which it may be being deleted.
+        poll: seconds between looks.
+        seconds: for which it may be unreadable.
+
     Raises:
-        SystemExit: it can't be read, or is still being deleted after `pending` seconds.
+        SystemExit: it can't be read, or is still being deleted.
     """
     with stage_cluster() as cluster:
-        deadline = cluster.clock() + pending
-        while found := get(cluster, PYTORCH_JOB, name):
-            if "deletionTimestamp" not in found["metadata"]:
+        sight, deadline = Sight(cluster, name, seconds, seconds), cluster.clock() + pending
+        while not sight.gone:
+            found = sight.look()
+            if found and "deletionTimestamp" not in found["metadata"]:
                 return True
-            if cluster.clock() > deadline:
+            if found and cluster.clock() > deadline:
                 what = f"an earlier PyTorchJob {name} is still being deleted"
                 raise failure(what, "its pods do not end", "check them")
             cluster.sleep(poll)
@@ -136,8 +203,6 @@ def queue_news(cluster: Client, found: Object) -> str:
     try:
         events = list_objects(cluster, EVENT)
     except ClusterError as error:
-        if not error.status:
-            raise
         return f"{news} ({error.what})"
     # Kueue's own object for the job has the job's name in its own.
     about = [(event, event["involvedObject"]) for event in events]
@@ -180,56 +245,59 @@ def job_too_late(name: str, phase: str, seconds: float, told: str) -> SystemExit
     return failure(f"the PyTorchJob {name} {what} in {seconds} s", told or "unknown", remedy)
 
 
+def delete_job(cluster: Client, name: str) -> None:
+    """Delete the job; a refusal is only printed: there is another error to tell."""
+    print(f"deleting PyTorchJob {name}", flush=True)
+    try:
+        delete(cluster, PYTORCH_JOB, name)
+    except ClusterError as refused:
+        command = f"kubectl -n {cluster.namespace} delete pytorchjob {name}"
+        print(f"it could not be deleted ({refused}); {command}", flush=True)
+
+
 def follow_job(cluster: Client, name: str, limits: Limits, tick: Callable[[], None], poll: float) -> SystemExit | None:
-    """Wait until the job has ended. An API server that is away for a while is waited for.
+    """Wait until the job has ended. While it can't be read, no deadline passes.
 
     Returns:
         None when the job succeeded, the failure to raise when it failed.
 
     Raises:
-        SystemExit: the job was deleted, or was in one of these phases for too long.
+        SystemExit: it was in one of its phases for too long, and was deleted; someone else deleted it; or it could not
+            be read for too long, and was left alone.
     """
-    told, phase, since, refused = "", "pending", cluster.clock(), 0
-    # Each look is one try: deadlines are kept, and ticks come, also while the API server is away.
-    cluster = replace(cluster, patience=0)
+    sight = Sight(cluster, name, SIGHT_SECONDS, max(SIGHT_SECONDS, limits.pending + limits.running))
+    phase, since = "pending", cluster.clock()
     while True:
-        try:
-            found = cluster.request("get", PYTORCH_JOB, name)
-            state, refused = job_state(found), 0
+        found = sight.look()
+        if sight.gone:
+            raise sight.failure()
+        if found:
+            state = job_state(found)
             if state == "Succeeded":
                 return None
             if state == "Failed":
-                return job_failure(cluster, found)
-            now, news = job_phase(cluster, found, phase)
+                return job_failure(sight.cluster, found)
+            now, news = job_phase(sight.cluster, found, phase)
             if now != phase:
                 taken = "the queue took the job back" if phase == "running" else "the job is in a queue"
                 known = {"running": "all training pods have started", "pending": "the queue has admitted the job"}
                 print(known.get(now, taken), flush=True)
                 phase, since = now, cluster.clock()
-        except ClusterError as error:
-            refused += error.status in (401, 403, 404)
-            if refused == 3:  # an API server that has just started refuses what it grants a moment later
-                raise failure(
-                    f"the PyTorchJob {name} can no longer be read ({error.status})",
-                    "someone deleted it, or the service account's rights changed",
-                    "run again",
-                ) from None
-            news = f"{error.what}; still waiting"
-        if news and news != told:
-            print(news, flush=True)
-            told = news
+            sight.tell(news)
         tick()
         limit = getattr(limits, phase)
-        if cluster.clock() - since > limit:
-            raise job_too_late(name, phase, limit, told)
+        if found and cluster.clock() - since > limit:
+            delete_job(cluster, name)
+            raise job_too_late(name, phase, limit, sight.told)
         cluster.sleep(poll)
 
 
 def launch_pytorchjob(
     manifest: Object, pending: int, timeout: int, tick: Callable[[], None], poll: float = 10.0, queued: int = 86400
 ) -> SystemExit | None:
-    """Run a PyTorchJob to its end. Whatever else happens (failure, deadline, SIGTERM, Ctrl-C), it is deleted;
-    but by SIGTERM not when it belongs to the Job of this pod.
+    """Run a PyTorchJob to its end. One that failed, was too late, or is stopped (SIGTERM, Ctrl-C) is deleted;
+    but by SIGTERM not when it belongs to the Job of this pod. One that can't be read, or whose launcher breaks down, is
+    left alone: the stage that is started again attaches to it.
 
     Returns:
         None when it succeeded, the failure to raise when it failed.
@@ -245,27 +313,19 @@ def launch_pytorchjob(
         raise KeyboardInterrupt
 
     with stage_cluster() as cluster:
-        name, ours, owners = manifest["metadata"]["name"], True, pod_owners(cluster)
+        name, ours, owners = manifest["metadata"]["name"], False, pod_owners(cluster)
         before = signal.signal(signal.SIGTERM, end)
         try:
-            try:
-                create_job(cluster, {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": owners}})
-            except (ClusterError, SystemExit):
-                ours = False
-                raise
+            create_job(cluster, {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": owners}})
+            ours = True
             error = follow_job(cluster, name, Limits(queued, pending, timeout), tick, poll)
-            ours = error is not None
-            return error
         except KeyboardInterrupt:
             # An evicted pod's Job makes another, which resumes with this PyTorchJob; a deleted Job takes it along.
-            ours = all(owner["kind"] != "Job" for owner in owners)
+            if ours and all(owner["kind"] != "Job" for owner in owners):
+                delete_job(cluster, name)
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
-            if ours:
-                print(f"deleting PyTorchJob {name}", flush=True)
-                try:
-                    delete(cluster, PYTORCH_JOB, name)
-                except ClusterError as refused:
-                    command = f"kubectl -n {cluster.namespace} delete pytorchjob {name}"
-                    print(f"it could not be deleted ({refused}); {command}", flush=True)
+        if error:
+            delete_job(cluster, name)
+        return error

@@ -37,7 +37,8 @@ class Launcher(Protocol):
         """What it starts to run torchrun with these arguments, as JSON for people."""
 
     def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> SystemExit | None:
-        """Run torchrun with these arguments to its end. However else that ends, nothing of it is left.
+        """Run torchrun with these arguments to its end. When it fails, takes too long or is stopped, nothing of it is
+        left. What can't be seen for too long is left alone: `running` finds it.
 
         Args:
             timeout: seconds that are left to train.
@@ -47,5 +48,5 @@ class Launcher(Protocol):
             None when it succeeded; the failure to raise when it may help to launch it again.
 
         Raises:
-            SystemExit: it failed or took too long.
+            SystemExit: it took too long, or can no longer be seen.
         """
