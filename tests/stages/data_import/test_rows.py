@@ -53,6 +53,7 @@ def test_row_of_another_form_is_named_with_file_and_line(tmp_path: Path, row: An
     with pytest.raises(SystemExit) as error:
         check_rows(data(tmp_path, row))
     assert f"data/{FILE} line 2: " in str(error.value) and told in str(error.value)
+    assert str(error.value).count(" line ") == 1
 
 
 @pytest.mark.parametrize("content", [json.dumps(GOOD).encode("utf-16"), b"\x1f\x8b\x08\x00", b"PAR1\x15\x04\xff\n"])

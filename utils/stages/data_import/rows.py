@@ -67,7 +67,8 @@ def checked_lines(folder: Path, name: str, check: Callable[[Any], Checked], faul
                 if line.strip():
                     yield check(json.loads(line.decode()))
             except (ValueError, RecursionError) as error:
-                faults.append(f"data/{name} line {number}: {error}")
+                # JSON counts lines anew.
+                faults.append(f"data/{name} line {number}: {str(error).partition(': line ')[0]}")
 
 
 def with_id(row: Any) -> dict[str, Any]:
