@@ -16,6 +16,7 @@ from tests.fakes.metrics import Metrics
 from tests.stages.train.phase_folders import save_model, save_state
 from utils.stages.train import stage
 from utils.stages.train.folder import ends_whole
+from utils.stages.train.trainer import TRAINER
 from utils.stages.train.training import seconds_of
 
 OPTIONS: dict[str, Any] = {
@@ -96,6 +97,8 @@ def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, 
     data = f"{tmp_path}/data"
     assert f"--model_name_or_path={data}/phase_1/hf_format/samples_200" in command(tmp_path, 2)
     assert f"--data_path={data}/processed/skills/data.jsonl" in command(tmp_path, 2)
+    assert f"{data}/phase_2/trainer.py" in command(tmp_path, 2)
+    assert Path(data, "phase_2", "trainer.py").read_text() == Path(TRAINER).read_text()
     assert "--effective_batch_size=100" in command(tmp_path, 2)  # no more than there are samples
     assert sorted(api.objects["pytorchjobs"]) == ["train-phase-1-run-1", "train-phase-2-run-1"]
 

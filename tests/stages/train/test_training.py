@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.stages.train.phase_folders import described
-from utils.stages.train.trainer import TRAINER
 from utils.stages.train.training import torchrun_arguments
 
 
 def test_command_on_cpu() -> None:
     arguments = torchrun_arguments(described(Path("/data")), full_state=True)
     assert arguments[:3] == ["--nnodes=1", "--nproc_per_node=1", "--standalone"]
-    assert arguments[3:5] == ["/data/phase_2/cpu_main_ds.py", TRAINER]
+    assert arguments[3:5] == ["/data/phase_2/cpu_main_ds.py", "/data/phase_2/trainer.py"]
     assert {
         "--model_name_or_path=/data/model", "--num_epochs=3", "--effective_batch_size=10", "--learning_rate=2e-05",
         "--num_warmup_steps=5", "--save_samples=0", "--seed=42", "--checkpoint_at_epoch", "--disable_flash_attn",
@@ -35,7 +34,10 @@ def test_command_in_several_pods_with_gpus() -> None:
     arguments = torchrun_arguments(given, full_state=False)
     assert arguments[:2] == ["--nnodes=3", "--nproc_per_node=8"]  # trap 11: GPUs asked for are GPUs used
     assert arguments[2:4] == ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
-    assert arguments[4:6] == ["--rdzv_conf=timeout=3600", TRAINER]  # as long as the pods may take to start: 60m
+    assert arguments[4:6] == [
+        "--rdzv_conf=timeout=3600",
+        "/data/phase_2/trainer.py",
+    ]  # as long as the pods may take to start: 60m
     assert {"--cpu_offload_params_fsdp", "--cpu_offload_optimizer"} <= set(arguments)
     assert not {"--disable_flash_attn", "--accelerate_full_state_at_epoch"} & set(arguments)
 

@@ -24,6 +24,7 @@ from utils.stages.train.folder import (
 from utils.stages.train.launcher import Launcher
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 from utils.stages.train.pytorchjob import PyTorchJob
+from utils.stages.train.trainer import TRAINER
 from utils.stages.train.training import HYPERPARAMETERS, Training, TrainingPhase, seconds_of, torchrun_arguments
 
 __all__ = ["TrainingPhase", "train_phase"]
@@ -108,9 +109,14 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
         print(f"{steps}: the learning rate never reaches its peak")
     while True:
         # What outlived its launcher writes to the phase's folder: it is attached to, and nothing touched there.
-        room = recorded_room(output) if launcher.running() else start_phase(training)
-        if not training.gpus:
-            copy_cpu_main_ds(output)
+        if launcher.running():
+            room = recorded_room(output)
+        else:
+            room = start_phase(training)
+            # Pods run them from there, also those of a launcher that is elsewhere.
+            shutil.copyfile(TRAINER, f"{output}/trainer.py")
+            if not training.gpus:
+                copy_cpu_main_ds(output)
         arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept)
         Path(manifest).write_text(json.dumps(launcher.manifest(arguments), indent=1))
         error = launcher.launch(arguments, min(launcher.timeout, round(end - time.monotonic())), watch.look)

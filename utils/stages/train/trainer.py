@@ -1,7 +1,7 @@
 """The program of every rank: instructlab.training's main_ds, changed where it would lose samples, checkpoints or time.
 
-torchrun starts this file, with main_ds's arguments, in the environment of the training image: it imports none of our
-modules. The changes, by the library's version (read: 0.10.3, 0.11.1, 0.12.1, 0.16.2):
+torchrun starts a copy of this file in the phase's folder, with main_ds's arguments. It imports none of our modules: the
+pods have the training image's. The changes, by the library's version (read: 0.10.3, 0.11.1, 0.12.1, 0.16.2):
 
 - all: collectives wait for the slowest write of a checkpoint (`outlast_checkpoints`).
 - before 0.12: packing loses no sample (`pack_every_sample`).
@@ -13,21 +13,18 @@ import heapq
 import importlib
 import importlib.util
 import runpy
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 TRAINER = __file__
-"""Path of this program; on the run's volume it is the same in every pod."""
+"""Path of this program."""
 LIBRARY = "instructlab.training"
 
 
 def main() -> None:
     """Train, with the arguments of main_ds."""
-    folder = str(Path(__file__).parent)
-    sys.path[:] = [path for path in sys.path if path != folder]  # Python put it there; modules here have common names
     options = argparse.ArgumentParser(allow_abbrev=False)
     options.add_argument("--model_name_or_path")
     options.add_argument("--num_epochs", type=int)

@@ -5,7 +5,6 @@ from typing import Any
 
 from utils.durations import parse_duration
 from utils.messages import failure
-from utils.stages.train.trainer import TRAINER
 
 HYPERPARAMETERS = (
     *("num_epochs", "effective_batch_size", "learning_rate", "num_warmup_steps"),
@@ -114,7 +113,7 @@ class Training(TrainingPhase):
 def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
     """Arguments of torchrun; a pod and this machine run the same.
 
-    torchrun runs the file trainer.py; on CPU the file cpu_main_ds.py in the phase's folder does, after some changes.
+    torchrun runs trainer.py in the phase's folder; on CPU it runs cpu_main_ds.py there, which runs trainer.py.
 
     Args:
         full_state: save after each epoch what is needed to resume from there.
@@ -130,7 +129,7 @@ def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
         f"--nproc_per_node={gpus or 1}",
         *(nodes if training.nodes > 1 else ["--standalone"]),
         *([] if gpus else [training.output + "/cpu_main_ds.py"]),
-        TRAINER,
+        training.output + "/trainer.py",
         f"--model_name_or_path={training.model}",
         f"--data_path={training.data}",
         f"--output_dir={training.output}",
