@@ -10,6 +10,16 @@ from utils.messages import failure
 from utils.stages.credentials import ModelServer
 
 
+def has_texts(body: str) -> bool:
+    """Whether this is a completion or a chat in which nothing is missing."""
+    try:
+        choices = json.loads(body)["choices"]
+        texts = [choice["message"]["content"] if "message" in choice else choice["text"] for choice in choices]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return bool(texts) and all(isinstance(text, str) for text in texts)
+
+
 class Teacher:
     """A teacher.
 
@@ -36,8 +46,16 @@ class Teacher:
             base_url=server.endpoint,
             api_key=server.api_token or "none",
             timeout=timeout,
-            http_client=httpx.Client(event_hooks={"response": [self.remember]}),
+            http_client=httpx.Client(event_hooks={"response": [self.observe]}),
         )
+
+    def observe(self, response: Any) -> None:
+        """Remember any httpx.Response: the client would tell an error in here as a lost connection."""
+        body = response.read().decode(errors="replace")
+        if has_texts(body):
+            self.remember(response)
+        else:
+            self.answers = f"; it answered without text:\n    {body.strip()[:300]}"
 
     def remember(self, response: Any) -> None:
         """Keep what an httpx.Response says, and count it."""

@@ -1,0 +1,76 @@
+"""What is remembered of a teacher's answers, whatever they are: an error in there would pass for a lost connection."""
+
+import json
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.models import Models, completion
+from utils.stages.sdg.teacher import Teacher
+
+
+class Tokenizer:
+    """One token per word; it refuses what transformers' tokenizers refuse: no texts, and half a character."""
+
+    def __call__(self, texts: list[str]) -> dict[str, list[list[str]]]:
+        if not texts:
+            raise IndexError("list index out of range")
+        for text in texts:
+            text.encode()
+        return {"input_ids": [text.split() for text in texts]}
+
+
+@pytest.fixture
+def teacher() -> Teacher:
+    """A teacher without the libraries of its image."""
+    made = Teacher.__new__(Teacher)
+    vars(made).update(answers="", tokens=0, counting=threading.Lock(), tokenizer=Tokenizer())
+    return made
+
+
+def heard(teacher: Teacher, body: Any) -> str:
+    """The teacher's answers after its server has answered with this body, through a real client."""
+    server = Models(lambda _: (200, body))
+    try:
+        with httpx.Client(event_hooks={"response": [teacher.observe]}) as client:
+            client.post(server.url + "/v1/completions", json={})
+    finally:
+        server.stop()
+    return teacher.answers
+
+
+def test_texts_of_completions_are_remembered_and_counted(teacher: Teacher) -> None:
+    several = {"choices": [{"text": "blue sky"}, {"text": "red"}]}
+    assert heard(teacher, several) == "; its last answers:\n    blue sky\n    red"
+    assert teacher.tokens == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": []},
+        {"choices": None},
+        {"choices": [None]},
+        {"choices": ["text"]},
+        {"choices": [{"text": None}]},
+        {"choices": [{"text": "blue"}, {"text": None}]},
+        {"choices": [{"text": ["a"]}]},
+        {"choices": [{"index": 0}]},
+        {"choices": [{"message": None}]},
+        completion(None, reasoning_content="long thoughts"),
+        {"error": {"message": "quota"}},
+        [],
+        "<html>login</html>",
+        "",
+    ],
+)
+def test_an_answer_without_text_does_not_fail_the_client_and_is_shown(teacher: Teacher, body: Any) -> None:
+    shown = body if isinstance(body, str) else json.dumps(body)
+    assert heard(teacher, body) == f"; it answered without text:\n    {shown}"
+    assert teacher.tokens == 0
+
+
+def test_half_a_character_does_not_fail_the_client(teacher: Teacher) -> None:
+    assert "half" in heard(teacher, {"choices": [{"text": "half \ud83d"}]})
