@@ -185,6 +185,11 @@ def main(work: Path) -> dict[str, Any]:
     seen["broken_off"] = shown(run(work / "broken_off", leaf))
     Teacher.refuses = staticmethod(lambda prompts: False)  # type: ignore[method-assign]
     seen["resumed"] = shown(run(work / "broken_off", leaf, again=True, batch_size=4))
+    both = "".join(
+        f"  - question: What is {i}?\n    answer: It is {i}.\n" + f"    context: A text on {i}.\n" * (i % 2)
+        for i in range(5)
+    )
+    seen["both_kinds"] = shown(run(work / "both", {f"{kind}/x": QNA.format(what="both") + both}, batch_size=5))
     seen["mixed"] = mixed(work / "mixed")
     server.shutdown()
     return seen

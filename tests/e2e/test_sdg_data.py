@@ -73,3 +73,10 @@ def test_precomputed_samples_that_cannot_be_mixed_are_found_before_the_teacher_i
     assert "precomputed samples can't be mixed in" in broken["failure"]
     assert "missing.jsonl" in broken["failure"]
     assert broken["requests"] == []
+
+
+def test_every_seed_example_of_a_skill_is_asked_in_its_own_form(seen: dict[str, Any]) -> None:
+    """The library asks all as it asks the first, and forgets the contexts where that one has none."""
+    both = seen["both_kinds"]
+    assert both["result"]["samples"] == 10
+    assert sorted("A text on 3" in request for request in both["requests"]) == [False, True]

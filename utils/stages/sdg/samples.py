@@ -69,6 +69,7 @@ def seed_records(run: SdgRun, leaf: str) -> list[Row]:
     Raises:
         SystemExit: its documents can't be had.
     """
+    import yaml
     from instructlab.schema.taxonomy import TaxonomyReadingException
     from instructlab.sdg.generate_data import preprocess_taxonomy
 
@@ -87,8 +88,14 @@ def seed_records(run: SdgRun, leaf: str) -> list[Row]:
                 f"{error} {error.__cause__ or ''}",
                 "correct repo, commit and patterns (Markdown or PDF) of its document; can git clone repo here?",
             ) from error
-        # The library splits its files also at U+2028 and the like: here they are escaped.
-        write_lines(temporary / "seeds", read_lines(Path(made)))
+        rows = [*read_lines(Path(made))]
+        if not leaf.startswith("knowledge/"):
+            # The library forgets the contexts of a skill whose first seed example has none.
+            for row, example in zip(rows, yaml.safe_load(qna.read_text())["seed_examples"], strict=True):
+                if example.get("context"):
+                    row["seed_context"] = example["context"]
+        # It splits its files also at U+2028 and the like: here they are escaped.
+        write_lines(temporary / "seeds", rows)
         seeds.parent.mkdir(exist_ok=True)
         (temporary / "seeds").replace(seeds)
         shutil.rmtree(temporary)
