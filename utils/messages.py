@@ -1,5 +1,7 @@
 """Messages of a stage to users: progress, and a failure that names its remedy."""
 
+import re
+
 FINDINGS_HEADER = "| check | result | finding | remedy |"
 """First line of a table of findings, by which it is found in a task's log."""
 
@@ -18,3 +20,8 @@ def failure(what: str, cause: str, remedy: str) -> SystemExit:
 def progress(done: int, total: int, what: str) -> None:
     """Print a progress line, `progress: 3/80 answers`, from which displays compute the time left."""
     print(f"progress: {done}/{total} {what}", flush=True)
+
+
+def shown(text: str) -> str:
+    """An address, or a text with addresses, without the user and the password in them."""
+    return re.sub(r"//[^/\s]*@", "//***@", text)

@@ -1,10 +1,12 @@
 """Credentials come as files: a Secret mounted as a folder, one file per key. Both earlier generations' key names do."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from utils.messages import failure
+from utils.messages import failure, shown
 
 
 def read_secret(secret_dir: str, required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
@@ -17,18 +19,38 @@ def read_secret(secret_dir: str, required: Sequence[str], optional: Sequence[str
         optional: more keys, in the same way.
 
     Raises:
-        SystemExit: a required key is missing; the message names all of them, never a value.
+        SystemExit: a required key is missing, or a value is not one line of text; messages never show a value.
     """
     found, missing = {}, []
     for keys in [*required, *optional]:
         names = keys.split()
         files = [file for name in names if (file := Path(secret_dir, name)).is_file()]
-        found[names[0]] = files[0].read_text().strip() if files else ""
+        found[names[0]] = secret_value(files[0]) if files else ""
         if keys in required and not found[names[0]]:
             missing.append(" or ".join(names))
     if missing:
         raise lacking(secret_dir, missing)
     return found
+
+
+def secret_value(file: Path) -> str:
+    """The value of a key that is one line of text, without the space around it.
+
+    Raises:
+        SystemExit: it has several lines, or marks of an editor's encoding, with which no server knows it.
+    """
+    data = file.read_bytes().strip()
+    value = data.decode(errors="replace")
+    wrong = {
+        "it is UTF-16, as PowerShell's > writes it": b"\0" in data,
+        "it begins with a byte order mark": data.startswith(b"\xef\xbb\xbf"),
+        "it has several lines": b"\n" in data or b"\r" in data,
+        "it is not UTF-8": "\ufffd" in value,
+    }
+    if cause := next((cause for cause, found in wrong.items() if found), ""):
+        what = f"the key {file.name} of the Secret mounted at {file.parent} is not one line of plain text"
+        raise failure(what, cause, f"printf %s VALUE > {file.name}, and create the Secret from that file")
+    return value
 
 
 def lacking(secret_dir: str, keys: Iterable[str]) -> SystemExit:
@@ -67,13 +89,21 @@ class ModelServer:
         api_token: "" when the server wants none.
     """
 
-    endpoint: str
+    endpoint: str = field(repr=False)
     model_name: str
     api_token: str = field(default="", repr=False)
 
+    @property
+    def place(self) -> str:
+        """The endpoint for messages."""
+        return shown(self.endpoint)
+
     def masked(self, text: str) -> str:
-        """The text without the token: what servers answer may repeat it."""
-        return text.replace(self.api_token, "***") if self.api_token else text
+        """The text without the token, and without the password of the endpoint: what servers answer may repeat it."""
+        hidden = [self.api_token, *re.findall("//([^/]*)@", self.endpoint), urlsplit(self.endpoint).password]
+        for value in filter(None, hidden):
+            text = text.replace(value, "***")
+        return text
 
 
 def model_server(secret_dir: str, role: str) -> ModelServer:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from utils.messages import shown
+
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds between two tries: doubled each time, up to a minute."""
@@ -49,7 +51,7 @@ class Patience:
                 wait = max(pause, least or 0)
                 if least is None or self.clock() + wait > until:
                     raise
-                print(f"{what}: {error}; trying again in {wait:g} s", flush=True)
+                print(f"{what}: {shown(str(error))}; trying again in {wait:g} s", flush=True)
             self.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE)
 

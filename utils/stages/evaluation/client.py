@@ -87,7 +87,7 @@ class ModelClient(httpx.Client):
     def failed(self, remedy: str = "check endpoint, model_name and api_token in the judge's Secret") -> SystemExit:
         """The failure of a server that does not answer, or not as it should."""
         return failure(
-            f"{self.server.model_name} at {self.server.endpoint} does not answer",
+            f"{self.server.model_name} at {self.server.place} does not answer",
             self.last_error,
             f"{remedy}, then resume",
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from utils.messages import failure
+from utils.messages import failure, shown
 from utils.stages.credentials import read_secret, require_url, secret_keys
 from utils.stages.patience import Patience, Value
 
@@ -118,10 +118,10 @@ class ObjectStore:
             ),
             "NoCredentialsError": ("the pod has no cloud identity", "name access_key and secret_key"),
             "ExpiredToken": ("the session token has expired", "renew session_token"),
-            "SSLError": (f"TLS can't be verified: {error}", f"{self.trust}; or set verify_tls: false"),
+            "SSLError": (f"TLS can't be verified: {shown(str(error))}", f"{self.trust}; or set verify_tls: false"),
         }
-        cause, remedy = known.get(code, (str(error), "correct endpoint, region or bucket"))
-        where = f"s3://{self.bucket}/{key} at {self.endpoint or 'Amazon S3'}: {code}"
+        cause, remedy = known.get(code, (shown(str(error)), "correct endpoint, region or bucket"))
+        where = f"s3://{self.bucket}/{key} at {shown(self.endpoint) or 'Amazon S3'}: {code}"
         return failure(where, cause, f"{remedy} in {self.place}")
 
 

@@ -41,7 +41,7 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
         403: token,
         404: (
             f"has no such model, or no {path}",
-            f"correct model_name or endpoint {secret}; GET {server.endpoint}/models lists its models",
+            f"correct model_name or endpoint {secret}; GET {server.place}/models lists its models",
         ),
         "SSLError": (
             "gave no answer, since TLS can't be verified",

@@ -77,7 +77,7 @@ class Teacher:
         except (PipelineBlockError, openai.OpenAIError) as error:
             reason = getattr(error, "exception", error)
             raise failure(
-                f"the teacher {self.server.model_name} at {self.server.endpoint} failed on {leaf}",
+                f"the teacher {self.server.model_name} at {self.server.place} failed on {leaf}",
                 self.server.masked(f"{reason} {reason.__cause__ or ''}{self.answers}"),
                 "correct the teacher's Secret (endpoint, model_name, api_token), then retry or resume the run",
             ) from error
