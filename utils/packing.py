@@ -1,8 +1,8 @@
 """Packs our modules that a program needs: those of stages for pods, and those of standalone.py.
 
 Code for pods counts in the size of each run's Workflow. So it packs only definitions that the program reaches, without
-docstrings, comments and the types of arguments. Omitted lines stay blank, so that a traceback names files and lines of
-the repository.
+docstrings, comments and the types of arguments, and local variables have short names. Omitted lines stay blank, so that
+a traceback names files and lines of the repository.
 """
 
 import ast
@@ -13,10 +13,11 @@ import io
 import tarfile
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePath
 
 from utils.files import ROOT
+from utils.shortening import shortened
 
 PACKAGE = "utils"
 
@@ -77,7 +78,7 @@ def slim_files(entries: Iterable[str]) -> dict[str, bytes]:
     # Packages below are found without this file; it makes ours come before a foreign package of that name.
     files = {f"{PACKAGE}/__init__.py": b""}
     for module, names in _reach(entries).values():
-        files[str(module.file.relative_to(ROOT))] = module.slim(names)
+        files[str(module.file.relative_to(ROOT))] = shortened(module.slim(names))
         if module.reads_files:
             beside = [file for file in module.file.parent.iterdir() if file.is_file() and file.suffix != ".py"]
             files |= {str(file.relative_to(ROOT)): file.read_bytes() for file in beside}
@@ -94,7 +95,7 @@ def _reach(entries: Iterable[str]) -> dict[str, tuple["_Module", set[str]]]:
         if file is None:
             raise ValueError(f"there is no module {module_name}")
         new = module_name not in reached
-        module, names = reached.setdefault(module_name, (_Module(file), set())) if new else reached[module_name]
+        module, names = reached.setdefault(module_name, (_module(file), set())) if new else reached[module_name]
         if new:
             queue += module.used_by(module.unnamed)
         if name in names:
@@ -105,6 +106,12 @@ def _reach(entries: Iterable[str]) -> dict[str, tuple["_Module", set[str]]]:
         # What the definition uses from its own module, then from others.
         queue += [*module.resolve(name), *module.used_by(module.definitions[name])]
     return reached
+
+
+@cache
+def _module(file: Path) -> "_Module":
+    """Several bundles take from the same module."""
+    return _Module(file)
 
 
 class _Module:
@@ -151,7 +158,7 @@ class _Module:
                 target = f"{node.module}.{original}"
                 whole = module_file(target)
                 if whole:  # a module: all that it defines may be used
-                    found += [f"{target}.{one}" for one in _Module(whole).definitions]
+                    found += [f"{target}.{one}" for one in _module(whole).definitions]
                 else:
                     found.append(target)
         return found
