@@ -73,6 +73,7 @@ def ilab_pipeline(
     # Synthetic data
     sdg_teacher_secret: str = "teacher-secret",
     sdg_pipeline: str = "/usr/share/instructlab/sdg/pipelines/agentic",
+    sdg_teacher_family: str = "auto",
     sdg_scale_factor: int = 30,
     sdg_sample_size: float = 1.0,
     sdg_batch_size: int = 32,
@@ -156,6 +157,8 @@ def ilab_pipeline(
         force_pull: Repeat stages whose inputs have changed on a volume that already holds their results.
         sdg_teacher_secret: Secret of the teacher: endpoint, model_name, api_token.
         sdg_pipeline: How samples are generated: simple, full, or a folder of SDG pipeline YAML.
+        sdg_teacher_family: Format of prompts: chat (of the teacher's server), mixtral, mistral, llama, granite,
+            merlinite, blank, or auto: what model_name or /v1/models says for certain, else chat.
         sdg_scale_factor: Samples per seed example in blocks with `n: scaled`, as in simple; full and llama ignore it.
         sdg_sample_size: Fraction of the image's precomputed skills to mix in. 0: none; 1: as its recipe says.
         sdg_batch_size: Completions per request to the teacher, 1 to 4096.
@@ -265,6 +268,7 @@ def ilab_pipeline(
             teacher_secret_dir=TEACHER,
             ca_file=ca_file,
             sdg_pipeline=sdg_pipeline,
+            teacher_family=sdg_teacher_family,
             scale_factor=sdg_scale_factor,
             sample_size=sdg_sample_size,
             batch_size=sdg_batch_size,

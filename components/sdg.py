@@ -12,6 +12,7 @@ def sdg(
     teacher_secret_dir: str,
     ca_file: str,
     sdg_pipeline: str,
+    teacher_family: str,
     scale_factor: int,
     sample_size: float,
     batch_size: int,
@@ -33,6 +34,7 @@ def sdg(
         ca_file: PEM file with additional certificate authorities; may be missing.
         sdg_pipeline: simple, full, or a folder with knowledge.yaml, freeform_skills.yaml, grounded_skills.yaml and
             optionally mmlu_bench.yaml.
+        teacher_family: Format of prompts, as sdg_teacher_family of the pipeline.
         scale_factor: Completions per seed record in blocks of the SDG pipeline that have `n: scaled`; others ignore it.
         sample_size: Fraction of the precomputed skills data to mix in, if the image has any.
         batch_size: Completions per request to the teacher, 1 to 4096.
@@ -49,6 +51,7 @@ def sdg(
         teacher_secret_dir,
         ca_file,
         sdg_pipeline,
+        teacher_family,
         scale_factor,
         sample_size,
         batch_size,

@@ -73,13 +73,19 @@ class FakeTeacher(BaseHTTPRequestHandler):
 waiting = threading.Event()
 
 
-def make_volume(folder: Path, model: Path, kinds: tuple[str, ...]) -> Path:
-    """A volume after data import, with leaves only of these kinds, and the files of the base model that SDG reads."""
+def make_volume(folder: Path, model: Path, kinds: tuple[str, ...], leaves: int = 99) -> Path:
+    """A volume after data import, with leaves only of these kinds, and the files of the base model that SDG reads.
+
+    Args:
+        leaves: most of a kind.
+    """
     shutil.copytree(model, folder / "model")
     taxonomy = make_taxonomy(folder / "made")
     for kind in ("knowledge", "compositional_skills"):
         if kind in kinds:
             shutil.copytree(taxonomy / kind, folder / "taxonomy" / kind)
+            for qna in sorted((folder / "taxonomy" / kind).rglob("qna.yaml"), reverse=True)[leaves:]:
+                qna.unlink()
     return folder
 
 
@@ -88,8 +94,15 @@ def run(volume: Path, secret: Path, **changes: Any) -> dict[str, Any]:
     metrics = Metrics()
     arguments: dict[str, Any] = {
         **{"data_dir": str(volume), "teacher_secret_dir": str(secret), "ca_file": "", "force": False},
-        **{"sdg_pipeline": str(EXAMPLES / "sdg-pipeline"), "scale_factor": 2, "sample_size": 1.0},
-        **{"batch_size": 2, "num_workers": 2, "system_prompt": "", "samples_per_skill": 0, **changes},
+        **{"sdg_pipeline": str(EXAMPLES / "sdg-pipeline"), "teacher_family": "auto", "scale_factor": 2},
+        **{
+            "sample_size": 1.0,
+            "batch_size": 2,
+            "num_workers": 2,
+            "system_prompt": "",
+            "samples_per_skill": 0,
+            **changes,
+        },
     }
     try:
         sdg.python_func(**arguments, metrics=metrics)
@@ -149,14 +162,19 @@ def taxonomies(work: Path) -> dict[str, Any]:
     return seen
 
 
-def main(work: Path) -> dict[str, Any]:
+def tiny_model(folder: Path) -> Path:
+    """The files of a base model that SDG reads."""
     from transformers import AutoTokenizer
 
-    model = work / "model"
     gguf = packaged_gguf()
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(model)
-    (model / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
-    (model / "model.safetensors").touch()
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    (folder / "model.safetensors").touch()
+    return folder
+
+
+def main(work: Path) -> dict[str, Any]:
+    model = tiny_model(work / "model")
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeTeacher)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = server.server_address[1]

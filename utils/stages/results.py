@@ -55,6 +55,7 @@ class Generated:
         mmlu_tasks_dir: folder of multiple-choice tasks below the volume's root; "" for none.
         samples_by_leaf: taxonomy leaf to its number of samples.
         tokens: tokens that the teacher wrote.
+        teacher_formats: the format of each model that was asked, for people.
     """
 
     generated: bool = True
@@ -66,6 +67,7 @@ class Generated:
     samples_by_leaf: dict[str, int] = field(default_factory=dict)
     mmlu_questions: int = 0
     tokens: int = 0
+    teacher_formats: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("sdg_samples_per_skill", (0, 30), (-1,)),
         ("sdg_held_out_fraction", (0.0, 0.5), (-0.1, 0.51)),
         ("sdg_max_batch_len", (4096, 20000), (4095,)),
+        ("sdg_teacher_family", ("auto", "chat", "mixtral", "llama", "blank"), ("qwen", "", "Mixtral")),
         ("train_launcher", ("pytorchjob", "process"), ("mpi", "")),
         ("train_num_workers", (1, 64), (0,)),
         ("train_gpu_per_worker", (0, 8), (-1,)),

@@ -27,6 +27,7 @@ GOOD: dict[str, Any] = {
     "sdg_data_key": "",
     "output_data_key": "",
     "sdg_pipeline": "simple",
+    "sdg_teacher_family": "auto",
     "sdg_scale_factor": 30,
     "sdg_sample_size": 1.0,
     "sdg_batch_size": 32,
@@ -122,7 +123,7 @@ def test_valid_setup_passes_and_leaves_nothing_in_the_store(
     checked = table.splitlines()[2:]
     assert len(checked) >= 9
     assert [row for row in checked if "| passed |" not in row] == []
-    assert teacher.requests[0]["path"] == "/v1/completions"
+    assert [r["path"] for r in teacher.requests if r["method"] == "POST"][0] == "/v1/completions"
     assert judge.requests[0]["path"] == "/v1/chat/completions"
     assert judge.requests[0]["headers"]["authorization"] == f"Bearer {TOKEN}"
     assert judge.requests[0]["body"]["model"] == "prometheus"

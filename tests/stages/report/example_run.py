@@ -125,6 +125,7 @@ def write_import_and_data(root: Path) -> None:
         "samples_by_leaf": counts,
         "mmlu_questions": 186,
         "tokens": 3_912_044,
+        "teacher_formats": ["mixtral is asked in format mixtral: its name is mixtral"],
     }
     marker(root, "sdg", 18_204, generated, {"sdg_pipeline": "agentic", "scale_factor": 30, "sample_size": 1.0})
     knowledge = {"rows": 3378, "tokens": 2_204_518, "longest": 3811, "dropped": 4, "held_out": 178}

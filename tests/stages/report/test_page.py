@@ -70,6 +70,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
         "We regret to inform you",
         "Loss of phase 1",
         "470 steps, 60,160 samples, 38,502,400 tokens on cuda",
+        "mixtral is asked in format mixtral: its name is mixtral",
         "Chat template: ibm_legacy_tmpl, since the base model's tokenizer has none",
         "4,556 samples and 186 multiple-choice questions were generated",
         "knowledge 3,378 2,204,518 3,811 4 178",

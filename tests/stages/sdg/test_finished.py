@@ -37,7 +37,7 @@ def test_stage_that_an_earlier_version_finished_stays_finished(imported: bool, r
     (tmp_path / "teacher").mkdir()
     for key, value in (("endpoint", "http://127.0.0.1:9"), ("model_name", "teacher")):
         (tmp_path / "teacher" / key).write_text(value)
-    given = Generation(str(tmp_path), str(tmp_path / "teacher"), "", "simple", 2, 1.0, 8, 2, "", 0, False)
+    given = Generation(str(tmp_path), str(tmp_path / "teacher"), "", "simple", "auto", 2, 1.0, 8, 2, "", 0, False)
     measured = {"generated_samples": 8, "generated_mmlu_questions": 3, "generated_tokens": 70}
     assert generate(given) == measured
 

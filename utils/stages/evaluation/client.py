@@ -10,12 +10,11 @@ import httpx
 
 from utils.messages import failure
 from utils.stages.credentials import ModelServer
+from utils.stages.reasoning import without_reasoning
 
 NO_ANSWER = "$ERROR$"
 """What the evaluation library writes in place of an answer that it did not get."""
 _RATING = re.compile(r"\[\[\s*([0-9]+(?:\.[0-9]*)?)\s*\]\]")
-_THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|</thoughts?>|</reasoning>|\[/THINK\]|◁/think▷|final<\|message\|>", re.I)
-_THOUGHT = re.compile(r"<think(?:ing)?>|<thoughts?>|<reasoning>|\[THINK\]|◁think▷|analysis<\|message\|>", re.I)
 
 
 class ModelClient(httpx.Client):
@@ -141,7 +140,7 @@ def content(response: httpx.Response) -> tuple[str | None, str]:
 
 def rating(judgment: str) -> float | None:
     """The last well-formed `[[n]]` after any reasoning, None where there is none from 1 to 10."""
-    found = _RATING.findall(_THOUGHT.split(_THOUGHT_ENDS.split(judgment)[-1])[0])
+    found = _RATING.findall(without_reasoning(judgment))
     return float(found[-1]) if found and 1 <= float(found[-1]) <= 10 else None
 
 

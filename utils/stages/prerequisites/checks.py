@@ -7,26 +7,39 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from utils.messages import failure
-from utils.stages.credentials import secret_keys
+from utils.stages.credentials import model_server, secret_keys
 from utils.stages.data_import.git import TaxonomySource, git_credentials, run_git
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.patience import ONCE
 from utils.stages.prerequisites.findings import WARNING, Finding
-from utils.stages.prerequisites.model_servers import check_model_server
+from utils.stages.prerequisites.model_servers import check_model_server, listed_models
 from utils.stages.prerequisites.rights import missing_rights, training_operator
+from utils.stages.sdg.formats import Formats, cards_of, path_of
 
 
-def check_teacher(secret_dir: str, ca: str, retry_seconds: float, archive: bool) -> list[Finding]:
-    """The teacher answers; without its Secret only an archive that brings generated data can be used.
+def check_teacher(
+    secret_dir: str, ca: str, retry_seconds: float, archive: bool, sdg_pipeline: str = "", family: str = "auto"
+) -> list[Finding]:
+    """The teacher answers in its format, and so does every model that the SDG pipeline names; without its Secret only
+    an archive that brings generated data can be used.
 
     Args:
         archive: this run imports an archive, which may bring data.
+        family: sdg_teacher_family.
     """
     if archive and not secret_keys(secret_dir):
         problem = "no Secret of the teacher: right only if the archive brings data/"
         return [Finding(problem, "create the Secret that sdg_teacher_secret names", WARNING)]
-    # SDG's LLM blocks use plain completions.
-    return check_model_server("teacher", "completions", secret_dir, ca, retry_seconds)
+    server = model_server(secret_dir, "teacher")
+    listing = listed_models(server, ca, retry_seconds * 6) if family == "auto" else None
+    requests = Formats(family, server.model_name, cards_of(listing)).requests(sdg_pipeline)
+    for (model, name), why in requests.items():
+        print(f"{model} is asked in format {name}: {why}", flush=True)
+    found: list[Finding] = []
+    for model, path in dict.fromkeys((model, path_of(name)) for model, name in requests):
+        other = "" if model == server.model_name else model
+        found += check_model_server("teacher", path, secret_dir, ca, retry_seconds, other)
+    return found
 
 
 def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool, keys: Sequence[str]) -> list[Finding]:

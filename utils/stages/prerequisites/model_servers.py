@@ -2,6 +2,8 @@
 
 import re
 import time
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from utils.stages.credentials import ModelServer, model_server
@@ -13,7 +15,9 @@ CUT_OFF = (408, 502, 503, 504, "ConnectionError", "ChunkedEncodingError")
 """Those that a client gets when a proxy ends its request."""
 
 
-def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_seconds: float) -> list[Finding]:
+def check_model_server(
+    role: str, path: str, secret_dir: str, ca: str, retry_seconds: float, other: str = ""
+) -> list[Finding]:
     """A short completion from the teacher or the judge, three tries, long enough for a model that is cold; then, where
     a proxy may stand before it, one of the length that the run asks for.
 
@@ -22,11 +26,15 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
         path: `completions` or `chat/completions`, whichever the role is used by.
         retry_seconds: pause before the second try, twice that before the third; a try waits six times as long for its
             answer.
+        other: another model of the server than the Secret's; it need not have anything to say.
     """
     server = model_server(secret_dir, role)
+    server = replace(server, model_name=other or server.model_name)
     where = f"{role} {server.model_name!r} at {urlsplit(server.endpoint).hostname}"
     for attempt in range(3):
         result, said = ask_model(server, path, ca, "The capital of France is", 16, retry_seconds * 6)
+        if other and result in (0, 200):
+            return []
         if not result:
             return long_answer(where, server, path, ca, retry_seconds * 60) if behind_proxy(server.endpoint) else []
         print(f"try {attempt + 1} of 3: {where} gave no answer ({result}: {said})", flush=True)
@@ -41,7 +49,9 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
         403: token,
         404: (
             f"has no such model, or no {path}",
-            f"correct model_name or endpoint {secret}; GET {server.place}/models lists its models",
+            f"correct model_name or endpoint {secret}; GET {server.place}/models lists its models"
+            if not other
+            else "serve it, or give another sdg_pipeline: this one names it",
         ),
         "SSLError": (
             "gave no answer, since TLS can't be verified",
@@ -51,6 +61,30 @@ def check_model_server(role: str, path: str, secret_dir: str, ca: str, retry_sec
         result, ("gave no answer", f"look at its pod's log: is it loading, or overloaded? Or correct endpoint {secret}")
     )
     return [Finding(f"{where} {problem} ({result}: {said})", remedy)]
+
+
+def listed_models(server: ModelServer, ca: str, seconds: float) -> Any:
+    """What a server answers to /v1/models, None where that is not JSON or nothing.
+
+    Args:
+        seconds: longest wait for it.
+    """
+    import requests
+
+    try:
+        return requests.get(
+            f"{server.endpoint}/models",
+            headers=token_header(server),
+            timeout=(10, seconds),
+            verify=ca or True,
+            allow_redirects=False,
+        ).json()
+    except (requests.exceptions.RequestException, ValueError):
+        return None  # not there: the request for a completion will say why
+
+
+def token_header(server: ModelServer) -> dict[str, bytes]:
+    return {"Authorization": f"Bearer {server.api_token}".encode()} if server.api_token else {}
 
 
 def ask_model(server: ModelServer, path: str, ca: str, text: str, tokens: int, seconds: float) -> tuple[int | str, str]:
@@ -65,7 +99,7 @@ def ask_model(server: ModelServer, path: str, ca: str, text: str, tokens: int, s
     """
     import requests
 
-    chat, token = "chat" in path, server.api_token
+    chat = "chat" in path
     try:
         # Nothing but the Secret's own token is ever sent; a redirect is not followed, so it goes nowhere else.
         answer = requests.post(
@@ -76,7 +110,7 @@ def ask_model(server: ModelServer, path: str, ca: str, text: str, tokens: int, s
                 "temperature": 0,
                 **({"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}),
             },
-            headers={"Authorization": f"Bearer {token}".encode()} if token else {},
+            headers=token_header(server),
             timeout=(10, seconds),
             verify=ca or True,
             allow_redirects=False,

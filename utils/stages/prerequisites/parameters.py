@@ -60,6 +60,11 @@ PATTERNS = [
     (_DURATION, "a whole number and s, m, h or d, like 60m", ["train_pending_timeout"]),
     (_DURATION, "a whole number and s, m, h or d, like 24h", ["train_timeout", "k8s_queue_timeout"]),
     ("|(?=.{1,63}$)" + _LABEL, "a LocalQueue: at most 63 small letters, digits and -, or nothing", ["k8s_queue"]),
+    (
+        "auto|chat|mixtral|mistral|llama|granite|merlinite|blank",
+        "auto, chat, blank or a family of instructlab-sdg",
+        ["sdg_teacher_family"],
+    ),
     ("pytorchjob|process", "pytorchjob or process", ["train_launcher"]),
     (r"vllm|llama\.cpp", "vllm or llama.cpp", ["eval_engine"]),
     ("never|on_failure|always", "never or on_failure or always", ["k8s_keep_volume"]),

@@ -41,6 +41,7 @@ class Prerequisites:
     sdg_data_key: str
     output_data_key: str
     sdg_pipeline: str
+    sdg_teacher_family: str
     train_launcher: str
     eval_engine: str
     k8s_storage_class_name: str
@@ -75,7 +76,9 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "object store": lambda: check_object_store(
             given.object_store_secret_dir, ca, given.base_model, archive, [given.sdg_data_key, given.output_data_key]
         ),
-        "teacher": lambda: check_teacher(given.teacher_secret_dir, ca, given.retry_seconds, archive),
+        "teacher": lambda: check_teacher(
+            given.teacher_secret_dir, ca, given.retry_seconds, archive, given.sdg_pipeline, given.sdg_teacher_family
+        ),
         "judge": lambda: check_model_server(
             "judge", "chat/completions", given.judge_secret_dir, ca, given.retry_seconds
         ),

@@ -20,15 +20,15 @@ from utils.stages.json_lines import read_lines
 from utils.stages.leaves import leaf_names
 from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, upstream_hash, write_marker
 from utils.stages.results import Generated, Imported
+from utils.stages.sdg.blocks import ask_in_formats
 from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import imported_samples, run_files
+from utils.stages.sdg.formats import PIPELINES, Formats, cards_of
 from utils.stages.sdg.mixing import mix_samples, try_mixing
 from utils.stages.sdg.samples import SdgRun, generated, kinds_of_fixed_number, leaf_questions, leaf_samples
 from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import Teacher
 
-PIPELINES = ("knowledge.yaml", "freeform_skills.yaml", "grounded_skills.yaml")
-"""What a folder with a pipeline must hold."""
 NOTE = "run.json"
 """In the folder of an unfinished run: the hash of its inputs, and the date in its files' names."""
 
@@ -41,6 +41,7 @@ class Generation:
     teacher_secret_dir: str
     ca_file: str
     sdg_pipeline: str
+    teacher_family: str
     scale_factor: int
     sample_size: float
     batch_size: int
@@ -64,6 +65,7 @@ def generate(given: Generation) -> dict[str, float]:
             "scale_factor": given.scale_factor,
             "sample_size": given.sample_size,
             "teacher": server.model_name,
+            **({} if given.teacher_family == "auto" else {"teacher_family": given.teacher_family}),
         }
     # What only changes how samples are mixed leaves an unfinished run's samples as they are.
     mixing = {"system_prompt": given.system_prompt, "samples_per_skill": given.samples_per_skill} if server else {}
@@ -108,10 +110,11 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
         without_deepspeed()
         try_tokenizing(given.data_dir)
         leaves = check_taxonomy(data / "taxonomy")
+        teacher = Teacher(server, data / "model")
         run = SdgRun(
             data,
             *working_folder(data, inputs),
-            Teacher(server, data / "model"),
+            teacher,
             given.sdg_pipeline,
             given.scale_factor,
             given.batch_size,
@@ -120,7 +123,30 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
             given.samples_per_skill,
         )
         try_mixing(run)
-        return generate_samples(run, leaves)
+        formats = choose_formats(teacher, given.teacher_family, given.sdg_pipeline)
+        return replace(generate_samples(run, leaves), teacher_formats=formats)
+
+
+def choose_formats(teacher: Teacher, family: str, sdg_pipeline: str) -> list[str]:
+    """Have the library ask each model in its format, and try those that only the SDG pipeline names.
+
+    Args:
+        family: sdg_teacher_family.
+
+    Returns:
+        a line per model and format, with the reason.
+    """
+    listing = None
+    if family == "auto":
+        with teacher.errors("its list of models"):
+            listing = teacher.models()
+    formats = Formats(family, teacher.server.model_name, cards_of(listing))
+    requests = formats.requests(sdg_pipeline)
+    lines = [f"{model} is asked in format {name}: {why}" for (model, name), why in requests.items()]
+    print("\n".join(lines), flush=True)
+    teacher.ask_each(requests)
+    ask_in_formats(teacher.client, formats)
+    return lines
 
 
 def working_folder(data: Path, inputs: Mapping[str, object]) -> tuple[Path, str]:

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
 from utils.stages.credentials import ModelServer
+from utils.stages.sdg.formats import path_of
 
 
 def has_texts(body: str) -> bool:
@@ -40,7 +42,7 @@ class Teacher:
         import openai
         from transformers import AutoTokenizer
 
-        self.server, self.answers, self.tokens = server, "", 0
+        self.server, self.answers, self.tokens, self.counting = server, "", 0, threading.Lock()
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.client = openai.OpenAI(
             base_url=server.endpoint,
@@ -61,10 +63,37 @@ class Teacher:
         """Keep what an httpx.Response says, and count it."""
         texts = [response.read().decode(errors="replace")]
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            texts = [choice["text"] for choice in json.loads(texts[0])["choices"]]
-            self.tokens += sum(map(len, self.tokenizer(texts)["input_ids"]))
+            choices = json.loads(texts[0])["choices"]
+            texts = [c["message"]["content"] if "message" in c else c["text"] for c in choices]
+            with self.counting:
+                self.tokens += sum(map(len, self.tokenizer(texts)["input_ids"]))
         shown = [text.strip()[:300].replace("\n", "\n      ") for text in texts[-3:]]
         self.answers = "\n    ".join(["; its last answers:", *shown])
+
+    def models(self) -> Any:
+        """What it answers to /v1/models, None where that is not JSON: some servers have none."""
+        import httpx
+        import openai
+
+        try:
+            return self.client.get("/models", cast_to=httpx.Response).json()
+        except (openai.APIStatusError, ValueError):
+            return None
+
+    def ask_each(self, requests: Iterable[tuple[str, str]]) -> None:
+        """A request to each model but the teacher's own: the SDG pipeline may come to it after hours.
+
+        Args:
+            requests: (model, format) as Formats.requests gives them.
+        """
+        for model, path in dict.fromkeys((model, path_of(family)) for model, family in requests):
+            if model != self.server.model_name:
+                with self.errors(f"the model {model}, which the SDG pipeline names"):
+                    if "chat" in path:
+                        messages: Any = [{"role": "user", "content": "Hello"}]
+                        self.client.chat.completions.create(model=model, messages=messages, max_tokens=1)
+                    else:
+                        self.client.completions.create(model=model, prompt="Hello", max_tokens=1)
 
     @contextlib.contextmanager
     def errors(self, leaf: str) -> Iterator[None]:
@@ -79,5 +108,5 @@ class Teacher:
             raise failure(
                 f"the teacher {self.server.model_name} at {self.server.place} failed on {leaf}",
                 self.server.masked(f"{reason} {reason.__cause__ or ''}{self.answers}"),
-                "correct the teacher's Secret (endpoint, model_name, api_token), then retry or resume the run",
+                "correct the teacher's Secret or sdg_teacher_family, then retry or resume the run",
             ) from error

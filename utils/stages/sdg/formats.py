@@ -1,0 +1,124 @@
+"""In which format each model is asked: a family's template on plain completions, or the server's own on chats.
+
+Prerequisites and the stage decide it alike.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHAT = "chat"
+OWN = "the SDG pipeline's own"
+"""The format of a block with a `model_prompt`."""
+
+PIPELINES = ("knowledge.yaml", "freeform_skills.yaml", "grounded_skills.yaml")
+"""What a folder with an SDG pipeline must hold."""
+QUESTIONS = "mmlu_bench.yaml"
+"""What it may hold: how multiple-choice questions are generated."""
+
+AGENTIC = "/usr/share/instructlab/sdg/pipelines/agentic"
+ADAPTERS = ("skill-classifier-v3-clm", "text-classifier-knowledge-v3-clm")
+"""The SDG pipeline of the image, and the models that it names, for those who can't read it."""
+
+_CERTAIN = {
+    "mixtral": r"mixtral(?![a-z]|.*8x22b).*",
+    "mistral": r"mistral-7b-instruct(?!-v0[._-]3).*",
+    "llama": r"(meta-)?llama-3[._-][123]-\d+b-instruct.*",
+    "granite": r"granite-7b.*",
+    "merlinite": r"merlinite.*",
+}
+"""instructlab-sdg's families, and the model names that its template certainly fits.
+
+Its granite is the format of Granite 7B, not of Granite 3; its llama that of Llama 3.1 to 3.3; its mixtral and mistral
+those of the first tokenizers.
+"""
+
+
+def family_in(name: str) -> str:
+    """The family that a model's name or path says for certain: CHAT for another model, "" if it says nothing.
+
+    Of a path, the last folder counts that looks like a model's name: `models--mistralai--Mixtral-8x7B/snapshots/4f1a`.
+    """
+    for part in reversed(re.split("/|--", name.lower())):
+        for family, pattern in _CERTAIN.items():
+            if re.fullmatch(pattern, part):
+                return family
+        if re.search(r"\d", part) and not re.fullmatch("[0-9a-f]+", part):
+            return CHAT
+    return ""
+
+
+def cards_of(listing: Any) -> dict[str, dict[str, Any]]:
+    """The models in an answer of /v1/models, by id; none if it is something else."""
+    models = listing.get("data") if isinstance(listing, dict) else None
+    return {str(c.get("id")): c for c in models if isinstance(c, dict)} if isinstance(models, list) else {}
+
+
+@dataclass(frozen=True)
+class Formats:
+    """How the models of a run are asked.
+
+    Attributes:
+        setting: sdg_teacher_family.
+        teacher: the teacher's model_name.
+        cards: what the server lists (`cards_of`); only auto uses it.
+    """
+
+    setting: str
+    teacher: str
+    cards: Mapping[str, Mapping[str, Any]]
+
+    def of(self, model: str) -> tuple[str, str]:
+        """The format of a model, and why it is used.
+
+        vLLM lists with each name the model's path (`root`), and with that of an adapter the model below (`parent`). A
+        root that names another model counts more than the name that somebody gave it.
+        """
+        if self.setting != "auto":
+            return self.setting, "sdg_teacher_family"
+        if model not in {*self.cards, self.teacher} and family_in(model) in ("", CHAT):
+            return self.of(self.teacher)
+        card = self.cards.get(model, {})
+        parent = str(card.get("parent") or "")
+        root = str(self.cards.get(parent, card).get("root") or "")
+        for what, name in (("root", root), ("name", parent or model)):
+            if family := family_in(name):
+                return family, f"its {what} is {name}"
+        return CHAT, "no name says its family"
+
+    def requests(self, sdg_pipeline: str) -> dict[tuple[str, str], str]:
+        """(model, format) of all that an SDG pipeline asks, the teacher first, with the reason for the format."""
+        found = {}
+        for named, own in sorted({*blocks_of(sdg_pipeline)}):
+            model = named or self.teacher
+            found[model, own or self.of(model)[0]] = "a block says so" if own else self.of(model)[1]
+        return found
+
+
+def path_of(family: str) -> str:
+    """Where a format's requests go, below /v1/."""
+    return "chat/completions" if family == CHAT else "completions"
+
+
+def blocks_of(sdg_pipeline: str) -> Iterator[tuple[str, str]]:
+    """(model, format) that each block of an SDG pipeline names, "" for none: the library's pipelines name none."""
+    import yaml
+
+    folder = Path(sdg_pipeline)
+    if not (folder.is_absolute() and folder.is_dir()):
+        yield "", ""
+        yield from ((name, "") for name in ADAPTERS if sdg_pipeline.rstrip("/") == AGENTIC)
+        return
+    if not (folder / QUESTIONS).exists():
+        yield "", ""
+    for path in (folder / name for name in (*PIPELINES, QUESTIONS)):
+        content = yaml.safe_load(path.read_text()) if path.exists() else {}
+        for block in (content or {}).get("blocks") or []:
+            config = block.get("config") or {}
+            kind = f"{block.get('type')} {config.get('block_type')}"
+            if "LLM" in kind:
+                model = (config.get("gen_kwargs") or {}).get("model") or config.get("model_id") or ""
+                family = OWN if config.get("model_prompt") is not None else config.get("model_family") or ""
+                yield model, CHAT if "LLMMessagesBlock" in kind else family
