@@ -51,5 +51,11 @@ class TaskFailed(IlabError):
     exit_code = 1
 
 
+class NotFollowed(IlabError):
+    """A run can no longer be followed: its place is out of sight, or this command broke down. It is left as it is."""
+
+    exit_code = 4
+
+
 class TaskRefused(TaskFailed):
     """A task failed, and trying again would not help."""

@@ -10,11 +10,11 @@ from utils.cli.board import Board
 from utils.cli.outcome import exit_code, tell_failures
 from utils.cli.results import result_lines, summary
 from utils.cli.view import PlainView, SilentView, View
-from utils.errors import IlabError
+from utils.errors import IlabError, NotFollowed
 from utils.ir.model import Outputs, TaskState
 from utils.names import run_object_name
 from utils.runners.kubernetes.request import RunRequest
-from utils.runners.kubernetes.session import ClusterResult, Listener, NotFollowed, run_on_cluster
+from utils.runners.kubernetes.session import ClusterResult, Listener, run_on_cluster
 from utils.runners.lost_volume import REMEDY
 from utils.runners.run_folder import RunFolder
 from utils.runners.settings import ClusterSettings

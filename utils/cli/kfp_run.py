@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from utils.cli.outcome import INTERRUPTED, code_of
-from utils.errors import IlabError
+from utils.errors import IlabError, NotFollowed
 from utils.runners.kfp import Cause, KfpServer, RunReport
 
 
@@ -37,7 +37,7 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
         output: `text` or `json`.
 
     Raises:
-        IlabError: the run can no longer be followed; it continues.
+        NotFollowed: the run continues.
     """
     shown: dict[str, str] = {}
     report = None
@@ -52,7 +52,7 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
         click.echo(f"\nno longer following the run; it continues\n  {started.place}", err=True)
         return INTERRUPTED
     except IlabError as error:
-        raise IlabError(
+        raise NotFollowed(
             f"the run can no longer be followed: {error.what}", error.cause, f"it continues: {started.place}"
         ) from error
     assert report is not None

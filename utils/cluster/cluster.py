@@ -134,7 +134,7 @@ class Patience(Tries):
         limit = cluster.patience if right_one else min(cluster.patience, FIRST_PATIENCE)
         asked = retry_after.isdigit()
         pause = float(retry_after) if asked else self.pause * (1 - JITTER * cluster.chance())
-        if now - self.since + pause > limit:
+        if now - self.since + pause > limit or cluster.in_a_hurry():
             if denied:
                 raise denied
             kind = AwayError if cluster.health.answered else UnreachableError
@@ -190,6 +190,7 @@ class Cluster(Client):
         account: name of the service account of the pod in which this runs; "" outside a pod.
         watch_seconds: length of one watch request; `stop` and deadlines are checked at least that often.
         regrant_seconds: how long what was granted before may be denied: a login is renewed, a role is restored.
+        in_a_hurry: whether an API server that is away is no longer waited for.
         log_seconds: a log without a new line for this long is reopened.
         chance: a random number between 0 and 1, so that clients that lost a server do not return all at once.
         notify: called once when the API server becomes unreachable and once when it is back.
@@ -199,6 +200,7 @@ class Cluster(Client):
     account: str = ""
     watch_seconds: int = 5
     regrant_seconds: float = SETTLING_SECONDS
+    in_a_hurry: Callable[[], bool] = field(default=lambda: False, repr=False)
     log_seconds: float = 30.0
     chance: Callable[[], float] = random.random
     notify: Callable[[str], None] = field(default=lambda text: None, repr=False)

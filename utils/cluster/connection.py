@@ -4,6 +4,7 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -90,7 +91,43 @@ def _from_file(configuration: Any, kubeconfig: str, context: str) -> tuple[str, 
         ) from None
     chosen = next((c for c in contexts if c["name"] == context), active) if context else active
     _set_proxy(configuration)
+    _renew_login(configuration, file, chosen["name"])
     return chosen["name"], chosen["context"].get("namespace", "")
+
+
+def _renew_login(configuration: Any, file: str | None, context: str) -> None:
+    """Take over the token of a login that someone renews while a command runs: the kubeconfig is read when it changes.
+
+    Only that of the same context and server. While the file can't be read, the token stays: the server's answer tells.
+    """
+    from kubernetes import config
+    from kubernetes.client import Configuration
+    from yaml import YAMLError
+
+    places = [Path(one).expanduser() for one in (file or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).split(":")]
+    read, hook = _stamps(places), configuration.refresh_api_key_hook
+
+    def renew(current: Any) -> None:
+        nonlocal read, hook
+        stamps = _stamps(places)
+        if stamps != read:
+            renewed = Configuration()
+            try:
+                config.load_kube_config(config_file=file, context=context, client_configuration=renewed)
+            except (config.ConfigException, OSError, YAMLError, KeyError, TypeError, ValueError):
+                renewed.host = ""
+            if renewed.host == current.host:
+                read, hook, current.api_key = stamps, renewed.refresh_api_key_hook, renewed.api_key
+        if hook:
+            hook(current)
+            current.refresh_api_key_hook = renew  # the library's own puts itself there
+
+    configuration.refresh_api_key_hook = renew
+
+
+def _stamps(places: list[Path]) -> list[tuple[int, int]]:
+    """Size and time of each file; none for one that is not there."""
+    return [(found.st_size, found.st_mtime_ns) for found in (one.stat() for one in places if one.exists())]
 
 
 def _set_proxy(configuration: Any) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,11 @@ from tests.fakes.node import Act
 from tests.runners.kubernetes.conftest import Lab
 from tests.runners.kubernetes.pipelines import after, make, take
 from utils.cluster.connection import connect
+from utils.errors import NotFollowed
 from utils.ir.model import Event, TaskState
+from utils.ir.walk import Walker
 from utils.runners import journal
 from utils.runners.kubernetes import follow, observed, session
-from utils.runners.kubernetes.session import NotFollowed
 
 PATIENCE = 120.0
 MINUTES = 60.0
@@ -139,6 +141,35 @@ def test_watches_that_never_get_through_are_replaced_by_lists(lab: Lab, trouble:
     assert lab.node.created() == ["take", "make", "after"]
 
 
+def test_second_interrupt_ends_a_walk_whose_cluster_is_away(
+    lab: Lab, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_PATIENCE", 1e9)
+
+    interruptible, stopping, killed = session.interruptible, threading.Event(), threading.Event()
+
+    def noted(walker: Walker, kill: Callable[[], None], on_interrupt: Callable[[], None]) -> Any:
+        return interruptible(walker, kill, stopping.set)
+
+    def interrupt() -> None:
+        if trouble.begun and not killed.is_set():
+            if stopping.is_set():
+                killed.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            stopping.wait(1)
+
+    monkeypatch.setattr(session, "interruptible", noted)
+    trouble.time.at_sleep = interrupt
+    trouble.begin(Fault())
+    with pytest.raises(NotFollowed):
+        lab.run(pipeline)
+    trouble.over = True
+    assert "delete jobs" not in lab.node.asked()
+    assert lab.record()["run.json"]["state"] == "RUNNING"
+    trouble.time.at_sleep = lambda: None
+    assert_continues(lab)
+
+
 def test_patience_of_a_walk_is_tens_of_minutes() -> None:
     assert 20 * MINUTES <= session._PATIENCE <= 60 * MINUTES
 
@@ -236,4 +267,18 @@ def test_crash_of_the_walker_leaves_the_run_as_it_is(
     assert left.value.exit_code == 4
     lab.on_event = lambda event: None
     assert_untouched(lab)
+    assert_continues(lab)
+
+
+def test_full_disk_at_a_restart_leaves_the_run_as_it_is(lab: Lab, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    lab.node.play("take", Act(holds=True))
+    for broken in ("utils.runners.kubernetes.follow.Following._look", "pathlib.Path.write_text"):
+        with monkeypatch.context() as disk:
+            disk.setattr(broken, full)
+            with pytest.raises(NotFollowed, match="No space left on device"):
+                lab.run(pipeline)
+        assert_untouched(lab)
     assert_continues(lab)

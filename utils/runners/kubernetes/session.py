@@ -1,6 +1,7 @@
 """A run on a cluster without Kubeflow Pipelines, from its start, or its resumption, to its end."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from utils.cluster.connection import connect
 from utils.cluster.errors import AwayError, ClusterError, ForbiddenError, UnreachableError
 from utils.cluster.kinds import CONFIG_MAP
 from utils.cluster.objects import delete
-from utils.errors import IlabError, PipelineError, UsageError
+from utils.errors import IlabError, NotFollowed, PipelineError, UsageError
 from utils.ir.check import check
 from utils.ir.model import EARLIER, Event, Outputs, RunIds, RunResult, TaskState
 from utils.ir.schedule import exit_tasks
@@ -31,12 +32,6 @@ from utils.runners.run_folder import RunFolder, check_run_id, create_run
 # An upgrade of a control plane takes minutes, and so does a login that someone has to renew; a week of training is not
 # given up for it.
 _PATIENCE = 1800.0
-
-
-class NotFollowed(IlabError):
-    """The walk ended before the run: it lost sight of the cluster, or broke down. The run was left as it is."""
-
-    exit_code = 4
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,14 @@ def run_on_cluster(request: RunRequest, listener: Listener) -> ClusterResult:
     check(request.pipeline, containers=True)
     where = request.settings
     place = (where.namespace, where.kubeconfig, where.context)
-    cluster = connect(*place, notify=listener.on_notice, patience=_PATIENCE, regrant_seconds=_PATIENCE)
+    hurry = threading.Event()
+    cluster = connect(
+        *place,
+        notify=listener.on_notice,
+        patience=_PATIENCE,
+        regrant_seconds=_PATIENCE,
+        in_a_hurry=hurry.is_set,
+    )
     record = request.record()
     try:
         run, made = open_run(cluster, record)
@@ -111,7 +113,7 @@ def run_on_cluster(request: RunRequest, listener: Listener) -> ClusterResult:
             run.hold()
             journal.append("run", pid=os.getpid())
             make_extras(run, request.extras)
-            result = _walk(request, run, folder, journal, listener)
+            result = _walk(request, run, folder, journal, listener, hurry)
             run.check_held()
             left = _tidied(run, request.keep_jobs)
             run.update(state=result.state, error=result.error)
@@ -178,9 +180,17 @@ def _undone_unless_started(run: RunObject, made: bool, home: Path) -> Iterator[N
 
 
 def _walk(
-    request: RunRequest, run: RunObject, folder: RunFolder, journal: JournalCopy, listener: Listener
+    request: RunRequest,
+    run: RunObject,
+    folder: RunFolder,
+    journal: JournalCopy,
+    listener: Listener,
+    hurry: threading.Event,
 ) -> RunResult:
-    """Execute what has not finished; its state is CANCELED when it was interrupted."""
+    """Execute what has not finished; its state is CANCELED when it was interrupted.
+
+    A second interrupt sets `hurry`, and no longer waits for what is being deleted.
+    """
     run_id, cluster = run.record.run_id, run.cluster
     pods = request.pod_settings(cluster.namespace, run.owner, cluster.account)
     ids = RunIds(name=run_id, id=run_id, created=run.record.created)
@@ -201,7 +211,12 @@ def _walk(
                 runner.stop_for_failure()
 
         walker = Walker(request.pipeline, request.arguments, runner, ids, on_event=tell, finished=finished)
-        with interruptible(walker, runner.kill, listener.on_interrupt) as interrupted:
+
+        def kill() -> None:
+            hurry.set()
+            runner.kill()
+
+        with interruptible(walker, kill, listener.on_interrupt) as interrupted:
             result = walker.run()
     return RunResult(TaskState.CANCELED, "interrupted", result.outputs) if interrupted.is_set() else result
 
