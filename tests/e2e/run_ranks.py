@@ -23,7 +23,7 @@ from utils.stages.marker import result_of
 from utils.stages.results import DataCounts, Processed, Trained
 from utils.stages.train.process import ProcessLauncher
 from utils.stages.train.stage import TrainingPhase, train
-from utils.stages.train.trainer import pack_every_sample
+from utils.stages.train.trainer import pack_every_sample, pack_in_step
 
 OLD = bool(find_spec("instructlab.training.multipack_sampler"))
 """Whether this is a version before 0.12."""
@@ -41,6 +41,8 @@ def pack(cases: str) -> list[dict[str, Any]]:
     """
     if OLD:
         pack_every_sample(epochs=3)
+    else:
+        pack_in_step()
     return [(pack_old if OLD else pack_new)(**case) for case in json.loads(cases)]
 
 
@@ -78,8 +80,9 @@ def pack_new(lengths: list[int], batch: int, limit: int, ranks: int, flash: bool
     for start in range(0, len(order), batch):
         rows = [{**row(lengths[i]), "num_loss_counted_tokens": lengths[i]} for i in order[start : start + batch]]
         tensors = [{**one, "input_ids": torch.tensor(one["input_ids"])} for one in rows]
-        for rank in range(ranks):
-            for made in MaxTokensPerRankCollator(limit, rank, ranks, flash_enabled=flash)(tensors):
+        collators = [MaxTokensPerRankCollator(limit, rank, ranks, flash_enabled=flash) for rank in range(ranks)]
+        for micro_batch in zip(*[collate(tensors) for collate in collators], strict=True):
+            for made in micro_batch:
                 shares.append({"tokens": made["input_ids"].numel(), "learnt": made["num_loss_counted_tokens"]})
     return {"shares": shares, "micro_batches": 1, "batches": len(shares) // ranks}
 

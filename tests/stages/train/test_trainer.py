@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from utils.stages.train import trainer
-from utils.stages.train.trainer import Every, deal, steps_of, tokens_of
+from utils.stages.train.trainer import Every, deal, shares_that_fit, steps_of, tokens_of
 
 LENGTHS = [30 + number % 7 * 100 for number in range(200)] + [3900]
 
@@ -28,13 +28,12 @@ def test_every_row_is_dealt_once(rows: int, count: int, padded: bool) -> None:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize(("rows", "count"), [(1, 4), (3, 4), (3, 64)])
-def test_share_without_a_row_gets_a_copy_of_the_shortest(rows: int, count: int, padded: bool) -> None:
-    shares = deal(range(rows), LENGTHS, count, padded)
-    assert len(shares) == count
-    assert {row for share in shares for row in share} == set(range(rows))
-    assert all(len(share) == 1 for share in shares)
-    assert shares.count([0]) == count - rows + 1
+@pytest.mark.parametrize(("rows", "ranks"), [(1, 4), (3, 4), (11, 2), (201, 8)])
+def test_all_ranks_get_as_many_shares_that_fit(rows: int, ranks: int, padded: bool) -> None:
+    shares = shares_that_fit(range(201 - rows, 201), LENGTHS, ranks, 4096, padded)
+    assert len(shares) % ranks == 0
+    assert sorted(row for share in shares for row in share) == list(range(201 - rows, 201))
+    assert max(tokens_of(share, LENGTHS, padded) for share in shares) <= 4096
 
 
 def test_steps_hold_at_most_the_batch_and_are_shuffled_anew_each_epoch() -> None:

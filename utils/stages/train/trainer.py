@@ -5,7 +5,8 @@ pods have the training image's. The changes, by the library's version (read: 0.1
 
 - all: collectives wait for the slowest write of a checkpoint (`outlast_checkpoints`).
 - before 0.12: packing loses no sample (`pack_every_sample`).
-- from 0.12: `--save_samples` saves whenever as many were seen (`save_every`).
+- from 0.12: without flash attention all ranks get as many micro-batches (`pack_in_step`), and `--save_samples` saves
+  whenever as many were seen (`save_every`).
 """
 
 import argparse
@@ -33,6 +34,7 @@ def main() -> None:
     if importlib.util.find_spec(f"{LIBRARY}.multipack_sampler"):
         pack_every_sample(given.num_epochs)
     else:
+        pack_in_step()
         save_every()
     runpy.run_module(f"{LIBRARY}.main_ds", run_name="__main__", alter_sys=True)
 
@@ -49,13 +51,27 @@ def outlast_checkpoints(model: str) -> None:
 
 
 def deal(rows: Iterable[int], lengths: Sequence[int], count: int, padded: bool) -> list[list[int]]:
-    """Deal rows to `count` shares of about the same size, the longest row of each first.
-
-    A share that would stay empty gets a copy of the shortest row: each rank needs one.
-    """
+    """Deal rows to `count` shares of about the same size, the longest row of each first."""
     order = sorted(rows, key=lambda row: -lengths[row])
-    shares = halves(order, lengths, count) if padded else spread(order, lengths, count)
-    return [share or order[-1:] for share in shares]
+    return halves(order, lengths, count) if padded else spread(order, lengths, count)
+
+
+def shares_that_fit(
+    rows: Sequence[int], lengths: Sequence[int], ranks: int, limit: int, padded: bool, micro_batches: int = 1
+) -> list[list[int]]:
+    """The rows of an optimizer step in shares of at most `limit` tokens, as many for each rank; some may be empty.
+
+    Args:
+        micro_batches: the fewest.
+    """
+    micro_batches = max(micro_batches, sum(lengths[row] for row in rows) // (limit * ranks))
+    while True:
+        shares = deal(rows, lengths, micro_batches * ranks, padded)
+        # Ranks wait for the largest share of a micro-batch.
+        shares.sort(key=lambda share: tokens_of(share, lengths, padded))
+        if tokens_of(shares[-1], lengths, padded) <= limit:
+            return shares
+        micro_batches += 1
 
 
 def halves(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
@@ -82,7 +98,9 @@ def spread(order: list[int], lengths: Sequence[int], count: int) -> list[list[in
 
 def tokens_of(share: Sequence[int], lengths: Sequence[int], padded: bool) -> int:
     """Tokens that a share takes on a GPU."""
-    return lengths[share[0]] * len(share) if padded else sum(lengths[row] for row in share)
+    return (
+        max((lengths[row] for row in share), default=0) * len(share) if padded else sum(lengths[row] for row in share)
+    )
 
 
 def steps_of(rows: int, batch: int, seed: int) -> Iterator[list[int]]:
@@ -101,7 +119,7 @@ def pack_every_sample(epochs: int) -> None:
     many micro-batches as it takes for each share to fit: as many for every step, since the library counts so.
     """
     library: Any = importlib.import_module(f"{LIBRARY}.multipack_sampler")
-    plan = {"batch": 0, "micro_batches": 1}
+    plan = {"batch": 0, "limit": 0, "micro_batches": 1}
 
     def find(
         num_gpus: int,
@@ -118,13 +136,9 @@ def pack_every_sample(epochs: int) -> None:
         plan["batch"], micro_batches = effective_batch_size, 1
         for epoch in range(epochs):
             for rows in steps_of(len(lengths), effective_batch_size, seed + epoch):
-                tokens = sum(lengths[row] for row in rows)
-                micro_batches = max(micro_batches, tokens // (max_batch_len_per_gpu * num_gpus))
-                while any(
-                    tokens_of(share, lengths, is_padding) > max_batch_len_per_gpu
-                    for share in deal(rows, lengths, micro_batches * num_gpus, is_padding)
-                ):
-                    micro_batches += 1
+                shares = shares_that_fit(rows, lengths, num_gpus, max_batch_len_per_gpu, is_padding, micro_batches)
+                micro_batches = len(shares) // num_gpus
+        plan["limit"] = max_batch_len_per_gpu
         plan["micro_batches"] = micro_batches
         return max_batch_len_per_gpu, micro_batches
 
@@ -132,13 +146,30 @@ def pack_every_sample(epochs: int) -> None:
         lengths, ranks = self.lengths.tolist(), self.num_replicas
         batches = []
         for rows in steps_of(len(lengths), plan["batch"], self.seed + self.epoch):
-            shares = deal(rows, lengths, plan["micro_batches"] * ranks, self.padding)
-            shares.sort(key=lambda share: tokens_of(share, lengths, self.padding))  # ranks wait for the largest
-            batches += shares[self.rank :: ranks]
+            shares = shares_that_fit(rows, lengths, ranks, plan["limit"], self.padding, plan["micro_batches"])
+            shortest = min(rows, key=lengths.__getitem__)  # each rank needs a row
+            batches += [share or [shortest] for share in shares[self.rank :: ranks]]
         return batches
 
     library.find_packing_max_batch_len_and_grad_accum = find
     library.MultipackDistributedBatchSampler.generate_batches = generate
+
+
+def pack_in_step() -> None:
+    """Replace the packing of training from 0.12 without flash attention: ranks got different numbers of micro-batches.
+
+    Then some wait forever in the collectives of a micro-batch that the others do not have (0.16.2, 11 rows, 2 ranks).
+    """
+
+    def pack(
+        batch_lengths: list[int], max_tokens_per_rank: int, num_ranks: int, rank: int, max_batch_size: int = 64
+    ) -> list[list[int]]:
+        rows = range(len(batch_lengths))
+        shares = shares_that_fit(rows, batch_lengths, num_ranks, max_tokens_per_rank, True) if rows else []
+        return [share or [-1] for share in shares[rank::num_ranks]]  # -1: a sample without a token to learn
+
+    library: Any = importlib.import_module(f"{LIBRARY}.sampler")
+    library.batch_lengths_to_minibatches_padded = pack
 
 
 class Every(int):
