@@ -118,6 +118,19 @@ def test_a_damaged_archive_is_refused_by_its_checksum(tmp_path: Path) -> None:
     assert not (tmp_path / "tree").exists()
 
 
+@pytest.mark.parametrize("packed", [gzip.decompress(targz(MODEL)), gzip.decompress(targz({"big": bytes(3 << 20)}))])
+@pytest.mark.parametrize("damage", ["checksum", "length", "cut"])
+def test_gzip_is_checked_to_its_end_however_far_behind_the_tar_it_lies(
+    tmp_path: Path, packed: bytes, damage: str
+) -> None:
+    """`tar --blocking-factor` fills up with zeros, which tarfile does not read: it stops at the end of the tar."""
+    whole = bytearray(gzip.compress(packed + bytes(5 << 20)))
+    whole[-6 if damage == "checksum" else -2] ^= 1
+    with pytest.raises(SystemExit, match="CRC check failed|Incorrect length|ended before"):
+        unpack(tmp_path, bytes(whole[:-4] if damage == "cut" else whole))
+    assert not (tmp_path / "tree").exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"<html>not found</html>", b"PK\x03\x04zip", gzip.compress(b"no tar in here")],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.marker import STAGES, change_result, finished_result, result_of, write_marker
+from utils.stages.marker import STAGES, change_result, finished_result, read_marker, result_of, write_json, write_marker
 from utils.stages.results import ChatTemplate, Imported
 
 
@@ -84,3 +84,15 @@ def test_outputs_are_on_disk_before_the_marker(tmp_path: Path, monkeypatch: pyte
     write_marker(str(tmp_path), "sdg", INPUTS, [], {}, 0.0)
     assert steps == ["sync", "fsync", "rename", "sync, marker"]
     assert json.loads(marker.read_text())["stage"] == "sdg"
+
+
+def test_file_is_written_beside_and_put_in_place_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads while it is written, or after a crash in the middle of it, finds the old one."""
+    marker, seen = tmp_path / "done" / "sdg.json", []
+    write_marker(str(tmp_path), "sdg", INPUTS, [], {"try": 1}, 0.0)
+    monkeypatch.setattr(os, "fsync", lambda file: seen.append(read_marker(str(tmp_path), "sdg")["result"]))
+    write_marker(str(tmp_path), "sdg", INPUTS, [], {"try": 2}, 0.0)
+    assert seen == [{"try": 1}] and read_marker(str(tmp_path), "sdg")["result"] == {"try": 2}
+    with pytest.raises(TypeError):
+        write_json(marker, {"half": 1, "breaks here": object()})
+    assert read_marker(str(tmp_path), "sdg")["result"] == {"try": 2}

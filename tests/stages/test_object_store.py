@@ -445,6 +445,20 @@ def test_another_object_under_the_name_is_no_lost_answer(s3_server: S3, tmp_path
         upload_stream(store, key, 4, lambda sink: sink.write(b"mine"))
 
 
+def test_object_that_the_store_kept_shorter_fails_its_upload(s3_server: S3, tmp_path: Path, key: str) -> None:
+    store = store_of(s3_server, tmp_path)
+    real = store.client.head_object
+
+    def shorter(**arguments: Any) -> Any:
+        answer = real(**arguments)
+        return answer | {"ContentLength": answer["ContentLength"] - 1}
+
+    store.client.head_object = shorter
+    with pytest.raises(SystemExit, match=r"has 3 bytes[\s\S]*4 were sent"):
+        upload_stream(store, key, 4, lambda sink: sink.write(b"mine"))
+    assert f"{key}.sha256" not in str(s3_server.client().list_objects_v2(Bucket="ilab", Prefix=key))
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_store_that_refuses_the_condition_is_asked_without_it(
     there: bool, s3_server: S3, tmp_path: Path, key: str

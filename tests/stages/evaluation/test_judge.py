@@ -1,5 +1,6 @@
 """What the clients of models and judges make of odd answers, without the evaluation library."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -164,3 +165,29 @@ def test_half_a_character_does_not_fail_the_client(ask: Asked, kind: type[ModelC
 
 def test_models_own_words_are_not_changed(ask: Asked) -> None:
     assert text_of(ask(ModelClient, lambda _: (200, completion("See [1].", "length")))) == "See [1]."
+
+
+CUT = "x" * 290 + "canary-0123456789"  # a message may end within the token
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(401, text=CUT),
+        httpx.Response(200, text=CUT),
+        httpx.Response(200, json=completion(None, refusal=CUT)),
+        httpx.Response(500, text="canary-0123456789"),
+        httpx.ConnectError("Bearer canary-0123456789 is refused by the proxy"),
+    ],
+)
+def test_token_that_comes_back_is_in_no_message(answer: httpx.Response | Exception) -> None:
+    def send(request: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with ModelClient(ModelServer("http://judge.example/v1", "judge", "canary-0123456789"), {}) as client:
+        client._transport = httpx.MockTransport(send)
+        with contextlib.suppress(SystemExit, httpx.HTTPError):
+            client.post("http://judge.example/v1/chat/completions", json={})
+        assert client.last_error != "no answer" and "canary" not in str(client.failed())

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.fakes.answers import Answer, Server
 from tests.fakes.tls import make_certificate
@@ -112,3 +113,14 @@ def test_unverifiable_tls_is_explained_and_the_ca_file_solves_it(
     assert "k8s_ca_configmap" in finding.remedy
     assert not server.requests
     assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []
+
+
+def test_token_in_an_exceptions_text_is_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy's or TLS library's error may quote the request, cut in the middle of the token."""
+
+    def post(*args: object, **settings: object) -> None:
+        raise requests.exceptions.ConnectionError(f"Bearer {TOKEN} {'x' * (200 - len(TOKEN) // 2)}")
+
+    monkeypatch.setattr(requests, "post", post)
+    (finding,) = judge_findings(tmp_path, "http://judge.example/v1")
+    assert "xxx" in finding.problem and TOKEN[-5:] not in finding.problem

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.fakes.models import Models, completion
+from utils.stages.credentials import ModelServer
 from utils.stages.sdg.teacher import Teacher
 
 
@@ -26,7 +27,9 @@ class Tokenizer:
 def teacher() -> Teacher:
     """A teacher without the libraries of its image."""
     made = Teacher.__new__(Teacher)
-    vars(made).update(answers="", tokens=0, counting=threading.Lock(), tokenizer=Tokenizer())
+    vars(made).update(
+        server=ModelServer("", "teacher"), answers="", tokens=0, counting=threading.Lock(), tokenizer=Tokenizer()
+    )
     return made
 
 

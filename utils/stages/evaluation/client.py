@@ -65,7 +65,7 @@ class ModelClient(httpx.Client):
             return response
         text, flaw = content(response)
         if text is None:
-            self.last_error = flaw
+            self.last_error = self.server.masked(flaw)[:400]
         return completion(NO_ANSWER if text is None else text, request)
 
     def ask(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
@@ -75,7 +75,7 @@ class ModelClient(httpx.Client):
         try:
             response = super().send(request)
         except httpx.HTTPError as error:
-            self.last_error = f"{type(error).__name__}: {error}"
+            self.last_error = self.server.masked(f"{type(error).__name__}: {error}")
             raise
         if not response.is_success:
             self.last_error = f"HTTP {response.status_code}: {self.server.masked(response.text)[:300]}"
@@ -130,7 +130,7 @@ def content(response: httpx.Response) -> tuple[str | None, str]:
         message = choice["message"]
         text, refusal, end = message["content"], message.get("refusal"), choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError):
-        return None, f"not a chat completion: {response.text[:300]!r}"
+        return None, f"not a chat completion: {response.text!r}"
     if not isinstance(text, str):
         return None, f"no text ({refusal or end})"
     if refusal or end in ("length", "content_filter"):

@@ -57,7 +57,7 @@ class Teacher:
         if has_texts(body):
             self.remember(response)
         else:
-            self.answers = f"; it answered without text:\n    {body.strip()[:300]}"
+            self.answers = f"; it answered without text:\n    {self.server.masked(body).strip()[:300]}"
 
     def remember(self, response: Any) -> None:
         """Keep what an httpx.Response says, and count it."""
@@ -67,7 +67,7 @@ class Teacher:
             texts = [c["message"]["content"] if "message" in c else c["text"] for c in choices]
             with self.counting:
                 self.tokens += sum(map(len, self.tokenizer(texts)["input_ids"]))
-        shown = [text.strip()[:300].replace("\n", "\n      ") for text in texts[-3:]]
+        shown = [self.server.masked(text).strip()[:300].replace("\n", "\n      ") for text in texts[-3:]]
         self.answers = "\n    ".join(["; its last answers:", *shown])
 
     def models(self) -> Any:
