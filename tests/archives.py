@@ -19,9 +19,28 @@ MODEL = {
     "model/tokenizer_config.json": b"{}",
     "model/model.safetensors": weights(b"weights"),
 }
+
+
+def skill_leaf(examples: int = 5) -> bytes:
+    """A valid qna.yaml of a skill."""
+    lines = [f"  - question: What is {i} plus {i}?\n    answer: It is {2 * i}.\n" for i in range(examples)]
+    return f"version: 3\ncreated_by: me\ntask_description: to add\nseed_examples:\n{''.join(lines)}".encode()
+
+
+def knowledge_leaf(repo: Path | str, commit: str, *patterns: str) -> bytes:
+    """A valid qna.yaml of knowledge, with the documents that match the patterns."""
+    text = "version: 3\ncreated_by: me\ndomain: towns\ndocument_outline: A town\nseed_examples:\n"
+    for i in range(5):
+        text += f"  - context: Tower {i} is {i} metres high.\n    questions_and_answers:\n"
+        for way in ("high", "tall", "low"):
+            text += f"      - question: How {way} is tower {i}?\n        answer: It is {i} metres high.\n"
+    text += f"document:\n  repo: {repo}\n  commit: '{commit}'\n  patterns:\n"
+    return (text + "".join(f"    - '{pattern}'\n" for pattern in patterns)).encode()
+
+
 TAXONOMY = {
-    "taxonomy/knowledge/science/qna.yaml": b"version: 3\n",
-    "taxonomy/compositional_skills/writing/qna.yaml": b"version: 2\n",
+    "taxonomy/knowledge/README.md": b"Nothing yet.\n",
+    "taxonomy/compositional_skills/writing/qna.yaml": skill_leaf(),
 }
 TURNS = [{"role": "user", "content": "What is red?"}, {"role": "assistant", "content": "A colour."}]
 ROW = json.dumps({"messages": TURNS}).encode() + b"\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from components.sdg import sdg
+from tests.archives import write_files
 from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
-from utils.demo.taxonomy import EXAMPLES, make_taxonomy
+from utils.demo.taxonomy import EXAMPLES, make_document_repo, make_taxonomy
 from utils.stages.credentials import ModelServer
-from utils.stages.marker import read_marker
+from utils.stages.marker import read_marker, write_marker
+from utils.stages.results import Imported
 from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import Teacher
 
@@ -142,6 +145,42 @@ def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]
     return seen
 
 
+def corrections(work: Path, model: Path, secret: Path) -> dict[str, Any]:
+    """Requests while the last knowledge leaf names a commit that is not there, then with it, then one leaf changed."""
+    volume, seen = make_volume(work / "corrected", model, ("knowledge", "compositional_skills")), {}
+    pellwick = volume / "taxonomy" / "knowledge" / "geography" / "towns" / "pellwick" / "qna.yaml"
+    dates = volume / "taxonomy" / "compositional_skills" / "extraction" / "dates" / "qna.yaml"
+    good = pellwick.read_text()
+    changes = {
+        "wrong": (pellwick, re.sub("commit: .*", "commit: " + "dead" * 10, good)),
+        "right": (pellwick, good),
+        "changed": (dates, dates.read_text().replace("whale", "seal")),
+    }
+    for number, (name, (qna, text)) in enumerate(changes.items()):
+        qna.write_text(text)
+        FakeTeacher.prompts = 0
+        write_marker(str(volume), "data_import", {"archive": number}, [], Imported(), 0)
+        seen[name] = run(volume, secret, force=True) | {"prompts": FakeTeacher.prompts}
+        if (volume / "sdg").exists():  # as data import leaves it for the next one
+            (volume / "sdg").rename(volume / "sdg.part")
+    return seen
+
+
+def unreadable(work: Path, model: Path, secret: Path) -> dict[str, Any]:
+    """What the stage says about documents that the library refuses."""
+    repo, seen = work / "unreadable-documents", {}
+    documents = {"empty.md": b"", "UPPER.MD": b"# Text\n\nText.\n", "broken.pdf": b"%PDF-1.4 x\n%%EOF\n"}
+    make_document_repo(write_files(work / "documents", documents), repo)
+    for name in documents:
+        volume = make_volume(work / "unreadable" / name, model, ("knowledge",))
+        shutil.rmtree(volume / "taxonomy" / "knowledge" / "arts")
+        qna = volume / "taxonomy" / "knowledge" / "geography" / "towns" / "pellwick" / "qna.yaml"
+        text = qna.read_text().split("document:")[0]
+        qna.write_text(text + f"document:\n  repo: {repo}\n  commit: HEAD\n  patterns:\n    - {name}\n")
+        seen[name] = run(volume, secret)
+    return seen
+
+
 def taxonomies(work: Path) -> dict[str, Any]:
     """What is said about the example taxonomy, and about broken ones."""
     seen: dict[str, Any] = {"example": len(check_taxonomy(make_taxonomy(work / "example")))}
@@ -182,7 +221,10 @@ def main(work: Path) -> dict[str, Any]:
     secret.mkdir()
     for key, value in (("endpoint", f"http://127.0.0.1:{port}"), ("model_name", "teacher"), ("api_token", TOKEN)):
         (secret / key).write_text(value)
-    seen = {"taxonomies": taxonomies(work / "taxonomies"), **teachers(work, model, secret, port)}
+    seen = {"taxonomies": taxonomies(work / "taxonomies"), "corrections": corrections(work, model, secret)}
+    seen["unreadable"] = unreadable(work, model, secret)
+    FakeTeacher.prompts = 0
+    seen |= teachers(work, model, secret, port)
     server.shutdown()
     return seen
 

@@ -45,6 +45,26 @@ def test_generation_resumes_where_it_stopped(seen: dict[str, Any]) -> None:
     assert not {"checkpoints", "preprocessed", "run.json"} & set(seen["files"])
 
 
+def test_documents_of_every_leaf_are_fetched_before_the_first_request(seen: dict[str, Any]) -> None:
+    wrong = seen["corrections"]["wrong"]
+    assert wrong["prompts"] == 0
+    assert "the documents of knowledge/geography/towns/pellwick can't be read" in wrong["failure"]
+
+
+def test_only_a_leaf_that_was_corrected_is_generated_again(seen: dict[str, Any]) -> None:
+    right, changed = seen["corrections"]["right"], seen["corrections"]["changed"]
+    assert (right["prompts"], changed["prompts"]) == (35, 5)  # 5 seed examples a leaf, knowledge also for questions
+    assert changed["result"]["samples_by_leaf"] == right["result"]["samples_by_leaf"]
+    assert changed["result"]["mmlu_questions"] == right["result"]["mmlu_questions"] == 20
+
+
+@pytest.mark.parametrize("document", ["empty.md", "UPPER.MD", "broken.pdf"])
+def test_a_document_that_the_library_can_not_read_is_named_with_its_leaf(seen: dict[str, Any], document: str) -> None:
+    assert (
+        "the documents of knowledge/geography/towns/pellwick can't be read" in seen["unreadable"][document]["failure"]
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "leaves", "file"), [("knowledge", 2, "knowledge_file"), ("compositional_skills", 3, "skills_file")]
 )

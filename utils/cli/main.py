@@ -14,6 +14,7 @@ from utils.errors import IlabError
 # Name of a subcommand: where it is, and the line that --help shows for it.
 _COMMANDS = {
     "demo": ("utils.cli.demo:demo", "Run the complete workflow on this machine, everything included."),
+    "taxonomy": ("utils.cli.taxonomy:taxonomy", "Check a taxonomy and its documents."),
     "upload": ("utils.cli.upload:upload", "Upload model and taxonomy to the object store for a run."),
     "run": ("utils.cli.run:run", "Run the pipeline: on this machine, on a cluster, or on a Kubeflow Pipelines server."),
     "status": ("utils.cli.status:status", "Show the runs on this machine, or the tasks of one."),

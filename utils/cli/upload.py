@@ -16,10 +16,12 @@ import click
 
 from utils.cli.options import option
 from utils.cli.outcome import INTERRUPTED
+from utils.cli.taxonomy import count, documents_option, examine_taxonomy, print_findings
 from utils.errors import IlabError, UsageError
 from utils.runners.output import parse_progress
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
+from utils.stages.data_import.leaves import ERROR
 from utils.stages.data_import.tree import require_tree
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.upload import Upload, upload_stream
@@ -68,12 +70,14 @@ def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
 )
 @option("--force", is_flag=True, help="Replace an existing archive with this name.")
 @option("--dry-run", is_flag=True, help="Check and list the files, but send nothing.")
+@documents_option("Clone the repositories of the taxonomy's documents and read the documents.")
 def upload(
     model: Path, taxonomy: Path, data: Path | None, secret: Path | None, ca: Path | None, force: bool, dry_run: bool,
-    **given: Any,
+    documents: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Pack model, taxonomy and data, check them as data import does, and upload them to the object store.
 
+    The taxonomy is checked as `ilab-pipeline taxonomy check` does, unless --data replaces what is generated from it.
     Nothing is written on this machine: the archive is sent in parts while it is packed, followed by its sha256.
 
     Access key and secret key come from --secret, from SDG_OBJECT_STORE_ACCESS_KEY and SDG_OBJECT_STORE_SECRET_KEY, or
@@ -83,6 +87,8 @@ def upload(
     folders = {"model": model, "taxonomy": taxonomy, **({"data": data} if data else {})}
     members = list_members(folders)
     check_tree(folders)
+    if not data:  # else no data is generated from the taxonomy
+        require_good_taxonomy(taxonomy, documents)
     total = sum(member.size for member in members)
     if dry_run:
         for member in _shortened(members):
@@ -109,6 +115,10 @@ def list_members(folders: dict[str, Path]) -> list[Member]:
     members, problems = [], []
     for top, folder in folders.items():
         for place, below, names in os.walk(folder, followlinks=True, onerror=lambda e: problems.append(str(e))):
+            if top == "taxonomy":  # taxonomies come from others; models in a cache consist of such links
+                for name in [name for name in (*below, *names) if _leads_out(Path(place, name), folder)]:
+                    problems.append(f"{place}/{name}: the link points out of the taxonomy")
+                    (below if name in below else names).remove(name)
             for name in [name for name in below if _leads_back(Path(place, name))]:
                 problems.append(f"{place}/{name}: the link points to a folder above it")
                 below.remove(name)
@@ -126,6 +136,23 @@ def list_members(folders: dict[str, Path]) -> list[Member]:
 
 def _leads_back(path: Path) -> bool:
     return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+
+
+def _leads_out(path: Path, folder: Path) -> bool:
+    return path.is_symlink() and path.exists() and not path.resolve().is_relative_to(folder.resolve())
+
+
+def require_good_taxonomy(folder: Path, documents: bool) -> None:
+    """Show what is wrong with a taxonomy.
+
+    Raises:
+        IlabError: data import would reject it.
+    """
+    _, findings = examine_taxonomy(folder, documents)
+    print_findings(findings, err=True)
+    if any(finding.level == ERROR for finding in findings):
+        remedy = f"correct them, then run ilab-pipeline taxonomy check {folder}"
+        raise IlabError(f"the taxonomy has {count(findings, ERROR)}", "the findings above", remedy)
 
 
 def check_tree(folders: dict[str, Path]) -> None:

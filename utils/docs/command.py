@@ -144,3 +144,6 @@ def _help_texts(group: click.Group, name: str) -> Iterator[tuple[str, str]]:
             assert command is not None
             with click.Context(command, info_name=command_name, parent=context) as own:
                 yield f"{name} {command_name}", command.get_help(own)
+                for part in command.commands.values() if isinstance(command, click.Group) else ():
+                    with click.Context(part, info_name=part.name, parent=own) as below:
+                        yield f"{name} {command_name} {part.name}", part.get_help(below)

@@ -16,7 +16,7 @@ import pytest
 from kfp import dsl
 
 from components.data_import import data_import
-from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
+from tests.archives import DATA, MODEL, TAXONOMY, skill_leaf, targz, write_files
 from tests.fakes.s3 import S3
 from tests.fakes.tls import make_certificate, serve_tls
 from utils.stages.data_import.git import TaxonomySource, clone_taxonomy
@@ -173,6 +173,16 @@ def test_an_archive_too_large_for_the_disk_is_refused_before_its_download(
     assert stage.files() == set()
 
 
+def test_what_was_generated_from_an_earlier_import_waits_for_its_leaves(stage: Import) -> None:
+    stage.upload(targz({**MODEL, **TAXONOMY}))
+    stage.run()
+    made = write_files(stage.data, {"sdg/leaves.json": b"{}", "sdg/generated/a.jsonl": b"{}\n"})
+    stage.upload(targz({**MODEL, **TAXONOMY, "taxonomy/compositional_skills/b/qna.yaml": skill_leaf(6)}))
+    stage.run(force=True)
+    assert not (made / "sdg").exists()
+    assert (made / "sdg.part" / "generated" / "a.jsonl").exists()
+
+
 def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(
     stage: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # trap 22
@@ -180,7 +190,7 @@ def test_a_volume_too_small_for_training_ends_the_run_before_data_is_generated(
     stage.run()
     usage = namedtuple("usage", "total used free")
     checkpoint = 4 * len(b"weights")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 20, 0, 3 * checkpoint - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 20, 0, 2 * checkpoint - 1))
     with pytest.raises(SystemExit, match="training needs .* are free"):
         stage.run()
 
@@ -337,7 +347,7 @@ def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     """A taxonomy repository over https with a password; its URL, and the file of its certificate authority."""
     folder = tmp_path_factory.mktemp("git")
     ca, chain = make_certificate(folder)
-    repo = write_files(folder / "taxonomy", {"compositional_skills/writing/qna.yaml": b"version: 2\n"})
+    repo = write_files(folder / "taxonomy", {"compositional_skills/writing/qna.yaml": skill_leaf()})
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "skills"]):
         subprocess.run(["git", "-C", repo, *command], check=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from utils.stages.data_import.git import TaxonomySource, clone_taxonomy, git_credentials, head_commit
+from utils.stages.data_import.git import TaxonomySource, clone_taxonomy, git_credentials, head_commit, safe_git
 
 NO_CHOICE = {"branch": "", "pr": 0, "commit": ""}
 
@@ -236,3 +236,38 @@ def test_key_copied_for_ssh_is_readable_by_its_owner_only(tmp_path: Path) -> Non
     git_credentials("git@example.com:t.git", folder, str(tmp_path))
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert (tmp_path / "key").read_text() == "k\n"
+
+
+def test_links_in_a_repository_are_not_followed(tmp_path: Path) -> None:
+    """Trap 62: a link to a token file."""
+    token = tmp_path / "token"
+    token.write_text("canary")
+    repo = tmp_path / "repo"
+    (repo / "knowledge").mkdir(parents=True)
+    (repo / "knowledge" / "qna.yaml").symlink_to(token)
+    git(repo, "init", "-b", "main")
+    git(repo, "add", ".")
+    git(repo, "commit", "-m", "link")
+    clone_taxonomy(TaxonomySource(repo.as_uri()), secret_dir="", ca="", target=tmp_path / "clone")
+    assert (tmp_path / "clone" / "knowledge" / "qna.yaml").read_text() == str(token)
+
+
+def test_settings_that_the_environment_gives_git_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("COUNT", "1"), ("KEY_0", "http.proxy"), ("VALUE_0", "http://proxy")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    given = safe_git()
+    assert (given["GIT_CONFIG_COUNT"], given["GIT_CONFIG_KEY_1"]) == ("2", "core.symlinks")
+    assert "GIT_CONFIG_KEY_0" not in given
+
+
+@pytest.mark.parametrize("url", ["/srv/taxonomy", "file:///srv/taxonomy"])
+def test_a_path_is_refused_in_a_pod(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    TaxonomySource(url).check()
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(SystemExit, match="only a run on one machine can read"):
+        TaxonomySource(url).check()
+
+
+def test_other_protocols_are_refused_by_git_itself(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="transport 'ext' not allowed"):
+        clone_taxonomy(TaxonomySource("ext::sh -c 'touch x'"), secret_dir="", ca="", target=tmp_path / "clone")

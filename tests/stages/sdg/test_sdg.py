@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ import yaml
 
 from components.sdg import sdg
 from tests.fakes.metrics import Metrics
+from utils.stages.data_import.leaves import yaml_line
+from utils.stages.leaves import leaf_id, leaf_names
 from utils.stages.marker import result_of, write_marker
 from utils.stages.results import Generated, Imported
 from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import imported_samples
 from utils.stages.sdg.mixing import system_prompt
-from utils.stages.sdg.samples import correct_questions
-from utils.stages.sdg.stage import pipeline_hash, working_folder
-from utils.stages.sdg.taxonomy import yaml_line
+from utils.stages.sdg.samples import SdgRun, correct_questions, drop_outdated, generated
+from utils.stages.sdg.stage import pipeline_hash, settings_hash, working_folder
 
 OLD, NEW = "2025-01-01T00_00_00", "2025-02-02T00_00_00"
 
@@ -173,6 +175,68 @@ def test_generation_resumes_only_with_the_same_inputs(tmp_path: Path) -> None:
     assert (part / "generated" / "leaf.jsonl").exists()
     working_folder(tmp_path, {"scale_factor": 3})
     assert not (part / "generated" / "leaf.jsonl").exists()
+
+
+def sdg_run(data: Path, inputs: dict[str, Any], seeds: dict[str, str]) -> SdgRun:
+    """A run whose leaves have these seed records."""
+    part, suffix = working_folder(data, inputs)
+    for leaf, text in seeds.items():
+        records = part / "preprocessed" / f"{leaf_id(leaf)}.jsonl"
+        records.parent.mkdir(exist_ok=True)
+        records.write_text(json.dumps({"seed_question": text}))
+    teacher: Any = None  # it is not asked
+    run = SdgRun(data, part, suffix, teacher, "simple", 2, 8, 2, "", 0)
+    drop_outdated(run, sorted(seeds), settings_hash(inputs))
+    return run
+
+
+def made_of(run: SdgRun, leaves: Iterable[str]) -> set[str]:
+    """The leaves that have samples, which are those that have questions."""
+    found = {leaf for leaf in leaves if generated(run, leaf).exists()}
+    nodes = run.part / f"node_datasets_{run.suffix}"
+    tasks = {path.name.removesuffix("_task.yaml") for path in nodes.glob("*_task.yaml")}
+    assert tasks == {name for leaf, name in leaf_names(leaves).items() if leaf in found}
+    return found
+
+
+def generate_everything(run: SdgRun, leaves: dict[str, str]) -> None:
+    nodes = run.part / f"node_datasets_{run.suffix}"
+    nodes.mkdir(exist_ok=True)
+    for leaf, name in leaf_names(leaves).items():
+        generated(run, leaf).write_text("{}\n")
+        (nodes / f"{name}_task.yaml").write_text("task: x\n")
+
+
+def test_a_correction_of_one_leaf_keeps_the_samples_of_the_others(tmp_path: Path) -> None:
+    """Case 03: a corrected taxonomy is another import; everything that had been generated was thrown away."""
+    leaves = {"knowledge/a": "1", "knowledge/a/b": "2", "compositional_skills/c": "3"}
+    run = sdg_run(tmp_path, {"upstream": "first", "scale_factor": 2}, leaves)
+    generate_everything(run, leaves)
+    again = sdg_run(tmp_path, {"upstream": "second", "scale_factor": 2}, leaves | {"knowledge/a": "corrected"})
+    assert again.suffix == run.suffix
+    assert made_of(again, leaves) == {"knowledge/a/b", "compositional_skills/c"}
+
+
+def test_a_leaf_that_the_taxonomy_has_no_more_leaves_no_samples(tmp_path: Path) -> None:
+    leaves = {"knowledge/a": "1", "knowledge/b": "2"}
+    generate_everything(sdg_run(tmp_path, {"upstream": "first"}, leaves), leaves)
+    assert made_of(sdg_run(tmp_path, {"upstream": "second"}, {"knowledge/b": "2"}), leaves) == {"knowledge/b"}
+
+
+def test_another_import_with_other_settings_starts_again(tmp_path: Path) -> None:
+    leaves = {"knowledge/a": "1"}
+    generate_everything(sdg_run(tmp_path, {"upstream": "first", "scale_factor": 2}, leaves), leaves)
+    part, _ = working_folder(tmp_path, {"upstream": "second", "scale_factor": 3})
+    assert list((part / "generated").iterdir()) == []
+
+
+def test_a_leaf_that_another_one_gives_another_name_is_asked_for_its_questions_again(tmp_path: Path) -> None:
+    """knowledge/a/b and knowledge/a_b would share the name knowledge_a_b: both get others."""
+    leaves = {"knowledge/a/b": "1"}
+    generate_everything(sdg_run(tmp_path, {"upstream": "first"}, leaves), leaves)
+    again = sdg_run(tmp_path, {"upstream": "second"}, leaves | {"knowledge/a_b": "2"})
+    assert list((again.part / f"node_datasets_{again.suffix}").iterdir()) == []
+    assert generated(again, "knowledge/a/b").exists()
 
 
 def test_sdg_pipeline_folder_must_be_complete(tmp_path: Path) -> None:

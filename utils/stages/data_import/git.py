@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from utils.messages import failure
+from utils.names import CLAIMS_DIR
 from utils.stages.credentials import lacking, secret_keys
 
 
@@ -41,6 +42,8 @@ class TaxonomySource:
             problem = f"{chosen} are set, only one of them can be"
         elif not re.fullmatch(_URL, self.url):
             problem = "sdg_repo_url must be https:// without user name or token, ssh://, git@host:path or a path"
+        elif in_pod() and self.url.startswith(("/", "file:")):
+            problem = "sdg_repo_url is a path, which only a run on one machine can read"
         elif self.pr < 0 or self.branch.startswith("-") or not re.fullmatch("([0-9a-fA-F]{7,64})?", self.commit):
             problem = f"{chosen} starts with '-', or is not 7 to 64 hexadecimal digits"
         if problem:
@@ -65,7 +68,7 @@ def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: Pat
     if path.is_dir() and not any(path.joinpath(name).exists() for name in (".git", "HEAD")):
         if branch or pr or commit:
             raise failure(f"{path} is not a git repository", "branch, pr and commit need one", "leave them unset")
-        shutil.copytree(path, target)
+        shutil.copytree(path, target, symlinks=True)
         return
     with tempfile.TemporaryDirectory() as keys:
         options, environment = git_credentials(url, secret_dir, keys, ca)
@@ -83,7 +86,7 @@ def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple
     A password is read from its file by git's credential helper, for the url's own host only. An ssh key is copied into
     the folder `keys` since ssh refuses files that others can read; the caller removes that folder.
     """
-    environment = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "false", "ILAB_GIT_SECRET": secret_dir}
+    environment = {"LC_ALL": "C", "GIT_ASKPASS": "false", "ILAB_GIT_SECRET": secret_dir, **safe_git()}
     if ca:
         # Where the image sets GIT_SSL_CAINFO, git does not look at http.sslCAInfo.
         environment["GIT_SSL_CAINFO"] = ca
@@ -108,6 +111,27 @@ def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple
     return options, environment | {"GIT_SSH_COMMAND": shlex.join(ssh)}
 
 
+def in_pod() -> bool:
+    """Whether this runs in a cluster. Elsewhere, git may read repositories on this machine."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get(CLAIMS_DIR)
+
+
+def safe_git() -> dict[str, str]:
+    """Environment in which git reads foreign repositories: it asks nobody, and writes no symbolic links.
+
+    A link in a repository may name any file of the pod, for example a token. git writes a small text file instead.
+    """
+    count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    return {
+        "GIT_TERMINAL_PROMPT": "0",
+        # http is for loopback only, see `document_problem`.
+        "GIT_ALLOW_PROTOCOL": "https:ssh:http" + ("" if in_pod() else ":file"),
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": "core.symlinks",
+        f"GIT_CONFIG_VALUE_{count}": "false",
+    }
+
+
 def head_commit(folder: Path) -> str:
     """The commit of a checkout; "" if the folder is not a checkout with a commit, or git is not installed."""
     git_dir = folder / ".git"
@@ -118,8 +142,28 @@ def head_commit(folder: Path) -> str:
     return subprocess.run(ask, capture_output=True, text=True).stdout.strip()
 
 
+class GitError(Exception):
+    """git failed, the text is its last lines."""
+
+
 def run_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run git and return what it printed; a failure ends the stage with git's last lines."""
+    """Run git for the taxonomy's repository and return what it printed; a failure ends the stage."""
+    try:
+        return git_output(arguments, environment)
+    except GitError as error:
+        raise failure(
+            "the taxonomy can't be fetched from its git repository",
+            str(error),
+            "correct sdg_repo_url, sdg_repo_branch, sdg_repo_pr, sdg_repo_commit or the Secret of sdg_repo_secret",
+        ) from None
+
+
+def git_output(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run git and return what it printed.
+
+    Raises:
+        GitError: it failed, is not there, or took longer than 30 minutes.
+    """
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -127,18 +171,13 @@ def run_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=1800,
         )
     except FileNotFoundError:
-        cause = "git is not installed in this image"
+        raise GitError("git is not installed in this image") from None
     except subprocess.TimeoutExpired:
-        cause = "git took longer than 30 minutes"
-    else:
-        if not done.returncode:
-            return done.stdout
-        cause = " | ".join([line for line in done.stderr.splitlines() if line.strip()][-3:])
-    raise failure(
-        "the taxonomy can't be fetched from its git repository",
-        cause,
-        "correct sdg_repo_url, sdg_repo_branch, sdg_repo_pr, sdg_repo_commit or the Secret of sdg_repo_secret",
-    )
+        raise GitError("git took longer than 30 minutes") from None
+    if done.returncode:
+        raise GitError(" | ".join([line for line in done.stderr.splitlines() if line.strip()][-5:]))
+    return done.stdout

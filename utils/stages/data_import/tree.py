@@ -13,6 +13,7 @@ from utils.stages.data_import.model import model_faults
 from utils.stages.data_import.rows import check_rows
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import Download, ObjectStat, download_object, object_stat
+from utils.stages.sdg.files import LEAVES
 
 
 def require_tree(root: Path, parts: Sequence[str], places: Mapping[str, str] | None = None) -> list[list[str]]:
@@ -172,7 +173,8 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> tup
         The folders put in place, model, taxonomy, and sdg when data came along; and that data's orders of roles.
     """
     tree, places = work / "tree", dict[str, str]()
-    tree.mkdir(exist_ok=True)
+    shutil.rmtree(tree, ignore_errors=True)  # of an attempt that was killed
+    tree.mkdir()
     try:
         if from_archive:
             places = unpack_archive(work / "archive", tree, [*from_archive, "data"])
@@ -190,7 +192,11 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> tup
     except SystemExit:
         shutil.rmtree(work)
         raise
-    # What an earlier import brought, or was generated from it, does not belong to this one.
+    made, unfinished = Path(data_dir, "sdg"), Path(data_dir, "sdg.part")
+    if made.joinpath(LEAVES).exists() and not unfinished.exists():
+        # Generated here from an earlier import: leaves that did not change keep their samples.
+        made.rename(unfinished)
+    # What else an earlier import brought, or was generated from it, does not belong to this one.
     outputs = []
     for part, place in {"model": "model", "taxonomy": "taxonomy", "data": "sdg"}.items():
         shutil.rmtree(Path(data_dir, place), ignore_errors=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from utils.messages import failure
 from utils.stages.authorities import trust_everywhere
+from utils.stages.data_import.git import safe_git
 from utils.stages.json_lines import count_lines
 
 RECIPES = "default_data_recipes"
@@ -48,8 +49,8 @@ def sdg_environment(scratch: Path, sample_size: float, ca: str) -> None:
         XDG_CACHE_HOME=f"{scratch}/cache",
         HF_HOME=f"{scratch}/huggingface",
         HF_DATASETS_DISABLE_PROGRESS_BARS="1",
-        GIT_TERMINAL_PROMPT="0",
         PATH=f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', '')}",
+        **safe_git(),
     )
 
 

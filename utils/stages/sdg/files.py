@@ -9,6 +9,10 @@ from utils.stages.json_lines import count_lines
 from utils.stages.leaves import leaf_of_dataset
 from utils.stages.results import Generated
 
+LEAVES = "leaves.json"
+"""In the folder of a run, also a finished one: hash of its settings, the date in its files' names, and for each leaf
+the hash of the seed records that its samples were generated from."""
+
 
 def run_suffixes(folder: Path) -> list[str]:
     """What the names of training files end with, the date: the last is that of the newest run, "" if there is none."""

@@ -1,5 +1,6 @@
 """What instructlab-sdg makes of a leaf: seed records, samples, multiple-choice questions."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -7,10 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from utils.messages import failure
+from utils.messages import failure, progress
 from utils.stages.json_lines import count_lines, read_lines, write_lines
-from utils.stages.leaves import leaf_id
+from utils.stages.leaves import leaf_id, leaf_names
+from utils.stages.marker import inputs_hash, write_json
 from utils.stages.sdg.batches import Row, answered
+from utils.stages.sdg.files import LEAVES
 from utils.stages.sdg.teacher import Teacher
 
 
@@ -67,11 +70,9 @@ def seed_records(run: SdgRun, leaf: str) -> list[Row]:
     The library sees the leaf at another place, where its path is short: it makes names of files of that.
 
     Raises:
-        SystemExit: its documents can't be had.
+        SystemExit: its documents can't be had, or the library can't read them.
     """
     import yaml
-    from instructlab.schema.taxonomy import TaxonomyReadingException
-    from instructlab.sdg.generate_data import preprocess_taxonomy
 
     seeds = run.part / "preprocessed" / f"{leaf_id(leaf)}.jsonl"
     if not seeds.exists():
@@ -80,15 +81,7 @@ def seed_records(run: SdgRun, leaf: str) -> list[Row]:
         qna = temporary / leaf.partition("/")[0] / leaf_id(leaf) / "qna.yaml"
         qna.parent.mkdir(parents=True)
         shutil.copyfile(run.data / "taxonomy" / leaf / "qna.yaml", qna)
-        try:
-            (made,) = preprocess_taxonomy(str(qna), str(temporary), teacher_model_path=f"{run.data}/model")
-        except (TaxonomyReadingException, SystemExit) as error:
-            raise failure(
-                f"the documents of {leaf} can't be read",
-                f"{error} {error.__cause__ or ''}",
-                "correct repo, commit and patterns (Markdown or PDF) of its document; can git clone repo here?",
-            ) from error
-        rows = [*read_lines(Path(made))]
+        rows = [*read_lines(preprocessed(run, leaf, qna))]
         if not leaf.startswith("knowledge/"):
             # The library forgets the contexts of a skill whose first seed example has none.
             for row, example in zip(rows, yaml.safe_load(qna.read_text())["seed_examples"], strict=True):
@@ -100,6 +93,46 @@ def seed_records(run: SdgRun, leaf: str) -> list[Row]:
         (temporary / "seeds").replace(seeds)
         shutil.rmtree(temporary)
     return [*read_lines(seeds)]
+
+
+def preprocessed(run: SdgRun, leaf: str, qna: Path) -> Path:
+    """What the library makes of a leaf's qna.yaml and of its documents, which it clones into the same folder."""
+    from instructlab.sdg.generate_data import preprocess_taxonomy
+
+    try:
+        (made,) = preprocess_taxonomy(str(qna), str(qna.parents[2]), teacher_model_path=f"{run.data}/model")
+    except (Exception, SystemExit) as error:  # of this library, of docling, and of those that read a PDF
+        raise failure(
+            f"the documents of {leaf} can't be read",
+            f"{type(error).__name__}: {error} {error.__cause__ or ''}",
+            "correct repo, commit and patterns of its document; a PDF needs docling's models in the image",
+        ) from error
+    return Path(made)
+
+
+def drop_outdated(run: SdgRun, leaves: list[str], settings: str) -> None:
+    """Make every leaf's seed records, and remove what was generated from records that differ now.
+
+    This comes before the first request to the teacher: documents that can't be had cost nothing. After another import,
+    the samples of leaves whose seed examples and documents are the same stay.
+
+    Args:
+        settings: hash of what decides the samples of a leaf, apart from the leaf.
+    """
+    seeds: dict[str, list[str]] = {}
+    for leaf, name in leaf_names(leaves).items():
+        seeds[leaf] = [name, inputs_hash({"rows": seed_records(run, leaf)})]
+        progress(len(seeds), len(leaves), "leaves with their documents read")
+    path, nodes = run.part / LEAVES, run.part / f"node_datasets_{run.suffix}"
+    before = json.loads(path.read_text()) if path.exists() else {"seeds": seeds}  # of an earlier version
+    for leaf, (name, digest) in before["seeds"].items():
+        now = seeds.get(leaf, ["", ""])
+        if digest != now[1]:
+            generated(run, leaf).unlink(missing_ok=True)
+        if [name, digest] != now:
+            for file in ("mmlubench_{}.jsonl", "{}_task.yaml", "{}.jsonl", "{}_p07.jsonl", "{}_p10.jsonl"):
+                (nodes / file.format(name)).unlink(missing_ok=True)
+    write_json(path, {"settings": settings, "suffix": run.suffix, "seeds": seeds})
 
 
 def leaf_samples(run: SdgRun, leaf: str) -> int:

@@ -1,6 +1,6 @@
 """Stage 3: synthetic data from the taxonomy with the teacher.
 
-Everything is made in `sdg.part`, which becomes `sdg` when it is whole; a `sdg.part` of other inputs is thrown away.
+Everything is made in `sdg.part`, which becomes `sdg` when it is whole; a `sdg.part` of other settings is thrown away.
 Every leaf of the taxonomy goes through instructlab-sdg on its own, so that a run resumes at a leaf.
 """
 
@@ -18,14 +18,29 @@ from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
 from utils.stages.json_lines import read_lines
 from utils.stages.leaves import leaf_names
-from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, upstream_hash, write_marker
+from utils.stages.marker import (
+    finished_result,
+    from_record,
+    inputs_hash,
+    result_of,
+    upstream_hash,
+    write_json,
+    write_marker,
+)
 from utils.stages.results import Generated, Imported
 from utils.stages.sdg.blocks import ask_in_formats
 from utils.stages.sdg.environment import sdg_environment
-from utils.stages.sdg.files import imported_samples, run_files
+from utils.stages.sdg.files import LEAVES, imported_samples, run_files
 from utils.stages.sdg.formats import PIPELINES, Formats, cards_of
 from utils.stages.sdg.mixing import mix_samples, try_mixing
-from utils.stages.sdg.samples import SdgRun, generated, kinds_of_fixed_number, leaf_questions, leaf_samples
+from utils.stages.sdg.samples import (
+    SdgRun,
+    drop_outdated,
+    generated,
+    kinds_of_fixed_number,
+    leaf_questions,
+    leaf_samples,
+)
 from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import Teacher
 
@@ -123,6 +138,7 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
             given.samples_per_skill,
         )
         try_mixing(run)
+        drop_outdated(run, leaves, settings_hash(inputs))
         formats = choose_formats(teacher, given.teacher_family, given.sdg_pipeline)
         return replace(generate_samples(run, leaves), teacher_formats=formats)
 
@@ -149,18 +165,31 @@ def choose_formats(teacher: Teacher, family: str, sdg_pipeline: str) -> list[str
     return lines
 
 
+def settings_hash(inputs: Mapping[str, object]) -> str:
+    """A hash of what decides the samples of a leaf, apart from the leaf: the inputs without the import."""
+    return inputs_hash({name: value for name, value in inputs.items() if name != "upstream"})
+
+
 def working_folder(data: Path, inputs: Mapping[str, object]) -> tuple[Path, str]:
-    """The folder a run works in, `sdg.part`, and the date in its files' names; kept while the inputs are the same."""
+    """The folder a run works in, `sdg.part`, and the date in its files' names.
+
+    It is kept while the settings are the same. After another import, the seed records are made again;
+    `drop_outdated` compares them.
+    """
     part, hashed = data / "sdg.part", inputs_hash(inputs)
-    note = part / NOTE
-    before = json.loads(note.read_text()) if note.exists() else {}
+    before, leaves = (json.loads(path.read_text()) if path.exists() else {} for path in (part / NOTE, part / LEAVES))
     if before.get("inputs") == hashed:
         print("resuming", flush=True)
         return part, before["suffix"]
-    suffix = time.strftime("%Y-%m-%dT%H_%M_%S", time.gmtime())
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "generated").mkdir(parents=True)
-    note.write_text(json.dumps({"inputs": hashed, "suffix": suffix}))
+    if leaves.get("settings") == settings_hash(inputs):
+        print("resuming; leaves that another import changed are generated again", flush=True)
+        suffix = leaves["suffix"]
+        shutil.rmtree(part / "preprocessed", ignore_errors=True)
+    else:
+        suffix = time.strftime("%Y-%m-%dT%H_%M_%S", time.gmtime())
+        shutil.rmtree(part, ignore_errors=True)
+        (part / "generated").mkdir(parents=True)
+    write_json(part / NOTE, {"inputs": hashed, "suffix": suffix})
     return part, suffix
 
 
@@ -168,7 +197,7 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
     """Generate samples and multiple-choice questions for every leaf, and mix the training files.
 
     Args:
-        leaves: as check_taxonomy gives them.
+        leaves: those of the taxonomy, sorted.
     """
     samples: dict[str, int] = {}
     questions: dict[str, int] = {}

@@ -3,9 +3,9 @@
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 from utils.messages import failure
+from utils.stages.data_import.leaves import yaml_line
 from utils.stages.leaves import KINDS, taxonomy_leaves
 
 
@@ -65,15 +65,3 @@ def leaf_errors(qna: Path) -> list[str]:
                 line, text = yaml_line(yaml.compose(qna.read_text()), place), f"{place}: {text}"
             found.append(f"{line}: {text}")
     return found or ["1: not valid"]
-
-
-def yaml_line(node: Any, path: str) -> int:
-    """Line (from 1) of `.seed_examples[2].question` in a composed YAML document, or of the nearest part there is."""
-    import yaml
-
-    for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", path):
-        if key and isinstance(node, yaml.MappingNode):
-            node = next((value for name, value in node.value if name.value == key), node)
-        elif index and isinstance(node, yaml.SequenceNode):
-            node = next(iter(node.value[int(index) :]), node)
-    return int(node.start_mark.line) + 1
