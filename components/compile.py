@@ -7,7 +7,6 @@ data import, the first task that mounts the run's volume, carries the code of al
 """
 
 import ast
-import base64
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import yaml
 from kfp import compiler
 
 from components import loading
-from utils.packing import bundle, slim_files, tree_digest
+from utils.packing import as_text, bundle, slim_files, tree_digest
 from utils.queues import label_tasks
 
 CARRIER = "data-import"
@@ -90,7 +89,7 @@ def add_code(spec: dict[str, Any]) -> None:
 
 
 def _packed(files: Mapping[str, bytes]) -> str:
-    return base64.b64encode(bundle(files)).decode()
+    return as_text(bundle(files))
 
 
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
@@ -183,7 +182,7 @@ def _wrapped(line: str) -> str:
 
 
 def bundles(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(component, bundle in base64) of each component of a compiled pipeline that carries code.
+    """(component, bundle as text) of each component of a compiled pipeline that carries code.
 
     Args:
         spec: the pipeline's first document.

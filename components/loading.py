@@ -5,7 +5,7 @@ Every task carries it, and each byte counts about five times in a run's Workflow
 """
 
 CODE = "ILAB_CODE"
-"""Environment variable with the bundle: a tar, compressed by bzip2, in base64."""
+"""Environment variable with the bundle: a tar, compressed by bzip2, as text (utils.packing.as_text)."""
 DIGEST = "ILAB_CODE_SHA256"
 """Environment variable with the digest of the bundle's files (utils.packing.tree_digest), for data import.
 
@@ -18,7 +18,8 @@ def carried() -> None:
     import base64, io, os, sys, tarfile, tempfile  # noqa: E401, I001
 
     sys.path.insert(0, tempfile.mkdtemp())
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(os.environ["ILAB_CODE"]))) as bundle:
+    code = os.environ["ILAB_CODE"].translate(str.maketrans(",./:[]", "<>&${}"))
+    with tarfile.open(fileobj=io.BytesIO(base64.b85decode(code))) as bundle:
         bundle.extractall(sys.path[0])
 
 

@@ -20,6 +20,7 @@ from utils.files import ROOT
 from utils.shortening import shortened
 
 PACKAGE = "utils"
+_CHANGED_BY_OTHERS, _INSTEAD = "<>&${}", ",./:[]"
 
 
 def closure(entry: Path) -> list[Path]:
@@ -60,9 +61,23 @@ def bundle(files: Mapping[str, bytes]) -> bytes:
     return bz2.compress(content.getvalue())
 
 
+def as_text(data: bytes) -> str:
+    """Bytes as text, a sixteenth shorter than in base64.
+
+    It is base85 as Python's base64.b85encode writes it, but for six characters: Go's JSON writes each of <>& as six,
+    Kubernetes expands $(NAME) in a variable, and Argo replaces what is between two braces.
+    """
+    return base64.b85encode(data).decode().translate(str.maketrans(_CHANGED_BY_OTHERS, _INSTEAD))
+
+
+def from_text(text: str) -> bytes:
+    """The bytes of `as_text`."""
+    return base64.b85decode(text.translate(str.maketrans(_INSTEAD, _CHANGED_BY_OTHERS)))
+
+
 def unpacked(carried: str) -> dict[str, bytes]:
-    """The files of a bundle in base64, by path."""
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(carried))) as archive:
+    """The files of a bundle as text, by path."""
+    with tarfile.open(fileobj=io.BytesIO(from_text(carried))) as archive:
         files = {member.name: archive.extractfile(member) for member in archive}
         return {name: file.read() for name, file in files.items() if file}
 

@@ -22,6 +22,7 @@ from utils.errors import UsageError
 from utils.images import NOTEBOOK
 from utils.lint import lint_text
 from utils.names import API_LABEL
+from utils.packing import as_text, from_text
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
 from utils.stages.writable import HOME_FOLDERS, MODEL_FOLDERS
 
@@ -203,6 +204,13 @@ def test_a_bundle_is_a_tar_that_anyone_can_list(package: Path) -> None:
     bundle = base64.b64decode(carried_part(package, "data-import/code"))
     listed = subprocess.run(["tar", "tj"], input=bundle, capture_output=True, check=True).stdout.decode().splitlines()
     assert {"utils/__init__.py", "utils/messages.py", "utils/stages/publish.py"} <= set(listed)
+
+
+def test_bundle_as_text_keeps_its_bytes_and_needs_no_quoting() -> None:
+    data = bytes(range(256)) * 5
+    text = as_text(data)
+    assert from_text(text) == data and len(text) == len(data) * 5 / 4
+    assert not set(text) & set("<>&${}\"\\'")
 
 
 def test_packed_code_contains_nothing_that_a_server_would_expand(spec: dict[str, Any]) -> None:

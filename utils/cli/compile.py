@@ -1,5 +1,6 @@
 """`ilab-pipeline compile`: write pipeline.yaml, or show what a component of it carries."""
 
+import base64
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def carried_part(package: Path, name: str) -> str:
         UsageError: the package has no such part.
     """
     from components.compile import bundles
-    from utils.packing import unpacked
+    from utils.packing import from_text, unpacked
 
     with package.open() as file:
         spec = next(yaml.load_all(file, yaml.CSafeLoader))
@@ -42,7 +43,7 @@ def carried_part(package: Path, name: str) -> str:
         # The same file may be in several bundles, here more of it and there less: the largest is shown.
         files = {path: content.decode() for path, content in unpacked(bundle).items()}
         parts |= {path: text for path, text in files.items() if len(text) > len(parts.get(path, ""))}
-        parts[f"{component}/code"] = bundle
+        parts[f"{component}/code"] = base64.b64encode(from_text(bundle)).decode()
     if name not in parts:
         raise UsageError(
             f"{package} has no part {name!r}",

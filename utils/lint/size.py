@@ -106,5 +106,5 @@ def check_size(size: Estimate) -> Iterator[Finding]:
             "the file",
             f"the Argo Workflow of a finished run is about {size}: above 1 MiB the server stops reporting the states "
             "of tasks, and a finished run shows RUNNING forever",
-            "carry less code in the components, in fewer tasks; base64 instead of base85, which Go's JSON lengthens",
+            "carry less code in the components, in fewer tasks, without the characters <>&, which Go's JSON lengthens",
         )

@@ -1,28 +1,24 @@
 """The stages' code on the run's volume: data import brings it, all later tasks import from it."""
 
-import base64
 import hashlib
-import io
 import os
 import shutil
-import tarfile
 from pathlib import Path
 
 
 def put_on_volume(data_dir: str) -> None:
-    """Unpack the bundle that this task carries to code/<digest, 12 digits>/, unless it is there and unchanged.
+    """Copy the code that this task carries to code/<digest, 12 digits>/, unless it is there and unchanged.
 
     A function that runs outside a compiled pipeline carries none: nothing happens.
     """
-    carried, digest = os.environ.get("ILAB_CODE"), os.environ.get("ILAB_CODE_SHA256", "")
-    if not carried:
+    digest = os.environ.get("ILAB_CODE_SHA256")
+    if not digest:
         return
     target = Path(data_dir, "code", digest[:12])
     if tree_digest(target) == digest:
         return
     partial = target.with_name(f"{os.uname().nodename}.{os.getpid()}")
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(carried))) as bundle:
-        bundle.extractall(partial)
+    shutil.copytree(Path(__file__).parents[2], partial, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 
