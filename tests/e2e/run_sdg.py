@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,15 +14,17 @@ from typing import Any
 from components.sdg import sdg
 from tests.archives import write_files
 from tests.fakes.metrics import Metrics
+from tests.stages.data_import.taxonomies import BY_KIND
 from utils.demo.base_model import packaged_gguf
 from utils.demo.taxonomy import EXAMPLES, make_document_repo, make_taxonomy
 from utils.stages.credentials import ModelServer
+from utils.stages.data_import.leaves import check_leaf
 from utils.stages.marker import read_marker, write_marker
 from utils.stages.results import Imported
-from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import Teacher
 
 TOKEN = "canary-5f2c"
+IDENTITY = ["-c", "user.name=a", "-c", "user.email=a@b"]
 
 
 class FakeTeacher(BaseHTTPRequestHandler):
@@ -167,11 +170,14 @@ def corrections(work: Path, model: Path, secret: Path) -> dict[str, Any]:
 
 
 def unreadable(work: Path, model: Path, secret: Path) -> dict[str, Any]:
-    """What the stage says about documents that the library refuses."""
+    """What the stage says about documents that it or the library refuses, on a volume of an earlier version."""
     repo, seen = work / "unreadable-documents", {}
-    documents = {"empty.md": b"", "UPPER.MD": b"# Text\n\nText.\n", "broken.pdf": b"%PDF-1.4 x\n%%EOF\n"}
+    documents = {"lfs.md": b"version https://git-lfs.github.com/spec/v1\n", "broken.pdf": b"%PDF-1.4 x\n%%EOF\n"}
     make_document_repo(write_files(work / "documents", documents), repo)
-    for name in documents:
+    repo.joinpath("link.md").symlink_to(secret / "api_token")
+    subprocess.run(["git", "-C", repo, "add", "."], check=True)
+    subprocess.run(["git", "-C", repo, *IDENTITY, "commit", "-qm", "link"], check=True)
+    for name in [*documents, "link.md"]:
         volume = make_volume(work / "unreadable" / name, model, ("knowledge",))
         shutil.rmtree(volume / "taxonomy" / "knowledge" / "arts")
         qna = volume / "taxonomy" / "knowledge" / "geography" / "towns" / "pellwick" / "qna.yaml"
@@ -182,22 +188,22 @@ def unreadable(work: Path, model: Path, secret: Path) -> dict[str, Any]:
 
 
 def taxonomies(work: Path) -> dict[str, Any]:
-    """What is said about the example taxonomy, and about broken ones."""
-    seen: dict[str, Any] = {"example": len(check_taxonomy(make_taxonomy(work / "example")))}
-    bad = make_taxonomy(work / "bad")
-    skills = bad / "compositional_skills"
-    dates = skills / "extraction" / "dates" / "qna.yaml"
-    dates.write_text(dates.read_text().replace("    question: On which day was a whale seen?", "    question: [1, 2"))
-    words = skills / "linguistics" / "plain_words" / "qna.yaml"
-    words.write_text(words.read_text().replace("version: 3", "version: 99"))
-    notices = skills / "writing" / "harbour_notices" / "qna.yaml"
-    notices.write_text(notices.read_text().replace("  - question: Write a harbour notice about nets.", "  - answr: x"))
-    (work / "empty" / "knowledge").mkdir(parents=True)
-    for name, folder in (("bad", bad), ("empty", work / "empty")):
-        try:
-            check_taxonomy(folder)
-        except SystemExit as error:
-            seen[name] = str(error)
+    """Whether the library and data import refuse a leaf, by its kind and name."""
+    from instructlab.schema.taxonomy import TaxonomyParser, TaxonomyReadingException
+
+    seen: dict[str, Any] = {}
+    parser = TaxonomyParser(schema_version=0, yamllint_strict=True, message_format="logging")  # as instructlab-sdg
+    for kind, groups in BY_KIND.items():
+        leaf = work / kind / "a" / "qna.yaml"
+        leaf.parent.mkdir(parents=True)
+        for name, text in (one for group in groups for one in group.items()):
+            leaf.write_bytes(text.encode() if isinstance(text, str) else text)
+            try:
+                parsed = parser.parse(leaf)
+                refused = bool(parsed.errors or parsed.warnings)
+            except TaxonomyReadingException:
+                refused = True
+            seen[f"{kind}: {name}"] = [refused, bool(check_leaf(work, f"{kind}/a")[2])]
     return seen
 
 
@@ -231,4 +237,5 @@ def main(work: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # yamllint
     print(json.dumps(main(Path(sys.argv[1]))))

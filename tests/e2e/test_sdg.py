@@ -13,19 +13,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return dict(json.loads(in_stages("tests/e2e/run_sdg.py", str(tmp_path_factory.mktemp("sdg")))))
 
 
-def test_example_taxonomy_is_valid(seen: dict[str, Any]) -> None:
-    assert seen["taxonomies"]["example"] == 5
-
-
-def test_taxonomy_errors_are_listed_all_at_once_with_file_and_line(seen: dict[str, Any]) -> None:
-    message = seen["taxonomies"]["bad"]
-    assert "extraction/dates/qna.yaml:13: expected ',' or ']'" in message
-    assert "plain_words/qna.yaml:1: no schema for version 99" in message
-    assert "harbour_notices/qna.yaml:7: .seed_examples[1]: 'question' is a required property" in message
-
-
-def test_taxonomy_without_a_leaf_fails(seen: dict[str, Any]) -> None:
-    assert "has no leaf" in seen["taxonomies"]["empty"]
+def test_data_import_refuses_the_leaves_that_the_library_refuses(seen: dict[str, Any]) -> None:
+    differing = {name: verdicts for name, verdicts in seen["taxonomies"].items() if len({*verdicts}) > 1}
+    assert len(seen["taxonomies"]) > 60
+    assert differing == {}
 
 
 def test_generation_resumes_where_it_stopped(seen: dict[str, Any]) -> None:
@@ -48,7 +39,7 @@ def test_generation_resumes_where_it_stopped(seen: dict[str, Any]) -> None:
 def test_documents_of_every_leaf_are_fetched_before_the_first_request(seen: dict[str, Any]) -> None:
     wrong = seen["corrections"]["wrong"]
     assert wrong["prompts"] == 0
-    assert "the documents of knowledge/geography/towns/pellwick can't be read" in wrong["failure"]
+    assert f"pellwick/qna.yaml:54: the repository has no commit '{'dead' * 10}'" in wrong["failure"]
 
 
 def test_only_a_leaf_that_was_corrected_is_generated_again(seen: dict[str, Any]) -> None:
@@ -58,11 +49,21 @@ def test_only_a_leaf_that_was_corrected_is_generated_again(seen: dict[str, Any])
     assert changed["result"]["mmlu_questions"] == right["result"]["mmlu_questions"] == 20
 
 
-@pytest.mark.parametrize("document", ["empty.md", "UPPER.MD", "broken.pdf"])
-def test_a_document_that_the_library_can_not_read_is_named_with_its_leaf(seen: dict[str, Any], document: str) -> None:
-    assert (
-        "the documents of knowledge/geography/towns/pellwick can't be read" in seen["unreadable"][document]["failure"]
-    )
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("lfs.md", "pellwick/qna.yaml:56: lfs.md is a Git LFS pointer"),
+        # Trap 62: a link to the teacher's token put it into the training data.
+        ("link.md", "pellwick/qna.yaml:56: link.md is a symbolic link"),
+        ("broken.pdf", "the documents of knowledge/geography/towns/pellwick can't be read"),
+    ],
+)
+def test_a_document_that_can_not_be_read_is_named_with_its_leaf(
+    seen: dict[str, Any], document: str, message: str
+) -> None:
+    failure = seen["unreadable"][document]["failure"]
+    assert message in failure
+    assert document in failure
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from kfp import dsl
 
 from components.data_import import data_import
-from tests.archives import DATA, MODEL, TAXONOMY, skill_leaf, targz, write_files
+from tests.archives import DATA, MODEL, TAXONOMY, knowledge_leaf, skill_leaf, targz, write_files
 from tests.fakes.s3 import S3
 from tests.fakes.tls import make_certificate, serve_tls
 from utils.stages.data_import.git import TaxonomySource, clone_taxonomy
@@ -171,6 +171,34 @@ def test_an_archive_too_large_for_the_disk_is_refused_before_its_download(
     text = stage.fails()
     assert "not enough space on the volume for the archive" in text and "k8s_storage_size" in text
     assert stage.files() == set()
+
+
+def knowledge(repo: Path, commit: str) -> dict[str, bytes]:
+    """A knowledge leaf with a document of this repository, which is made."""
+    write_files(repo, {"town.md": b"# Town\n\nThe tower is 12 metres high.\n"})
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]):
+        subprocess.run(["git", "-C", repo, *command], check=True)
+    return {"taxonomy/knowledge/town/qna.yaml": knowledge_leaf(repo, commit, "town.md")}
+
+
+def test_documents_are_looked_at_before_anything_is_put_in_place(
+    stage: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Case 03: a wrong commit was found after the teacher's hours."""
+    repo = tmp_path / "repo"
+    stage.upload(targz({**MODEL, **TAXONOMY, **knowledge(repo, "deadbeef")}))
+    assert "knowledge/town/qna.yaml:48: the repository has no commit 'deadbeef'" in stage.fails()
+    # The archive needs no second download if the repository was at fault.
+    assert list(stage.data.glob("import-*.part/archive"))
+    subprocess.run(["git", "-C", repo, "tag", "deadbeef"], check=True)
+    stage.run()
+    assert capsys.readouterr().out.count("verified by") == 2
+    assert not list(stage.data.glob("import-*.part"))
+
+
+def test_taxonomy_of_data_made_elsewhere_is_not_looked_at(stage: Import, tmp_path: Path) -> None:
+    stage.upload(targz({**MODEL, **TAXONOMY, **knowledge(tmp_path / "repo", "deadbeef"), **DATA}))
+    stage.run()
 
 
 def test_what_was_generated_from_an_earlier_import_waits_for_its_leaves(stage: Import) -> None:

@@ -71,7 +71,7 @@ def import_data(given: DataImport) -> dict[str, float]:
             fetch_model(given.base_model, store, work / "model")
         if source.url:
             clone_taxonomy(source, given.taxonomy_secret_dir, ca, work / "taxonomy")
-        outputs, orders = assemble_tree(work, from_archive, data_dir)
+        outputs, orders = assemble_tree(work, from_archive, data_dir, ca)
         result = Imported(
             *(got.key, got.sha256, got.size, got.check),
             model_source=given.base_model or "archive",

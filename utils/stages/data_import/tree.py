@@ -9,6 +9,7 @@ from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.archive import PACK, require_space, unpack_archive
+from utils.stages.data_import.documents import require_taxonomy
 from utils.stages.data_import.model import model_faults
 from utils.stages.data_import.rows import check_rows
 from utils.stages.object_store.client import ObjectStore
@@ -161,13 +162,14 @@ def download_archive(store: ObjectStore, archive: ObjectStat, path: Path) -> Dow
     return got
 
 
-def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> tuple[list[str], list[list[str]]]:
+def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str, ca: str) -> tuple[list[str], list[list[str]]]:
     """Unpack what is taken from the archive, check the whole tree, and move it to its places on the volume.
 
     Args:
         work: holds `archive`, and `model` or `taxonomy` where they come from elsewhere. Emptied on failure: a wrong
-            archive does not get better.
+            archive does not get better. After a failure about documents, the archive stays: their repository may.
         from_archive: which of model and taxonomy the archive gives; with any, it may bring data too.
+        ca: for git, a PEM bundle; "" for the public roots.
 
     Returns:
         The folders put in place, model, taxonomy, and sdg when data came along; and that data's orders of roles.
@@ -192,6 +194,8 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str) -> tup
     except SystemExit:
         shutil.rmtree(work)
         raise
+    if not tree.joinpath("data").exists():  # else the taxonomy is not generated from
+        require_taxonomy(tree / "taxonomy", work, ca)
     made, unfinished = Path(data_dir, "sdg"), Path(data_dir, "sdg.part")
     if made.joinpath(LEAVES).exists() and not unfinished.exists():
         # Generated here from an earlier import: leaves that did not change keep their samples.

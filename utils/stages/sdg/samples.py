@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from utils.messages import failure, progress
+from utils.stages.data_import.documents import require_taxonomy
 from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.leaves import leaf_id, leaf_names
 from utils.stages.marker import inputs_hash, write_json
@@ -119,6 +120,9 @@ def drop_outdated(run: SdgRun, leaves: list[str], settings: str) -> None:
     Args:
         settings: hash of what decides the samples of a leaf, apart from the leaf.
     """
+    seen = [leaf for leaf in leaves if (run.part / "preprocessed" / f"{leaf_id(leaf)}.jsonl").exists()]
+    if seen != leaves or not leaves:
+        require_taxonomy(run.data / "taxonomy", run.part, "", seen)
     seeds: dict[str, list[str]] = {}
     for leaf, name in leaf_names(leaves).items():
         seeds[leaf] = [name, inputs_hash({"rows": seed_records(run, leaf)})]

@@ -17,7 +17,7 @@ from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
 from utils.stages.json_lines import read_lines
-from utils.stages.leaves import leaf_names
+from utils.stages.leaves import leaf_names, taxonomy_leaves
 from utils.stages.marker import (
     finished_result,
     from_record,
@@ -41,7 +41,6 @@ from utils.stages.sdg.samples import (
     leaf_questions,
     leaf_samples,
 )
-from utils.stages.sdg.taxonomy import check_taxonomy
 from utils.stages.sdg.teacher import Teacher
 
 NOTE = "run.json"
@@ -124,7 +123,7 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
         sdg_environment(Path(scratch), given.sample_size, ca_bundle(given.ca_file))
         without_deepspeed()
         try_tokenizing(given.data_dir)
-        leaves = check_taxonomy(data / "taxonomy")
+        leaves = taxonomy_leaves(data / "taxonomy")
         teacher = Teacher(server, data / "model")
         run = SdgRun(
             data,
