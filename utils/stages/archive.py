@@ -1,5 +1,6 @@
 """The archive: packed by the user, unpacked on the volume without trusting what is in it."""
 
+import errno
 import gzip
 import io
 import os
@@ -8,7 +9,7 @@ import shutil
 import tarfile
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,22 @@ from typing import Any
 from utils.messages import failure, progress
 
 MAX_MEMBERS = 500_000
+"""Headers in an archive."""
+MAX_HEADER = 1 << 16
+"""Bytes of an extended header."""
+MAX_DEPTH = 100
+MAX_SIZE = 1 << 50
+SHOWN = 20
 PACK = "tar czhf data.tar.gz --hard-dereference"
 """The command that packs what links point to: a model in a hub's cache consists of links that lead elsewhere."""
-NOT_DISK = (gzip.BadGzipFile, FileExistsError, IsADirectoryError, NotADirectoryError)
-"""Errors of the system that the archive causes, not the disk."""
+NOT_DISK = (None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ)
+"""Errors of the system that the archive causes, not the disk; None: gzip's."""
+FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+EXTENDED = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+"""Types of headers that tell more about the member after them, or about all."""
 KINDS = ("knowledge", "compositional_skills", "foundational_skills")
 """Folders of a taxonomy."""
 
@@ -38,9 +51,9 @@ def require_space(folder: Path, need: int, what: str) -> None:
 def unpack_archive(archive: Path, target: Path, wanted: Sequence[str]) -> dict[str, str]:
     """Unpack a gzip tar into the folder `target`, only the members under the wanted folders.
 
-    Nothing of the archive is trusted: a member that `member_problem` names refuses the whole archive, tarfile's filter
-    `data` handles links, owners and modes, and the gzip checksum is verified to the last byte. `target` is made anew,
-    and removed on failure.
+    Nothing of the archive is trusted: only plain files and folders are made, a member that `member_problem` names
+    refuses the whole archive, and tar and gzip are verified to the last byte. `target` is made anew, and removed on
+    failure.
 
     Args:
         wanted: names of top folders, e.g. ["model", "taxonomy", "data"]; the rest is named and left out.
@@ -54,7 +67,7 @@ def unpack_archive(archive: Path, target: Path, wanted: Sequence[str]) -> dict[s
         return extract_members(archive, target, wanted)
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
         shutil.rmtree(target)
-        disk = isinstance(error, OSError) and not isinstance(error, NOT_DISK)
+        disk = isinstance(error, OSError) and error.errno not in NOT_DISK
         remedy = "correct the volume, and run it again" if disk else f"pack it again: {PACK} model taxonomy"
         raise failure(f"{archive.name} can't be unpacked", str(error), remedy) from None
 
@@ -72,54 +85,121 @@ def extract_members(archive: Path, target: Path, wanted: Sequence[str]) -> dict[
     free = shutil.disk_usage(target).free
     size = archive.stat().st_size
     ignored: set[str] = set()
-    links: list[str] = []
     places: dict[str, str] = {}
     total = shown = 0
     with archive.open("rb") as raw, gzip.open(raw) as plain:
-        with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as tar:
-            for count, member in enumerate(tar, 1):
-                total += member.size
-                parts = Path(member.name).parts
-                top = parts[0] if parts else ""
-                problem = member_problem(member, target if top in wanted else None)
-                if count > MAX_MEMBERS:
-                    problem = f"more than {MAX_MEMBERS} members"
-                if total > free:
-                    problem = f"{total / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free"
-                if problem:
-                    raise tarfile.TarError(f"{member.name}: {problem}")
-                note_place(places, parts)
-                if top in wanted:
-                    tar.extract(member, target, filter="data")
-                    # A taxonomy is a checkout, which may have broken links in places that nobody reads.
-                    links += [member.name] * (member.issym() and (top != "taxonomy" or len(parts) == 1))
-                else:
-                    ignored |= {*parts[:1]}
-                if raw.tell() - shown > size // 20:
-                    shown = raw.tell()
-                    progress(-(-shown >> 20), -(-size >> 20), "MiB unpacked")
-        # tarfile stops at the end of the tar: the gzip's checksum comes after it.
-        while plain.read(1 << 20):
-            pass
-    for name in links:
-        if not os.path.exists(target / name):
-            raise tarfile.TarError(f"{name}: it is a link to {os.readlink(target / name)}, which is not unpacked")
+        for member in tar_members(plain):
+            total += member.size
+            problem = member_problem(member)
+            if total > free:
+                problem = f"{total / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free"
+            if problem:
+                raise tarfile.TarError(f"{member.name[:200]}: {problem}")
+            parts = Path(member.name).parts
+            note_place(places, parts)
+            path = Path(os.devnull)
+            if parts and parts[0] in wanted:
+                path = target / member.name
+                (path if member.isdir() else path.parent).mkdir(parents=True, exist_ok=True)
+            elif parts and len(ignored) < SHOWN:
+                ignored.add(parts[0] if parts[0].isprintable() else ascii(parts[0]))
+            if not member.isdir():
+                with path.open("wb") as file:
+                    for piece in padded_pieces(plain, member.size):
+                        file.write(piece)
+            if raw.tell() - shown > size // 20:
+                shown = raw.tell()
+                progress(-(-shown >> 20), -(-size >> 20), "MiB unpacked")
     if ignored:
-        print(f"left out of the archive: {', '.join(sorted(ignored)[:20])}", flush=True)
+        print(f"left out of the archive: {', '.join(sorted(ignored))}", flush=True)
     return places
 
 
-def member_problem(member: tarfile.TarInfo, target: Path | None) -> str:
-    """Why a member of an archive is not unpacked, "" when it is.
+def tar_members(plain: gzip.GzipFile) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar, at whose content the reader stands; the caller reads it before the next.
 
-    Args:
-        target: the folder that it is extracted to; None if it is left out.
+    Not `tarfile.open`: that keeps extended headers of any size and every member in memory, and takes a damaged header
+    for the end of the tar. Formats: ustar, GNU long names and pax (https://pubs.opengroup.org/onlinepubs/9799919799/
+    utilities/pax.html, "pax Interchange Format").
+
+    Raises:
+        tarfile.TarError, EOFError, ValueError: the tar is broken, or does not end as a tar does.
     """
-    if member.name.startswith("/") or ".." in member.name.split("/"):
+    given: dict[str, str] = {}
+    for _ in range(MAX_MEMBERS + 1):
+        block = b"".join(padded_pieces(plain, tarfile.BLOCKSIZE))
+        if not any(block):
+            break
+        member = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
+        if member.type in EXTENDED:
+            if not 0 <= member.size <= MAX_HEADER:
+                raise tarfile.TarError(f"an extended header has {member.size} bytes")
+            text = b"".join(padded_pieces(plain, member.size))
+            if member.type == tarfile.GNUTYPE_LONGNAME:
+                given["path"] = text.partition(b"\0")[0].decode(errors="backslashreplace")
+            elif member.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+                given |= pax_records(text)
+            continue
+        member.name = given.get("path", member.name)
+        member.size = 0 if member.isdir() else int(given.get("size", member.size))
+        if not 0 <= member.size < MAX_SIZE:
+            raise tarfile.TarError(f"{member.name[:200]}: its size is wrong")
+        given = {}
+        yield member
+    else:
+        raise tarfile.TarError(f"more than {MAX_MEMBERS} members")
+    while rest := plain.read(1 << 20):
+        if rest.strip(b"\0"):
+            raise tarfile.TarError("data after its end")
+
+
+def pax_records(data: bytes) -> dict[str, str]:
+    """Path and size of an extended header, whose records are `LENGTH NAME=VALUE` and a line feed: LENGTH counts all.
+
+    Raises:
+        ValueError: one has another form, or tells of a sparse file.
+    """
+    found, start = {}, 0
+    while start < len(data):
+        length = data[start : start + 9].partition(b" ")[0]
+        end = start + int(length)
+        name, equals, value = data[start + len(length) + 1 : end].partition(b"=")
+        if not start < end <= len(data) or not equals or not value.endswith(b"\n"):
+            raise ValueError("an extended header has a wrong record")
+        if name.startswith(b"GNU.sparse"):
+            raise ValueError("it has a sparse file")
+        if name in (b"path", b"size"):
+            found[name.decode()] = value[:-1].decode(errors="backslashreplace")
+        start = end
+    return found
+
+
+def padded_pieces(plain: gzip.GzipFile, size: int) -> Iterator[bytes]:
+    """The next `size` bytes, in pieces; what fills up their last block is read and left out.
+
+    Raises:
+        EOFError: there are fewer.
+    """
+    rest = -size % tarfile.BLOCKSIZE
+    while size:
+        if not (piece := plain.read(min(size, 1 << 20))):
+            raise EOFError("the tar ends early")
+        size -= len(piece)
+        yield piece
+    if len(plain.read(rest)) < rest:
+        raise EOFError("the tar ends early")
+
+
+def member_problem(member: tarfile.TarInfo) -> str:
+    """Why a member of an archive is refused, "" when it is not."""
+    parts = member.name.split("/")
+    if member.issym() or member.islnk():
+        return f"it is a link to {member.linkname}"
+    if not member.isdir() and member.type not in FILES:
+        return "it is a special file"
+    if not parts[0] and member.name or ".." in parts:
         return "it leads out of the folder"
-    if target and member.islnk() and not os.path.lexists(target / member.linkname):
-        return f"it is a hard link to {member.linkname}, which is not unpacked before it"
-    return "" if member.isreg() or member.isdir() or member.islnk() or member.issym() else "it is a special file"
+    return f"more than {MAX_DEPTH} folders deep" if len(parts) > MAX_DEPTH else ""
 
 
 def note_place(places: dict[str, str], parts: Sequence[str]) -> None:
