@@ -21,18 +21,15 @@ MAX_MEMBERS = 500_000
 MAX_HEADER = 1 << 16
 """Bytes of an extended header."""
 MAX_DEPTH = 100
-MAX_SIZE = 1 << 50
 SHOWN = 20
 PACK = "tar czhf data.tar.gz --hard-dereference"
 """The command that packs what links point to: a model in a hub's cache consists of links that lead elsewhere."""
 NOT_DISK = (None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ)
 """Errors of the system that the archive causes, not the disk; None: gzip's."""
-FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
-EXTENDED = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)
-"""Types of headers that tell more about the member after them, or about all."""
+FILES = b"\x0007"
+"""Types of headers of plain files."""
+EXTENDED = b"LKxXg"
+"""Types of headers that tell more about the member after them, or about all: long names of GNU, and pax."""
 KINDS = ("knowledge", "compositional_skills", "foundational_skills")
 """Folders of a taxonomy."""
 
@@ -79,8 +76,8 @@ def extract_members(archive: Path, target: Path, wanted: Sequence[str]) -> dict[
         where in the archive a model, a taxonomy and data lie, see `note_place`.
 
     Raises:
-        tarfile.TarError: a member is refused, or the tar is broken.
-        EOFError, zlib.error, OSError, ValueError: the gzip is truncated or damaged, a name is wrong, or the disk fails.
+        ValueError: a member is refused.
+        tarfile.TarError, EOFError, zlib.error, OSError: tar or gzip is truncated or damaged, or the disk fails.
     """
     free = shutil.disk_usage(target).free
     size = archive.stat().st_size
@@ -94,7 +91,7 @@ def extract_members(archive: Path, target: Path, wanted: Sequence[str]) -> dict[
             if total > free:
                 problem = f"{total / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free"
             if problem:
-                raise tarfile.TarError(f"{member.name[:200]}: {problem}")
+                raise ValueError(f"{member.name[:200]}: {problem}")
             parts = Path(member.name).parts
             note_place(places, parts)
             path = Path(os.devnull)
@@ -133,24 +130,24 @@ def tar_members(plain: gzip.GzipFile) -> Iterator[tarfile.TarInfo]:
         member = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
         if member.type in EXTENDED:
             if not 0 <= member.size <= MAX_HEADER:
-                raise tarfile.TarError(f"an extended header has {member.size} bytes")
+                raise ValueError(f"an extended header has {member.size} bytes")
             text = b"".join(padded_pieces(plain, member.size))
-            if member.type == tarfile.GNUTYPE_LONGNAME:
+            if member.type == b"L":
                 given["path"] = text.partition(b"\0")[0].decode(errors="backslashreplace")
-            elif member.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+            elif member.type in b"xX":
                 given |= pax_records(text)
             continue
         member.name = given.get("path", member.name)
         member.size = 0 if member.isdir() else int(given.get("size", member.size))
-        if not 0 <= member.size < MAX_SIZE:
-            raise tarfile.TarError(f"{member.name[:200]}: its size is wrong")
+        if not 0 <= member.size < 1 << 50:
+            raise ValueError(f"{member.name[:200]}: its size is wrong")
         given = {}
         yield member
     else:
-        raise tarfile.TarError(f"more than {MAX_MEMBERS} members")
+        raise ValueError(f"more than {MAX_MEMBERS} members")
     while rest := plain.read(1 << 20):
         if rest.strip(b"\0"):
-            raise tarfile.TarError("data after its end")
+            raise ValueError("data after its end")
 
 
 def pax_records(data: bytes) -> dict[str, str]:

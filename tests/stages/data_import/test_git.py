@@ -256,7 +256,7 @@ def test_settings_that_the_environment_gives_git_stay(monkeypatch: pytest.Monkey
     for name, value in (("COUNT", "1"), ("KEY_0", "http.proxy"), ("VALUE_0", "http://proxy")):
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
     given = safe_git()
-    assert (given["GIT_CONFIG_COUNT"], given["GIT_CONFIG_KEY_1"]) == ("2", "core.symlinks")
+    assert (given["GIT_CONFIG_COUNT"], given["GIT_CONFIG_KEY_1"]) == ("4", "core.symlinks")
     assert "GIT_CONFIG_KEY_0" not in given
 
 
@@ -271,3 +271,68 @@ def test_a_path_is_refused_in_a_pod(url: str, monkeypatch: pytest.MonkeyPatch) -
 def test_other_protocols_are_refused_by_git_itself(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="transport 'ext' not allowed"):
         clone_taxonomy(TaxonomySource("ext::sh -c 'touch x'"), secret_dir="", ca="", target=tmp_path / "clone")
+
+
+def test_no_hook_and_no_submodule_comes_with_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where the settings of this machine ask for them."""
+    inner, repo, hooks = tmp_path / "inner", tmp_path / "repo", tmp_path / "hooks"
+    for folder in (inner, repo):
+        folder.mkdir()
+        git(folder, "init", "-b", "main")
+        git(folder, "commit", "--allow-empty", "-m", "first")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "add", str(inner), "sub")
+    git(repo, "commit", "-m", "submodule")
+    hooks.mkdir()
+    for name in ("post-checkout", "reference-transaction"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/evil\n")
+        (hooks / name).chmod(0o755)
+    settings = tmp_path / "gitconfig"
+    settings.write_text(f"[core]\nhooksPath = {hooks}\n[submodule]\nrecurse = true\n[protocol]\nallow = always\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    clone_taxonomy(TaxonomySource(repo.as_uri()), secret_dir="", ca="", target=tmp_path / "clone")
+    assert [*(tmp_path / "clone" / "sub").iterdir()] == []
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("pod", [True, False])
+def test_a_pod_asks_by_https_and_ssh_only(pod: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pod:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert safe_git()["GIT_ALLOW_PROTOCOL"] == ("https:ssh" if pod else "https:ssh:http:file")
+
+
+HASH = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("files", "commit"),
+    [
+        ({"HEAD": HASH}, HASH),
+        ({"HEAD": "ref: refs/heads/main\n", "refs/heads/main": HASH + "\n"}, HASH),
+        (
+            {
+                "HEAD": "ref: refs/heads/main",
+                "packed-refs": f"# pack\n{'f' * 40} refs/heads/x\n{HASH} refs/heads/main\n",
+            },
+            HASH,
+        ),
+        ({"HEAD": "ref: refs/heads/main", "packed-refs": f"{HASH} refs/heads/main2\n^{HASH}\n"}, ""),
+        ({"HEAD": "ref: refs/heads/.invalid"}, ""),  # of reftable
+        ({"HEAD": "ref: ../../token", "../../token": HASH}, ""),
+        ({"HEAD": "ref: refs/../../../token", "../../token": HASH}, ""),
+        ({"HEAD": "ref: refs/" + "a" * 5000}, ""),
+        ({"HEAD": ""}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_commit_of_a_checkout_is_read_without_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], commit: str
+) -> None:
+    """The taxonomy of an archive may have a .git whose settings name programs."""
+    monkeypatch.setenv("PATH", "")
+    git_dir = tmp_path / "a" / "b" / "taxonomy" / ".git"
+    for name, text in {"config": "[include]\npath = /dev/zero\n", **files}.items():
+        path = git_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert head_commit(git_dir.parent) == commit

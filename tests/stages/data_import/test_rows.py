@@ -114,18 +114,27 @@ def test_only_the_files_of_the_newest_run_are_read(tmp_path: Path) -> None:
     check_rows(data(tmp_path, **{"skills_train_msgs_w.jsonl": b"{", "node_datasets_w/knowledge_a_p07.jsonl": b"{"}))
 
 
+QUESTION = b'{"question": "x", "choices": ["a", "b", "c", "d"], "answer": 3}'
+
+
+def test_questions_are_accepted_and_task_files_are_not_read(tmp_path: Path) -> None:
+    """Tasks are written anew (utils/stages/evaluation/mmlu.py)."""
+    files = {"mmlubench_knowledge_a.jsonl": QUESTION, "knowledge_a_task.yaml": b"a: !function b.c\n"}
+    check_rows(data(tmp_path, **{f"node_datasets_x/{name}": content for name, content in files.items()}))
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [
         ({"node_datasets_x/knowledge_a_p07.jsonl": b'{"id": "1"}\n[]'}, "knowledge_a_p07.jsonl line 2: it is not"),
         ({"node_datasets_x/mmlubench_knowledge_a.jsonl": b"{"}, "mmlubench_knowledge_a.jsonl line 1: Expecting"),
-        ({"node_datasets_x/knowledge_a_task.yaml": b"task: a\n"}, "knowledge_a_task.yaml: KeyError: 'dataset_kwargs'"),
-        ({"node_datasets_x/knowledge_a_task.yaml": b"- a\n"}, "knowledge_a_task.yaml: TypeError"),
-        ({"node_datasets_x/knowledge_a_task.yaml": b"a: !function b.c\n"}, "knowledge_a_task.yaml: ConstructorError"),
-        ({"node_datasets_x/knowledge_a_task.yaml": b"a: \xff\n"}, "knowledge_a_task.yaml: ReaderError"),
+        ({"node_datasets_x/mmlubench_a.jsonl": b'{"question": "x"}'}, "mmlubench_a.jsonl line 1: it is not a question"),
+        ({"node_datasets_x/mmlubench_a.jsonl": QUESTION.replace(b"3}", b"4}")}, "mmlubench_a.jsonl line 1: it is not"),
+        ({"node_datasets_x/mmlubench_a.jsonl": QUESTION.replace(b'"d"', b"4")}, "mmlubench_a.jsonl line 1: it is not"),
+        ({"node_datasets_x/mmlubench_a.jsonl": QUESTION.replace(b"3}", b"[]}")}, "mmlubench_a.jsonl line 1: it is not"),
     ],
 )
-def test_leaves_data_and_task_files_are_looked_at_too(tmp_path: Path, files: dict[str, bytes], told: str) -> None:
+def test_leaves_data_and_questions_are_looked_at_too(tmp_path: Path, files: dict[str, bytes], told: str) -> None:
     with pytest.raises(SystemExit) as error:
         check_rows(data(tmp_path, **files))
     assert f"data/node_datasets_x/{told}" in str(error.value)

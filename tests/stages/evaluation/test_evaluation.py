@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -152,20 +153,31 @@ def test_a_kind_of_evaluation_without_questions_is_skipped_with_its_reason(tmp_p
         assert reason in part.reason
 
 
-def test_task_copies_point_at_their_data_and_leave_out_empty_tasks(tmp_path: Path) -> None:
-    tasks = tmp_path / "node_datasets"
-    tasks.mkdir()
+def test_tasks_are_written_here_and_files_without_questions_are_left_out(tmp_path: Path) -> None:
+    """Trap 63: what a task file in an archive says is rendered by Jinja outside any sandbox, or loaded as code."""
+    given, written = tmp_path / "node_datasets", tmp_path / "tasks"
+    given.mkdir()
     for leaf, rows in (("many", 6), ("few", 2), ("none", 0)):
-        (tasks / f"mmlubench_{leaf}.jsonl").write_text("".join(json.dumps({"question": i}) + "\n" for i in range(rows)))
-        data = {"data_files": {"test": f"/elsewhere/mmlubench_{leaf}.jsonl"}}
-        (tasks / f"{leaf}_task.yaml").write_text(yaml.safe_dump({"task": leaf, "dataset_kwargs": data}))
-    copies = tmp_path / "copies"
-    assert mmlu.task_copies(str(tasks), str(copies), few_shots=5) == 8
-    found = {p.name: yaml.safe_load(p.read_text()) for p in copies.glob("*.yaml")}
-    assert set(found) == {"many_task.yaml", "few_task.yaml"}
-    assert all(Path(t["dataset_kwargs"]["data_files"]["test"]).is_file() for t in found.values())
-    assert found["few_task.yaml"]["num_fewshot"] == 0  # two questions can't give five examples
-    assert "num_fewshot" not in found["many_task.yaml"]
+        row = {"question": "{{ 7 * 7 }}", "choices": [*"abcd"], "answer": 3, "icl_document": "x"}
+        (given / f"mmlubench_{leaf}.jsonl").write_text((json.dumps(row) + "\n") * rows)
+        evil = "doc_to_text: \"{{ cycler.__init__.__globals__.os.system('touch evil') }}\"\na: !function os.system\n"
+        (given / f"{leaf}_task.yaml").write_text(evil)
+    assert mmlu.write_tasks(str(given), str(written), few_shots=5) == 8
+    found = {task["task"]: task for task in (yaml.safe_load(path.read_text()) for path in written.glob("*.yaml"))}
+    assert set(found) == {"many", "few"}
+    assert found["few"]["num_fewshot"] == 0  # two questions can't give five examples
+    assert "num_fewshot" not in found["many"]
+    for task in found.values():
+        assert {name: task[name] for name in mmlu.TASK} == mmlu.TASK
+        data = Path(task["dataset_kwargs"]["data_files"]["test"])
+        rows = [json.loads(line) for line in data.read_text().splitlines()]
+        assert data.parent == written and all(set(row) == {"question", "choices", "answer"} for row in rows)
+    assert not any("evil" in path.read_text() for path in written.iterdir())
+
+
+def test_a_question_is_asked_as_the_task_files_of_the_library_ask_it() -> None:
+    text = jinja2.Template(mmlu.TASK["doc_to_text"]).render(question=" Red? ", choices=[*"wxyz"], answer=0)
+    assert text == "Red?\nA. w\nB. x\nC. y\nD. z\nAnswer:"
 
 
 def test_sample_questions_are_spread_over_the_leaves() -> None:

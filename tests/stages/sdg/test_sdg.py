@@ -52,14 +52,6 @@ def test_files_of_exactly_one_run_are_used(tmp_path: Path) -> None:
     assert result.samples_by_leaf == {"knowledge_tea": 4}
 
 
-def test_task_files_point_to_their_data(tmp_path: Path) -> None:
-    write_sdg_run(tmp_path / "sdg", NEW, rows=1)
-    imported_samples(str(tmp_path))
-    folder = tmp_path / "sdg" / f"node_datasets_{NEW}"
-    task = yaml.safe_load((folder / "knowledge_tea_task.yaml").read_text())
-    assert task["dataset_kwargs"]["data_files"]["test"] == str(folder / "mmlubench_knowledge_tea.jsonl")
-
-
 def test_a_kind_without_samples_has_no_file(tmp_path: Path) -> None:
     write_sdg_run(tmp_path / "sdg", NEW, rows=2)
     (tmp_path / "sdg" / f"knowledge_train_msgs_{NEW}.jsonl").write_text("")

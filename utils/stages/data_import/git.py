@@ -117,29 +117,48 @@ def in_pod() -> bool:
 
 
 def safe_git() -> dict[str, str]:
-    """Environment in which git reads foreign repositories: it asks nobody, and writes no symbolic links.
+    """Environment in which git reads foreign repositories: it asks nobody, and takes no hook, submodule or link.
 
     A link in a repository may name any file of the pod, for example a token. git writes a small text file instead.
+    These settings count more than those of files. `head_commit` needs references in files.
     """
     count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-    return {
+    found = {
         "GIT_TERMINAL_PROMPT": "0",
-        # http is for loopback only, see `document_problem`.
-        "GIT_ALLOW_PROTOCOL": "https:ssh:http" + ("" if in_pod() else ":file"),
-        "GIT_CONFIG_COUNT": str(count + 1),
-        f"GIT_CONFIG_KEY_{count}": "core.symlinks",
-        f"GIT_CONFIG_VALUE_{count}": "false",
+        "GIT_DEFAULT_REF_FORMAT": "files",
+        # http is for loopback on one machine, see `address_problem`.
+        "GIT_ALLOW_PROTOCOL": "https:ssh" + ("" if in_pod() else ":http:file"),
+        "GIT_CONFIG_COUNT": str(count + len(_SETTINGS)),
     }
+    for number, (name, value) in enumerate(_SETTINGS.items(), count):
+        found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return found
+
+
+_SETTINGS = {
+    "core.symlinks": "false",
+    "core.hooksPath": os.devnull,
+    "submodule.recurse": "false",
+}
 
 
 def head_commit(folder: Path) -> str:
-    """The commit of a checkout; "" if the folder is not a checkout with a commit, or git is not installed."""
+    """The commit of a checkout; "" if the folder is not one, or git keeps its references elsewhere.
+
+    Read without git, which would believe the settings of a repository that came in an archive.
+    """
     git_dir = folder / ".git"
-    if not git_dir.exists() or not shutil.which("git"):
-        return ""
-    # The files may belong to another user than the one this pod runs as, which git else refuses.
-    ask = ["git", "-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-parse", "--verify", "HEAD"]
-    return subprocess.run(ask, capture_output=True, text=True).stdout.strip()
+
+    def text(name: str) -> str:
+        path = git_dir / name
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
+
+    head = text("HEAD").strip()
+    name = head.removeprefix("ref: ")
+    known = text(name) if re.fullmatch(r"refs/[\w/-][\w./-]{0,200}", name) and ".." not in name else ""
+    lines = "\n".join((head, known, text("packed-refs")))
+    found = re.search(rf"^([0-9a-f]{{40,64}})( {re.escape(name)})?$", lines, re.M)
+    return found[1] if found else ""
 
 
 class GitError(Exception):

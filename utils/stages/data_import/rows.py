@@ -35,9 +35,7 @@ def check_rows(folder: Path) -> list[list[str]]:
     for path in sorted(folder.glob(f"node_datasets_{suffix}/[!.]*")):
         name = f"{path.parent.name}/{path.name}"
         if path.suffix == ".jsonl":
-            list(checked_lines(folder, name, with_id, faults))
-        elif name.endswith("_task.yaml"):
-            check_task(path, name, faults)
+            list(checked_lines(folder, name, question if path.name.startswith("mmlu") else with_id, faults))
     if faults:
         raise failure(
             "the data generated elsewhere can't be used",
@@ -115,12 +113,13 @@ def conversation(row: Any) -> tuple[tuple[str, ...], bool]:
     return roles, bool(taught) and all(turn.get("content") for turn in turns)
 
 
-def check_task(path: Path, name: str, faults: list[str]) -> None:
-    """Add a fault for a task file, of multiple-choice questions, that does not name its data as the library's do."""
-    import yaml
+def question(row: Any) -> None:
+    """Look at a multiple-choice question.
 
-    try:
-        if not isinstance(yaml.safe_load(path.read_bytes())["dataset_kwargs"]["data_files"]["test"], str):
-            raise ValueError("dataset_kwargs.data_files.test is not a text")
-    except (yaml.YAMLError, ValueError, LookupError, TypeError) as error:
-        faults.append(f"data/{name}: {type(error).__name__}: {' '.join(str(error).split())}")
+    Raises:
+        ValueError: it has another form.
+    """
+    text, choices, answer = map(with_id(row).get, ("question", "choices", "answer"))
+    texts = [text, *choices] if isinstance(choices, list) else []
+    if len(texts) != 5 or not all(isinstance(one, str) for one in texts) or answer not in range(4):
+        raise ValueError("it is not a question with four texts as choices, and an answer from 0 to 3")

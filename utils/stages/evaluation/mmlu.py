@@ -9,7 +9,19 @@ from typing import Any
 
 from utils.messages import failure
 from utils.stages.evaluation.scores import Accuracies, Pair, Skipped, score_summary
-from utils.stages.json_lines import count_lines
+from utils.stages.json_lines import read_lines, write_lines
+
+TASK: dict[str, Any] = {
+    "tag": "ilab_branch",
+    "dataset_path": "json",
+    "test_split": "test",
+    "output_type": "multiple_choice",
+    "doc_to_text": "{{question.strip()}}\n{% for c in choices %}{{'ABCD'[loop.index0]}}. {{c}}\n{% endfor %}Answer:",
+    "doc_to_choice": "choices",
+    "doc_to_target": "answer",
+    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+}
+"""How the harness asks a question: the same text as in the task files of instructlab-sdg."""
 
 
 @dataclass(frozen=True)
@@ -83,32 +95,39 @@ def mmlu_branch(pair: Pair, tasks_dir: str, few_shots: int, batch_size: str) -> 
         tasks_dir: SDG's node_datasets folder, "" when there is none.
     """
     copied = f"{pair.work_dir}/tasks"
-    questions = task_copies(tasks_dir, copied, few_shots) if tasks_dir else 0
+    questions = write_tasks(tasks_dir, copied, few_shots) if tasks_dir else 0
     if not questions:
         return Skipped("there is no multiple-choice question: no knowledge leaf")
     return replace(mmlu(pair, ["ilab_branch"], copied, few_shots, batch_size), questions=questions)
 
 
-def task_copies(tasks_dir: str, target: str, few_shots: int) -> int:
-    """Copy task files under the tag `ilab_branch`; the number of questions.
+def write_tasks(data_dir: str, target: str, few_shots: int) -> int:
+    """Write a task of the harness, with the tag `ilab_branch`, for each file of questions; the number of questions.
 
-    A task file holds its data's path as it was when SDG wrote it; the copy's is absolute and right here. A task
-    without questions is left out; one with too few to give examples is asked without.
+    The harness renders what a task file says as a template outside any sandbox, and loads code that it names: the task
+    files in the folder, which may come from an archive, are not read. A task with too few questions to give examples is
+    asked without.
+
+    Args:
+        data_dir: holds the questions, mmlubench_<task>.jsonl.
     """
     import yaml
 
     copies = Path(target)
     copies.mkdir(parents=True, exist_ok=True)
     questions = 0
-    for path in sorted(Path(tasks_dir).glob("*_task.yaml")):
-        task = yaml.safe_load(path.read_text())
-        data = path.with_name(Path(task["dataset_kwargs"]["data_files"]["test"]).name).absolute()
-        rows = count_lines(data)
+    for path in sorted(Path(data_dir).glob("mmlubench_*.jsonl")):
+        rows = [{key: row[key] for key in ("question", "choices", "answer")} for row in read_lines(path)]
         if not rows:
             continue
-        questions += rows
-        task |= {"tag": "ilab_branch", "dataset_kwargs": {"data_files": {"test": str(data)}}}
-        if rows <= few_shots:
+        questions += len(rows)
+        data = (copies / str(questions)).with_suffix(".jsonl")
+        write_lines(data, rows)
+        task = TASK | {
+            "task": path.stem.removeprefix("mmlubench_"),
+            "dataset_kwargs": {"data_files": {"test": str(data)}},
+        }
+        if len(rows) <= few_shots:
             task["num_fewshot"] = 0
-        (copies / path.name).write_text(yaml.safe_dump(task))
+        data.with_suffix(".yaml").write_text(yaml.safe_dump(task))
     return questions

@@ -29,27 +29,16 @@ def training_files(folder: Path, suffix: str) -> list[str]:
 def run_files(sdg: Path, suffix: str) -> Generated:
     """A result that names the files of one run, those that are not empty.
 
-    The task files name their data by an absolute path, which is corrected to where the data are now.
-
     Args:
         sdg: the folder on the volume.
         suffix: the date in the files' names.
     """
-    import yaml
-
-    nodes = sdg / f"node_datasets_{suffix}"
-    tasks = [*nodes.glob("[!.]*_task.yaml")]
-    for path in tasks:
-        task = yaml.safe_load(path.read_text())
-        files = task["dataset_kwargs"]["data_files"]
-        files["test"] = str(nodes.absolute() / Path(files["test"]).name)
-        path.write_text(yaml.safe_dump(task))
-
+    nodes = f"node_datasets_{suffix}"
     knowledge, skills = [name and f"sdg/{name}" for name in training_files(sdg, suffix)]
     return Generated(
         knowledge_file=knowledge,
         skills_file=skills,
-        mmlu_tasks_dir=f"sdg/{nodes.name}" if tasks else "",
+        mmlu_tasks_dir=f"sdg/{nodes}" if any(sdg.glob(f"{nodes}/mmlubench_*.jsonl")) else "",
     )
 
 
