@@ -170,8 +170,8 @@ def test_tasks_are_written_here_and_files_without_questions_are_left_out(tmp_pat
     for task in found.values():
         assert {name: task[name] for name in mmlu.TASK} == mmlu.TASK
         data = Path(task["dataset_kwargs"]["data_files"]["test"])
-        rows = [json.loads(line) for line in data.read_text().splitlines()]
-        assert data.parent == written and all(set(row) == {"question", "choices", "answer"} for row in rows)
+        lines = [json.loads(line) for line in data.read_text().splitlines()]
+        assert data.parent == written and all(set(row) == {"question", "choices", "answer"} for row in lines)
     assert not any("evil" in path.read_text() for path in written.iterdir())
 
 
