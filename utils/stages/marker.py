@@ -54,7 +54,7 @@ def read_marker(data_dir: str, stage: str) -> dict[str, Any]:
     """The marker of a finished stage, `{}` when the stage has not finished, or its marker can't be read."""
     path = _path(data_dir, stage)
     try:
-        marker: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        marker = read_json(path)
         return {**dict.fromkeys(("inputs", "outputs", "result"), {}), **marker} if marker else {}
     except (ValueError, TypeError):
         print(f"{path} can't be read: {stage} counts as not finished", flush=True)
@@ -110,6 +110,12 @@ def change_result(data_dir: str, stage: str, result: Any) -> None:
     changed = marker | {"result": marker["result"] | dataclasses.asdict(result)}
     if changed != marker:  # a part that has nothing to do changes no file
         write_json(_path(data_dir, stage), changed)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote; {} when there is no such file."""
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

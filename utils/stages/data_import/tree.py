@@ -134,8 +134,8 @@ def check_base_model(base_model: str) -> None:
         return
     raise failure(
         f"sdg_base_model is {base_model!r}",
-        "it must be s3://bucket/prefix, the absolute path of a folder, or blank for the archive's model/",
-        "copy the model (aws s3 cp --recursive DIR s3://BUCKET/PREFIX) and give that address",
+        "it is neither s3://bucket/prefix nor the absolute path of a folder",
+        "correct it (aws s3 cp --recursive DIR s3://bucket/prefix), or leave it blank for the archive's model/",
     )
 
 

@@ -1,6 +1,5 @@
 """Stage final_eval: candidate against base on what the taxonomy asks."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -44,7 +43,7 @@ def compare(given: Comparison) -> dict[str, float]:
         work_dir = f"{given.data_dir}/scores/final_eval.part/{inputs_hash(answers)}"
         result = write_scores(given, prepare_bench(given, judge), work_dir)
         write_marker(given.data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in result], result, started)
-        shutil.rmtree(os.path.dirname(work_dir))
+    shutil.rmtree(f"{given.data_dir}/scores/final_eval.part", ignore_errors=True)  # what is published has none of it
     # The scores themselves are the headline scores of the report.
     metrics = {"mt_bench_branch": ("questions", "error_rate"), "likelihood": ("questions",)}
     return {f"{p}_{name}": result[p][name] for p, names in metrics.items() for name in names if name in result[p]}

@@ -62,7 +62,7 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
         entries = {"checkpoints": [*map(asdict, scores)]}
         write_json(Path(f"{given.data_dir}/scores/mt_bench.json"), asdict(result) | entries)
         write_marker(given.data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
-        shutil.rmtree(os.path.dirname(work_dir))
+    shutil.rmtree(f"{given.data_dir}/scores/mt_bench.part", ignore_errors=True)  # what is published has none of it
     print(f"candidate: {result.candidate} ({result.reason}), MT-Bench {result.overall_score:.2f}", flush=True)
     # The score itself stands among the headline scores of the report. Markers of earlier versions have no error rate.
     metrics = {"mt_bench_questions": result.questions, "mt_bench_error_rate": result.error_rate}

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from utils.messages import failure, progress
-from utils.stages.marker import write_json
+from utils.stages.marker import read_json, write_json
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import MD5
 
@@ -101,7 +100,7 @@ def take_up(store: ObjectStore, note: Path) -> Upload | None:
     Returns:
         None if there is nothing to take up.
     """
-    noted = json.loads(note.read_text()) if note.exists() else {}
+    noted = read_json(note)
     if not noted:
         return None
     upload, parts = noted["upload"], Parts(**noted["parts"]) if "parts" in noted else None

@@ -52,7 +52,7 @@ def imported_samples(data_dir: str) -> Generated:
         raise failure(
             "the archive's data has no sample",
             f"{folder}/*_train_*.jsonl are empty or missing",
-            "pack it again with samples, or without data/",
+            "pack it again with samples",
         )
     if others:
         print(f"used: SDG run {used}; left: {', '.join(others)}")

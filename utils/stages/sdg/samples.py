@@ -1,6 +1,5 @@
 """What instructlab-sdg makes of a leaf: seed records, samples, multiple-choice questions."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from utils.messages import failure, progress
 from utils.stages.data_import.documents import require_taxonomy
 from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.leaves import leaf_id, leaf_names
-from utils.stages.marker import inputs_hash, write_json
+from utils.stages.marker import inputs_hash, read_json, write_json
 from utils.stages.sdg.batches import Row, answered
 from utils.stages.sdg.files import LEAVES
 from utils.stages.sdg.teacher import Teacher
@@ -128,7 +127,7 @@ def drop_outdated(run: SdgRun, leaves: list[str], settings: str) -> None:
         seeds[leaf] = [name, inputs_hash({"rows": seed_records(run, leaf)})]
         progress(len(seeds), len(leaves), "leaves with their documents read")
     path, nodes = run.part / LEAVES, run.part / f"node_datasets_{run.suffix}"
-    before = json.loads(path.read_text()) if path.exists() else {"seeds": seeds}  # of an earlier version
+    before = read_json(path) or {"seeds": seeds}  # of an earlier version
     for leaf, (name, digest) in before["seeds"].items():
         now = seeds.get(leaf, ["", ""])
         if digest != now[1]:
@@ -206,6 +205,8 @@ def leaf_questions(run: SdgRun, leaf: str, name: str) -> int:
     folder = run.part / f"node_datasets_{run.suffix}"
     task, data = folder / f"{name}_task.yaml", folder / f"mmlubench_{name}.jsonl"
     if not task.exists():
+        new = run.part / "questions.new" / folder.name
+        new.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
         own = Path(run.pipeline, "mmlu_bench.yaml")
         context = run.context()
@@ -214,13 +215,13 @@ def leaf_questions(run: SdgRun, leaf: str, name: str) -> int:
             f"{leaf_id(leaf)}-questions", seed_records(run, leaf), lambda rows: pipe.generate(Dataset.from_list(rows))
         )
         asked = SimpleNamespace(generate=Dataset.from_list)  # what the library takes for a pipeline
-        generate_eval_task_data(asked, name, rows, str(run.part), run.suffix)
-        correct_questions(data)
-    count = count_lines(data)
-    if not count:
-        data.unlink()
-        task.unlink()
-    return count
+        generate_eval_task_data(asked, name, rows, str(new.parent), run.suffix)
+        correct_questions(new / data.name)
+        if count_lines(new / data.name):
+            for path in (data, task):
+                (new / path.name).replace(path)
+        shutil.rmtree(new.parent)
+    return count_lines(data)
 
 
 def correct_questions(data: Path) -> None:

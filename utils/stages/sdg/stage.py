@@ -1,16 +1,17 @@
 """Stage 3: synthetic data from the taxonomy with the teacher.
 
 Everything is made in `sdg.part`, which becomes `sdg` when it is whole; a `sdg.part` of other settings is thrown away.
-Every leaf of the taxonomy goes through instructlab-sdg on its own, so that a run resumes at a leaf.
+Every leaf of the taxonomy goes through instructlab-sdg on its own, so that a run resumes at a leaf. The note in the
+folder says when all is made and moves along with it: a process that ends without a marker loses nothing.
 """
 
-import json
 import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from utils.messages import failure, progress
 from utils.stages.authorities import ca_bundle
@@ -22,6 +23,7 @@ from utils.stages.marker import (
     finished_result,
     from_record,
     inputs_hash,
+    read_json,
     result_of,
     upstream_hash,
     write_json,
@@ -44,7 +46,8 @@ from utils.stages.sdg.samples import (
 from utils.stages.sdg.teacher import Teacher
 
 NOTE = "run.json"
-"""In the folder of an unfinished run: the hash of its inputs, and the date in its files' names."""
+"""In the folder of a run that has no marker yet: the hash of its inputs, and the date in its files' names. When all is
+made, also `result`, and `decided`, the hash of the marker's inputs."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,17 @@ def generate(given: Generation) -> dict[str, float]:
     mixing = {"system_prompt": given.system_prompt, "samples_per_skill": given.samples_per_skill} if server else {}
     decided = inputs | {name: value for name, value in mixing.items() if value}
     record = finished_result(given.data_dir, "sdg", decided, given.force)
+    sdg = Path(given.data_dir, "sdg")
     if record is None:
-        result = ask_teacher(given, server, inputs) if server else imported_samples(given.data_dir)
-        write_marker(given.data_dir, "sdg", decided, ["sdg"], result, started)
-    else:
-        result = from_record(Generated, record)
+        if server:
+            hashed = inputs_hash(decided)
+            record = whole_run(sdg, hashed) or ask_teacher(given, server, inputs, hashed)
+        else:
+            record = asdict(imported_samples(given.data_dir))
+        outputs = [value for value in record.values() if str(value).startswith("sdg/")]
+        write_marker(given.data_dir, "sdg", decided, outputs, record, started)
+    (sdg / NOTE).unlink(missing_ok=True)
+    result = from_record(Generated, record)
     return {
         "generated_samples": result.samples,
         "generated_mmlu_questions": result.mmlu_questions,
@@ -111,13 +120,32 @@ def pipeline_hash(pipeline: str) -> str:
         raise failure(
             f"sdg_pipeline is {pipeline!r}",
             f"missing: {', '.join(missing)}",
-            "use simple, full, llama, or the absolute path of a folder with these in the image or on the volume",
+            "use simple, full, llama, or the absolute path of a folder with these",
         )
     return inputs_hash({path.name: path.read_text() for path in folder.glob("[!.]*.yaml")})
 
 
-def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, object]) -> Generated:
-    """Check what the library needs, then have it ask the teacher."""
+def whole_run(sdg: Path, decided: str) -> dict[str, Any]:
+    """The result of a run that made everything, and comes to its place `sdg`; {} when there is none.
+
+    Args:
+        decided: hash of the marker's inputs.
+    """
+    part = sdg.with_name("sdg.part")
+    if read_json(part / NOTE).get("decided") == decided:
+        shutil.rmtree(sdg, ignore_errors=True)
+        part.replace(sdg)
+    note = read_json(sdg / NOTE)
+    if note.get("decided") != decided:
+        return {}
+    for scratch in ("checkpoints", "preprocessed"):
+        shutil.rmtree(sdg / scratch, ignore_errors=True)
+    result: dict[str, Any] = note["result"]
+    return result
+
+
+def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, object], decided: str) -> dict[str, Any]:
+    """Check what the library needs, then have it ask the teacher; see `whole_run`."""
     data = Path(given.data_dir)
     with tempfile.TemporaryDirectory() as scratch:
         sdg_environment(Path(scratch), given.sample_size, ca_bundle(given.ca_file))
@@ -139,7 +167,10 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
         try_mixing(run)
         drop_outdated(run, leaves, settings_hash(inputs))
         formats = choose_formats(teacher, given.teacher_family, given.sdg_pipeline)
-        return replace(generate_samples(run, leaves), teacher_formats=formats)
+        result = asdict(replace(generate_samples(run, leaves), teacher_formats=formats))
+        note = {"inputs": inputs_hash(inputs), "suffix": run.suffix, "decided": decided, "result": result}
+        write_json(run.part / NOTE, note)
+    return whole_run(data / "sdg", decided)
 
 
 def choose_formats(teacher: Teacher, family: str, sdg_pipeline: str) -> list[str]:
@@ -176,12 +207,12 @@ def working_folder(data: Path, inputs: Mapping[str, object]) -> tuple[Path, str]
     `drop_outdated` compares them.
     """
     part, hashed = data / "sdg.part", inputs_hash(inputs)
-    before, leaves = (json.loads(path.read_text()) if path.exists() else {} for path in (part / NOTE, part / LEAVES))
+    before, leaves = read_json(part / NOTE), read_json(part / LEAVES)
     if before.get("inputs") == hashed:
         print("resuming", flush=True)
         return part, before["suffix"]
     if leaves.get("settings") == settings_hash(inputs):
-        print("resuming; leaves that another import changed are generated again", flush=True)
+        print("resuming; changed leaves are generated again", flush=True)
         suffix = leaves["suffix"]
         shutil.rmtree(part / "preprocessed", ignore_errors=True)
     else:
@@ -202,7 +233,7 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
     questions: dict[str, int] = {}
     names = leaf_names(leaves)
     if fixed := kinds_of_fixed_number(run):
-        print(f"sdg_scale_factor has no effect on {', '.join(fixed)}: no block has `n: scaled`", flush=True)
+        print(f"no effect of sdg_scale_factor on {', '.join(fixed)}: no block has `n: scaled`", flush=True)
     steps = [("samples", samples, leaf) for leaf in leaves]
     steps += [("questions", questions, leaf) for leaf in leaves if leaf.startswith("knowledge/")]
     for done, (what, counts, leaf) in enumerate(steps, 1):
@@ -213,18 +244,12 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
         raise failure(
             f"the teacher {run.teacher.server.model_name} gave no valid sample",
             f"the SDG pipeline finds none{run.teacher.answers}",
-            "use a stronger teacher, or an sdg_pipeline made for it (tiny ones: examples/sdg-pipeline)",
+            "use a stronger teacher, or an sdg_pipeline made for it (examples/sdg-pipeline)",
         )
     counted = mix_samples(run, {names[leaf]: read_lines(generated(run, leaf)) for leaf in leaves})
     samples = {leaf: counted[names[leaf]] for leaf in leaves}
-    sdg = run.data / "sdg"
-    for scratch in ("checkpoints", "preprocessed"):
-        shutil.rmtree(run.part / scratch, ignore_errors=True)
-    (run.part / NOTE).unlink()
-    shutil.rmtree(sdg, ignore_errors=True)
-    run.part.replace(sdg)
     return replace(
-        run_files(sdg, run.suffix),
+        run_files(run.part, run.suffix),
         samples=sum(samples.values()),
         samples_by_leaf=samples,
         mmlu_questions=sum(questions.values()),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.marker import from_record, size_of
+from utils.stages.marker import from_record, read_json, size_of, write_json
 from utils.stages.results import Trained
 from utils.stages.train.training import Training
 
@@ -171,9 +171,7 @@ def recorded_room(output: str) -> Room:
 
 def _record(output: str) -> dict[str, Any]:
     """The training, and the room for it, that a phase's folder was last made ready for; {} when it never was."""
-    path = Path(output, "training.json")
-    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return record
+    return read_json(Path(output, "training.json"))
 
 
 def start_phase(training: Training) -> Room:
@@ -195,7 +193,7 @@ def start_phase(training: Training) -> Room:
         shutil.rmtree(output, ignore_errors=True)
         os.makedirs(output)
     room = plan_room(training)
-    Path(output, "training.json").write_text(json.dumps(wanted | asdict(room)))
+    write_json(Path(output, "training.json"), wanted | asdict(room))
     return room
 
 
