@@ -1,5 +1,7 @@
 """The S3 server of tests and demo: refusals like those of a real store, and errors when it can't start."""
 
+import re
+from http.client import HTTPConnection
 from pathlib import Path
 
 import boto3
@@ -18,6 +20,35 @@ def test_wrong_keys_are_refused(s3_server: S3, wrong: dict[str, str]) -> None:
     client = boto3.client("s3", endpoint_url=s3_server.endpoint, region_name="us-east-1", **keys)
     with pytest.raises(ClientError, match="InvalidAccessKeyId|SignatureDoesNotMatch"):
         client.list_objects_v2(Bucket=s3_server.bucket)
+
+
+ANONYMOUS = ["GET /", "GET /KEPT", "GET /KEPT/a", "GET /buckets/KEPT/a", "PUT /buckets/KEPT/b", "PUT /KEPT/b"]
+ANONYMOUS += ["DELETE /KEPT/a", "DELETE /buckets/KEPT/a", "POST /submit", "GET /dir/assign", "GET /dir/status"]
+
+
+def test_no_port_takes_an_anonymous_request(tmp_path: Path) -> None:
+    """The filer, on a port beside that of S3, gave and took every object without keys."""
+    server = start_s3_server(tmp_path, "key", "secret", bucket="kept")
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    try:
+        client = boto3.client("s3", endpoint_url=server.endpoint, **keys)
+        client.put_object(Bucket="kept", Key="a", Body=b"x" * 1000)
+        arguments = Path(f"/proc/{server.process.pid}/cmdline").read_text().split("\0")
+        ports = [found[1] for word in arguments if (found := re.fullmatch(r"-\w+\.port=(\d+)", word))]
+        assert len(ports) == 4
+        taken = []
+        for port in ports:
+            for method, path in (request.replace("KEPT", "kept").split() for request in ANONYMOUS):
+                http = HTTPConnection("127.0.0.1", int(port), timeout=10)
+                http.request(method, path, body=b"y" if method in ("PUT", "POST") else None)
+                answer = http.getresponse()
+                if answer.status < 400:
+                    taken.append((method, path, answer.read().count(b"<title>SeaweedFS")))
+                http.close()
+        assert taken == [("GET", "/", 1)]  # the master's page of versions
+        assert [one["Key"] for one in client.list_objects_v2(Bucket="kept")["Contents"]] == ["a"]
+    finally:
+        server.stop()
 
 
 def test_server_that_exits_at_once_is_an_error_with_its_log(tmp_path: Path) -> None:

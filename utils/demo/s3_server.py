@@ -1,6 +1,8 @@
 """A real S3 server (SeaweedFS) on the loopback interface, for the demo and for the tests."""
 
 import json
+import os
+import secrets
 import shutil
 import signal
 import socket
@@ -13,6 +15,9 @@ from typing import Any
 
 from utils.demo.child import end_with_parent
 from utils.errors import PrerequisiteError, TaskFailed
+
+_SIGNED = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+"""Keys that the parts of the server sign their requests to each other with; without them they take any."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,9 @@ def start_s3_server(
     folder: Path, access_key: str, secret_key: str, bucket: str = "", weed: str = "", deadline: float = 60.0
 ) -> S3Server:
     """Start an S3 server on free ports of 127.0.0.1 that knows one identity, and wait until it answers.
+
+    None of its HTTP ports gives or takes an object without a signature. (gRPC ports on the same interface, which its
+    parts use among themselves, have none.)
 
     Args:
         folder: for its data, configuration and log (server.log); created if missing.
@@ -63,6 +71,7 @@ def start_s3_server(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env=os.environ | {f"WEED_JWT_{name}_KEY": secrets.token_hex(32) for name in _SIGNED},
             start_new_session=True,
             preexec_fn=end_with_parent(signal.SIGKILL),
         )
@@ -114,6 +123,8 @@ def _server_command(weed: str, folder: Path, config: Path, ports: list[int]) -> 
         "volume.max": 0,
         "volume.preStopSeconds": 0,
         "filer": "true",
+        "filer.disableHttp": "true",
+        "disableHttp": "true",
         "filer.port": filer,
         "filer.port.grpc": filer_grpc,
         "filer.localSocket": folder / "filer.sock",
