@@ -14,6 +14,7 @@ from tests.manifests.rights import asked_rights
 from tests.manifests.settings import objects_of, root, settings, values_at
 from utils import images
 from utils.cluster.rbac import ROLE, role
+from utils.names import RUN_LABEL
 from utils.stages.credentials import model_server
 from utils.stages.object_store.client import store_of_secret
 
@@ -112,6 +113,23 @@ def test_the_role_is_what_a_run_needs_and_what_show_prints() -> None:
         for subject in one.get("subjects", []):
             del subject["namespace"]
     assert objects_of("access") == expected
+
+
+def test_training_pods_reach_each_other_and_dns_only() -> None:
+    """They are selected by a label of every pod of a run, and one that the training operator gives to its pods."""
+    (policy,) = objects_of("network")
+    spec = policy["spec"]
+    keys = [RUN_LABEL, "training.kubeflow.org/job-name"]
+    training = {"matchExpressions": [{"key": key, "operator": "Exists"} for key in keys]}
+    assert (policy["kind"], spec["podSelector"], spec["policyTypes"]) == (
+        "NetworkPolicy",
+        training,
+        ["Ingress", "Egress"],
+    )
+    assert spec["ingress"] == [{"from": [{"podSelector": training}]}]
+    among, dns = spec["egress"]
+    assert among == {"to": [{"podSelector": training}]}
+    assert set(dns) == {"ports"} and {one["port"] for one in dns["ports"]} == {53, 5353}
 
 
 def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_more() -> None:

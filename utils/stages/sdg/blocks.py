@@ -84,10 +84,16 @@ class Asked:
 
 
 def ask_in_formats(client: Any, formats: Formats) -> None:
-    """From now on, blocks of this process ask an openai.OpenAI in these formats."""
+    """From now on, blocks of this process ask an openai.OpenAI in these formats.
+
+    What an SDG pipeline gives as prompts is rendered in a sandbox: the library would let it call anything in Python.
+    """
     from instructlab.sdg.blocks.llmblock import LLMBlock, LLMMessagesBlock
     from instructlab.sdg.registry import BlockRegistry, PromptRegistry
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
 
+    PromptRegistry._template_env = SandboxedEnvironment(undefined=StrictUndefined)
     PromptRegistry.register(CHAT)(lambda: "{{ prompt }}")
     chats = ChatClient(client)
     for name, block in [*BlockRegistry.get_registry().items()]:
