@@ -57,7 +57,7 @@ def by_requests(url: str, ca: str) -> None:
 
 
 def by_httpx(url: str, ca: str) -> None:
-    ModelClient(ModelServer(url, "m", "token"), {}, ca=ca).get(url)
+    ModelClient(ModelServer(url, "m", "token"), {}, ca=ca).post(url, json={"messages": []})
 
 
 def by_boto3(url: str, ca: str) -> None:
