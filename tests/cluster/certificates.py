@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.cluster.settings import FIRST_SERVICE_ADDRESS, NODE, NODE_ADDRESS, SERVER
+from tests.cluster.settings import FIRST_SERVICE_ADDRESS, HOST_ADDRESS, NODE, NODE_ADDRESS, SERVER
 
 PEM = serialization.Encoding.PEM
 DAYS = 30
@@ -33,6 +33,7 @@ IDENTITIES = (
     Identity("apiserver", "kube-apiserver", "", SERVICE_NAMES, (NODE_ADDRESS, FIRST_SERVICE_ADDRESS, "127.0.0.1")),
     Identity("admin", "ilab-admin", "system:masters"),
     Identity("kubelet", f"system:node:{NODE}", "system:nodes", (NODE,), (NODE_ADDRESS,)),
+    Identity("documents", "documents", "", (), (HOST_ADDRESS, "127.0.0.1")),
     Identity("kube-controller-manager", "system:kube-controller-manager"),
     Identity("kube-scheduler", "system:kube-scheduler"),
     Identity("kube-proxy", "system:kube-proxy"),

@@ -1,6 +1,7 @@
 """What a run finds around it: object store, teacher, judge and documents on this machine; Secrets in a namespace."""
 
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tests.cluster.cluster import Cluster, forward
+from tests.cluster.settings import CONFIG
 from tests.e2e.stages import in_stages
 from utils.cluster.pod_overlay import merge_overlay
 from utils.cpu import PROGRAMS
@@ -93,12 +95,15 @@ def _reachable(url: str) -> Iterator[str]:
 
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    """Serve a folder by HTTP on loopback; git clones what lies in it."""
+    """Serve a folder by HTTPS on loopback; git clones what lies in it, and pods trust the cluster's authority."""
     handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CONFIG / "documents.crt", CONFIG / "documents.key")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"https://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
 
