@@ -189,3 +189,13 @@ def test_the_same_name_is_accepted_where_our_own_jobs_mount_it() -> None:
     with pytest.raises(UsageError, match="1 of the arguments"):
         check_ranges(pipeline.parameters, {"sdg_repo_secret": "my_secret"}, "kubernetes")
     check_ranges(pipeline.parameters, {"sdg_repo_secret": "my_secret"}, "local")
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, "9" * 5000, "x: &a [*a]", "!!int x", "? {a: b}\n: c", "[1]\n---\n[2]"])
+@pytest.mark.parametrize("name", ["tolerations", "selectors", "epochs", "rate"])
+def test_value_that_breaks_a_parser_is_a_finding(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=f"-p: {name}: got"):
+        load_arguments(SPECS, pairs=["required=x", f"{name}={text}"])
+    (tmp_path / "p.yaml").write_text(f"required: x\n{name}: {text}\n")
+    with pytest.raises(UsageError, match="p.yaml: "):
+        load_arguments(SPECS, [tmp_path / "p.yaml"])

@@ -14,9 +14,9 @@ ALLOWED = {
     "utils/messages.py": set(),
     "utils/durations.py": set(),
     "utils/cluster": SHARED,
-    "utils/ir": SHARED,
+    "utils/ir": {*SHARED, "utils.foreign_text"},
     "utils/stages": {*SHARED, "utils.cluster"},
-    "utils/runners": {*SHARED, "utils.cluster", "utils.ir", "utils.queues", "utils.cpu"},
+    "utils/runners": {*SHARED, "utils.cluster", "utils.ir", "utils.queues", "utils.cpu", "utils.foreign_text"},
     "components": {*SHARED, "utils.stages", "utils.images", "utils.packing", "utils.queues"},
 }
 STAGES = {path.stem.replace("_", "-") for path in (ROOT / "components").glob("[a-z]*.py")}

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from utils.errors import UsageError
+from utils.foreign_text import TextError, read_yaml
 from utils.ir.model import Parameter
 from utils.stages.prerequisites.parameters import check_object_names, check_parameters
 
@@ -117,7 +118,7 @@ def typed(parameter: Parameter, value: Any) -> Any:
 
 
 def _integer(value: Any) -> int | None:
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value.strip()):
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,20}", value.strip()):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -167,9 +168,10 @@ def _parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
+        documents = read_yaml(value, refuse_dates=True)
+    except TextError:
         return None
+    return documents[0] if len(documents) == 1 else None
 
 
 def _is_json(value: Any) -> bool:
@@ -231,15 +233,18 @@ def _read_file(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"can't be read: {getattr(error, 'strerror', None) or 'it is not text'}") from error
     try:
-        tree, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ValueError(f"{where}not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        documents = read_yaml(text, refuse_dates=True)
+    except TextError as error:
+        where = f"{error.place}: " if error.place else ""
+        raise ValueError(f"{where}not valid YAML: {error.problem}") from error
+    if len(documents) > 1:
+        raise ValueError(f"expected one YAML document, found {len(documents)}")
+    values = documents[0] if documents else None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ValueError(f"expected a mapping of parameter names to values, found a {type(values).__name__}")
+    tree = yaml.compose(text, yaml.SafeLoader)
     keys = [key.value for key, _ in tree.value] if isinstance(tree, yaml.MappingNode) else []
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:

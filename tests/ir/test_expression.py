@@ -128,3 +128,21 @@ def test_invalid_conditions_are_errors(expression: str, message: str) -> None:
 def test_parameter_text_is_never_evaluated() -> None:
     """A value is compared, never pasted: quotes in it can't change what the condition says."""
     assert not evaluate(f"{of('x')} == 'safe'", {"x": "' == '' || true || 'a' == '"})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(" * 3000 + "1 == 1" + ")" * 3000,
+        "!" * 9000 + "true",
+        "true && " * 9000 + "true",
+        "9" * 5000 + " == 1",
+        f"int({'9' * 5000!r}) == 1",
+        f"int({of('infinite')}) == 1",
+        f"parseJson({of('deep')}) == 1",
+        f"parseJson({of('digits')}) == 1",
+    ],
+)
+def test_condition_that_is_too_large_is_an_error(expression: str) -> None:
+    with pytest.raises(ExpressionError):
+        evaluate(expression, {"infinite": float("inf"), "deep": "[" * 100_000, "digits": "9" * 5000})

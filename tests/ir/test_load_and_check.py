@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import List  # noqa: UP035 - kfp reads typing's
 
 import pytest
+import yaml
 from kfp import dsl, kubernetes
 
 from tests.ir import parts
@@ -226,3 +227,41 @@ def test_generic_list_types_are_understood(tmp_path: Path) -> None:
         total(values=values)
 
     assert walk(sums, tmp_path).outputs["total"].parameters == {"Output": 3}
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        (("components", "comp-one", "dag"), {"tasks": {"t": {"componentRef": {"name": "comp-one"}}}}),
+        (("root", "dag", "tasks", "one", "retryPolicy"), {"maxRetryCount": float("inf")}),
+        (("root", "dag", "tasks", "one", "parameterIterator"), {"itemInput": "i", "items": {"raw": "[" * 9999}}),
+        (("root", "dag", "tasks", "one"), []),
+    ],
+)
+def test_file_of_another_shape_is_refused(part: tuple[str, ...], value: object) -> None:
+    spec: dict = {
+        "pipelineInfo": {"name": "p"},
+        "root": {"dag": {"tasks": {"one": {"componentRef": {"name": "comp-one"}}}}},
+        "components": {"comp-one": {}},
+    }
+    place = spec
+    for key in part[:-1]:
+        place = place[key]
+    place[part[-1]] = value
+    with pytest.raises(PipelineError, match="not as the KFP compiler writes it") as caught:
+        parse(yaml.safe_dump(spec))
+    assert caught.value.cause and caught.value.remedy
+
+
+@pytest.mark.parametrize("setting", [{"secretAsVolume": [{"secretNameParameter": 1}]}, {"pvcMount": [{"xJson": "a"}]}])
+def test_kubernetes_setting_of_another_shape_is_refused_before_anything_starts(setting: dict) -> None:
+    executors = {"exec-one": {"container": {"image": "i", "command": ["sh"]}}}
+    spec = {
+        "pipelineInfo": {"name": "p"},
+        "root": {"dag": {"tasks": {"one": {"componentRef": {"name": "comp-one"}}}}},
+        "components": {"comp-one": {"executorLabel": "exec-one"}},
+        "deploymentSpec": {"executors": executors},
+    }
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-one": setting}}}}}
+    with pytest.raises(PipelineError, match="task one: "):
+        check(parse(yaml.safe_dump_all([spec, platform])), containers=True)

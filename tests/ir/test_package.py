@@ -128,3 +128,23 @@ def test_a_pipeline_without_a_name_is_refused(info: object) -> None:
     with pytest.raises(PipelineError, match="has no name in it") as caught:
         parse(yaml.safe_dump({**SPEC, "pipelineInfo": info}), "no_name.yaml")
     assert caught.value.what.startswith("no_name.yaml")
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, "a: !!int x", "? {a: b}\n: c", "&a [*a]"])
+def test_yaml_that_breaks_a_parser_is_no_pipeline(text: str) -> None:
+    with pytest.raises(PipelineError, match="is not valid YAML"):
+        parse(text)
+
+
+def test_archive_damaged_anywhere_is_named(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pipeline.yaml", TEXT)
+    whole = data.getvalue()
+    for content in (whole, tarred(pipeline_yaml=TEXT)):
+        for at in range(0, len(content)):
+            (tmp_path / "p.zip").write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+            try:
+                read_package(tmp_path / "p.zip")
+            except PipelineError as error:
+                assert error.cause and error.remedy

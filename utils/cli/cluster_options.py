@@ -9,6 +9,7 @@ import click
 from utils.cli.options import add_options, option
 from utils.durations import parse_duration
 from utils.errors import UsageError
+from utils.foreign_text import TextError, read_yaml
 from utils.runners.settings import PENDING_TIMEOUT, ClusterSettings
 
 _POD_KEYS = {"metadata", "spec"}
@@ -105,18 +106,21 @@ def read_overlay(path: Path | None) -> Mapping[str, Any]:
     Raises:
         UsageError: it is not YAML, or contains anything but the metadata and spec of a pod.
     """
-    import yaml
-
     if path is None:
         return {}
     try:
-        overlay = yaml.safe_load(path.read_text())
+        documents = read_yaml(path.read_text())
     except OSError as error:
         raise UsageError(f"--pod-overlay {path} can't be read", error.strerror or "", "name a file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (TextError, UnicodeDecodeError) as error:
         raise UsageError(f"--pod-overlay {path} is not valid YAML", str(error), "correct the file") from None
-    overlay = {} if overlay is None else overlay
-    if not isinstance(overlay, dict) or set(overlay) - _POD_KEYS or not all(map(_mapping, overlay.values())):
+    overlay = documents[0] if documents and documents[0] is not None else {}
+    if (
+        len(documents) > 1
+        or not isinstance(overlay, dict)
+        or set(overlay) - _POD_KEYS
+        or not all(map(_mapping, overlay.values()))
+    ):
         raise UsageError(
             f"--pod-overlay {path} is not a patch for a pod",
             "it may contain only metadata and spec, each a mapping",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from utils.errors import PipelineError
+from utils.foreign_text import SHAPE_ERRORS
 from utils.ir.command import runs_executor
 from utils.ir.expression import ExpressionError, parse
 from utils.ir.model import Component, Container, Node, Pipeline
@@ -50,7 +51,11 @@ def findings(pipeline: Pipeline, containers: bool) -> list[str]:
     """One line for everything that can't be run: `task a/b: what`."""
     found = [f"pipeline: {problem}" for problem in _settings(pipeline)]
     for path, node, component in _tasks(pipeline):
-        found += [f"task {path}: {problem}" for problem in (*_node(node), *_component(component, containers))]
+        try:
+            problems = [*_node(node), *_component(component, containers)]
+        except SHAPE_ERRORS as error:
+            problems = [f"it is not as the KFP compiler writes it: {type(error).__name__}: {error}"]
+        found += [f"task {path}: {problem}" for problem in problems]
     return found
 
 

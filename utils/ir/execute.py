@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from utils.errors import TaskFailed, TaskRefused
+from utils.foreign_text import SHAPE_ERRORS
 from utils.ir.check import CREATE_CLAIM, DELETE_CLAIM
 from utils.ir.model import Artifact, Component, Container, Importer, Node, Outputs, Task
 from utils.ir.placeholders import resolve_inputs
@@ -70,6 +71,8 @@ def make_task(
         raise TaskFailed("a Kubernetes setting is not valid", str(error)) from error
     except KeyError as error:
         raise TaskFailed("image or resources refer to an input without value", str(error)) from error
+    except SHAPE_ERRORS as error:
+        raise TaskFailed("a Kubernetes setting is not as the KFP compiler writes it", str(error)) from error
     outputs = component.outputs
     return Task(
         id=task_id,

@@ -7,12 +7,12 @@ The compiler puts a string that the author compares with between quotes without 
 ends it only where the text after it can follow a value: 'it's' is one string, and so is a URL with quotes.
 """
 
-import json
 import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from utils.foreign_text import read_json
 from utils.ir.values import text
 
 Evaluate = Callable[[Mapping[str, Any]], Any]
@@ -27,6 +27,9 @@ _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 # The compiler puts an output that is compared with a string inside quotes itself.
 _QUOTED_INPUT = re.compile(r"(?:int\()?inputs\.parameter_values\['([^']+)'\]\)?")
 
+# A double has no more before its point.
+_MOST_DIGITS = 308
+
 _ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
@@ -40,7 +43,10 @@ def evaluate(expression: str, inputs: Mapping[str, Any]) -> bool:
     Raises:
         ExpressionError: it can't be read, names an input without value, or is neither true nor false.
     """
-    result = parse(expression)(inputs)
+    try:
+        result = parse(expression)(inputs)
+    except RecursionError as error:
+        raise ExpressionError(f"the condition {expression[:200]} is too deeply nested") from error
     if not isinstance(result, bool):
         raise ExpressionError(f"the condition {expression} is neither true nor false but {text(result)}")
     return result
@@ -53,7 +59,10 @@ def parse(expression: str) -> Evaluate:
         ExpressionError: it can't be read.
     """
     parser = _Parser(expression)
-    result = parser.either()
+    try:
+        result = parser.either()
+    except RecursionError as error:
+        raise ExpressionError(f"the condition {expression[:200]} is too deeply nested") from error
     if parser.peek() is not None:
         raise parser.error("unexpected text")
     return result
@@ -72,6 +81,8 @@ def _tokens(expression: str) -> list[tuple[str, Any, int]]:
             found.append(("string", value, start))
         elif match := _NUMBER.match(expression, position):
             number = match[0]
+            if len(number) > _MOST_DIGITS:
+                raise ExpressionError(f"a number of {len(number)} digits in the condition {expression[:200]}")
             found.append(("number", int(number) if number.isdigit() else float(number), start))
             position = match.end()
         elif match := _NAME.match(expression, position):
@@ -256,7 +267,7 @@ def _step(value: Evaluate, key: str | int) -> Evaluate:
 def _apply(name: str, function: Callable[[Any], Any], argument: Any) -> Any:
     try:
         return function(argument)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise ExpressionError(f"{name}({text(argument)[:200]}) has no value") from error
 
 
@@ -271,5 +282,5 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "double": float,
     "string": text,
     "bool": _to_bool,
-    "parseJson": json.loads,
+    "parseJson": read_json,
 }

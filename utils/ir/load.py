@@ -1,6 +1,5 @@
 """Read a compiled pipeline: the YAML document of the IR, and the one with the Kubernetes settings after it."""
 
-import json
 import shlex
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import PipelineError
+from utils.foreign_text import SHAPE_ERRORS, read_json
 from utils.ir.command import runs_executor
 from utils.ir.model import (
     ArtifactSpec,
@@ -51,7 +51,7 @@ def parse(text: str, name: str = "pipeline") -> Pipeline:
     spec, platform = read_documents(text, name)
     try:
         pipeline = _pipeline(spec, platform, text)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except SHAPE_ERRORS as error:
         reason = f"{type(error).__name__}: {error}"
         raise PipelineError(f"{name} is not as the KFP compiler writes it", reason, "compile it again") from error
     if not isinstance(pipeline.name, str) or not pipeline.name.strip():
@@ -71,6 +71,7 @@ def _pipeline(spec: _Spec, platform: _Spec, text: str) -> Pipeline:
     components = {
         key: _component(key, content, executors, settings) for key, content in spec.get("components", {}).items()
     }
+    _check_nesting(components)
     others = sorted(set(platform.get("platforms", {})) - {"kubernetes"})
     rest = {key: value for key, value in kubernetes.items() if key not in _PLATFORM_PARTS}
     return Pipeline(
@@ -84,6 +85,15 @@ def _pipeline(spec: _Spec, platform: _Spec, text: str) -> Pipeline:
         settings={**kubernetes.get("pipelineConfig", {}), **rest, **({"platforms": others} if others else {})},
         text=text,
     )
+
+
+def _check_nesting(components: Mapping[str, Component]) -> None:
+    """A DAG that holds itself would never end."""
+    inner = {key: [node.component for node in one.dag.nodes] for key, one in components.items() if one.dag}
+    try:
+        TopologicalSorter(inner).prepare()
+    except CycleError as error:
+        raise ValueError(f"a component holds itself: {' → '.join(error.args[1])}") from error
 
 
 def _component(key: str, spec: _Spec, executors: _Spec, settings: _Spec) -> Component:
@@ -203,7 +213,7 @@ def _loop(spec: _Spec) -> Loop | None:
     if "parameterIterator" in spec:
         iterator = spec["parameterIterator"]
         if "raw" in iterator["items"]:
-            items = tuple(json.loads(iterator["items"]["raw"]))
+            items = tuple(read_json(iterator["items"]["raw"]))
             return Loop(iterator["itemInput"], items=items, parallelism=parallelism)
         return Loop(iterator["itemInput"], source=iterator["items"]["inputParameter"], parallelism=parallelism)
     if "artifactIterator" in spec:

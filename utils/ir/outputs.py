@@ -1,6 +1,5 @@
 """From the files that a task wrote to its outputs."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import TaskFailed
+from utils.foreign_text import read_json
 from utils.ir.command import OUTPUT_FILE
 from utils.ir.model import Artifact, Outputs, Task
 from utils.ir.values import from_text, typed, whole_numbers
@@ -66,7 +66,7 @@ def value_outputs(task: Task, root: str, value: str) -> Outputs:
 
 def _report(task: Task, content: str) -> dict[str, Any]:
     try:
-        return dict(json.loads(content)) if content.strip() else {}
+        return dict(read_json(content)) if content.strip() else {}
     except (ValueError, TypeError) as error:
         raise TaskFailed(f"task {task.id} wrote no valid {OUTPUT_FILE}", str(error)) from error
 

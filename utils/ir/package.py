@@ -1,8 +1,10 @@
 """A compiled pipeline as a file: YAML, JSON or an archive of it, in every form that a KFP server accepts."""
 
 import io
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,13 @@ from typing import Any
 import yaml
 
 from utils.errors import PipelineError
+from utils.foreign_text import TextError, read_yaml
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What damaged or hostile archives raise in the standard library, beside its own errors.
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(OSError, RuntimeError, ValueError),
+)
 # The server's own limit (MaxFileLength); an archive may claim any size.
 _MOST_BYTES = 32 << 20
 _ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
@@ -44,8 +51,10 @@ def _member(content: bytes, path: str | Path) -> bytes:
     """The pipeline in an archive, by the rule of kfp: pipeline.yaml, else the only YAML file."""
     try:
         found = dict(_zip_files(content) if content.startswith(_ZIP) else _tar_files(content))
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise PipelineError(f"the archive {path} can't be read", str(error), "pack it again") from error
+    except _DAMAGED as error:
+        raise PipelineError(
+            f"the archive {path} can't be read", str(error) or type(error).__name__, "pack it again"
+        ) from error
     chosen = ["pipeline.yaml"] if "pipeline.yaml" in found else list(found)
     if len(chosen) != 1:
         raise PipelineError(
@@ -95,8 +104,8 @@ def read_documents(text: str, name: str = "pipeline") -> Documents:
         PipelineError: it is not YAML, or not a KFP v2 pipeline.
     """
     try:
-        documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document]
-    except yaml.YAMLError as error:
+        documents = [document for document in read_yaml(text) if document]
+    except TextError as error:
         raise PipelineError(f"{name} is not valid YAML", str(error), "compile the pipeline again") from error
     parts = [part for document in documents for part in _parts(document)]
     specs = [part for part in parts if _is_spec(part)]
@@ -150,7 +159,6 @@ def as_yaml(text: str) -> str:
         PipelineError: it is not a KFP v2 pipeline.
     """
     spec, platform = read_documents(text)
-    documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document]
-    if any(document == spec for document in documents):
+    if any(document == spec for document in read_yaml(text)):
         return text
     return yaml.safe_dump_all([dict(spec), *([dict(platform)] if platform else [])], sort_keys=False)

@@ -1,11 +1,11 @@
 """Placeholders for values that are known only when the task runs, such as `{{$.pipeline_job_name}}`."""
 
-import json
 import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from utils.foreign_text import read_json
 from utils.ir.model import RunIds
 from utils.ir.values import text
 
@@ -78,8 +78,8 @@ def follow_path(value: Any, path: tuple[str | int, ...]) -> Any:
     """
     for step in path:
         try:
-            value = (json.loads(value) if isinstance(value, str) else value)[step]
-        except (KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
+            value = (read_json(value) if isinstance(value, str) else value)[step]
+        except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"no {step!r} in {text(value)[:200]}") from error
     return value
 

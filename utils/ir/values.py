@@ -9,6 +9,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from utils.foreign_text import read_json
 from utils.ir.model import Parameter
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
@@ -81,7 +82,7 @@ def from_text(content: str, kind: str) -> Any:
         return _BOOLEANS[word]
     if kind in ("NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN"):
         raise ValueError(f"expected {_NAMES[kind]}, got {content[:200]!r}")
-    return typed(json.loads(content, parse_constant=_not_json), kind) if kind in ("LIST", "STRUCT") else content
+    return typed(read_json(content, parse_constant=_not_json), kind) if kind in ("LIST", "STRUCT") else content
 
 
 def _not_json(word: str) -> Any:

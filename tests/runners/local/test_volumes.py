@@ -134,3 +134,41 @@ def test_name_that_is_a_path_is_refused_even_if_the_secret_is_optional(tmp_path:
     with pytest.raises(TaskFailed, match="name of a Secret"):
         SecretFiles(None, tmp_path / "private").folder("secret", name, optional=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("kind: Secret\nmetadata: plain secret\n", "without metadata.name"),
+        ("kind: Secret\nmetadata: {name: ../plain}\n", "not the name of a Secret"),
+        ("kind: Secret\nmetadata: {name: 7}\n", "not the name of a Secret"),
+        ("kind: Secret\nmetadata: {name: a}\nstringData: plain secret\n", "stringData of the Secret a is not a map"),
+        ("kind: Secret\nmetadata: {name: a}\ndata: [plain secret]\n", "data of the Secret a is not a mapping"),
+        ("kind: Secret\nmetadata: {name: a}\nstringData: {k: [plain secret]}\n", "value of k in the Secret a is not t"),
+        ("kind: Secret\nmetadata: {name: a}\nstringData: {k: 0123456}\n", "is not text"),
+        ("kind: Secret\nmetadata: {name: a}\ndata: {k: null}\n", "is not text"),
+        ("kind: Secret\nmetadata: {name: a}\nstringData: {../../k: x}\n", "not a valid key"),
+        ("kind: Secret\nmetadata: {name: a}\ndata: {k: 'plain secret ü'}\n", "not base64"),
+        ("kind: ConfigMap\nmetadata: {name: a}\ndata: {k: 2}\n", "of k in the ConfigMap a is not text"),
+        ("kind: List\nitems: plain secret\n", "items is not a list"),
+        ("[" * 3000, "line 1, column 101: not valid YAML"),
+        ("kind: Secret\nstringData: {k: !!int plain secret}\n", "not valid YAML"),
+    ],
+)
+def test_secret_that_a_cluster_would_refuse_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(PrerequisiteError, match=message) as caught:
+        SecretFiles(tmp_path, tmp_path / "private")
+    assert "plain secret" not in caught.value.render() and caught.value.remedy
+
+
+def test_file_of_secrets_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to(tmp_path / "absent")
+    with pytest.raises(PrerequisiteError, match=r"a\.yaml can't be read"):
+        SecretFiles(tmp_path, tmp_path / "private")
+
+
+def test_date_in_a_secret_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("kind: Secret\nmetadata: {name: a}\nstringData: {k: 2001-99-99}\n")
+    folder = SecretFiles(tmp_path, tmp_path / "private").folder("secret", "a", optional=False)
+    assert (folder / "k").read_text() == "2001-99-99"

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import kfp_server_api as api
-import yaml
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from utils.errors import IlabError, PrerequisiteError, UsageError
+from utils.foreign_text import TextError, read_yaml
 
 REQUEST_SECONDS = 60
 CLUSTER_PATIENCE = 10.0
@@ -143,8 +143,8 @@ def _refusal(host: str, error: Any) -> IlabError:
 
 def _said(body: Any) -> Any:
     try:
-        content = yaml.safe_load(body or "")
-    except yaml.YAMLError:
+        content = next(iter(read_yaml(body or "")), None)
+    except TextError:
         return body
     keys = ("message", "error_message", "error")
     return next((content[key] for key in keys if content.get(key)), body) if isinstance(content, dict) else body

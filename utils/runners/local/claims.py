@@ -15,13 +15,18 @@ _LONGEST_NAME = 253
 _CLAIM = "volume claim"
 
 
+def is_name(name: object) -> bool:
+    """Whether a cluster takes it as the name of an object, which rules out paths."""
+    return isinstance(name, str) and len(name) <= _LONGEST_NAME and bool(_NAME.fullmatch(name))
+
+
 def checked_name(kind: str, name: str) -> str:
     """The name of an object, which becomes the name of a folder.
 
     Raises:
         TaskFailed: a cluster would not take it either: empty, a path, an upper-case letter.
     """
-    if len(name) <= _LONGEST_NAME and _NAME.fullmatch(name):
+    if is_name(name):
         return name
     raise TaskFailed(
         f"{name!r} is not the name of a {kind}" if name else f"the name of a {kind} is empty",

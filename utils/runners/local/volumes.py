@@ -1,24 +1,24 @@
 """Volumes, Secrets and ConfigMaps of one machine: claims are folders, Secrets come from the files a user names."""
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from utils.errors import PrerequisiteError, TaskFailed
+from utils.foreign_text import TextError, read_yaml
 from utils.ir.model import EnvFrom, Task
-from utils.runners.local.claims import checked_name
+from utils.runners.local.claims import checked_name, is_name
 
 # Every namespace of a cluster has this ConfigMap, with the cluster's own certificate; one machine has none.
 _CLUSTER_CERTIFICATE = "kube-root-ca.crt"
 # Keys of a Secret whose values are masked in logs. Others (bucket, endpoint, model_name) are what messages are about.
 _SENSITIVE_KEY = re.compile(r"passw|token|secret|credential|docker|(access|api|private).?key", re.IGNORECASE)
 _SHORTEST_SECRET = 6
+# What a cluster takes as a key.
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _KINDS = {"Secret": "secret", "ConfigMap": "config_map"}
 _WORDS = {"secret": "Secret", "config_map": "ConfigMap"}
 
@@ -122,45 +122,83 @@ def read_key_files(path: Path) -> Iterator[KeyFiles]:
     """The Secrets and ConfigMaps of a Kubernetes YAML file, or of a folder with one file per key (as both).
 
     Raises:
-        PrerequisiteError: the file is not YAML, or a value in it is not base64; values are not shown.
+        PrerequisiteError: the file can't be read or is not YAML, or what is in it is not a Secret as a cluster takes
+            it; values are not shown.
     """
-    if path.is_dir() and not path.name.startswith("."):
-        values = {f.name: f.read_bytes() for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith("..")}
-        for kind in _WORDS:
-            yield KeyFiles(kind, path.name, values, path.resolve())
-    elif path.suffix in (".yaml", ".yml"):
-        try:
-            documents = list(yaml.safe_load_all(path.read_text()))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            # The parser's own message quotes the line, which may hold a secret.
-            mark = getattr(error, "problem_mark", None)
-            where = f", line {mark.line + 1}" if mark else ""
-            raise PrerequisiteError(f"{path}{where}: not valid YAML", remedy="correct the file") from None
-        for document in documents:
-            for item in document.get("items", [document]) if isinstance(document, dict) else ():
-                yield from _from_manifest(path, item)
+    try:
+        if path.is_dir() and not path.name.startswith("."):
+            files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith("..")]
+            values = {file.name: file.read_bytes() for file in files}
+            for kind in _WORDS:
+                yield KeyFiles(kind, path.name, values, path.resolve())
+        elif path.suffix in (".yaml", ".yml"):
+            yield from _from_yaml(path, path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise PrerequisiteError(f"{path}: not text in UTF-8", remedy="correct the file") from None
+    except OSError as error:
+        remedy = "make it readable, or take it out of the folder of --secrets"
+        raise PrerequisiteError(f"{error.filename or path} can't be read", error.strerror or "", remedy) from error
+
+
+def _from_yaml(path: Path, text: str) -> Iterator[KeyFiles]:
+    try:
+        documents = read_yaml(text)
+    except TextError as error:
+        # The parser's own message quotes the line, which may hold a secret.
+        where = f", {error.place}" if error.place.startswith("line ") else ""
+        cause = "it can't be parsed, is too deeply nested, or has a value that is not of its type"
+        raise PrerequisiteError(f"{path}{where}: not valid YAML", cause, "correct the file") from None
+    for document in documents:
+        listed = isinstance(document, dict) and "items" in document
+        items = (document["items"] or []) if listed else [document]
+        if not isinstance(items, list):
+            raise PrerequisiteError(f"{path}: items is not a list", remedy="put a - before each object")
+        for item in items:
+            yield from _from_manifest(path, item)
 
 
 def _from_manifest(path: Path, manifest: Any) -> Iterator[KeyFiles]:
     kind = _KINDS.get(str(manifest.get("kind"))) if isinstance(manifest, dict) else None
     if kind is None:
         return
-    name = (manifest.get("metadata") or {}).get("name")
+    metadata = manifest.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
     if not name:
         raise PrerequisiteError(f"{path}: a {_WORDS[kind]} without metadata.name", remedy="give it a name")
+    if not is_name(name):
+        remedy = "use lowercase letters, digits, - and ., in quotes if there are only digits"
+        raise PrerequisiteError(f"{path}: {str(name)[:80]!r} is not the name of a {_WORDS[kind]}", remedy=remedy)
+    where = f"the {_WORDS[kind]} {name}"
+    encoded = ("binaryData", "data") if kind == "secret" else ("binaryData",)
     values = {}
-    encoded = {**(manifest.get("binaryData") or {}), **((manifest.get("data") or {}) if kind == "secret" else {})}
-    for key, value in encoded.items():
+    for key, value in (pair for part in encoded for pair in _texts(path, where, manifest, part)):
         try:
-            values[key] = base64.b64decode("".join(str(value).split()), validate=True)
-        except binascii.Error:
+            values[key] = base64.b64decode("".join(value.split()), validate=True)
+        except ValueError:
             raise PrerequisiteError(
-                f"{path}: the value of {key} in the {_WORDS[kind]} {name} is not base64",
+                f"{path}: the value of {key} in {where} is not base64",
                 remedy="put it under stringData, where values stand as they are",
             ) from None
-    plain = manifest.get("stringData") if kind == "secret" else manifest.get("data")
-    values.update({key: str(value).encode() for key, value in (plain or {}).items()})
-    yield KeyFiles(kind, name, values)
+    plain = _texts(path, where, manifest, "stringData" if kind == "secret" else "data")
+    yield KeyFiles(kind, name, values | {key: value.encode() for key, value in plain})
+
+
+def _texts(path: Path, where: str, manifest: Mapping[str, Any], part: str) -> list[tuple[str, str]]:
+    """The keys and values of a part of a Secret or ConfigMap, each checked as a cluster does; keys become file names.
+
+    Raises:
+        PrerequisiteError: it is not a mapping, a key is not one, or a value is not text.
+    """
+    given = manifest.get(part) or {}
+    if not isinstance(given, dict):
+        raise PrerequisiteError(f"{path}: {part} of {where} is not a mapping", remedy="write it as key: value lines")
+    for key, value in given.items():
+        if not _KEY.fullmatch(key) or key.startswith(".."):
+            remedy = "keys have letters, digits, -, _ and ."
+            raise PrerequisiteError(f"{path}: {key[:80]!r} in {where} is not a valid key", remedy=remedy)
+        if not isinstance(value, str):
+            raise PrerequisiteError(f"{path}: the value of {key} in {where} is not text", remedy="put it in quotes")
+    return list(given.items())
 
 
 def rewrite(value: str, folders: Iterable[tuple[str, Path]]) -> str:
