@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench compile standalone wheel release-check docs lock clean
+.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench fuzz compile standalone wheel release-check docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,6 +57,9 @@ types: setup ## Check types
 
 bench: setup ## Measure compile time, YAML and Workflow size, overhead per task
 	$(VENV)/bin/python -m tests.bench
+
+fuzz: setup ## Search longer for foreign text that breaks a parser
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(VENV)/bin/python -m pytest tests/fuzz
 
 compile: setup ## Write pipeline.yaml
 	$(VENV)/bin/python pipeline.py

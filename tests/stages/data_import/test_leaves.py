@@ -106,3 +106,9 @@ def test_a_taxonomy_one_level_down_is_pointed_to(tmp_path: Path) -> None:
 def test_schema_errors_point_to_their_line(path: str, line: int) -> None:
     text = "version: 3\nseed_examples:\n  - question: a\n    answer: b\n  - question: c\n"
     assert yaml_line(yaml.compose(text), path) == line
+
+
+@pytest.mark.parametrize("value", ["!!bool 2", "!!timestamp x", "!!int ''", "!!int x", "2001-99-99", "9" * 5000])
+def test_value_that_breaks_the_parser_is_a_finding(value: str, tmp_path: Path) -> None:
+    (one,) = findings(tmp_path, "knowledge", f"version: 3\ndomain: {value}\n")
+    assert one.file == "knowledge/a/qna.yaml" and "it can't be read" in one.cause

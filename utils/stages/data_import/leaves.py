@@ -105,7 +105,7 @@ def check_leaf(taxonomy: Path, leaf: str) -> tuple[Any, Any, list[LeafFinding]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         return None, None, [finding(line, f"not YAML: {error.problem}")]
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:  # of UTF-8 also
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError, OSError) as error:  # `!!bool 2`
         return None, None, [finding(0, f"it can't be read: {error}")]
     if not isinstance(content, dict):
         return None, None, [finding(1, "not a mapping with version, created_by, seed_examples, …")]
@@ -113,7 +113,7 @@ def check_leaf(taxonomy: Path, leaf: str) -> tuple[Any, Any, list[LeafFinding]]:
     if isinstance(version, bool) or not isinstance(version, int | float) or version not in schemas:
         remedy = f"write {' or '.join(map(str, schemas))}, as a number"
         return None, None, [finding(yaml_line(root, ".version"), f"version is {version!r:.40}", remedy)]
-    found = [finding(line, problem) for line, problem in (style_errors(text, root) if version > 1 else [])]
+    found = [finding(*one) for one in (style_errors(text, root) if version > 1 else [])]
     differences = [*_differences(content, schemas[int(version)], "")]
     if differences:
         return None, None, [*(finding(yaml_line(root, path), f"{path} {text}") for path, text in differences), *found]
