@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench fuzz compile standalone wheel release-check docs lock clean
+.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench mutation fuzz compile standalone wheel release-check docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,6 +11,8 @@ STAGES := $(CACHE)/stages-$(shell sha256sum requirements/stages.txt | cut -c1-12
 IMAGE = $(CACHE)/$(1)-$(shell sha256sum requirements/images/$(1).txt | cut -c1-12)
 NOTEBOOK := $(call IMAGE,notebook)
 INSTRUCTLAB := $(call IMAGE,instructlab)
+# The fast tests' environment with mutmut on top.
+MUTATION := $(CACHE)/mutation-$(shell sha256sum requirements/mutation.txt | cut -c1-12)
 export ILAB_PYTHON := $(STAGES)/bin/python
 
 help: ## List the targets
@@ -58,6 +60,9 @@ types: setup ## Check types
 bench: setup ## Measure compile time, YAML and Workflow size, overhead per task
 	$(VENV)/bin/python -m tests.bench
 
+mutation: $(MUTATION)/ready ## Put faults into the code of PATHS="utils/durations.py …", and see which the tests notice
+	$(MUTATION)/bin/python -m tests.mutation $(PATHS)
+
 fuzz: setup ## Search longer for foreign text that breaks a parser
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(VENV)/bin/python -m pytest tests/fuzz
 
@@ -80,6 +85,7 @@ lock: PIN := $(VENV)/bin/uv pip compile -q --generate-hashes --no-header --no-em
 lock: setup ## Pin the dependencies in pyproject.toml and requirements/*.in again
 	$(PIN) pyproject.toml -o requirements/base.txt
 	$(PIN) pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(PIN) pyproject.toml requirements/dev.in requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
 	@for name in uv stages images/notebook images/instructlab images/container images/flash-attn; do \
 	  $(PIN) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
@@ -99,6 +105,11 @@ $(INSTRUCTLAB)/ready: FILE := requirements/images/instructlab.txt
 $(NOTEBOOK)/ready $(INSTRUCTLAB)/ready: | $(VENV)/ready
 	$(VENV)/bin/uv venv -q --clear --python 3.11 $(@D)
 	$(VENV)/bin/uv pip sync -q --python $(@D)/bin/python --require-hashes $(FILE)
+	touch $@
+
+$(MUTATION)/ready: | $(VENV)/ready
+	$(VENV)/bin/uv venv -q --clear --python $(PYTHON) $(@D)
+	$(VENV)/bin/uv pip sync -q --python $(@D)/bin/python --require-hashes requirements/mutation.txt
 	touch $@
 
 $(STAGES)/ready: | $(VENV)/ready
