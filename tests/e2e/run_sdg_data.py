@@ -92,7 +92,8 @@ def run(work: Path, leaves: dict[str, str], again: bool = False, **changes: Any)
             qna.write_text(text)
     arguments: dict[str, Any] = {
         **{"data_dir": str(volume), "teacher_secret_dir": str(BASE / "secret"), "ca_file": "", "force": False},
-        **{"sdg_pipeline": "simple", "scale_factor": 2, "sample_size": 1.0, "batch_size": 1, "num_workers": 2},
+        **{"sdg_pipeline": "simple", "teacher_family": "merlinite", "scale_factor": 2, "sample_size": 1.0},
+        **{"batch_size": 1, "num_workers": 2},
         **{"system_prompt": "", "samples_per_skill": 0},
         **changes,
     }

@@ -123,7 +123,7 @@ def test_data_after_the_end_of_the_tar_is_refused(tmp_path: Path) -> None:
         unpack(tmp_path, gzip.compress(plain + gzip.decompress(targz(TAXONOMY))))
 
 
-@pytest.mark.parametrize("rest", [b"\0" * 5000, gzip.compress(b"\0" * 512)])
+@pytest.mark.parametrize("rest", [b"\0" * 5000, gzip.compress(b"\0" * 512)], ids=["plain", "compressed"])
 def test_zeros_after_the_end_are_accepted(tmp_path: Path, rest: bytes) -> None:
     """A tape's, or those of a compressor that works in pieces."""
     assert names(unpack(tmp_path, targz(MODEL) + rest)) == set(MODEL)
