@@ -104,7 +104,7 @@ def test_restarted_walker_reattaches_to_running_jobs(lab: Lab, runs: dict[str, R
     before = pod_of(lab, "killed", "hold")
     run.kill()
     again = run.again()
-    again.until("attached", lambda: "started" in again.output.rpartition("hold")[2])
+    again.until("attached", lambda: "RUNNING" in again.output.rpartition("hold")[2])
     assert pod_of(lab, "killed", "hold") == before
     assert (ran(folder, "first"), ran(folder, "held")) == (1, 1)
     let_go(folder)
@@ -153,7 +153,7 @@ def test_failed_run_is_not_repeated(lab: Lab, runs: dict[str, Run]) -> None:
     assert again.wait() == 1
     assert "start a new run" in again.output
     assert names(lab.cluster, lab.namespace, "jobs", "failing") == []
-    assert "started" not in again.output
+    assert "RUNNING" not in again.output
 
 
 def test_task_without_a_node_fails_at_the_pending_deadline_with_the_schedulers_message(
@@ -177,8 +177,9 @@ def start_training(lab: Lab, run_id: str, files: Path, **parameters: Any) -> Run
     """A run that has come to its training."""
     run = lab.start("training", run_id, **parameters)
     folder = run.until_held()
+    # Pods run as another user than this process, and the folder gets the rights of the copied one.
+    command(["chmod", "-R", "a+rwX", files])
     shutil.copytree(files, folder, dirs_exist_ok=True)
-    # Pods run as another user than this process.
     command(["chmod", "-R", "a+rwX", folder])
     let_go(folder)
     return run

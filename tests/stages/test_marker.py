@@ -1,5 +1,6 @@
 """Markers of finished stages."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -96,3 +97,15 @@ def test_file_is_written_beside_and_put_in_place_whole(tmp_path: Path, monkeypat
     with pytest.raises(TypeError):
         write_json(marker, {"half": 1, "breaks here": object()})
     assert read_marker(str(tmp_path), "sdg")["result"] == {"try": 2}
+
+
+def test_marker_that_a_full_disk_does_not_take_is_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SystemExit, match="sdg.json can't be written\n  cause: the disk is full\n  next: correct"):
+        write_marker(str(tmp_path), "sdg", INPUTS, [], {}, 0.0)
+    assert not (tmp_path / "done" / "sdg.json").exists()

@@ -4,6 +4,7 @@ All markers lie in one folder because some stages share a folder (`scores/`) and
 """
 
 import dataclasses
+import errno
 import hashlib
 import importlib.metadata as metadata
 import json
@@ -119,14 +120,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write path whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write path whole or not at all; its folder is made.
+
+    Raises:
+        SystemExit: it can't be written.
+    """
     partial = path.with_name(path.name + ".part")
-    with partial.open("w") as file:
-        json.dump(value, file, indent=1, default=float)  # pandas gives numpy's numbers
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w") as file:
+            json.dump(value, file, indent=1, default=float)  # pandas gives numpy's numbers
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError as error:
+        cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise failure(f"{path} can't be written", cause, "correct the volume, then resume") from None
     os.sync()  # the renaming
 
 
