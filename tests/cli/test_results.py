@@ -109,6 +109,7 @@ def test_runs_are_found_by_a_part_of_their_id(tmp_path: Path) -> None:
     assert "bbbb" in call(tmp_path, "status", "latest").output
     several = call(tmp_path, "status", "run-")
     assert several.exit_code == 2 and "2 runs" in several.output and "aaaa, run-20260102" in several.output
+    assert call(tmp_path, "clean", "--yes", "aaa").exit_code == 2  # too short to be meant
     assert call(tmp_path, "clean", "--yes", "latest").exit_code == 0
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run-20260101-000000-aaaa"]
     assert "no runs" in call(tmp_path, "logs", "cccc").output

@@ -437,6 +437,18 @@ def test_lost_answer_of_the_completion_does_not_fail_a_whole_upload(
     assert download(store, got.key, tmp_path / "got").check == "sha256"
 
 
+def test_account_that_may_write_but_not_read_has_uploaded(
+    s3_server: S3, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = store_of(s3_server, tmp_path)
+    for operation in ("head_object", "get_object"):
+        failing(store.client, operation, [answered(403, "AccessDenied")])
+    assert upload_stream(store, key, 4, lambda sink: sink.write(b"mine")).size == 4
+    assert s3_server.client().get_object(Bucket="ilab", Key=key)["Body"].read() == b"mine"
+    said = capsys.readouterr().out
+    assert "size of the uploaded object can't be compared" in said and "give it s3:GetObject" in said
+
+
 def test_another_object_under_the_name_is_no_lost_answer(s3_server: S3, tmp_path: Path, key: str) -> None:
     store = store_of(s3_server, tmp_path)
     s3_server.client().put_object(Bucket="ilab", Key=key, Body=b"other")

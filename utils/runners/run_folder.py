@@ -28,6 +28,8 @@ from utils.runners.timestamps import timestamp
 
 _RUN_ID = re.compile(r"^[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?$")
 _LONGEST_PREFIX = 30
+# A shorter part of an id may name a run that nobody meant, and `clean` removes runs.
+_SHORTEST_PART = 4
 LATEST = "latest"
 """Stands for the newest run wherever a command takes the id of one."""
 
@@ -196,7 +198,7 @@ def find_run(home: Path, run_id: str) -> RunFolder:
     """The folder of a run.
 
     Args:
-        run_id: its id, a part of it that no other run has, such as its last four characters; or `latest`.
+        run_id: its id; a part of it, of four characters or more, that no other run has; or `latest`.
 
     Raises:
         UsageError: no run has it, or several do.
@@ -205,7 +207,8 @@ def find_run(home: Path, run_id: str) -> RunFolder:
     if _RUN_ID.match(run_id) and folder.path.is_dir():
         return folder
     runs = all_runs(home)
-    found = runs[-1:] if run_id == LATEST else [run for run in runs if run_id and run_id in run.run_id]
+    part = run_id if len(run_id) >= _SHORTEST_PART else None
+    found = runs[-1:] if run_id == LATEST else [run for run in runs if part and part in run.run_id]
     if len(found) == 1:
         return found[0]
     last = ", ".join(run.run_id for run in (found or runs)[-5:])
