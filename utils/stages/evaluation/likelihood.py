@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from utils.messages import progress
 from utils.stages.data_processing.held_out import HeldOut
@@ -111,6 +112,19 @@ def sample_indices(leaves: Sequence[str], limit: int) -> list[int]:
     return sorted(i for _, i in sorted(turns)[:limit])
 
 
+def plain_generation(model: Any, tokenizer: Any) -> Any:
+    """How a model generates: to an end token, without its other defaults, such as a penalty for repetition.
+
+    So both models answer in the same way.
+    """
+    from transformers import GenerationConfig
+
+    # A checkpoint's generation_config.json may still name the end that the base had.
+    ends = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    return GenerationConfig(eos_token_id=sorted(ends) or None)
+
+
 def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[int], template: str) -> ModelLikelihood:
     """Likelihood of each reference answer, and greedy answers, of at most 60 tokens, to some questions.
 
@@ -124,7 +138,7 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
         template: Jinja file of the chat template, "" for the tokenizer's own.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # accelerate takes memory that torch keeps for later for used, and puts the model on the CPU without a word.
     gc.collect()
@@ -150,11 +164,7 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     begin = [] if tokenizer.chat_template else tokenizer("")["input_ids"][:1]
     begin = [token for token in begin if token == tokenizer.bos_token_id]
 
-    # A checkpoint's generation_config.json may still name the end that the base had.
-    ends = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-    # Without the model's other defaults, such as a penalty for repetition: both models answer in the same way.
-    model.generation_config = GenerationConfig(eos_token_id=sorted(ends) or None)
+    model.generation_config = plain_generation(model, tokenizer)
     seen = ModelLikelihood([], [], [])
     with torch.inference_mode():
         for i, row in enumerate(rows):
@@ -166,12 +176,8 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
             seen.tokens.append(len(answer))
             if i in shown:
                 start = inputs[:, : len(asked)]
-                output = model.generate(
-                    start,
-                    attention_mask=torch.ones_like(start),
-                    max_new_tokens=60,
-                    do_sample=False,
-                )
+                mask = torch.ones_like(start)
+                output = model.generate(start, attention_mask=mask, max_new_tokens=60, do_sample=False)
                 seen.answers.append(tokenizer.decode(output[0, len(asked) :], skip_special_tokens=True).strip())
             progress(i + 1, len(rows), "held-out questions")
     return seen
