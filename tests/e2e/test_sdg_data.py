@@ -63,7 +63,7 @@ def test_every_sample_that_was_generated_is_trained_on_once(seen: dict[str, Any]
 
 def test_samples_of_a_skill_leaf_can_be_limited_and_the_system_message_said(seen: dict[str, Any]) -> None:
     made = seen["mixed"]["thirty"]
-    assert (made["leaf"], made["new"], made["different"], made["old"]) == (30, 30, 30, 0)
+    assert (made["leaf"], made["new"], made["different"], made["old"]) == (150, 30, 30, 0)
     assert made["prompts"] == ["Be brief."]
     assert seen["mixed"]["all"]["prompts"] == ["You are a helpful assistant."]
 

@@ -133,5 +133,6 @@ def choose_candidate(scores: Sequence[Rated], max_error_rate: float) -> tuple[Ra
             min(scores, key=lambda score: score.error_rate),
         )
     best = max(reversed(trusted), key=lambda score: score.overall_score or 0.0)
-    left_out = f"{len(scores) - len(trusted)} left out for the judge's error rate or missing answers"
-    return best, f"best MT-Bench score of {len(trusted)}, {left_out}"
+    left = len(scores) - len(trusted)
+    left_out = f"; {left} left out for the judge's error rate or missing answers" if left else ""
+    return best, f"best MT-Bench score of {len(trusted)} checkpoints{left_out}"

@@ -26,7 +26,7 @@ def mix_samples(run: SdgRun, generated: Mapping[str, Iterable[Row]]) -> dict[str
         generated: rows of the SDG pipeline by the name of their leaf.
 
     Returns:
-        the samples in each leaf's file.
+        the samples that were generated for each leaf: those in its file, before some are drawn for training.
     """
     from instructlab.sdg.generate_data import mix_datasets, postprocess_taxonomy
 
@@ -48,13 +48,14 @@ def mix_samples(run: SdgRun, generated: Mapping[str, Iterable[Row]]) -> dict[str
         use_legacy_pretraining_format=False,
     )
     shutil.rmtree(rows_of)
+    phase = {name: "_p07" if name.startswith("knowledge_") else "" for name in generated}
+    counts = {name: count_lines(nodes / f"{name}{phase[name]}.jsonl") for name in generated}
     for kind in ("knowledge", "skills"):
         recipe = part / f"{kind}_recipe_{run.suffix}.yaml"
         mixed = part / f"{kind}_train_msgs_{run.suffix}.jsonl"
         draw(recipe, run.samples_per_skill)
         mix_datasets(str(recipe), str(mixed), num_proc=None, system_prompt=prompt)
-    phase = {name: "_p07" if name.startswith("knowledge_") else "" for name in generated}
-    return {name: count_lines(nodes / f"{name}{phase[name]}.jsonl") for name in generated}
+    return counts
 
 
 def draw(recipe: Path, per_skill: int) -> None:
