@@ -229,7 +229,12 @@ def ilab_pipeline(
     exit_task = clean_up(run_id=RUN_ID, keep_volume=k8s_keep_volume)
 
     with dsl.ExitHandler(exit_task):
+        volume = create_volume(
+            run_id=RUN_ID, size=k8s_storage_size, storage_class=k8s_storage_class_name, access_mode="ReadWriteMany"
+        )
         checked = prerequisites(
+            data_dir=DATA,
+            run_id=RUN_ID,
             object_store_secret_dir=OBJECT_STORE,
             teacher_secret_dir=TEACHER,
             judge_secret_dir=JUDGE,
@@ -246,9 +251,6 @@ def ilab_pipeline(
             labelled_queue="",  # `compile --queue` writes it
             retry_seconds=20.0,
         )
-        volume = create_volume(
-            run_id=RUN_ID, size=k8s_storage_size, storage_class=k8s_storage_class_name, access_mode="ReadWriteMany"
-        ).after(checked)
         imported = data_import(
             data_dir=DATA,
             object_store_secret_dir=OBJECT_STORE,
@@ -262,7 +264,7 @@ def ilab_pipeline(
             taxonomy_secret_dir=TAXONOMY_REPO,
             chat_template=train_chat_template,
             force=force_pull,
-        )
+        ).after(checked)
         generated = sdg(
             data_dir=DATA,
             teacher_secret_dir=TEACHER,
@@ -378,7 +380,7 @@ def ilab_pipeline(
         ).after(published)
 
         hours = {
-            CHECK_HOURS: (checked, volume, reported, exit_task),
+            CHECK_HOURS: (volume, checked, reported, exit_task),
             COPY_HOURS: (imported, processed, published),
             GPU_HOURS: (generated, scored, compared),
             TRAIN_HOURS: (phase_1, phase_2),
@@ -393,7 +395,7 @@ def ilab_pipeline(
         for task in (exit_task, checked, volume, phase_1, phase_2, reported):
             # On plain Kubernetes only the pods with this label get the service account's token.
             kubernetes.add_pod_label(task, API_LABEL, "true")
-        for task in (imported, generated, processed, phase_1, phase_2, scored, compared, published, reported):
+        for task in (checked, imported, *models, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
         mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published, reported)
         mount_secret(sdg_repo_secret, TAXONOMY_REPO, checked, imported)

@@ -2,7 +2,7 @@
 
 The Argo Workflow of a run holds each task's container once in its spec and about 4.7 times in its status, and the
 server stops reporting the states of tasks when the Workflow has grown over 1 MiB. So the stages' code travels once:
-data import, the first task that mounts the run's volume, carries the code of all stages that do, and puts it to
+prerequisites, the first task that mounts the run's volume, carries the code of all stages that do, and puts it to
 `code/<digest>/` there; those stages import from it. A task that runs without the volume carries what it needs.
 """
 
@@ -20,7 +20,7 @@ from components import loading
 from utils.packing import as_text, bundle, slim_files, tree_digest
 from utils.queues import label_tasks
 
-CARRIER = "data-import"
+CARRIER = "prerequisites"
 """The task that brings the code of all stages to the volume."""
 _VOLUME = "data_dir"
 """Components with this parameter run on the volume."""

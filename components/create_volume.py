@@ -8,6 +8,8 @@ from utils.images import NOTEBOOK
 def create_volume(run_id: str, size: str, storage_class: str, access_mode: str) -> str:
     """Create the volume claim of the run, named after it. Wait until it is bound, if its class binds immediately.
 
+    It fails, and creates nothing, if volumes of the storage class can be mounted on one node only.
+
     Args:
         run_id: id of the run; the claim is ilab-RUN_ID.
         size: Kubernetes quantity, like 100Gi.

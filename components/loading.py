@@ -7,7 +7,7 @@ Every task carries it, and each byte counts about five times in a run's Workflow
 CODE = "ILAB_CODE"
 """Environment variable with the bundle: a tar, compressed by bzip2, as text (utils.packing.as_text)."""
 DIGEST = "ILAB_CODE_SHA256"
-"""Environment variable with the digest of the bundle's files (utils.packing.tree_digest), for data import.
+"""Environment variable with the digest of the bundle's files (utils.packing.tree_digest), for prerequisites.
 
 In the body of `on_volume` the compiler writes the digest itself where this name stands.
 """
@@ -24,7 +24,7 @@ def carried() -> None:
 
 
 def on_volume(data_dir: str) -> None:
-    """The code lies on the run's volume, where data import has put it; it is imported once its digest is right."""
+    """The code lies on the run's volume, where prerequisites have put it; it is imported once its digest is right."""
     import hashlib, pathlib, sys  # noqa: E401, I001
 
     code = pathlib.Path(data_dir, "code", DIGEST[:12])
@@ -33,6 +33,6 @@ def on_volume(data_dir: str) -> None:
         sys.exit(
             f"error: {code} is {'changed' if text else 'missing'}\n"
             "  cause: another version of the pipeline filled this volume\n"
-            "  next: run its data-import again; finished work stays"
+            "  next: run its prerequisites again; finished work stays"
         )
     sys.path.insert(0, str(code))

@@ -8,6 +8,8 @@ from utils.images import NOTEBOOK
 
 @stage(image=NOTEBOOK)
 def prerequisites(
+    data_dir: str,
+    run_id: str,
     object_store_secret_dir: str,
     teacher_secret_dir: str,
     judge_secret_dir: str,
@@ -25,7 +27,6 @@ def prerequisites(
     sdg_teacher_family: str,
     train_launcher: str,
     eval_engine: str,
-    k8s_storage_class_name: str,
     k8s_queue: str,
     labelled_queue: str,
     retry_seconds: float,
@@ -78,11 +79,16 @@ def prerequisites(
 
     The checks: parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real
     completion request (three tries); the object store has the archive and accepts uploads; the taxonomy's repository
-    answers; the storage class can share one volume among many pods; the API server accepts the training job and the GPU
+    answers; the API server accepts the training job and the GPU
     pods in a dry run; the software for training and serving is available; the service account has the permissions that
     the run needs. Parameters have the same meaning as those of the pipeline with the same names.
 
+    The run's volume is mounted because this task brings the code of all later stages to it. If a check fails, nothing
+    else is on the volume.
+
     Args:
+        data_dir: The run's volume.
+        run_id: id of the run.
         teacher_secret_dir: Folder of the teacher's Secret: endpoint, model_name, api_token. The judge's is the same.
         secret_names: Names of these four Secrets in this order, and of the ConfigMap of ca_file, separated by commas.
         ca_file: PEM file with additional certificate authorities; may be missing.
@@ -90,10 +96,14 @@ def prerequisites(
         retry_seconds: Pause before the second try of a model server; each try waits six times as long for the answer.
         findings: The table of findings.
     """
+    from utils.stages.code import put_on_volume
     from utils.stages.prerequisites.stage import Prerequisites, check_run
 
+    put_on_volume(data_dir)
     check_run(
         Prerequisites(
+            data_dir,
+            run_id,
             object_store_secret_dir,
             teacher_secret_dir,
             judge_secret_dir,
@@ -111,7 +121,6 @@ def prerequisites(
             sdg_teacher_family,
             train_launcher,
             eval_engine,
-            k8s_storage_class_name,
             k8s_queue,
             labelled_queue,
             retry_seconds,

@@ -176,7 +176,7 @@ def test_run_that_may_not_record_its_outcome_keeps_its_volume_and_says_so(
     ending.mark_outcome("denied", "succeeded")
     ending.end_run("denied", "on_failure")
     said = capsys.readouterr().out
-    assert "how the run ended could not be noted on its volume claim ilab-denied (can't patch" in said
+    assert "how far the run has come could not be noted on its volume claim ilab-denied (can't patch" in said
     assert "let the account patch persistentvolumeclaims" in said
     assert names(lab.cluster, lab.namespace, "persistentvolumeclaims", "ilab-denied")
     ending.end_run("denied", "never")

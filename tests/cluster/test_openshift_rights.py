@@ -17,7 +17,6 @@ from tests.manifests.openshift_role import OPERATOR_RULES
 from tests.manifests.rights import asked_rights
 from utils.stages.prerequisites.findings import Finding
 from utils.stages.prerequisites.rights import missing_rights
-from utils.stages.prerequisites.storage import check_storage
 
 Rules = list[dict[str, Any]]
 RIGHTS = [(group, resource, verb) for group, resource, verbs, _ in asked_rights("pytorchjob") for verb in verbs]
@@ -66,25 +65,9 @@ def test_operators_role_lacks_pytorchjobs_and_one_command_per_kind_grants_them(c
     settled(set(), "rights by the lines of the findings")
 
 
-def test_suggested_command_grants_storage_classes(
-    cluster: Cluster, project: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On OpenShift every account may read them; this cluster has no such ClusterRole."""
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
-    (finding,) = check_storage(cluster.storage_class)
-    assert finding.level == "warning"
-    try:
-        run_remedy(cluster, finding.remedy)
-        wait_for("the right to list storage classes", lambda: check_storage(cluster.storage_class) == [], 20)
-    finally:
-        cluster.kubectl("delete", "clusterrole", "ilab-storageclasses-list", "--ignore-not-found")
-        binding = f"ilab-storageclasses-list-{project}-{ACCOUNT}"
-        cluster.kubectl("delete", "clusterrolebinding", binding, "--ignore-not-found")
-
-
 def run_remedy(cluster: Cluster, remedy: str) -> None:
     """Paste the line of a finding into a shell, `oc` being this cluster's kubectl."""
-    line = remedy.partition("this alone: ")[2] or remedy.partition("a cluster administrator: ")[2]
+    line = remedy.partition("this alone: ")[2]
     assert line.startswith("oc "), remedy
     text = f'set -eu; oc() {{ "{cluster.kubectl_path}" --kubeconfig "{cluster.kubeconfig}" "$@"; }}; {line}'
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True)

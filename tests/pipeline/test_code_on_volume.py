@@ -1,4 +1,4 @@
-"""The stages' code travels with data import; later tasks import it from the volume."""
+"""The stages' code travels with prerequisites; later tasks import it from the volume."""
 
 import ast
 import dataclasses
@@ -35,7 +35,7 @@ class Volume:
         self.executors = executors
 
     def run(self, task: str, ask: str = "1") -> subprocess.CompletedProcess[str]:
-        """Run a task's function to its imports, data import's to where the code lies on the volume; then `ask`."""
+        """Run a task's function until all is imported and the code lies on the volume; then `ask`."""
         container = self.executors[f"exec-{task}"]["container"]
         (function,) = [one for one in ast.parse(container["command"][-1]).body if isinstance(one, ast.FunctionDef)]
         end = max(n for n, one in enumerate(function.body) if isinstance(one, ast.ImportFrom)) + 1
@@ -58,11 +58,21 @@ def volume(tmp_path: Path, executors: dict[str, Any]) -> Volume:
     return Volume(tmp_path / "volume", executors)
 
 
-ON_VOLUME = ["sdg", "data-processing", "train-knowledge", "train-skills", "mt-bench", "final-eval", "publish", "report"]
+ON_VOLUME = [
+    "data-import",
+    "sdg",
+    "data-processing",
+    "train-knowledge",
+    "train-skills",
+    "mt-bench",
+    "final-eval",
+    "publish",
+    "report",
+]
 
 
-def test_data_import_unpacks_the_code_and_later_tasks_import_it_from_the_volume(volume: Volume) -> None:
-    done = volume.run("data-import")
+def test_prerequisites_unpack_the_code_and_later_tasks_import_it_from_the_volume(volume: Volume) -> None:
+    done = volume.run("prerequisites")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in volume.code.parent.iterdir()] == [volume.code.name], "nothing unfinished stays"
     for task in ON_VOLUME:
@@ -71,11 +81,11 @@ def test_data_import_unpacks_the_code_and_later_tasks_import_it_from_the_volume(
     assert not list(volume.code.rglob("__pycache__"))
 
 
-def test_repeated_data_import_leaves_intact_code_unchanged(volume: Volume) -> None:
-    volume.run("data-import")
+def test_repeated_prerequisites_leave_intact_code_unchanged(volume: Volume) -> None:
+    volume.run("prerequisites")
     files = [path for path in volume.code.rglob("*") if path.is_file()]
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
-    assert volume.run("data-import").returncode == 0
+    assert volume.run("prerequisites").returncode == 0
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files] == before
 
 
@@ -109,13 +119,13 @@ def add_bytecode(volume: Volume) -> None:
 
 
 @pytest.mark.parametrize("tamper", [change, add, remove, rename, join, add_bytecode])
-def test_code_that_was_changed_is_not_imported_and_data_import_restores_it(volume: Volume, tamper: Any) -> None:
-    volume.run("data-import")
+def test_code_that_was_changed_is_not_imported_and_prerequisites_restore_it(volume: Volume, tamper: Any) -> None:
+    volume.run("prerequisites")
     tamper(volume)
     done = volume.run("sdg", "print('ran')")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {volume.code} is changed\n  cause: ")
-    volume.run("data-import")
+    volume.run("prerequisites")
     assert volume.run("sdg", "print('ran')").stdout == "ran\n"
 
 
@@ -123,10 +133,10 @@ def test_a_volume_without_code_says_what_to_run(volume: Volume) -> None:
     done = volume.run("sdg")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {volume.folder}/code/") and "is missing" in done.stderr
-    assert "next: run its data-import again; finished work stays" in done.stderr
+    assert "next: run its prerequisites again; finished work stays" in done.stderr
 
 
-@pytest.mark.parametrize("task", ["prerequisites", "create-volume", "clean-up"])
+@pytest.mark.parametrize("task", ["create-volume", "clean-up"])
 def test_tasks_without_the_volume_carry_what_they_need(volume: Volume, task: str) -> None:
     done = volume.run(task, LOADED)
     assert done.returncode == 0 and done.stdout.endswith("/utils/messages.py\n"), done.stderr
@@ -139,7 +149,7 @@ def test_a_name_that_a_stage_takes_from_another_module_is_carried() -> None:
 
 
 def test_a_traceback_names_files_and_lines_of_the_repository(volume: Volume) -> None:
-    volume.run("data-import")
+    volume.run("prerequisites")
     ask = "import traceback; from utils.stages.marker import read_marker\ntry: read_marker(1, 2)\n"
     done = volume.run("publish", ask + "except TypeError as error: print(traceback.extract_tb(error.__traceback__)[1])")
     source = (ROOT / "utils/stages/marker.py").read_text().splitlines()

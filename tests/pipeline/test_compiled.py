@@ -119,15 +119,15 @@ def test_every_object_that_a_task_mounts_has_a_parameter_whose_name_is_checked(p
 
 
 def test_the_code_of_the_stages_travels_once(spec: dict[str, Any]) -> None:
-    """Trap 48. Tasks on the volume read what data import has put there."""
+    """Trap 48. Tasks on the volume read what prerequisites have put there."""
     executors = spec["deploymentSpec"]["executors"]
     variables = {
         label.removeprefix("exec-"): {one["name"] for one in executor["container"]["env"]}
         for label, executor in executors.items()
     }
     carry = {name for name, found in variables.items() if CODE in found}
-    assert carry == {"prerequisites", "create-volume", "data-import", "clean-up"}
-    (digest,) = [one["value"] for one in executors["exec-data-import"]["container"]["env"] if one["name"] == DIGEST]
+    assert carry == {"prerequisites", "create-volume", "clean-up"}
+    (digest,) = [one["value"] for one in executors["exec-prerequisites"]["container"]["env"] if one["name"] == DIGEST]
     sources = {name: executors[f"exec-{name}"]["container"]["command"][-1] for name in variables}
     assert {name for name, source in sources.items() if digest in source} == variables.keys() - carry
     small = [executors[f"exec-{name}"] for name in variables.keys() - carry]
@@ -201,7 +201,7 @@ def test_every_part_of_the_file_can_be_printed(package: Path) -> None:
 
 
 def test_a_bundle_is_a_tar_that_anyone_can_list(package: Path) -> None:
-    bundle = base64.b64decode(carried_part(package, "data-import/code"))
+    bundle = base64.b64decode(carried_part(package, "prerequisites/code"))
     listed = subprocess.run(["tar", "tj"], input=bundle, capture_output=True, check=True).stdout.decode().splitlines()
     assert {"utils/__init__.py", "utils/messages.py", "utils/stages/publish.py"} <= set(listed)
 

@@ -126,8 +126,8 @@ def test_node_selectors_are_labels(read: Read) -> None:
 @pytest.mark.parametrize(
     ("command", "phase", "kind", "tasks"),
     [
-        ("sdg-data-fetch", None, None, "prerequisites create-volume data-import sdg data-processing"),
-        ("sdg", None, None, "prerequisites create-volume data-import sdg data-processing"),
+        ("sdg-data-fetch", None, None, "create-volume prerequisites data-import sdg data-processing"),
+        ("sdg", None, None, "create-volume prerequisites data-import sdg data-processing"),
         ("train", "1", None, "create-volume train-knowledge"),
         ("train", "2", None, "create-volume train-skills"),
         ("evaluation", None, "mt-bench", "create-volume mt-bench"),

@@ -88,7 +88,7 @@ def names_of(package: Path) -> list[str]:
     metavar="PART",
     envvar="ILAB_COMPILE_SOURCE",
     help="Write nothing; print a part of the compiled file: the function of a component (train-skills), a file that "
-    "pods carry (utils/stages/publish.py), or a component's bundle of them (data-import/code | base64 -d | tar tj).",
+    "pods carry (utils/stages/publish.py), or a component's bundle of them (prerequisites/code | base64 -d | tar tj).",
 )
 @image_option
 @option(

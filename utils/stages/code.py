@@ -1,4 +1,4 @@
-"""The stages' code on the run's volume: data import brings it, all later tasks import from it."""
+"""The stages' code on the run's volume: prerequisites bring it, all later tasks import from it."""
 
 import hashlib
 import os

@@ -25,7 +25,7 @@ PARTS = ("sdg-data-fetch", "sdg", "train", "evaluation", "upload-trained-model")
 PART_RUN_ID = "standalone"
 """Default run id of subcommands: each runs its part on the volume of the one before."""
 
-_FETCH = ("prerequisites", "create-volume", "data-import", "sdg", "data-processing")
+_FETCH = ("create-volume", "prerequisites", "data-import", "sdg", "data-processing")
 _STORE, _JUDGE, _TEACHER = "object-store", "judge", "teacher"
 
 

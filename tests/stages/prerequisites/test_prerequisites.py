@@ -14,8 +14,10 @@ from tests.fakes.answers import Server
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.s3 import S3
 from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TEXT, TOKEN, secret
+from utils.names import OUTCOME_ANNOTATION
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, outcome_of_checks
+from utils.stages.volume.claims import UNFINISHED
 
 GOOD: dict[str, Any] = {
     "secret_names": "our-store,our-teacher,our-judge,our-git,our-ca",
@@ -70,7 +72,6 @@ GOOD: dict[str, Any] = {
     "gate_max_error_rate": 1.0,
     "eval_engine": "vllm",
     "eval_gpu_identifier": "nvidia.com/gpu",
-    "k8s_storage_class_name": "",
     "k8s_storage_size": "100Gi",
     "k8s_keep_volume": "on_failure",
     "k8s_queue": "",
@@ -87,11 +88,7 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
     api = KubernetesApi()
     api.write_kubeconfig(tmp_path / "kubeconfig")
-    default: dict[str, Any] = {
-        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-        "creationTimestamp": "2026-01-01T00:00:00Z",
-    }
-    api.add("storageclasses", "nfs", metadata=default, provisioner="nfs.csi.k8s.io")
+    claim = api.add("persistentvolumeclaims", "ilab-r", metadata={"annotations": {}})
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
 
     def run(**arguments: Any) -> str:
@@ -99,11 +96,18 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             f"{name}_secret_dir": str(tmp_path / name) for name in ("object_store", "teacher", "judge", "taxonomy")
         }
         findings = SimpleNamespace(path=str(tmp_path / "findings.md"))
-        rest = {"ca_file": str(tmp_path / "ca" / "ca-bundle.crt"), "retry_seconds": RETRY_SECONDS, "findings": findings}
+        own = {"data_dir": str(tmp_path / "volume"), "run_id": "r"}
+        rest = {
+            **own,
+            "ca_file": str(tmp_path / "ca" / "ca-bundle.crt"),
+            "retry_seconds": RETRY_SECONDS,
+            "findings": findings,
+        }
         try:
             prerequisites.python_func(**{**GOOD, **folders, **rest, **arguments})
         finally:
             table = (tmp_path / "findings.md").read_text()
+        assert claim["metadata"]["annotations"] == {OUTCOME_ANNOTATION: UNFINISHED}, "the checks passed"
         return table
 
     yield run

@@ -13,7 +13,7 @@ from components.create_volume import create_volume
 from tests.fakes.kubernetes_api import KubernetesApi
 from utils.cluster.client import pod_client
 from utils.names import CLAIMS_DIR, OUTCOME_ANNOTATION, RUN_LABEL, RUN_OWNER
-from utils.stages.volume.claims import VolumeClaim, create_claim, wait_bound
+from utils.stages.volume.claims import UNFINISHED, VolumeClaim, create_claim, wait_bound
 
 CLAIMS = "persistentvolumeclaims"
 WANTED = VolumeClaim("r", "5Gi", "", "ReadWriteMany")
@@ -115,7 +115,7 @@ def test_refusal_by_the_api_server_is_reported(api: KubernetesApi) -> None:
     api.forbidden.add(CLAIMS)
     with pytest.raises(
         SystemExit,
-        match=r"can't create persistentvolumeclaims .*\(403\)\n  cause: .*\n  next: 403: kubectl",
+        match=r"can't get persistentvolumeclaims .*\(403\)\n  cause: .*\n  next: 403: kubectl",
     ):
         create_claim(WANTED)
 
@@ -131,11 +131,12 @@ def test_api_server_that_stays_away_fails_the_step(api: KubernetesApi) -> None:
         create_claim(WANTED)
 
 
-def test_outcome_of_an_earlier_attempt_is_cleared_when_the_run_resumes(api: KubernetesApi) -> None:
+def test_a_run_that_resumes_has_not_ended_whatever_was_noted_before(api: KubernetesApi) -> None:
     create_claim(WANTED)
     api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] = {OUTCOME_ANNOTATION: "succeeded", "other": "stays"}
     create_claim(WANTED)
-    assert api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] == {"other": "stays"}
+    noted = {OUTCOME_ANNOTATION: UNFINISHED, "other": "stays"}
+    assert api.objects[CLAIMS]["ilab-r"]["metadata"]["annotations"] == noted
 
 
 # --- until it is bound

@@ -12,7 +12,7 @@ from components.report import report
 from tests.archives import write_files
 from tests.fakes.kubernetes_api import KubernetesApi
 from utils.names import CLAIMS_DIR, OUTCOME_ANNOTATION, RUN_LABEL, RUN_OWNER
-from utils.stages.volume.claims import VolumeClaim, create_claim
+from utils.stages.volume.claims import UNFINISHED, VolumeClaim, create_claim
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
@@ -90,7 +90,7 @@ def test_result_is_not_lost_when_the_outcome_cannot_be_recorded(
         api.faults.extend([0] * 500)
     run_report(tmp_path, PUBLISHED)
     assert (tmp_path / "page").exists()
-    assert "how the run ended could not be noted on its volume claim ilab-r (" in capsys.readouterr().out
+    assert "how far the run has come could not be noted on its volume claim ilab-r (" in capsys.readouterr().out
 
 
 def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
@@ -99,7 +99,7 @@ def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
     """After a retry the server of Kubeflow Pipelines does not run the exit task again."""
     owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "1"}
     monkeypatch.setenv(RUN_OWNER, json.dumps([owner]))
-    run_claim = claim(api)
+    run_claim = claim(api, UNFINISHED)
     end("r", "on_failure")
     assert "ownerReferences" not in run_claim["metadata"]
     mark_outcome("r", "The gate rejected it")
@@ -148,7 +148,7 @@ def test_kept_claim_outlives_the_workflow_but_not_the_run_object(
     workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "1"}
     record = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ilab-r", "uid": "2"}
     monkeypatch.setenv(RUN_OWNER, json.dumps([workflow]))
-    run_claim = claim(api)
+    run_claim = claim(api, UNFINISHED)
     end("r", "on_failure")
     assert "ownerReferences" not in run_claim["metadata"]
     said = "it stays until it is deleted; remove it: kubectl -n lab delete pvc,pods -l pipeline/runid=r\n"
@@ -159,6 +159,19 @@ def test_kept_claim_outlives_the_workflow_but_not_the_run_object(
     end("r", "on_failure")
     assert run_claim["metadata"]["ownerReferences"] == [record]
     said = "it stays until it or ConfigMap ilab-r is deleted; remove it: kubectl -n lab delete pvc ilab-r\n"
+    assert said in capsys.readouterr().out
+
+
+def test_claim_of_a_run_whose_checks_failed_goes_with_the_workflow(
+    api: KubernetesApi, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No stage has worked on it; until then the server's Retry finds it."""
+    workflow = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "w", "uid": "1"}
+    monkeypatch.setenv(RUN_OWNER, json.dumps([workflow]))
+    run_claim = claim(api)
+    end("r", "on_failure")
+    assert run_claim["metadata"]["ownerReferences"] == [workflow]
+    said = "it goes with the Workflow w, a day after the run's end on OpenShift AI; remove it: kubectl -n lab delete"
     assert said in capsys.readouterr().out
 
 

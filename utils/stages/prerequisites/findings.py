@@ -81,7 +81,7 @@ def outcome_of_checks(findings: Sequence[Finding]) -> SystemExit | None:
     return failure(
         f"{len(errors)} prerequisite{'s are' if len(errors) > 1 else ' is'} not met",
         _cut(", ".join(dict.fromkeys(one.check for one in errors)), 120) + "".join(lines)[:1500],
-        "correct them and start again; nothing has been changed yet (the table above has every finding in full)",
+        "correct them and start again; the run's volume is still empty (the table above has every finding in full)",
     )
 
 

@@ -98,12 +98,9 @@ def grant_command(cluster: Client, right: Right) -> str:
     openshift = account.startswith("pipeline-runner-")
     tool, folder = ("oc", "openshift") if openshift else ("kubectl", "access")
     name = f"ilab-{resource_of(right).replace('/', '-')}-{'-'.join(right.verbs)}"
-    wide, bound = ("", account) if right.kind.namespaced else ("cluster", f"{namespace}-{account}")
     what = f"{right.kind.resource}/{right.part}".rstrip("/")
-    role = f"create {wide}role {name} --verb={','.join(right.verbs)} --resource={what}"
-    binding = f"create {wide}rolebinding {name}-{bound} --{wide}role={name} --serviceaccount={namespace}:{account}"
-    if wide:
-        return f"a cluster administrator: {tool} {role}; {tool} {binding}"
+    role = f"create role {name} --verb={','.join(right.verbs)} --resource={what}"
+    binding = f"create rolebinding {name}-{account} --role={name} --serviceaccount={namespace}:{account}"
     line = f"{tool} -n {namespace} {role}; {tool} -n {namespace} {binding}"
     return f"{tool} apply -k manifests/{folder} grants all that runs need; this alone: {line}"
 

@@ -20,13 +20,16 @@ from utils.stages.prerequisites.dry_run import check_gpu_pods
 from utils.stages.prerequisites.findings import Checks, Finding, findings_table, outcome_of_checks, run_checks
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names, check_parameters
 from utils.stages.prerequisites.queues import check_queue
-from utils.stages.prerequisites.storage import check_storage
+from utils.stages.volume.claims import UNFINISHED
+from utils.stages.volume.ending import mark_outcome
 
 
 @dataclass(frozen=True)
 class Prerequisites:
     """What the stage is given: the first parameters of the component `prerequisites`. The others only have rules."""
 
+    data_dir: str
+    run_id: str
     object_store_secret_dir: str
     teacher_secret_dir: str
     judge_secret_dir: str
@@ -44,7 +47,6 @@ class Prerequisites:
     sdg_teacher_family: str
     train_launcher: str
     eval_engine: str
-    k8s_storage_class_name: str
     k8s_queue: str
     labelled_queue: str
     retry_seconds: float
@@ -82,7 +84,6 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "judge": lambda: check_model_server(
             "judge", "chat/completions", given.judge_secret_dir, ca, given.retry_seconds
         ),
-        "storage": lambda: check_storage(given.k8s_storage_class_name),
         "rights": lambda: check_rights(given.train_launcher),
         "GPU pods": lambda: check_gpu_pods(given.train_launcher, given.k8s_queue, parameters),
         "training and serving": lambda: check_backends(given.train_launcher, given.eval_engine, given.sdg_pipeline),
@@ -95,6 +96,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     error = outcome_of_checks(found)
     if error:
         raise error
+    mark_outcome(given.run_id, UNFINISHED)
 
 
 def named(finding: Finding, given: Prerequisites) -> Finding:

@@ -11,6 +11,10 @@ from utils.cluster.objects import Object, create, delete, events_of, get, patch
 from utils.messages import failure
 from utils.names import CLAIMS_DIR, KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL, claim_name
 from utils.stages.cluster import Owner, run_owners, stage_cluster
+from utils.stages.volume.storage import require_shared_storage
+
+UNFINISHED = "the run did not get to its end: a task failed, or it was stopped"
+"""What is noted on a claim from the end of the checks to the end of the run."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,19 @@ def create_claim(wanted: VolumeClaim) -> str:
         its name.
 
     Raises:
-        SystemExit: a claim of this name is another run's, or has another size, class or access mode; or it can't be
-            made or bound.
+        SystemExit: a claim of this name is another run's, or has another size, class or access mode; it can't be made
+            or bound; or volumes of its class can be mounted on one node only.
     """
     name, folder = claim_name(wanted.run_id), claim_folder(wanted.run_id)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "outcome").unlink(missing_ok=True)
+        if (folder / "outcome").exists():
+            (folder / "outcome").write_text(UNFINISHED)
         return name
     with stage_cluster() as cluster:
         manifest = wanted.manifest(run_owners(cluster))
+        if not get(cluster, VOLUME_CLAIM, name):
+            require_shared_storage(cluster, wanted.storage_class)
         found = make_claim(cluster, manifest)
         if found:
             use_again(cluster, found, manifest)
@@ -134,7 +141,7 @@ def use_again(cluster: Client, found: Object, manifest: Object) -> None:
         )
     print(f"volume claim {name} already exists", flush=True)
     if OUTCOME_ANNOTATION in found["metadata"].get("annotations", {}):
-        patch(cluster, VOLUME_CLAIM, name, {"metadata": {"annotations": {OUTCOME_ANNOTATION: None}}})
+        patch(cluster, VOLUME_CLAIM, name, {"metadata": {"annotations": {OUTCOME_ANNOTATION: UNFINISHED}}})
 
 
 def wait_bound(cluster: Client, name: str, seconds: float = 900, unknown_seconds: float = 60) -> None:

@@ -1,6 +1,7 @@
-"""How a run ends: its last task notes the outcome on the volume claim, and clean up goes by it.
+"""How a run ends: its tasks note on the volume claim how far it has come, and clean up goes by it.
 
-A claim without a note is that of a run that did not get to its end: a task failed, or it was stopped.
+Prerequisites note that the checks passed, and report, the last task, how the run ended. No stage has worked on a
+claim without a note.
 """
 
 import shutil
@@ -12,7 +13,7 @@ from utils.cluster.objects import Object, delete, get, list_objects, patch
 from utils.messages import failure
 from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL, claim_name
 from utils.stages.cluster import run_owners, stage_cluster
-from utils.stages.volume.claims import claim_folder
+from utils.stages.volume.claims import UNFINISHED, claim_folder
 
 SUCCEEDED = "succeeded"
 """The outcome of a run whose candidate was published; any other says in words why the run counts as failed."""
@@ -39,7 +40,7 @@ def mark_outcome(run_id: str, outcome: str) -> None:
         patch(cluster, VOLUME_CLAIM, name, {"metadata": metadata})
     except ClusterError as error:
         print(
-            f"how the run ended could not be noted on its volume claim {name} ({error.what})\n"
+            f"how far the run has come could not be noted on its volume claim {name} ({error.what})\n"
             "  the results are as they are, and k8s_keep_volume=on_failure keeps the volume, as after a failure\n"
             "  let the account patch persistentvolumeclaims; clean-up says how to remove the volume",
             flush=True,
@@ -53,9 +54,7 @@ def is_kept(keep_volume: str, outcome: str) -> bool:
 
 def in_words(outcome: str) -> str:
     """How the run ended."""
-    if outcome == SUCCEEDED:
-        return "the run succeeded"
-    return outcome or "the run did not get to its end: a task failed, or it was stopped"
+    return "the run succeeded" if outcome == SUCCEEDED else outcome or UNFINISHED
 
 
 def end_run_here(run_id: str, keep_volume: str) -> None:
@@ -102,7 +101,7 @@ def end_run(run_id: str, keep_volume: str) -> None:
         outcome = claim["metadata"].get("annotations", {}).get(OUTCOME_ANNOTATION, "") if claim else ""
         if claim and is_kept(keep_volume, outcome):
             print(f"{in_words(outcome)}; k8s_keep_volume={keep_volume} keeps its volume claim {name}", flush=True)
-            keep_claim(cluster, claim)
+            keep_claim(cluster, claim, not outcome)
         elif unread and keep_volume != "never":
             problems.append(f"{unread}: the volume claim is kept")
         else:
@@ -132,11 +131,14 @@ def delete_training_jobs(cluster: Client, label: str) -> list[str]:
     return problems
 
 
-def keep_claim(cluster: Client, claim: Object) -> None:
+def keep_claim(cluster: Client, claim: Object, empty: bool) -> None:
     """See to it that a claim stays until someone deletes it, and say how long it stays and what removes it.
 
     The server of Kubeflow Pipelines deletes a Workflow a day after its end, and with it what belongs to it. The
     finished pods that mount the claim stay as well, with their logs.
+
+    Args:
+        empty: whether no stage has worked on it. It then goes with the Workflow, and can be retried until then.
     """
     metadata = claim["metadata"]
     owners = {owner["kind"]: owner["name"] for owner in metadata.get("ownerReferences", [])}
@@ -145,11 +147,14 @@ def keep_claim(cluster: Client, claim: Object) -> None:
         others = [f"{kind} {owner}" for kind, owner in owners.items()]
         stays = " or ".join(["it stays until it", *others]) + " is deleted"
     else:
+        goes = f"it goes with the Workflow {owners['Workflow']}, a day after the run's end on OpenShift AI"
         try:
-            patch(cluster, VOLUME_CLAIM, name, {"metadata": {"ownerReferences": None}})
+            if empty:
+                stays = goes
+            else:
+                patch(cluster, VOLUME_CLAIM, name, {"metadata": {"ownerReferences": None}})
         except ClusterError as error:
-            stays = f"it goes with the Workflow {owners['Workflow']}, a day after the run's end on OpenShift AI"
-            stays += f" (it could not be freed from it: {error.what})"
+            stays = f"{goes} (it could not be freed from it: {error.what})"
     run = metadata.get("labels", {}).get(KFP_RUN_LABEL)
     what = f"pvc,pods -l {KFP_RUN_LABEL}={run}" if run else f"pvc {name}"
     print(f"  {stays}; remove it: kubectl -n {cluster.namespace} delete {what}", flush=True)

@@ -1,14 +1,10 @@
 """Whether the cluster's storage can give the run its volume, as far as its StorageClasses tell."""
 
-import os
-
+from utils.cluster.client import Client
 from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import STORAGE_CLASS
 from utils.cluster.objects import Object, list_objects
-from utils.names import CLAIMS_DIR
-from utils.stages.cluster import stage_cluster
-from utils.stages.prerequisites.findings import WARNING, Finding
-from utils.stages.prerequisites.rights import Right, grant_command
+from utils.messages import failure
 
 SINGLE_NODE_PROVISIONERS = {
     "ebs.csi.aws.com": "",  # OpenShift, Drivers
@@ -39,41 +35,38 @@ devices, which does not help here.
 """
 
 
-def check_storage(storage_class: str) -> list[Finding]:
-    """Findings about the class of the run's volume; none outside a cluster, where the volume is a directory.
+def require_shared_storage(cluster: Client, storage_class: str) -> None:
+    """Refuse a storage class whose volumes one node only can mount. What is not known for certain is told.
+
+    A class that is missing is another matter: a claim waits for it, or for a volume that was made by hand.
 
     Args:
         storage_class: "" for the cluster's default class.
+
+    Raises:
+        SystemExit: volumes of the class are for one node.
+        ClusterError: the API server stayed away.
     """
-    if os.environ.get(CLAIMS_DIR) or not os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return []
-    with stage_cluster() as cluster:
-        try:
-            found = list_objects(cluster, STORAGE_CLASS)
-        except ClusterError as error:
-            if not error.status:
-                raise
-            problem = f"the storage classes can't be read ({error.status}): whether one offers ReadWriteMany is unknown"
-            remedy = "look with kubectl get storageclass"
-            if error.status == 403:
-                remedy += "; " + grant_command(cluster, Right(STORAGE_CLASS, ["list"]))
-            return [Finding(problem, remedy, WARNING)]
-    conditions = {one["metadata"]["name"]: condition_of(one["provisioner"]) for one in found}
-    others = ", ".join(sorted(name for name, condition in conditions.items() if condition is None))
-    remedy = f"give one that offers ReadWriteMany with k8s_storage_class_name: {others or 'there is none, install one'}"
+    try:
+        found = list_objects(cluster, STORAGE_CLASS)
+    except ClusterError as error:
+        if not error.status:
+            raise
+        print(f"whether the storage class offers ReadWriteMany is unknown: {error.what}", flush=True)
+        return
+    provisioners = {one["metadata"]["name"]: one["provisioner"] for one in found}
     name = storage_class or default_class(found)
-    if not name:
-        return [Finding("the cluster has no default storage class, and the run names none", remedy)]
-    if name not in conditions:
-        return [Finding(f"the cluster has no storage class {name}", remedy)]
-    if conditions[name] is None:
-        return []
-    which = f"the storage class {name}" + ("" if storage_class else ", the cluster's default,")
-    provisioner = next(one["provisioner"] for one in found if one["metadata"]["name"] == name)
-    problem = f"{which} offers no ReadWriteMany: its provisioner {provisioner} makes volumes for one node"
-    if not conditions[name]:
-        return [Finding(problem, remedy)]
-    return [Finding(f"{problem} without {conditions[name]}", remedy, WARNING)]
+    provisioner = provisioners.get(name, "")
+    condition = condition_of(provisioner)
+    if condition is None:
+        return
+    what = f"the storage class {name}{'' if storage_class else ', the default,'} offers no ReadWriteMany"
+    cause = f"its provisioner {provisioner} makes volumes for one node"
+    if condition:
+        print(f"warning: {what} without {condition}: {cause}", flush=True)
+        return
+    others = ", ".join(sorted(other for other, made_by in provisioners.items() if condition_of(made_by) is None))
+    raise failure(what, cause, f"set k8s_storage_class_name to one that does: {others or 'there is none, install one'}")
 
 
 def condition_of(provisioner: str) -> str | None:
