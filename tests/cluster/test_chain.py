@@ -35,6 +35,8 @@ from tests.e2e.stages import STAGES
 from utils.demo.run import base_model
 from utils.names import API_LABEL, OBJECT_LABEL
 
+pytestmark = pytest.mark.alone
+
 PARAMETERS = {
     "train_launcher": "pytorchjob",
     "train_num_workers": 2,

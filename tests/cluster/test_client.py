@@ -25,6 +25,8 @@ from utils.cluster.rbac import role
 from utils.cluster.watch import _window, watch
 from utils.names import HASH_LABEL
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def here(cluster: Cluster, namespace: str) -> Client:

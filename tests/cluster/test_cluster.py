@@ -19,6 +19,8 @@ from tests.cluster.settings import GPU, GPUS, NODE, PATIENCE
 from tests.images.environments import packages_of
 from utils import images
 
+pytestmark = pytest.mark.alone
+
 # A new service takes a moment to be known everywhere.
 FETCH = """
 import sys, time, urllib.error, urllib.request

@@ -201,6 +201,7 @@ def test_claim_of_another_size_is_refused_with_the_difference(lab: Lab, runs: di
     lab.cluster.kubectl("delete", "pvc", "ilab-other-size", "-n", lab.namespace, "--ignore-not-found")
 
 
+@pytest.mark.alone
 def test_run_survives_a_restart_of_the_api_server(lab: Lab) -> None:
     run = lab.start("held", "restarted")
     folder = run.until_held()

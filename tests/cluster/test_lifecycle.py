@@ -10,6 +10,8 @@ from tests.cluster.commands import run
 from tests.cluster.processes import read
 from tests.cluster.settings import CACHE, HOST_LINK, STATE
 
+pytestmark = pytest.mark.alone
+
 # What runs from Debian's packages; all else of the cluster runs from the cache.
 PACKAGED = {"etcd", "containerd", "containerd-shim", "containerd-shim-runc-v2", "runc"}
 
