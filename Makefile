@@ -60,8 +60,8 @@ types: setup ## Check types
 bench: setup ## Measure compile time, YAML and Workflow size, overhead per task
 	$(VENV)/bin/python -m tests.bench
 
-mutation: $(MUTATION)/ready ## Put faults into the code of PATHS="utils/durations.py …", and see which the tests notice
-	$(MUTATION)/bin/python -m tests.mutation $(PATHS)
+mutation: $(MUTATION)/ready ## Put faults into the code of PATHS="utils/ir …" (a SAMPLE of 150), and see which the tests notice
+	$(MUTATION)/bin/python -m tests.mutation --sample $(or $(SAMPLE),0) --seed $(or $(SEED),1) $(PATHS)
 
 fuzz: setup ## Search longer for foreign text that breaks a parser
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(VENV)/bin/python -m pytest tests/fuzz
