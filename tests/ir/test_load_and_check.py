@@ -14,7 +14,7 @@ from tests.ir.memory_runner import MemoryRunner, compiled, component, text_of, w
 from tests.ir.semantics.compose import chain, defaults
 from tests.ir.semantics.loops import loop_constants
 from utils.errors import PipelineError, UsageError
-from utils.ir.check import check, findings
+from utils.ir.check import check, findings, refuse
 from utils.ir.load import load, parse
 
 
@@ -39,6 +39,8 @@ def test_interface_of_a_pipeline_is_read(tmp_path: Path) -> None:
         "flags": ("STRUCT", {"n": 1}),
         "names": ("LIST", [1, 2]),
     }
+    assert pipeline.parameters["count"].description == "How many."
+    assert pipeline.parameters["text"].description == ""
     assert isinstance(pipeline.parameters["count"].default, int)
     assert isinstance(pipeline.parameters["ratio"].default, float)
 
@@ -153,6 +155,12 @@ def test_nothing_starts_when_a_feature_is_unsupported(tmp_path: Path) -> None:
     assert "the pipeline cannot-run holds 6 things that can't be run here" in message
     assert "task in-an-image: a container component, whose code is in the image alpine" in message
     assert "next: " in message
+
+
+@pytest.mark.parametrize(("found", "said"), [(["a"], "holds one thing that"), (["a", "b"], "holds 2 things that")])
+def test_number_of_unsupported_features_is_told(tmp_path: Path, found: list[str], said: str) -> None:
+    with pytest.raises(PipelineError, match=said):
+        refuse(compiled(chain, tmp_path), found)
 
 
 BROKEN = """

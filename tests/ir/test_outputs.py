@@ -42,7 +42,11 @@ def test_output_artifacts_keep_their_own_metadata_and_uri(tmp_path: Path) -> Non
     ("name", "content", "message"),
     [
         ("executor_output.json", "{", "no valid executor_output.json"),
-        ("executor_output.json", '{"parameterValues": {"count": "three"}}', "wrong type for its output count"),
+        (
+            "executor_output.json",
+            '{"parameterValues": {"count": "three"}}',
+            "output count: expected an integer, got 'three'",
+        ),
         ("count", "three", "no valid value for its output count"),
         ("count", "3.5", "no valid value for its output count"),
     ],

@@ -77,10 +77,12 @@ def test_archive_that_unpacks_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[..., bytes]
 ) -> None:
     """Foreign input: a few bytes may unpack to any size."""
-    monkeypatch.setattr(package, "_MOST_BYTES", 100)
+    monkeypatch.setattr(package, "_MOST_BYTES", 1 << 20)
     file = tmp_path / "p.zip"
-    file.write_bytes(pack(a_yaml="a" * 200))
-    with pytest.raises(PipelineError, match="is larger than"):
+    file.write_bytes(pack(a_yaml=TEXT + "#" * ((1 << 20) - len(TEXT))))
+    assert load(file).name == "small"
+    file.write_bytes(pack(a_yaml="a" * ((1 << 20) + 1)))
+    with pytest.raises(PipelineError, match="a.yaml is larger than 1 MiB"):
         load(file)
 
 
@@ -114,6 +116,9 @@ def test_platform_document_may_come_first_or_be_absent() -> None:
         ([{"kind": "Workflow", "spec": {}}], "it is a Workflow, as KFP v1"),
         ([{"name": "x", "implementation": {}}], "a single component"),
         (["text"], "it holds a str"),
+        ([], "it is empty"),
+        ([{"components": {}}], "or part of a pipeline"),
+        ([{"surprise": 1}], "KFP v1 and Argo files are other formats"),
         ([{"pipeline_spec": "text"}], "it has no pipelineInfo"),
     ],
 )
@@ -130,10 +135,19 @@ def test_a_pipeline_without_a_name_is_refused(info: object) -> None:
     assert caught.value.what.startswith("no_name.yaml")
 
 
-@pytest.mark.parametrize("text", ["[" * 300_000, "a: !!int x", "? {a: b}\n: c", "&a [*a]"])
-def test_yaml_that_breaks_a_parser_is_no_pipeline(text: str) -> None:
-    with pytest.raises(PipelineError, match="is not valid YAML"):
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("[" * 300_000, "line 1, column 101"),
+        ("a: !!int x", "not of its type"),
+        ("? {a: b}\n: c", "line 1"),
+        ("&a [*a]", "refers to itself"),
+    ],
+)
+def test_yaml_that_breaks_a_parser_is_no_pipeline(text: str, cause: str) -> None:
+    with pytest.raises(PipelineError, match="is not valid YAML") as error:
         parse(text)
+    assert cause in error.value.cause
 
 
 def test_archive_damaged_anywhere_is_named(tmp_path: Path) -> None:

@@ -136,6 +136,17 @@ def test_mounts_in_loops_and_nested_dags_see_their_own_inputs(tmp_path: Path) ->
     assert [task.mounts for task in walked.runner.tasks] == [(Mount("claim", "c", "/data"),)] * 2
 
 
+def ephemeral(**more: Any) -> dict[str, Any]:
+    """The options of a mount of this kind."""
+    options = {"size": "3Gi", "access_modes": ["ReadWriteOnce"], "storage_class": "", "labels": {}, "annotations": {}}
+    return options | more
+
+
+SCRATCH = {"volumeName": "s", "mountPath": "/s", "accessModes": ["ReadWriteOnce"], "size": "3Gi"}
+GIVEN, TERMS, LEFT_OUT = ({"componentInputParameter": name} for name in ("name", "terms", "absent"))
+FAST_DISK = {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["fast"]}]}
+
+
 @pytest.mark.parametrize(
     ("spec", "mount"),
     [
@@ -147,11 +158,63 @@ def test_mounts_in_loops_and_nested_dags_see_their_own_inputs(tmp_path: Path) ->
             {"enabledSharedMemory": {"size": "2Gi"}},
             Mount("empty_dir", "shm", "/dev/shm", options={"medium": "Memory", "size_limit": "2Gi"}),
         ),
+        (
+            {"enabledSharedMemory": {"volumeName": "mine"}},
+            Mount("empty_dir", "mine", "/dev/shm", options={"medium": "Memory", "size_limit": ""}),
+        ),
+        (
+            {"genericEphemeralVolume": [SCRATCH | {"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}}]},
+            Mount("ephemeral", "s", "/s", options=ephemeral(labels={"a": "b"}, annotations={"c": "d"})),
+        ),
+        (
+            {"genericEphemeralVolume": [SCRATCH | {"defaultStorageClass": True, "storageClassName": "x"}]},
+            Mount("ephemeral", "s", "/s", options=ephemeral(storage_class=None)),
+        ),
+        (
+            {"genericEphemeralVolume": [{"volumeName": "s", "mountPath": "/s"}]},
+            Mount("ephemeral", "s", "/s", options=ephemeral(size="", access_modes=[])),
+        ),
     ],
 )
-def test_settings_of_older_files_are_read(spec: dict, mount: Mount) -> None:
+def test_mounts_of_every_form_are_read(spec: dict, mount: Mount) -> None:
     settings = pod_settings(Container("image", platform=spec), lambda source: {"name": "given"}[source.name], {})
     assert settings.mounts == (mount,)
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings"),
+    [
+        ({"imagePullSecret": [{"secretNameParameter": GIVEN}]}, {"image_pull_secrets": ["given"]}),
+        ({"imagePullSecret": [{"secretNameParameter": LEFT_OUT}, {"secretName": "s"}]}, {"image_pull_secrets": ["s"]}),
+        ({"nodeAffinity": [FAST_DISK | {"weight": 5.0}]}, {"node_affinity": [FAST_DISK | {"weight": 5}]}),
+        ({"nodeAffinity": [{"nodeAffinityJson": TERMS}]}, {"node_affinity": [FAST_DISK]}),
+        ({"nodeAffinity": [{"nodeAffinityJson": LEFT_OUT}]}, {}),
+        (
+            {"podAffinity": [{"topologyKey": "zone", "weight": 1.0}]},
+            {"pod_affinity": [{"topologyKey": "zone", "weight": 1}]},
+        ),
+        ({"nodeSelector": {"labels": {"disk": "fast"}}}, {"node_selector": {"disk": "fast"}}),
+        (
+            {"tolerations": [{"key": "a", "tolerationSeconds": "30"}, {}]},
+            {"tolerations": [{"key": "a", "tolerationSeconds": 30}]},
+        ),
+        ({"tolerations": [{"tolerationJson": LEFT_OUT}]}, {}),
+        (
+            {"securityContext": {"runAsUser": "1000", "runAsGroup": 7.0}},
+            {"security_context": {"runAsUser": 1000, "runAsGroup": 7}},
+        ),
+    ],
+)
+def test_settings_of_a_pod_are_read_as_constants_and_by_parameter(spec: dict, settings: dict) -> None:
+    values = {"name": "given", "terms": FAST_DISK, "absent": MISSING}
+    found = pod_settings(Container("image", platform=spec), lambda source: values[source.name], {})
+    assert found.kubernetes == settings
+
+
+def test_tolerations_that_are_not_structs_are_refused() -> None:
+    container = Container("image", platform={"tolerations": [{"tolerationJson": TERMS}]})
+    with pytest.raises(ValueError, match="tolerations must be a struct or a list of structs, not"):
+        pod_settings(container, lambda source: ["a"], {})
 
 
 def test_resources_of_older_files_are_read() -> None:

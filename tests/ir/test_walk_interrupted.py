@@ -1,5 +1,6 @@
 """The walker when it is stopped, and when it resumes an earlier walk."""
 
+import time
 from pathlib import Path
 
 from kfp import dsl
@@ -8,7 +9,7 @@ from tests.ir import parts
 from tests.ir.memory_runner import MemoryRunner, compiled, component, text_of, walk
 from tests.ir.semantics.loops import loop_in_loop
 from utils.ir.load import parse
-from utils.ir.model import Event, Outputs, TaskState
+from utils.ir.model import Event, Outputs, Task, TaskState
 
 PENDING, RUNNING, SUCCEEDED, FAILED = TaskState.PENDING, TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
 SKIPPED, CANCELED, RETRYING = TaskState.SKIPPED, TaskState.CANCELED, TaskState.RETRYING
@@ -115,6 +116,28 @@ def test_a_second_cancel_stops_the_exit_task(tmp_path: Path) -> None:
     assert walked.states("interrupts-at-exit")[-1] is CANCELED
 
 
+def test_exit_task_waits_before_its_retry_after_a_cancel_too(tmp_path: Path) -> None:
+    """A clean-up whose server is away must not use up its attempts at once."""
+    at: list[float] = []
+
+    class Notes(MemoryRunner):
+        def call(self, task: Task) -> Outputs:
+            if task.name == "fails-twice":
+                at.append(time.monotonic())
+            return super().call(task)
+
+    @dsl.pipeline
+    def stubborn() -> None:
+        with dsl.ExitHandler(parts.fails_twice().set_retry(3, backoff_duration="7s", backoff_factor=1.0)):
+            parts.cancels_run()
+
+    text = text_of(stubborn, tmp_path)
+    assert "backoffDuration: 7s" in text
+    walked = walk(parse(text.replace("Duration: 7s", "Duration: 0.2s")), tmp_path, runner=Notes(tmp_path / "run"))
+    assert walked.states("fails-twice")[-1] is SUCCEEDED
+    assert len(at) == 3 and min(at[1] - at[0], at[2] - at[1]) >= 0.2
+
+
 def test_ctrl_c_cancels(tmp_path: Path) -> None:
     @dsl.pipeline
     def interrupted() -> None:
@@ -138,16 +161,19 @@ def test_run_fails_at_the_deadline_of_the_pipeline(tmp_path: Path) -> None:
         raise ValueError("stopped")
 
     @dsl.pipeline(pipeline_config=dsl.PipelineConfig(active_deadline_seconds=7))
-    def short() -> None:
-        with dsl.ExitHandler(parts.cleanup()):
+    def short() -> str:
+        last = parts.say(text="x")
+        with dsl.ExitHandler(last):
             waits()
+        return last.output
 
     text = text_of(short, tmp_path)
     assert "activeDeadlineSeconds: 7" in text
     walked = walk(parse(text.replace("Seconds: 7", "Seconds: 0.1")), tmp_path)
     assert walked.state is FAILED
     assert walked.result.error == "the run was stopped after the 0.1 s that the pipeline gives it"
-    assert walked.states("cleanup")[-1] is SUCCEEDED
+    assert walked.result.outputs.parameters == {"Output": "x"}
+    assert walked.states("say")[-1] is SUCCEEDED
 
 
 def test_a_loop_stops_when_canceled(tmp_path: Path) -> None:

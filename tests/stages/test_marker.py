@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.marker import STAGES, change_result, finished_result, read_marker, result_of, write_json, write_marker
+from utils.stages.marker import (
+    STAGES,
+    change_result,
+    finished_result,
+    inputs_hash,
+    read_marker,
+    result_of,
+    upstream_hash,
+    write_json,
+    write_marker,
+)
 from utils.stages.results import ChatTemplate, Imported
 
 
@@ -41,14 +51,39 @@ def believed(volume: Path) -> list[str]:
     return [stage for stage in STAGES if (volume / "done" / f"{stage}.json").exists()]
 
 
-def test_finished_stage_with_whole_outputs_has_nothing_to_do(finished: Path) -> None:
-    (finished / "sdg" / "more").write_text("a later stage's")
-    assert finished_result(str(finished), "sdg", INPUTS, force=False) == {"stage": "sdg"}
+@pytest.mark.parametrize("more", ["", "a later stage's"])
+@pytest.mark.parametrize("force", [False, True])
+def test_finished_stage_with_whole_outputs_has_nothing_to_do(
+    finished: Path, more: str, force: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (finished / "sdg" / "more").write_text(more)
+    assert finished_result(str(finished), "sdg", INPUTS, force=force) == {"stage": "sdg"}
     assert believed(finished) == list(STAGES)
+    assert "sdg finished earlier with the same inputs" in capsys.readouterr().out
+
+
+def test_stage_that_has_not_finished_has_no_result(tmp_path: Path) -> None:
+    assert read_marker(str(tmp_path), "sdg") == {}
+    assert result_of(str(tmp_path), "data_import", Imported) is None
+    assert upstream_hash(str(tmp_path), "data_import") == ""
+    assert finished_result(str(tmp_path), "sdg", INPUTS, force=False) is None
+
+
+def test_hash_of_a_finished_stage_is_that_of_its_inputs(finished: Path) -> None:
+    assert upstream_hash(str(finished), "sdg") == inputs_hash(INPUTS) != inputs_hash({"seed": 2})
+    assert inputs_hash({"a": 1, "b": 2}) == inputs_hash({"b": 2, "a": 1})
+
+
+def test_marker_of_another_version_may_lack_parts(tmp_path: Path) -> None:
+    write_json(tmp_path / "done" / "sdg.json", {"inputs_hash": inputs_hash(INPUTS), "finished": "2026-01-01T00:00:00Z"})
+    assert read_marker(str(tmp_path), "sdg")["inputs"] == {}
+    assert finished_result(str(tmp_path), "sdg", INPUTS, force=False) == {}
 
 
 @pytest.mark.parametrize("loss", ["gone", "shorter", "unreadable", "not a record"])
-def test_marker_is_believed_only_while_it_and_its_outputs_are_whole(finished: Path, loss: str) -> None:
+def test_marker_is_believed_only_while_it_and_its_outputs_are_whole(
+    finished: Path, loss: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     output, marker = finished / "sdg" / "file", finished / "done" / "sdg.json"
     if loss == "gone":
         output.unlink()
@@ -58,16 +93,25 @@ def test_marker_is_believed_only_while_it_and_its_outputs_are_whole(finished: Pa
         marker.write_text('{"stage": "sd' if loss == "unreadable" else "[1]")
     assert finished_result(str(finished), "sdg", INPUTS, force=False) is None
     assert believed(finished) == ["data_import"]
+    why = "sdg is no longer there whole" if loss in ("gone", "shorter") else "sdg.json can't be read"
+    assert why in capsys.readouterr().out
 
 
-def test_redone_stage_drops_the_markers_of_later_ones(finished: Path) -> None:
+@pytest.mark.parametrize("later", [list(STAGES), ["data_import", "sdg", "data_processing", "train_phase_1"]])
+def test_redone_stage_drops_the_markers_of_later_ones(finished: Path, later: list[str]) -> None:
+    for stage in set(STAGES) - set(later):
+        (finished / "done" / f"{stage}.json").unlink()
     assert finished_result(str(finished), "train_phase_1", {"seed": 2}, force=True) is None
     assert believed(finished) == ["data_import", "sdg", "data_processing"]
 
 
-def test_other_inputs_without_force_change_nothing(finished: Path) -> None:
-    with pytest.raises(SystemExit, match="different now: seed"):
-        finished_result(str(finished), "sdg", {"seed": 2}, force=False)
+@pytest.mark.parametrize(
+    ("inputs", "named"), [({"seed": 2}, "seed"), ({"seed": 1, "new": 3}, "new"), ({"new": 3}, "new, seed")]
+)
+def test_other_inputs_without_force_change_nothing(finished: Path, inputs: dict[str, int], named: str) -> None:
+    told = f"finished earlier on this volume with other inputs\n  cause: different now: {named}\n  next: start a new"
+    with pytest.raises(SystemExit, match=told):
+        finished_result(str(finished), "sdg", inputs, force=False)
     assert believed(finished) == list(STAGES)
 
 

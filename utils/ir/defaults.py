@@ -1,6 +1,6 @@
 """The tasks of a pipeline with their values for given parameters, as far as the parameters determine them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def placed_tasks(
         ValueError: a path into a value leads nowhere.
     """
     given = {**_defaults(pipeline.root), **(arguments or {})}
-    yield from _of_dag(pipeline, pipeline.root, Scope("", given, {}), 1, outputs or {}, ids)
+    yield from _of_dag(pipeline, pipeline.root, Scope("", given, {}), 1, outputs or {}, ids, frozenset())
 
 
 def _defaults(component: Component) -> dict[str, Any]:
@@ -64,19 +64,31 @@ def _defaults(component: Component) -> dict[str, Any]:
 
 
 def _of_dag(
-    pipeline: Pipeline, dag: Component, scope: Scope, times: int, outputs: Mapping[str, Outputs], ids: RunIds
+    pipeline: Pipeline,
+    dag: Component,
+    scope: Scope,
+    times: int,
+    outputs: Mapping[str, Outputs],
+    ids: RunIds,
+    later: Set[str],
 ) -> Iterator[PlacedTask]:
+    """The tasks of a DAG; `later` are its inputs that only the run gives: no default is used instead."""
     for node in dag.dag.nodes if dag.dag else ():
         path = f"{scope.path}{node.key}"
         component = pipeline.components.get(node.component, Component(node.component, unknown="no component"))
         runs = times * (len(node.loop.items) if node.loop and node.loop.items is not None else 1)
         task = PlacedTask(path, node, component, runs, {}, scope, ids)
         found = {name: task.find(source) for name, source in node.parameters.items()}
-        unknown = {name for name, source in node.parameters.items() if source.task and found[name] is MISSING}
+        unknown = {
+            name
+            for name, source in node.parameters.items()
+            if found[name] is MISSING and (source.task or source.name.partition("-subvar-")[0] in later)
+        }
         inputs = {name: value for name, value in _defaults(component).items() if name not in unknown}
         inputs |= {name: value for name, value in found.items() if value is not MISSING}
         yield PlacedTask(path, node, component, runs, inputs, scope, ids)
         if path in outputs:
             scope.results[node.key] = NodeResult(TaskState.SUCCEEDED, outputs[path])
         inner = Scope(f"{path}/", inputs, {}, {}, {}, {})
-        yield from _of_dag(pipeline, component, inner, runs, outputs, ids)
+        items = {node.loop.item} if node.loop else set()
+        yield from _of_dag(pipeline, component, inner, runs, outputs, ids, unknown | items)

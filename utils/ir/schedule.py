@@ -37,7 +37,7 @@ def run_nodes(
                     results[node.key] = skipped
                 else:
                     running[pool.submit(start, node)] = node
-            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 node, error = running.pop(future), future.exception()
                 if error:
                     crashed(error)
@@ -93,12 +93,11 @@ def exit_tasks(pipeline: Pipeline) -> tuple[frozenset[str], bool]:
 
 def whole_result(results: Sequence[NodeResult], outputs: Outputs) -> NodeResult:
     """How a DAG or loop ended, from its parts in the order they ended."""
-    ran = any(result.ran for result in results)
     for state in (TaskState.CANCELED, TaskState.FAILED):
         if any(result.state is state for result in results):
             first = next((one.error for one in results if one.state is TaskState.FAILED), CANCELED)
-            return NodeResult(state, outputs, first, ran)
-    return NodeResult(TaskState.SUCCEEDED, outputs, "", ran)
+            return NodeResult(state, outputs, first)
+    return NodeResult(TaskState.SUCCEEDED, outputs, ran=any(result.ran for result in results))
 
 
 def dag_outputs(dag: Dag, results: dict[str, NodeResult]) -> Outputs:

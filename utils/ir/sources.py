@@ -26,7 +26,7 @@ _CANCELLED, _UNKNOWN = 1, 2
 
 @dataclass(frozen=True)
 class NodeResult:
-    """The result of a task of a DAG. `ran`: it was executed in this walk, not taken from an earlier one."""
+    """The result of a task of a DAG. `ran`: it succeeded in this walk, not in an earlier one."""
 
     state: TaskState
     outputs: Outputs = field(default_factory=Outputs)

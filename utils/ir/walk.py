@@ -247,7 +247,7 @@ class Walker:
             state = TaskState.CANCELED if self._stopped(exiting) else TaskState.FAILED
             remedy = error.remedy if isinstance(error, IlabError) else ""
             self._emit(task_id, state, f"{error}\n  next: {remedy}" if remedy else str(error))
-            return NodeResult(state, error=f"task {task_id}: {error}", ran=True)
+            return NodeResult(state, error=f"task {task_id}: {error}")
 
     def _may_reuse(self, node: Node, scope: Scope) -> bool:
         """Whether an earlier result counts: for a task that always runs, only if nothing upstream is new."""

@@ -23,6 +23,11 @@ def after() -> None:
 
 @pipeline
 def defaults(text: str = "x", count: int = 2, ratio: float = 1.0, flags: dict = {"n": 1}, names: list = [1, 2]) -> None:  # noqa: B006
+    """Defaults of every type.
+
+    Args:
+        count: How many.
+    """
     parts.optional(text=text, count=count, ratio=ratio, flags=flags)
     parts.join(parts=names)
 
