@@ -20,8 +20,8 @@ class Act:
     `message` is its termination message, `lines` its log. `holds`: it runs until it is deleted. `waits`: it stays
     pending, with the scheduler's words. `refused`: it is not made, with the words of the API server, until `admit`.
     `evicted`: the cluster takes it away, and a new pod follows. `lost`: the pod
-    is gone when the Job has ended. `queued`: its Job is suspended, as Kueue does with one that has its label, until
-    `admit`.
+    is gone when the Job has ended. `sidecar`: the name of another container of the pod, which ends in
+    its place. `queued`: its Job is suspended, as Kueue does with one that has its label, until `admit`.
     """
 
     message: str = "{}"
@@ -33,13 +33,14 @@ class Act:
     refused: str = ""
     evicted: bool = False
     lost: bool = False
+    sidecar: str = ""
     queued: bool = False
 
 
 def _ended(act: Act) -> Object:
     reason = act.reason or ("Error" if act.exit_code else "Completed")
     return {
-        "name": "main",
+        "name": act.sidecar or "main",
         "state": {"terminated": {"exitCode": act.exit_code, "reason": reason, "message": act.message}},
     }
 

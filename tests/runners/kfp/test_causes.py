@@ -132,6 +132,13 @@ def test_token_is_not_sent_to_signed_urls(start: Start, package: Pipeline, capsy
     assert "canary-31" not in "".join(capsys.readouterr())
 
 
+def test_server_is_asked_for_a_log_with_the_token(start: Start, package: Pipeline) -> None:
+    server = start(logs={"prerequisites": LOG}, store_away=True, multi_user=True)
+    submit_run(package, {}, KfpSettings(host=server.url, namespace="lab", token="canary-31"), wait=True)
+    logs = [one for one in server.requests if one["path"].startswith("/apis/v1alpha1/runs/")]
+    assert {one["headers"].get("authorization") for one in logs} == {"Bearer canary-31"}
+
+
 def test_pod_log_is_read_from_the_cluster_when_the_server_cannot(
     start: Start, explain: Explain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,21 @@ def test_environment_variables_with_values_keys_and_fields() -> None:
             },
             {"mountPath": "/p"},
         ),
+        (
+            Mount("ephemeral", "p", "/p", options={"size": "2Gi", "access_modes": ["RWO"], "storage_class": "fast"}),
+            {
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {
+                            "accessModes": ["RWO"],
+                            "resources": {"requests": {"storage": "2Gi"}},
+                            "storageClassName": "fast",
+                        }
+                    }
+                }
+            },
+            {"mountPath": "/p"},
+        ),
     ],
 )
 def test_each_mount_gets_its_volume(mount: Mount, volume: dict[str, Any], where: dict[str, Any]) -> None:

@@ -63,6 +63,24 @@ def test_a_secret_with_other_values_is_not_taken_for_the_same(lab: Lab) -> None:
     assert lab.node.created() == []
 
 
+@pytest.mark.parametrize("value", ["hidden", "other"])
+def test_secret_of_a_killed_process_is_used_again_only_with_the_same_value(lab: Lab, value: str) -> None:
+    def kill(event: Event) -> None:
+        raise SystemExit("killed")
+
+    lab.on_event = kill
+    with pytest.raises(SystemExit):
+        lab.run(tried_once, extras=secret)
+    assert lab.left() == ["secrets/ilab-r1-teacher"]
+    lab.on_event = lambda event: None
+    if value == "hidden":
+        assert lab.run(tried_once, extras=secret).state is TaskState.SUCCEEDED
+    else:
+        with pytest.raises(ConflictError, match="is not the one this run needs"):
+            lab.run(tried_once, extras=lambda owner: secret(owner, value))
+        assert lab.node.created() == []
+
+
 def test_conflicting_secret_is_left_alone(lab: Lab) -> None:
     part = frozenset({"make"})
     lab.run(alone, skip=part)
@@ -79,6 +97,7 @@ def test_existing_claim_is_used_if_it_fits_and_refused_with_the_difference_if_no
     result = lab.run(mounted, "r2")
     assert "is not the one this run needs" in result.error
     assert "spec.resources.requests.storage: 5Gi, wanted 1Gi" in result.error
+    assert f"metadata.labels.{RUN_LABEL}: r1, wanted r2" in result.error
 
 
 def test_claim_that_is_being_deleted_is_waited_for_and_recreated(lab: Lab) -> None:

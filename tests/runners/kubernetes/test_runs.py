@@ -50,6 +50,10 @@ def test_failure_reports_the_containers_last_lines_and_stops_parallel_tasks(lab:
         (Act(exit_code=137, reason="OOMKilled", lines=("loading",)), ["more memory than its limit", "    loading"]),
         (Act(exit_code=3, lines=("one", "two")), ["ended with exit code 3", "    one", "    two"]),
         (Act(message="last words", exit_code=2), ["ended with exit code 2", "    last words"]),
+        (
+            Act(sidecar="proxy", exit_code=4, lines=("no port",)),
+            ["proxy ended with exit code 4", "    no port"],
+        ),
     ],
 )
 def test_reason_why_a_container_ended_comes_first(lab: Lab, act: Act, expected: list[str]) -> None:

@@ -68,7 +68,8 @@ def test_job_running_with_another_configuration_is_refused(lab: Lab) -> None:
     lab.node.put("jobs", "other", metadata=other, kind="Job", spec={"template": {"spec": {"containers": []}}})
     result = lab.run(two, settings={"overlay": overlay})
     assert result.state is TaskState.FAILED
-    assert "runs make already, and not as it is wanted now" in result.error
+    assert "the Job other runs make already, and not as it is wanted now" in result.error
+    assert lab.message("make").endswith("delete job other")
     assert "priorityClassName" in result.error
 
 
@@ -78,9 +79,18 @@ def test_another_run_of_the_same_id_is_refused_with_what_differs(lab: Lab) -> No
     with pytest.raises(UsageError, match="is another one") as refused:
         lab.run(two, arguments={"n": 2})
     assert refused.value.cause == "n: 'not given', now 2"
+    lab.run(two, "r2", arguments={"n": 2})
+    with pytest.raises(UsageError, match="is another one") as refused:
+        lab.run(two, "r2")
+    assert refused.value.cause == "n: 2, now 'not given'"
     with pytest.raises(UsageError, match="is another one") as refused:
         lab.run(tried)
     assert "another pipeline file" in refused.value.cause
+
+
+def interrupt(event: Event) -> None:
+    """The process ends when it is about to make its first Job: the state a kill leaves."""
+    raise SystemExit("killed")
 
 
 def test_part_of_a_run_starts_on_the_same_volume_however_an_earlier_part_ended(lab: Lab) -> None:
@@ -95,6 +105,12 @@ def test_part_of_a_run_starts_on_the_same_volume_however_an_earlier_part_ended(l
     record = lab.record()
     assert record["run.json"]["skip"] == []
     assert record["task.exit-handler-1.take.json"]["state"] == "SUCCEEDED"
+    assert lab.run(tried_once, "r2").state is TaskState.SUCCEEDED
+    lab.node.play("take", Act(holds=True))
+    lab.on_event = interrupt
+    with pytest.raises(SystemExit):
+        lab.run(tried_once, "r2", skip=frozenset({"other"}))
+    assert "task.take.json" not in lab.record("r2")  # it runs again from the start
 
 
 def test_kept_jobs_are_not_results_of_the_next_start(lab: Lab) -> None:
