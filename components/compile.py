@@ -73,23 +73,17 @@ def add_code(spec: dict[str, Any]) -> None:
     on_volume = _labels_on_volume(spec)
     shared = slim_files(sorted({name for label in on_volume for name in functions[label].imports()}))
     carrier = f"exec-{CARRIER}"
-    digest = tree_digest(shared)
     for label, executor in executors.items():
-        container, variables, load = executor["container"], {}, []
-        if label == carrier and shared:
-            variables, load = {loading.DIGEST: digest, loading.CODE: _packed(shared)}, loading_body(loading.carried)
-        elif label in on_volume:
-            load = loading_body(loading.on_volume, digest)
-        elif files := slim_files(functions[label].imports()):
-            variables, load = {loading.CODE: _packed(files)}, loading_body(loading.carried)
-        container.setdefault("env", []).extend({"name": name, "value": value} for name, value in variables.items())
+        container: dict[str, Any] = executor["container"]
+        load: list[ast.stmt] = []
+        if label in on_volume and label != carrier:
+            load = loading_body(loading.on_volume, tree_digest(shared))
+        elif files := shared if label == carrier else slim_files(functions[label].imports()):
+            container.setdefault("env", []).append({"name": loading.CODE, "value": as_text(bundle(files))})
+            load = loading_body(loading.carried)
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
         container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
-
-
-def _packed(files: Mapping[str, bytes]) -> str:
-    return as_text(bundle(files))
 
 
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
@@ -161,11 +155,6 @@ def loading_body(load: Callable[..., Any], digest: str = "") -> list[ast.stmt]:
 class _WithDigest(ast.NodeTransformer):
     def __init__(self, digest: str) -> None:
         self._digest = digest
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        if ast.unparse(node) == "DIGEST[:12]":
-            return ast.Constant(self._digest[:12])
-        return self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(self._digest) if node.id == "DIGEST" else node

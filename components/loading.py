@@ -6,11 +6,8 @@ Every task carries it, and each byte counts about five times in a run's Workflow
 
 CODE = "ILAB_CODE"
 """Environment variable with the bundle: a tar, compressed by bzip2, as text (utils.packing.as_text)."""
-DIGEST = "ILAB_CODE_SHA256"
-"""Environment variable with the digest of the bundle's files (utils.packing.tree_digest), for prerequisites.
-
-In the body of `on_volume` the compiler writes the digest itself where this name stands.
-"""
+DIGEST = "0" * 32
+"""In the body of `on_volume` the compiler writes the digest of the bundle's files (utils.packing.tree_digest) here."""
 
 
 def carried() -> None:
@@ -27,11 +24,11 @@ def on_volume(data_dir: str) -> None:
     """The code lies on the run's volume, where prerequisites have put it; it is imported once its digest is right."""
     import hashlib, pathlib, sys  # noqa: E401, I001
 
-    code = pathlib.Path(data_dir, "code", DIGEST[:12])
-    text = b"".join(f"/{f.name}/{f.stat().st_size}/".encode() + f.read_bytes() for f in sorted(code.rglob("*.*")))
-    if hashlib.sha256(text).hexdigest() != DIGEST:
+    code = pathlib.Path(data_dir, "code", DIGEST)
+    files = [(file.name, file.read_bytes()) for file in sorted(code.rglob("*.*"))]
+    if hashlib.sha256(repr(files).encode()).hexdigest()[:32] != DIGEST:
         sys.exit(
-            f"error: {code} is {'changed' if text else 'missing'}\n"
+            f"error: {code} is {'changed' if files else 'missing'}\n"
             "  cause: another version of the pipeline filled this volume\n"
             "  next: run its prerequisites again; finished work stays"
         )

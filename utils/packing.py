@@ -44,10 +44,12 @@ def module_file(name: str) -> Path | None:
 
 
 def tree_digest(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over each file's name, without its folder, size and content, in the order of their paths."""
-    paths = sorted(map(PurePath, files))
-    texts = (f"/{path.name}/{len(files[str(path)])}/".encode() + files[str(path)] for path in paths)
-    return hashlib.sha256(b"".join(texts)).hexdigest()
+    """The first half of a SHA-256 over each file's name, without its folder, and content, in the order of their paths.
+
+    It is over Python's notation of these, in which no two lists of files look the same.
+    """
+    listed = [(path.name, files[str(path)]) for path in sorted(map(PurePath, files))]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:32]
 
 
 def bundle(files: Mapping[str, bytes]) -> bytes:

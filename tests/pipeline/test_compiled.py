@@ -12,8 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from components.compile import compile_pipeline, component_text
-from components.loading import CODE, DIGEST
+from components.compile import bundles, compile_pipeline, component_text
+from components.loading import CODE
 from tests.docs.guides import commands
 from utils.cli.compile import carried_part, executor_source, names_of, our_pipeline
 from utils.cli.compile import compile as compile_command
@@ -22,7 +22,7 @@ from utils.errors import UsageError
 from utils.images import NOTEBOOK
 from utils.lint import lint_text
 from utils.names import API_LABEL
-from utils.packing import as_text, from_text
+from utils.packing import as_text, from_text, tree_digest, unpacked
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
 from utils.stages.writable import HOME_FOLDERS, MODEL_FOLDERS
 
@@ -127,7 +127,8 @@ def test_the_code_of_the_stages_travels_once(spec: dict[str, Any]) -> None:
     }
     carry = {name for name, found in variables.items() if CODE in found}
     assert carry == {"prerequisites", "create-volume", "clean-up"}
-    (digest,) = [one["value"] for one in executors["exec-prerequisites"]["container"]["env"] if one["name"] == DIGEST]
+    (bundle,) = [text for component, text in bundles(spec) if component == "comp-prerequisites"]
+    digest = tree_digest(unpacked(bundle))
     sources = {name: executors[f"exec-{name}"]["container"]["command"][-1] for name in variables}
     assert {name for name, source in sources.items() if digest in source} == variables.keys() - carry
     small = [executors[f"exec-{name}"] for name in variables.keys() - carry]
