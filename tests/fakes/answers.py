@@ -12,7 +12,7 @@ Answer = tuple[int, Any]
 class Server:
     """An HTTP server on loopback; It gives `answers` in turn, repeats the last one, and remembers requests."""
 
-    def __init__(self, answers: list[Answer], context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, answers: list[Answer], context: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.answers = answers
         self.requests: list[dict[str, Any]] = []
         self.release = threading.Event()
@@ -43,7 +43,7 @@ class Server:
             def log_message(self, *_: object) -> None:
                 return
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.http.daemon_threads = True
         if context:
             self.http.socket = context.wrap_socket(self.http.socket, server_side=True)

@@ -13,9 +13,9 @@ Reply = Callable[[dict[str, Any]], Answer | str]
 class Models(Server):
     """A model server that answers with `reply`; `bodies` are the requests that it got."""
 
-    def __init__(self, reply: Reply) -> None:
-        super().__init__([(500, "")])
+    def __init__(self, reply: Reply, port: int = 0) -> None:
         self.reply = reply
+        super().__init__([(500, "")], port=port)
 
     @property
     def bodies(self) -> list[dict[str, Any]]:

@@ -17,12 +17,13 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from tests.fakes.relay import Relay
 from tests.fakes.s3 import S3
 from tests.fakes.tls import make_certificate, serve_tls
+from tests.fakes.waiting import FakeTime
 from utils.files import ROOT
 from utils.stages.authorities import ca_bundle
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.download import Download, ObjectStat, download_object, etag_check, object_stat
 from utils.stages.object_store.upload import Upload, part_bytes, take_up, upload_file, upload_stream
-from utils.stages.patience import ONCE, Patience
+from utils.stages.patience import ONCE
 
 MIB = 1 << 20
 
@@ -347,19 +348,6 @@ def test_an_object_of_the_same_name_is_not_overwritten(s3_server: S3, tmp_path: 
 
 
 # Outages, lost answers, particular stores
-
-
-class FakeTime:
-    """A clock that sleeping sets forward."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-    def patience(self) -> Patience:
-        return Patience(sleep=self.sleep, clock=lambda: self.now)
 
 
 def failing(client: Any, operation: str, errors: list[Exception], after: bool = False) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from utils.messages import failure, shown
@@ -79,6 +80,10 @@ def require_url(owner: str, endpoint: str, place: str) -> None:
         raise failure(f"{owner}'s endpoint is not a URL", cause, f"correct endpoint in {place}")
 
 
+TOKEN = "api_token api_key JUDGE_API_KEY"
+"""Keys of a model server's token."""
+
+
 @dataclass(frozen=True)
 class ModelServer:
     """A teacher or judge: an OpenAI-compatible server that is there before the run.
@@ -86,12 +91,25 @@ class ModelServer:
     Attributes:
         endpoint: base URL; it ends in /v1.
         model_name: the model's name in requests.
-        api_token: "" when the server wants none.
+        api_token: as it was at first; "" when the server wants none.
+        secret_dir: folder of the Secret with the token as it is now; "" where it stays the same.
+        tokens: all that were seen.
     """
 
     endpoint: str = field(repr=False)
     model_name: str
     api_token: str = field(default="", repr=False)
+    secret_dir: str = ""
+    tokens: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.tokens.add(self.api_token)
+
+    def token(self) -> str:
+        """The token for a request, which may be renewed while a run lasts."""
+        token = self.secret_dir and read_secret(self.secret_dir, [], [TOKEN])["api_token"] or self.api_token
+        self.tokens.add(token)
+        return token
 
     @property
     def place(self) -> str:
@@ -100,8 +118,8 @@ class ModelServer:
 
     def masked(self, text: str) -> str:
         """The text without the token, and without the password of the endpoint: what servers answer may repeat it."""
-        hidden = [self.api_token, *re.findall("//([^/]*)@", self.endpoint), urlsplit(self.endpoint).password]
-        for value in filter(None, hidden):
+        hidden = {*self.tokens, *re.findall("//([^/]*)@", self.endpoint), urlsplit(self.endpoint).password}
+        for value in sorted(filter(None, hidden), key=len, reverse=True):
             text = text.replace(value, "***")
         return text
 
@@ -116,7 +134,8 @@ def model_server(secret_dir: str, role: str) -> ModelServer:
         SystemExit: the Secret lacks a key, or its endpoint is not a URL.
     """
     required = ("endpoint JUDGE_ENDPOINT", "model_name model JUDGE_NAME")
-    server = ModelServer(**read_secret(secret_dir, required, ["api_token api_key JUDGE_API_KEY"]))
+    values: dict[str, Any] = read_secret(secret_dir, required, [TOKEN])
+    server = ModelServer(secret_dir=secret_dir, **values)
     owner = f"the {role}"
     require_url(owner, server.endpoint, owner + "'s Secret")
     return replace(server, endpoint=server.endpoint.rstrip("/").removesuffix("/v1") + "/v1")

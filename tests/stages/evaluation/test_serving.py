@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.waiting import FakeTime
 from utils.stages.credentials import ModelServer
 from utils.stages.evaluation import judging, serving
 from utils.stages.evaluation.client import ModelClient
@@ -160,30 +161,28 @@ def test_options_are_merged_into_request_bodies_and_answers_counted(judge_server
 
 
 def test_judge_that_answers_passes_the_check(judge_server: Judge) -> None:
-    judging.check_judge(judge_of(judge_server), "")
+    judging.check_judge(judge_of(judge_server), "", FakeTime().patience())
     assert len(judge_server.bodies) == 1
 
 
 def test_judge_that_refuses_the_token_fails_at_once_without_showing_it(judge_server: Judge) -> None:
     judge_server.status = 401
     with pytest.raises(SystemExit, match="HTTP 401") as error:
-        judging.check_judge(judge_of(judge_server), "")
+        judging.check_judge(judge_of(judge_server), "", FakeTime().patience())
     assert len(judge_server.bodies) == 1
     assert "canary" not in str(error.value)
 
 
-def test_failing_judge_is_tried_three_times(judge_server: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    judge_server.status = 503
+def test_failing_judge_is_tried_for_half_an_hour(judge_server: Judge) -> None:
+    judge_server.status, time = 503, FakeTime()
     with pytest.raises(SystemExit, match=r"m at http://127\S+/v1 does not answer(.|\n)*HTTP 503"):
-        judging.check_judge(judge_of(judge_server), "")
-    assert len(judge_server.bodies) == 3
+        judging.check_judge(judge_of(judge_server), "", time.patience())
+    assert 1700 < time.now <= 1800
 
 
-def test_judge_that_is_down_is_tried_three_times_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+def test_judge_that_is_down_is_tried_for_half_an_hour_and_named() -> None:
+    time = FakeTime()
     judge = ModelServer(f"http://127.0.0.1:{serving.free_port()}/v1", "m")
     with pytest.raises(SystemExit, match=r"m at http://127\S+/v1 does not answer(.|\n)*ConnectError"):
-        judging.check_judge(judge, "")
-    assert len(pauses) == 3
+        judging.check_judge(judge, "", time.patience())
+    assert 1700 < time.now <= 1800

@@ -10,6 +10,8 @@ import httpx
 
 from utils.messages import failure
 from utils.stages.credentials import ModelServer
+from utils.stages.model_client import ODD, PatientClient
+from utils.stages.patience import ONCE, Patience
 from utils.stages.reasoning import without_reasoning
 
 NO_ANSWER = "$ERROR$"
@@ -17,20 +19,25 @@ NO_ANSWER = "$ERROR$"
 _RATING = re.compile(r"\[\[\s*([0-9]+(?:\.[0-9]*)?)\s*\]\]")
 
 
-class ModelClient(httpx.Client):
+class ModelClient(PatientClient):
     """Adds fields to the body of each request and counts good answers.
 
-    The library ends its work at an answer without text; this client turns it into one that the library can count.
+    The library ends its work at an answer without text; this client turns it into one that the library can count. The
+    library asks 12 times by itself: a client that has been patient ends the stage instead.
 
     Attributes:
-        last_error: the last response or connection that failed, for messages.
         fatal: statuses that trying again does not change.
     """
 
     fatal: tuple[int, ...] = (401, 403, 404)
 
     def __init__(
-        self, server: ModelServer, added: dict[str, Any], count: Callable[[], None] = lambda: None, ca: str = ""
+        self,
+        server: ModelServer,
+        added: dict[str, Any],
+        count: Callable[[], None] = lambda: None,
+        ca: str = "",
+        patience: Patience = ONCE,
     ) -> None:
         """Make a client for one server.
 
@@ -39,13 +46,16 @@ class ModelClient(httpx.Client):
             added: fields to add or replace in the body, such as max_tokens or grammar.
             count: called after each good answer.
             ca: a CA bundle for TLS; "" for the public roots.
+            patience: how long a server that is away is waited for: a judge. One of our own is not away, but has ended.
         """
         super().__init__(
+            server,
+            patience,
             verify=ssl.create_default_context(cafile=ca) if ca else True,
             timeout=600,
             trust_env=bool(ca or server.api_token),
         )
-        self.server, self.added, self.count, self.last_error = server, added, count, "no answer"
+        self.added, self.count = added, count
 
     def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
         """Send the request of a chat completion.
@@ -72,16 +82,18 @@ class ModelClient(httpx.Client):
         """Send a request with another body, and remember what went wrong."""
         headers = {name: value for name, value in request.headers.items() if name != "content-length"}
         request = httpx.Request("POST", request.url, headers=headers, json=body, extensions=request.extensions)
-        try:
-            response = super().send(request)
-        except httpx.HTTPError as error:
-            self.last_error = self.server.masked(f"{type(error).__name__}: {error}")
-            raise
+        response = super().send(request)
         if not response.is_success:
             self.last_error = f"HTTP {response.status_code}: {self.server.masked(response.text)[:300]}"
             if response.status_code in self.fatal:
                 raise self.failed()
         return response
+
+    def given_up(self, error: httpx.HTTPError, response: httpx.Response | None) -> httpx.Response:
+        """The answer, or an error: the library tries again. A server that was waited for ends the stage."""
+        if self.patience.seconds and not (response is not None and ODD in response.extensions):
+            raise self.failed()
+        return super().given_up(error, response)
 
     def failed(self, remedy: str = "check endpoint, model_name and api_token in the judge's Secret") -> SystemExit:
         """The failure of a server that does not answer, or not as it should."""
@@ -100,7 +112,7 @@ class JudgeClient(ModelClient):
     a plain name for the judge, because it makes file names of it.
     """
 
-    fatal = (401, 404)  # a gateway may answer 403 to a single text
+    fatal = (401, 404)  # a gateway may answer 403 to a single text, and a server fail on one
 
     def answer(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
         """The judgment, asked for once more where it has no rating. An answer that was not given is not judged."""
@@ -113,7 +125,7 @@ class JudgeClient(ModelClient):
             again["seed"] = 1 if body["seed"] != 1 else 2
         for changes in ({}, again):
             response = self.ask(request, body | changes)
-            if not response.is_success and response.status_code != 403:
+            if not response.is_success and response.status_code != 403 and ODD not in response.extensions:
                 return response
             text, flaw = content(response)
             score = None if flaw else rating(text or "")

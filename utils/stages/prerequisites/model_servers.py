@@ -7,12 +7,29 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from utils.stages.credentials import ModelServer, model_server
+from utils.stages.patience import CHECK_TRIES, Patience, wait_of_status
 from utils.stages.prerequisites.findings import WARNING, Finding
 
 FINAL = {*range(500), "SSLError"} - {408, 429}
 """Statuses, and exceptions of requests by name, that another try would not change."""
 CUT_OFF = (408, 502, 503, 504, "ConnectionError", "ChunkedEncodingError")
 """Those that a client gets when a proxy ends its request."""
+
+
+class NoAnswer(Exception):
+    """A try failed: the status or the exception's name, what the server or the exception says, its Retry-After."""
+
+    def __init__(self, result: int | str, said: str, after: str = "") -> None:
+        self.result, self.told, self.after = result, f"{result}: {said}", after
+        super().__init__(f"gave no answer ({self.told})")
+
+
+def _passes(error: Exception) -> float | None:
+    """As `Patience.outlast` asks."""
+    assert isinstance(error, NoAnswer)
+    if error.result in FINAL:
+        return None
+    return (isinstance(error.result, int) and wait_of_status(error.result, error.after)) or 0.0
 
 
 def check_model_server(
@@ -31,16 +48,17 @@ def check_model_server(
     server = model_server(secret_dir, role)
     server = replace(server, model_name=other or server.model_name)
     where = f"{role} {server.model_name!r} at {urlsplit(server.endpoint).hostname}"
-    for attempt in range(3):
-        result, said = ask_model(server, path, ca, "The capital of France is", 16, retry_seconds * 6)
-        if other and result in (0, 200):
-            return []
-        if not result:
-            return long_answer(where, server, path, ca, retry_seconds * 60) if behind_proxy(server.endpoint) else []
-        print(f"try {attempt + 1} of 3: {where} gave no answer ({result}: {said})", flush=True)
-        if attempt == 2 or result in FINAL:
-            break
-        time.sleep(retry_seconds * 2**attempt)
+    patience = Patience(first=retry_seconds, tries=CHECK_TRIES)
+    text, seconds = "The capital of France is", retry_seconds * 6
+    try:
+        patience.outlast(lambda: ask_model(server, path, ca, text, 16, seconds), _passes, where)
+    except NoAnswer as error:
+        failed = error
+    else:
+        direct = other or not behind_proxy(server.endpoint)
+        return [] if direct else long_answer(where, server, path, ca, retry_seconds * 60)
+    if other and failed.result == 200:
+        return []
     secret = f"in the {role}'s Secret"
     token = "refuses the token", f"renew api_token {secret}: tokens expire"
     problem, remedy = {
@@ -58,9 +76,10 @@ def check_model_server(
             "add its CA to k8s_ca_configmap under k8s_ca_key (locally: a config map in --secrets)",
         ),
     }.get(
-        result, ("gave no answer", f"look at its pod's log: is it loading, or overloaded? Or correct endpoint {secret}")
+        failed.result,
+        ("gave no answer", f"look at its pod's log: is it loading, or overloaded? Or correct endpoint {secret}"),
     )
-    return [Finding(f"{where} {problem} ({result}: {said})", remedy)]
+    return [Finding(f"{where} {problem} ({failed.told})", remedy)]
 
 
 def listed_models(server: ModelServer, ca: str, seconds: float) -> Any:
@@ -84,18 +103,19 @@ def listed_models(server: ModelServer, ca: str, seconds: float) -> Any:
 
 
 def token_header(server: ModelServer) -> dict[str, bytes]:
-    return {"Authorization": f"Bearer {server.api_token}".encode()} if server.api_token else {}
+    token = server.token()
+    return {"Authorization": f"Bearer {token}".encode()} if token else {}
 
 
-def ask_model(server: ModelServer, path: str, ca: str, text: str, tokens: int, seconds: float) -> tuple[int | str, str]:
+def ask_model(server: ModelServer, path: str, ca: str, text: str, tokens: int, seconds: float) -> None:
     """Ask once for a completion.
 
     Args:
         text: a beginning, for chats too: a plain completion of a question may end at once.
         seconds: longest wait for the answer.
 
-    Returns:
-        0 if there is a completion, else the status or the exception's name; and what the server or the exception says.
+    Raises:
+        NoAnswer: there is no completion.
     """
     import requests
 
@@ -116,16 +136,16 @@ def ask_model(server: ModelServer, path: str, ca: str, text: str, tokens: int, s
             allow_redirects=False,
         )
     except requests.exceptions.RequestException as error:
-        return type(error).__name__, server.masked(str(error))[-200:]
-    result: int = answer.status_code
+        raise NoAnswer(type(error).__name__, server.masked(str(error))[-200:]) from None
     try:
         choice = answer.json()["choices"][0]
         completion = choice["message"]["content"] if chat else choice["text"]
-        if result == 200 and ((completion or "").strip() or choice["finish_reason"] == "length"):
-            result = 0
+        if answer.status_code == 200 and ((completion or "").strip() or choice["finish_reason"] == "length"):
+            return
     except (ValueError, LookupError, TypeError, AttributeError):
         pass  # no completion, whatever it is
-    return result, " ".join(server.masked(answer.text).split())[:200]
+    said = " ".join(server.masked(answer.text).split())[:200]
+    raise NoAnswer(answer.status_code, said, answer.headers.get("Retry-After", ""))
 
 
 def behind_proxy(endpoint: str) -> bool:
@@ -144,19 +164,22 @@ def long_answer(where: str, server: ModelServer, path: str, ca: str, seconds: fl
     """
     tokens = 2048  # of SDG's pipelines and of MT-Bench's judgements
     text = "Count to one thousand in words: one, two, three,"
-    begun = time.monotonic()
-    result, said = ask_model(server, path, ca, text, tokens, seconds)
+    begun, error = time.monotonic(), None
+    try:
+        ask_model(server, path, ca, text, tokens, seconds)
+    except NoAnswer as raised:
+        error = raised
     took = f"after {time.monotonic() - begun:.0f} s"
-    if result in CUT_OFF:
-        problem = f"{where} answers short questions, but a long answer was cut off {took} ({result}: {said})"
+    if error and error.result in CUT_OFF:
+        problem = f"{where} answers short questions, but a long answer was cut off {took} ({error.told})"
         remedy = (
             "the Route or a proxy ends requests (after 30 s by default). KServe: annotate the InferenceService with "
             "haproxy.router.openshift.io/timeout: 600s and set spec.predictor.timeout: 600; else: oc annotate "
             "route NAME --overwrite haproxy.router.openshift.io/timeout=600s"
         )
         return [Finding(problem, remedy)]
-    if result:
-        problem = f"{where} gave no answer of up to {tokens} tokens ({result}: {said})"
+    if error:
+        problem = f"{where} gave no answer of up to {tokens} tokens ({error.told})"
         remedy = "look at its pod's log; the run needs answers of that length unless its SDG pipeline asks for less"
         return [Finding(problem, remedy, WARNING)]
     print(f"{where} gave a long answer {took}", flush=True)

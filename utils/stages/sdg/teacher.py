@@ -9,6 +9,8 @@ from typing import Any
 
 from utils.messages import failure
 from utils.stages.credentials import ModelServer
+from utils.stages.model_client import PatientClient
+from utils.stages.patience import OUTAGE, Patience
 from utils.stages.sdg.formats import path_of
 
 
@@ -32,13 +34,12 @@ class Teacher:
         tokens: what it wrote so far.
     """
 
-    def __init__(self, server: ModelServer, model: Path, timeout: float = 1200) -> None:
-        """Args are the server, the base model, and seconds per request. A request is tried three times.
+    def __init__(self, server: ModelServer, model: Path, timeout: float = 1200, patience: Patience = OUTAGE) -> None:
+        """Args are the server, the base model, seconds per request, and how long a server that is away is waited for.
 
         The base model's tokenizer counts what the teacher writes: some servers report the tokens of one completion of
         a batch alone.
         """
-        import httpx
         import openai
         from transformers import AutoTokenizer
 
@@ -48,7 +49,8 @@ class Teacher:
             base_url=server.endpoint,
             api_key=server.api_token or "none",
             timeout=timeout,
-            http_client=httpx.Client(event_hooks={"response": [self.observe]}),
+            max_retries=0,
+            http_client=PatientClient(server, patience, event_hooks={"response": [self.observe]}),
         )
 
     def observe(self, response: Any) -> None:

@@ -1,0 +1,113 @@
+"""The HTTP client of a teacher or a judge. Libraries get it in place of their own: it waits for a server that is away,
+and sends the token that the Secret holds at that time.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from utils.stages.credentials import ModelServer
+from utils.stages.patience import ODD_TRIES, RENEWAL_PAUSE, RENEWAL_TRIES, Patience, wait_of_status
+
+ODD = "odd"
+"""Among the extensions of a response to a request that the server fails on, while it answers others."""
+
+
+class PatientClient(httpx.Client):
+    """Sends each request until the server answers it, or shows that it never will.
+
+    A server may fail on one request alone, with the status 500 or 504: it is asked something short then, and when it
+    answers that, the failed request is given up.
+
+    Attributes:
+        last_error: the last response or connection that failed, for messages.
+        accepted: the server has answered a request: its token was good, so a 401 may come of one that is renewed.
+    """
+
+    def __init__(self, server: ModelServer, patience: Patience, **settings: Any) -> None:
+        """Settings are those of httpx.Client."""
+        super().__init__(**settings)
+        self.server, self.patience, self.last_error, self.accepted = server, patience, "no answer", False
+
+    def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+        """The server's answer.
+
+        Raises:
+            httpx.HTTPError: there was none.
+        """
+        request.read()
+        try:
+            return self.patience.outlast(
+                lambda: self._once(request, **kwargs),
+                self._passing(request),
+                self.server.place,
+                lambda _: self.last_error,
+            )
+        except httpx.HTTPStatusError as error:
+            return self.given_up(error, error.response)
+        except httpx.HTTPError as error:
+            return self.given_up(error, None)
+
+    def given_up(self, error: httpx.HTTPError, response: httpx.Response | None) -> httpx.Response:
+        """What is made of the last failure: the answer, or the error where there is no answer."""
+        if response is None:
+            raise error
+        return response
+
+    def _once(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+        """Raises httpx.HTTPStatusError for an answer that may change."""
+        if token := self.server.token():
+            request.headers["Authorization"] = f"Bearer {token}"
+        response = super().send(request, **kwargs)
+        self.accepted = self.accepted or response.is_success
+        if response.status_code == 401 or _wait(response) is not None:
+            raise httpx.HTTPStatusError("", request=request, response=response)
+        return response
+
+    def _passing(self, request: httpx.Request) -> Callable[[Exception], float | None]:
+        """What `Patience.outlast` asks after each failure of a request."""
+        refused = odd = 0
+
+        def passes(error: Exception) -> float | None:
+            nonlocal refused, odd
+            if not isinstance(error, httpx.HTTPStatusError):
+                self.last_error = self.server.masked(f"{type(error).__name__}: {error}")
+                final = isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError)
+                lost = isinstance(error, httpx.TransportError) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
+                return 0.0 if lost and not final else None
+            status = error.response.status_code
+            self.last_error = f"HTTP {status}: {self.server.masked(error.response.text)[:300]}"
+            if status == 401:
+                refused += 1
+                if refused == 1 and request.headers.get("Authorization") != f"Bearer {self.server.token()}":
+                    return 0.0
+                return RENEWAL_PAUSE if self.accepted and refused < RENEWAL_TRIES else None
+            if self.patience.seconds and (request.method == "GET" or status in (500, 504)) and self._alive(request):
+                odd += 1
+            if odd == ODD_TRIES:
+                error.response.extensions[ODD] = True
+                return None
+            return _wait(error.response)
+
+        return passes
+
+    def _alive(self, request: httpx.Request) -> bool:
+        """Whether the server answers a short request."""
+        url, chat = request.url, b'"messages"' in request.content
+        if request.method == "GET":
+            url = httpx.URL(self.server.endpoint + "/completions")
+        body: dict[str, Any] = {"model": self.server.model_name, "max_tokens": 1}
+        if request.content:
+            body["model"] = json.loads(request.content).get("model")
+        body |= {"messages": [{"role": "user", "content": "Hello"}]} if chat else {"prompt": "Hello"}
+        headers = {"Authorization": request.headers.get("Authorization", "")}
+        try:
+            return _wait(super().send(self.build_request("POST", url, json=body, headers=headers))) is None
+        except httpx.HTTPError:
+            return False
+
+
+def _wait(response: httpx.Response) -> float | None:
+    return wait_of_status(response.status_code, response.headers.get("Retry-After", ""))
