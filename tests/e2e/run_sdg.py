@@ -1,5 +1,6 @@
 """Runs in the stages' interpreter: `run_sdg.py WORK_DIR` prints what the SDG stage did with each teacher as JSON."""
 
+import functools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 from components.sdg import sdg
 from tests.archives import write_files
 from tests.fakes.metrics import Metrics
+from tests.fakes.waiting import QUARTER, FakeTime
 from tests.stages.data_import.taxonomies import BY_KIND
 from utils.demo.base_model import packaged_gguf
 from utils.demo.taxonomy import EXAMPLES, make_document_repo, make_taxonomy
@@ -21,6 +23,7 @@ from utils.stages.credentials import ModelServer
 from utils.stages.data_import.leaves import check_leaf
 from utils.stages.marker import read_marker, write_marker
 from utils.stages.results import Imported
+from utils.stages.sdg import stage
 from utils.stages.sdg.teacher import Teacher
 
 TOKEN = "canary-5f2c"
@@ -28,9 +31,14 @@ IDENTITY = ["-c", "user.name=a", "-c", "user.email=a@b"]
 
 
 class FakeTeacher(BaseHTTPRequestHandler):
-    """An OpenAI-compatible server whose behaviour is a word in the class: good, chatty, html, refusing, slow."""
+    """An OpenAI-compatible server whose behaviour is a word in the class: good, chatty, html, refusing, slow, away.
+
+    Away means a quarter of an hour of `clock`, once two prompts were answered. `accepted` is the only token it takes.
+    """
 
     behaviour = "good"
+    accepted = ""
+    clock = FakeTime()
     prompts = 0
     fail_after = 10**9
 
@@ -44,6 +52,10 @@ class FakeTeacher(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if FakeTeacher.behaviour == "refusing":
             return self.reply(401, {"error": {"message": f"wrong key {self.headers['authorization']}"}})
+        if FakeTeacher.accepted and self.headers["authorization"] != f"Bearer {FakeTeacher.accepted}":
+            return self.reply(401, {"error": {"message": "no longer"}})
+        if FakeTeacher.behaviour == "away" and FakeTeacher.prompts > 2 and FakeTeacher.clock.now < QUARTER:
+            return self.reply(503, {"error": {"message": "starting"}})
         if FakeTeacher.behaviour == "html":
             return self.reply(200, "<html>login</html>")
         if FakeTeacher.behaviour == "slow":
@@ -136,16 +148,39 @@ def teachers(work: Path, model: Path, secret: Path, port: int) -> dict[str, Any]
     FakeTeacher.behaviour = "slow"
     server = ModelServer(f"http://127.0.0.1:{port}/v1", "teacher", TOKEN)
     try:
-        slow = Teacher(server, model, timeout=0.2)
+        slow = Teacher(server, model, timeout=0.2, patience=FakeTime().patience(5))
         with slow.errors("a/leaf"):
             slow.client.completions.create(model="teacher", prompt="x", max_tokens=5)
     except SystemExit as error:
         seen["slow"] = str(error)
     waiting.set()
-    FakeTeacher.behaviour = "good"
+    FakeTeacher.behaviour, FakeTeacher.prompts = "away", 0
+    FakeTeacher.clock.now = 0
+    seen["away"] = run(make_volume(work / "away", model, ("compositional_skills",)), secret)
+    seen["away"]["waited"] = FakeTeacher.clock.now
+    FakeTeacher.accepted, FakeTeacher.clock.now = "renewed", QUARTER
+    FakeTeacher.clock.at(QUARTER + 5, lambda: (secret / "api_token").write_text("renewed"))
+    seen["renewed"] = renewed(make_volume(work / "renewed", model, ("compositional_skills",)), secret)
+    FakeTeacher.behaviour, FakeTeacher.accepted = "good", ""
     (secret / "endpoint").write_text("http://127.0.0.1:9")
     seen["down"] = run(make_volume(work / "down", model, ("compositional_skills",)), secret)
     return seen
+
+
+def renewed(volume: Path, secret: Path) -> dict[str, Any]:
+    """The stage with a teacher that takes another token from the third prompt on."""
+    FakeTeacher.prompts, FakeTeacher.accepted, real = 0, TOKEN, FakeTeacher.answer
+
+    def answer(self: FakeTeacher, prompt: str, number: int) -> str:
+        if FakeTeacher.prompts > 2:
+            FakeTeacher.accepted = "renewed"
+        return real(self, prompt, number)
+
+    FakeTeacher.answer = answer  # type: ignore[method-assign]
+    try:
+        return run(volume, secret)
+    finally:
+        FakeTeacher.answer = real  # type: ignore[method-assign]
 
 
 def corrections(work: Path, model: Path, secret: Path) -> dict[str, Any]:
@@ -219,6 +254,7 @@ def tiny_model(folder: Path) -> Path:
 
 
 def main(work: Path) -> dict[str, Any]:
+    stage.Teacher = functools.partial(Teacher, patience=FakeTeacher.clock.patience())  # type: ignore[misc, assignment]
     model = tiny_model(work / "model")
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeTeacher)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -97,6 +97,15 @@ def test_a_bad_teacher_is_a_clear_failure(seen: dict[str, Any], teacher: str, ca
     assert "sdg" not in seen[teacher]["left"]
 
 
+def test_a_teacher_that_is_away_for_a_quarter_of_an_hour_is_waited_for(seen: dict[str, Any]) -> None:
+    assert seen["away"]["result"]["samples"] > 0
+    assert 900 <= seen["away"]["waited"] < 1100  # two requests wait by one clock
+
+
+def test_a_token_that_is_renewed_during_the_stage_is_taken(seen: dict[str, Any]) -> None:
+    assert seen["renewed"]["result"]["samples"] > 0
+
+
 def test_a_slow_teacher_is_a_clear_failure(seen: dict[str, Any]) -> None:
     assert "timed out" in seen["slow"]
 

@@ -116,7 +116,7 @@ def test_pause_may_end_at_a_date() -> None:
 
 
 def test_request_that_alone_fails_is_given_up_within_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
-    """A server may break on one text. It is no reason to end MT-Bench, nor to wait half an hour."""
+    """A server may break on one text. That does not end MT-Bench, and is not waited for."""
     clock = FakeTime()
 
     def answer(request: httpx.Request) -> httpx.Response:
