@@ -3,6 +3,8 @@
 Pods carry this module with the code of their stage: it stays small, and needs nothing but the standard library.
 """
 
+import re
+
 LABEL_PREFIX = "ilab-pipeline/"
 """What our own labels and annotations start with."""
 RUN_LABEL = "ilab-pipeline/run"
@@ -35,6 +37,20 @@ POD_OVERLAY = "ILAB_POD_OVERLAY"
 """Environment variable: the user's patch for every pod, as JSON."""
 RUN_OWNER = "ILAB_RUN_OWNER"
 """Environment variable: ownerReferences for objects that a stage creates, as JSON."""
+
+
+DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+"""Pattern of a DNS label, whatever its length."""
+
+
+def is_object_name(name: object, label: bool = False) -> bool:
+    """Whether Kubernetes takes it as the name of an object: a DNS subdomain (RFC 1123). It is never empty or a path.
+
+    Args:
+        label: only a DNS label, which a pod's volume and a run have: no dot, at most 63 characters.
+    """
+    most, pattern = (63, DNS_LABEL) if label else (253, rf"{DNS_LABEL}(\.{DNS_LABEL})*")
+    return isinstance(name, str) and len(name) <= most and bool(re.fullmatch(pattern, name))
 
 
 def claim_name(run_id: str) -> str:

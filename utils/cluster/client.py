@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import Kind
+from utils.names import is_object_name
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its account's token, namespace and CA."""
@@ -156,6 +157,9 @@ class Client:
         Raises:
             ClusterError: with `status`; 404 for a missing object.
         """
+        changes = verb in ("patch", "delete")  # without a name, of all objects
+        if verb != "create" and (name or changes) and not is_object_name(name):
+            raise ClusterError(f"can't {verb} {kind.resource} {name!r}", "no object can have this name", "", 404)
         tries = self.tries(self, verb, kind.resource + part, name, body)
         path = kind.path(self.namespace, "" if verb == "create" else name) + part
         while True:

@@ -7,8 +7,24 @@ from typing import Any
 
 from utils.errors import TaskFailed
 from utils.ir.model import Outputs, RunIds
+from utils.names import is_object_name
 
 _DIGITS = 6
+
+
+def checked_name(name: str, kind: str = "volume claim") -> str:
+    """The name of an object, which becomes part of a path: of a folder, or in a request to the API server.
+
+    Raises:
+        TaskFailed: a cluster would not take it either: empty, a path, an upper-case letter, too long.
+    """
+    if is_object_name(name):
+        return name
+    raise TaskFailed(
+        f"{str(name)[:80]!r} is not the name of a {kind}" if name else f"the name of a {kind} is empty",
+        "names have at most 253 lowercase letters, digits, - and ., a letter or digit at both ends",
+        "correct the parameter that it comes from",
+    )
 
 
 class ClaimNames:
@@ -30,12 +46,13 @@ class ClaimNames:
         """The name of the claim that a CreatePVC creates: as given, or the run's id with the suffix or the task's key.
 
         Raises:
-            TaskFailed: both a name and a suffix are given, or another task of the run has created a claim of that name.
+            TaskFailed: both a name and a suffix are given, it is not a name, or another task of the run has created a
+                claim of that name.
         """
         name, suffix = inputs.get("pvc_name") or "", inputs.get("pvc_name_suffix") or ""
         if name and suffix:
             raise TaskFailed("both pvc_name and pvc_name_suffix are given", remedy="give at most one of them")
-        wanted = name or f"{self._ids.id}-{(suffix or key).lstrip('-')}"
+        wanted = checked_name(name or f"{self._ids.id}-{(suffix or key).lstrip('-')}")
         if self._own(wanted, task_id):
             return wanted
         if name:

@@ -17,7 +17,7 @@ from typing import Any
 
 from utils.errors import IlabError, PrerequisiteError, TaskFailed, UsageError
 from utils.ir.check import CREATE_CLAIM, check
-from utils.ir.claims import ClaimNames
+from utils.ir.claims import ClaimNames, checked_name
 from utils.ir.execute import (
     Prepared,
     import_artifact,
@@ -369,7 +369,7 @@ class Walker:
         self._emit(task.id, TaskState.RUNNING)
         inputs = given.parameters
         if task.image != CREATE_CLAIM:
-            self._runner.delete_claim(inputs["pvc_name"])
+            self._runner.delete_claim(checked_name(inputs["pvc_name"]))
             return Outputs()
         name = self._claims.name(inputs, key, task.id)
         self._runner.create_claim(name, inputs["size"], inputs["access_modes"], inputs.get("storage_class_name", ""))

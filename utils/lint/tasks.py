@@ -1,6 +1,5 @@
 """Findings that appear only when a task's settings are resolved with the defaults of the parameters."""
 
-import re
 from collections.abc import Iterator
 
 from utils.ir.defaults import placed_tasks
@@ -9,8 +8,8 @@ from utils.ir.platform import volume_objects
 from utils.ir.sources import MISSING
 from utils.ir.values import text
 from utils.lint.findings import Finding, Severity
+from utils.names import is_object_name
 
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KINDS = {"claim": "claim", "secret": "Secret", "config_map": "ConfigMap"}
 # Volumes that Kubeflow Pipelines (v2/compiler/argocompiler/container.go) and Argo (workflowpod.go) add to every pod.
 _OWN_VOLUMES = frozenset(
@@ -33,7 +32,7 @@ def check(pipeline: Pipeline) -> Iterator[Finding]:
             place, kind, name = f"{task.component.executor}.{volume.where}", _KINDS[volume.kind], volume.name
             if name is MISSING:
                 continue
-            if not isinstance(name, str) or not _DNS_LABEL.fullmatch(name):
+            if not is_object_name(name, label=True):
                 given = volume.source.name.removeprefix("pipelinechannel--") if volume.source else ""
                 invalid.setdefault((kind, text(name), given), []).append(place)
             elif name in _OWN_VOLUMES:

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UsageError
-from utils.names import claim_name
+from utils.names import claim_name, is_object_name
 from utils.runners.journal import History, read_history
 from utils.runners.settings import ClusterSettings, LocalSettings
 from utils.runners.timestamps import timestamp
 
-_RUN_ID = re.compile(r"^[a-z0-9]([-a-z0-9]{0,55}[a-z0-9])?$")
+_LONGEST_RUN_ID = 57
 _LONGEST_PREFIX = 30
 # A shorter part of an id may name a run that nobody meant, and `clean` removes runs.
 _SHORTEST_PART = 4
@@ -204,7 +204,7 @@ def find_run(home: Path, run_id: str) -> RunFolder:
         UsageError: no run has it, or several do.
     """
     folder = RunFolder(home, run_id)
-    if _RUN_ID.match(run_id) and folder.path.is_dir():
+    if is_run_id(run_id) and folder.path.is_dir():
         return folder
     runs = all_runs(home)
     part = run_id if len(run_id) >= _SHORTEST_PART else None
@@ -224,7 +224,7 @@ def all_runs(home: Path) -> list[RunFolder]:
     runs = home / "runs"
     if not runs.is_dir():
         return []
-    folders = [RunFolder(home, path.name) for path in runs.iterdir() if _RUN_ID.match(path.name)]
+    folders = [RunFolder(home, path.name) for path in runs.iterdir() if is_run_id(path.name)]
     return sorted(folders, key=lambda folder: (folder.created, folder.run_id))
 
 
@@ -238,13 +238,18 @@ def new_run_id(pipeline: str) -> str:
     return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
+def is_run_id(run_id: str) -> bool:
+    """Whether it can name a run, whose objects are named after it: the rest of their names takes some characters."""
+    return len(run_id) <= _LONGEST_RUN_ID and is_object_name(run_id, label=True)
+
+
 def check_run_id(run_id: str) -> None:
     """Refuse an id that can't name Kubernetes objects: 1 to 57 small letters, digits and dashes.
 
     Raises:
         UsageError: it can't name them.
     """
-    if not _RUN_ID.match(run_id):
+    if not is_run_id(run_id):
         raise UsageError(
             f"{run_id!r} can't be the id of a run",
             "it names volumes and folders: 1 to 57 small letters, digits and dashes, a letter or digit at both ends",

@@ -14,6 +14,7 @@ from utils.ir.load import parse
 from utils.ir.model import Pipeline
 from utils.queues import in_queue
 from utils.runners.kubernetes.request import default_run_id
+from utils.runners.run_folder import is_run_id
 from utils.standalone.ca import Authority, authorities, ca_arguments, ca_manifest, read_authorities
 from utils.standalone.mapping import out_of_range, pipeline_arguments
 from utils.standalone.options import Given
@@ -138,4 +139,6 @@ def _missing(given: Given, command: str) -> list[str]:
         findings.append("train: --training-phase 1 or 2")
     if command == "evaluation" and not given["eval_type"]:
         findings.append("evaluation: --eval-type mt-bench or final")
+    if given["run_id"] and not is_run_id(given["run_id"]):
+        findings.append(f"--run-id: {given['run_id']!r} can't be the id of a run: 1 to 57 small letters, digits and -")
     return findings

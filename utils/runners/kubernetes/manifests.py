@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from utils.cluster.pod_overlay import merge_overlay
+from utils.ir.claims import checked_name
 from utils.ir.command import executor_input, resolve_command, runs_executor
 from utils.ir.model import EnvFrom, Mount, RunIds, Task
 from utils.names import (
@@ -262,6 +263,8 @@ def _volumes(task: Task) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     volumes: dict[tuple[str, str], dict[str, Any]] = {}
     mounts = []
     for mount in wanted:
+        if mount.kind == "claim":
+            checked_name(mount.name)
         name = f"{mount.kind.replace('_', '-')}-{len(volumes)}"
         volume = volumes.setdefault((mount.kind, mount.name), {"name": name, **_source(mount)})
         one: dict[str, Any] = {"name": volume["name"], "mountPath": mount.path}

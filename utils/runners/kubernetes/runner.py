@@ -15,6 +15,7 @@ from utils.cluster.kinds import JOB, VOLUME_CLAIM
 from utils.cluster.objects import create_or_attach, delete, differences, get, list_objects, wait_gone
 from utils.errors import PipelineError, TaskFailed, TaskRefused
 from utils.ir.check import CREATE_CLAIM, DELETE_CLAIM
+from utils.ir.claims import checked_name
 from utils.ir.command import runs_executor
 from utils.ir.model import STOPPED, Component, Event, Outputs, Pipeline, RunIds, Task
 from utils.ir.runner import Runner
@@ -105,6 +106,7 @@ class KubernetesRunner(Runner):
             )
 
     def create_claim(self, name: str, size: str, access_modes: Sequence[str], storage_class: str) -> None:
+        checked_name(name)
         with self._refusals_fail():
             self._create_claim(name, size, access_modes, storage_class)
 
@@ -125,6 +127,7 @@ class KubernetesRunner(Runner):
             )
 
     def delete_claim(self, name: str) -> None:
+        checked_name(name)
         with self._refusals_fail():
             delete(self._cluster, VOLUME_CLAIM, name)
 

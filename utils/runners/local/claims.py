@@ -1,38 +1,13 @@
 """Volume claims of one machine: each is a folder below the folder of all claims."""
 
-import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from utils.errors import TaskFailed
+from utils.ir.claims import checked_name
 from utils.ir.model import Mount
 from utils.names import claim_name
-
-# What Kubernetes takes as the name of an object: a DNS subdomain.
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LONGEST_NAME = 253
-_CLAIM = "volume claim"
-
-
-def is_name(name: object) -> bool:
-    """Whether a cluster takes it as the name of an object, which rules out paths."""
-    return isinstance(name, str) and len(name) <= _LONGEST_NAME and bool(_NAME.fullmatch(name))
-
-
-def checked_name(kind: str, name: str) -> str:
-    """The name of an object, which becomes the name of a folder.
-
-    Raises:
-        TaskFailed: a cluster would not take it either: empty, a path, an upper-case letter.
-    """
-    if is_name(name):
-        return name
-    raise TaskFailed(
-        f"{name!r} is not the name of a {kind}" if name else f"the name of a {kind} is empty",
-        "names have lowercase letters, digits, - and .",
-        "correct the parameter that it comes from",
-    )
 
 
 def make_claim(claims: Path, name: str, own: Collection[str]) -> Path:
@@ -45,7 +20,7 @@ def make_claim(claims: Path, name: str, own: Collection[str]) -> Path:
     Raises:
         TaskFailed: the name is not one, or the claim is there and not this run's: a server refuses that too.
     """
-    folder = claims / checked_name(_CLAIM, name)
+    folder = claims / checked_name(name)
     if folder.exists() and name not in own:
         raise TaskFailed(
             f"there is a volume claim {name} already",
@@ -61,7 +36,7 @@ def remove_claim(claims: Path, name: str, own: Collection[str]) -> None:
     Raises:
         TaskFailed: the name is not one, or there is no such claim.
     """
-    folder = claims / checked_name(_CLAIM, name)
+    folder = claims / checked_name(name)
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():
@@ -77,7 +52,7 @@ def claim_folder(claims: Path, run_id: str, mount: Mount) -> Path:
         TaskFailed: there is none, or name or sub-path are not valid. One named after the run is made again: a failed
             run's clean-up may have removed it.
     """
-    folder = claims / checked_name(_CLAIM, mount.name)
+    folder = claims / checked_name(mount.name)
     sub_path = PurePosixPath(mount.sub_path)
     if sub_path.is_absolute() or ".." in sub_path.parts:
         raise TaskFailed(

@@ -9,8 +9,9 @@ from typing import Any
 
 from utils.errors import PrerequisiteError, TaskFailed
 from utils.foreign_text import TextError, read_yaml
+from utils.ir.claims import checked_name
 from utils.ir.model import EnvFrom, Task
-from utils.runners.local.claims import checked_name, is_name
+from utils.names import is_object_name
 
 # Every namespace of a cluster has this ConfigMap, with the cluster's own certificate; one machine has none.
 _CLUSTER_CERTIFICATE = "kube-root-ca.crt"
@@ -65,7 +66,7 @@ class SecretFiles:
         Raises:
             TaskFailed: it is absent and not optional, or its name is not one.
         """
-        item = self._get(kind, checked_name(_WORDS[kind], name), optional)
+        item = self._get(kind, checked_name(name, _WORDS[kind]), optional)
         if item and item.folder:
             return item.folder
         target = self._private / kind / name
@@ -165,7 +166,7 @@ def _from_manifest(path: Path, manifest: Any) -> Iterator[KeyFiles]:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not name:
         raise PrerequisiteError(f"{path}: a {_WORDS[kind]} without metadata.name", remedy="give it a name")
-    if not is_name(name):
+    if not is_object_name(name):
         remedy = "use lowercase letters, digits, - and ., in quotes if there are only digits"
         raise PrerequisiteError(f"{path}: {str(name)[:80]!r} is not the name of a {_WORDS[kind]}", remedy=remedy)
     where = f"the {_WORDS[kind]} {name}"

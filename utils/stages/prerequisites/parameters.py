@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from utils.names import DNS_LABEL as _LABEL
+from utils.names import is_object_name
 from utils.stages.prerequisites.findings import Finding
 
 _MANY = float("inf")
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_VALUE = r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?"
 _LABEL_KEY = rf"({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-\w.]{{0,61}}[A-Za-z0-9])?"
 _TOLERATION = {
@@ -161,10 +162,7 @@ def check_object_names(given: Mapping[str, Any], on_kfp: bool) -> list[Finding]:
     Args:
         given: values by the pipeline's parameter names; those that are not there are not checked.
     """
-    if on_kfp:
-        most, pattern, more = 63, _LABEL, ": Kubeflow Pipelines names the pod's volume after the object"
-    else:
-        most, pattern, more = 253, rf"{_LABEL}(\.{_LABEL})*", " or ."
+    most, more = (63, ": Kubeflow Pipelines names the pod's volume after the object") if on_kfp else (253, " or .")
     return [
         _finding(
             given,
@@ -173,5 +171,5 @@ def check_object_names(given: Mapping[str, Any], on_kfp: bool) -> list[Finding]:
             f"copy the object to such a name, and give that with -p {name}=NAME; none needed: any unused name",
         )
         for name in OBJECTS
-        if name in given and not (len(given[name]) <= most and re.fullmatch(pattern, given[name]))
+        if name in given and not is_object_name(given[name], on_kfp)
     ]

@@ -9,7 +9,7 @@ from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import STORAGE_CLASS, VOLUME_CLAIM
 from utils.cluster.objects import Object, create, delete, events_of, get, patch
 from utils.messages import failure
-from utils.names import CLAIMS_DIR, KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL, claim_name
+from utils.names import CLAIMS_DIR, KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL, claim_name, is_object_name
 from utils.stages.cluster import Owner, run_owners, stage_cluster
 from utils.stages.volume.storage import require_shared_storage
 
@@ -45,10 +45,16 @@ class VolumeClaim:
         return {"metadata": metadata, "spec": spec}
 
 
-def claim_folder(run_id: str) -> Path | None:
-    """The directory that is the run's claim on one machine; None in a cluster."""
-    local = os.environ.get(CLAIMS_DIR)
-    return Path(local, claim_name(run_id)) if local else None
+def claim_of(run_id: str) -> tuple[str, Path | None]:
+    """The name of a run's claim, and the directory that it is on one machine; None in a cluster.
+
+    Raises:
+        SystemExit: it can't be the id of a run: it would make a path.
+    """
+    local, name = os.environ.get(CLAIMS_DIR), claim_name(run_id)
+    if not is_object_name(run_id, label=True) or not is_object_name(name):
+        raise failure(f"{run_id!r} can't be the id of a run", "it names the volume claim", "use a-z, 0-9 and -")
+    return name, Path(local, name) if local else None
 
 
 def create_claim(wanted: VolumeClaim) -> str:
@@ -63,7 +69,7 @@ def create_claim(wanted: VolumeClaim) -> str:
         SystemExit: a claim of this name is another run's, or has another size, class or access mode; it can't be made
             or bound; or volumes of its class can be mounted on one node only.
     """
-    name, folder = claim_name(wanted.run_id), claim_folder(wanted.run_id)
+    name, folder = claim_of(wanted.run_id)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "outcome").exists():

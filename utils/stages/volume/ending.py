@@ -11,9 +11,9 @@ from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import POD, PYTORCH_JOB, VOLUME_CLAIM
 from utils.cluster.objects import Object, delete, get, list_objects, patch
 from utils.messages import failure
-from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL, claim_name
+from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL
 from utils.stages.cluster import run_owners, stage_cluster
-from utils.stages.volume.claims import UNFINISHED, claim_folder
+from utils.stages.volume.claims import UNFINISHED, claim_of
 
 SUCCEEDED = "succeeded"
 """The outcome of a run whose candidate was published; any other says in words why the run counts as failed."""
@@ -25,7 +25,7 @@ def mark_outcome(run_id: str, outcome: str) -> None:
     Args:
         outcome: SUCCEEDED, or in words why the run counts as failed.
     """
-    name, folder = claim_name(run_id), claim_folder(run_id)
+    name, folder = claim_of(run_id)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "outcome").write_text(outcome)
@@ -59,7 +59,7 @@ def in_words(outcome: str) -> str:
 
 def end_run_here(run_id: str, keep_volume: str) -> None:
     """Delete or keep the directory that is the run's claim on one machine."""
-    folder = claim_folder(run_id)
+    _, folder = claim_of(run_id)
     if not folder or not folder.is_dir():
         print("the run made no volume: nothing to keep or to delete", flush=True)
         return
@@ -69,6 +69,11 @@ def end_run_here(run_id: str, keep_volume: str) -> None:
         print(f"{in_words(outcome)}; k8s_keep_volume={keep_volume} keeps its volume {folder}", flush=True)
         print(f"  remove it: ilab-pipeline clean {run_id}", flush=True)
     else:
+        for one in folder.iterdir():  # the note last: clean-up that is killed here knows it when it starts again
+            if one.is_dir() and not one.is_symlink():
+                shutil.rmtree(one)
+            elif one != noted:
+                one.unlink()
         shutil.rmtree(folder)
         print(f"{in_words(outcome)}; its volume {folder} is deleted", flush=True)
 
@@ -84,11 +89,12 @@ def end_run(run_id: str, keep_volume: str) -> None:
     Raises:
         SystemExit: something could not be read or deleted; the rest was deleted.
     """
-    if claim_folder(run_id):
+    name, folder = claim_of(run_id)
+    if folder:
         end_run_here(run_id, keep_volume)
         return
     with stage_cluster() as cluster:
-        name, claim, unread = claim_name(run_id), None, ""
+        claim, unread = None, ""
         try:
             claim = get(cluster, VOLUME_CLAIM, name)
         except ClusterError as error:
