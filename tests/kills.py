@@ -1,61 +1,120 @@
-"""Kills a stage at each point where it changes something outside, starts it again, and compares what came of it.
+"""Kills a stage at each point where it changes something outside, or fills its disk from there on, starts it again,
+and compares what came of it.
 
-The points are not chosen by hand: every file opened for writing (before, and emptied), every renaming, deletion,
-folder, program, fsync and sync, every request and its answer. The process is forked, so libraries are imported once.
+The points are not chosen by hand: every file opened for writing (before, and emptied), every write to one (half of it
+done), every renaming, deletion, folder, program, fsync and sync, every request and its answer. The process is forked,
+so libraries are imported once. A program that it starts can have points too: it calls `join`.
 """
 
+import builtins
+import errno
+import fcntl
+import io
+import json
 import os
+import re
 import shutil
 import signal
 import socket
 import sys
+import tarfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+OPEN = open
 POINTS = os.environ.get("ILAB_KILL_POINTS", "12")
 """How many of a stage's points are tried, spread evenly: a number, or `all`."""
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "subprocess.Popen")
+FILLS = ("open ", "write ", "os.mkdir ")
+"""How the names of points begin at which a full disk shows."""
+PROGRAMS = "ILAB_KILLS"
+"""Environment variable: what `join` needs."""
+TOLD = re.compile(r"SystemExit: error: .*full.*\n  cause: .+\n  next: .+", re.DOTALL)
 
 
 @dataclass
 class Watched:
-    """This process, which notes its points, and dies with its children at one of them.
+    """This process, which notes its points, and dies with its children at one of them, or finds its disk full.
 
     Attributes:
         folder: files elsewhere do not count.
         at: number of the point, from 1; 0 for none.
-        notes: file for the points' names.
+        notes: file for the points' names, which all processes of a stage append to.
+        full: from the point on nothing more can be written below the folder.
+        group: process group of the stage; 0 for this one.
     """
 
     folder: str
     at: int
     notes: int
-    count: int = 0
+    full: bool = False
+    group: int = 0
     asked: bool = False
+    paused: bool = False
 
     def point(self, name: str, before: Callable[[], object] = lambda: None) -> None:
-        """A point; `before` is done before death."""
-        self.count += 1
+        """A point; `before` is done before death.
+
+        Raises:
+            OSError: the disk is full.
+        """
         os.write(self.notes, f"{name}\n".encode())
-        if self.count == self.at:
+        number = os.pread(self.notes, 1 << 24, 0).count(b"\n")
+        if self.full:
+            if self.at and number >= self.at and name.startswith(FILLS):
+                if number == self.at:
+                    before()
+                written = name.startswith("write ")  # whose error names no file
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if written else [name.partition(" ")[2]]))
+        elif number == self.at:
             before()
-            os.killpg(0, signal.SIGKILL)
+            for group in (self.group, 0):
+                os.killpg(group, signal.SIGKILL)
 
     def audit(self, event: str, values: tuple[Any, ...]) -> None:
+        if self.paused:
+            return
         if event == "open" and isinstance(values[2], int) and values[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            path, flags = os.fsdecode(values[0]) if isinstance(values[0], str | bytes) else "", values[2]
-            if path.startswith(self.folder) and self.at >= 0:
-                self.point(f"open {path}")
-                self.point(f"opened {path}", lambda: self.open(path, flags))
-        elif event in CHANGES and self.at >= 0:
-            self.point(f"{event} {values[0]!r}")
+            path, flags = os.fsdecode(values[0]) if isinstance(values[0], str | bytes | os.PathLike) else "", values[2]
+            if path.startswith(self.folder):
+                if not (self.full and Path(path).exists()):
+                    self.point(f"open {path}")
+                self.point(f"opened {path}", lambda: self.alone(os.open, path, flags))
+        elif event in CHANGES:
+            path = os.fsdecode(values[0]) if isinstance(values[0], str | bytes | os.PathLike) else repr(values[0])
+            if event != "os.mkdir" or (path.startswith(self.folder) and not Path(path).exists()):
+                self.point(f"{event} {path}")
 
-    def open(self, path: str, flags: int) -> None:
-        self.at = -1
-        os.open(path, flags)
+    def alone(self, work: Callable[..., object], *given: Any) -> None:
+        """Do something that does not count."""
+        self.paused = True
+        try:
+            work(*given)
+        finally:
+            self.paused = False
+
+    def opened(self, file: Any, mode: str = "r", buffering: int = -1, *text: Any, **more: Any) -> Any:
+        """As `open`; each write to the file is a point."""
+        path = os.fsdecode(file) if isinstance(file, str | bytes | os.PathLike) else ""
+        if not path.startswith(self.folder) or not set(mode) & set("wax+"):
+            return OPEN(file, mode, buffering, *text, **more)
+        own = {name: more.pop(name) for name in ("closefd", "opener") if name in more}
+        raw = Raw(path, mode.replace("b", "").replace("t", ""), **own)
+        raw.watched = self
+        if buffering == 0:
+            return raw
+        both = "+" in mode
+        buffer: Any = (io.BufferedRandom if both else io.BufferedWriter)(raw, *([buffering] if buffering > 1 else []))
+        if "b" in mode:
+            return buffer
+        names = ("encoding", "errors", "newline")
+        options = {**dict(zip(names, text, strict=False)), **more}
+        wrapped = io.TextIOWrapper(buffer, line_buffering=buffering == 1, **options)
+        wrapped.mode = mode  # type: ignore[misc]
+        return wrapped
 
     def replace(self, owner: Any, name: str, point: Callable[[], None], after: bool = False) -> None:
         """Let a function be a point, before it does its work or after."""
@@ -82,9 +141,10 @@ class Watched:
 
     def watch(self) -> None:
         """From now on."""
-        os.setsid()
         for name in ("fsync", "sync"):
             setattr(os, name, lambda *_, name=name: self.point(name))  # a kill loses no page of the system's cache
+        builtins.open = io.open = tarfile.bltn_open = self.opened  # type: ignore[attr-defined]
+        self.replace(os, "sendfile", lambda: self.point("write by sendfile"))
         for name in ("send", "sendall"):
             self.replace(socket.socket, name, self.request)
         for name in ("recv", "recv_into"):
@@ -92,14 +152,41 @@ class Watched:
         sys.addaudithook(self.audit)
 
 
-def in_child(work: Callable[[], object], folder: Path, at: int = 0) -> tuple[int, list[str], str]:
-    """Do work in a process of its own, which dies at a point: its exit status, the points' names, what it raised."""
+class Raw(io.FileIO):
+    """A file whose writes are points."""
+
+    watched: Watched
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)[: len(data) // 2]
+        self.watched.point(f"write {len(data)} bytes to {self.name!r}", lambda: super(Raw, self).write(part))
+        return super().write(data)
+
+
+def join() -> None:
+    """Let this program, which a stage started, have points too. Killed at one, it takes the stage with it."""
+    if given := os.environ.get(PROGRAMS):
+        values = json.loads(given)
+        values["notes"] = os.open(values["notes"], os.O_RDWR | os.O_APPEND)
+        Watched(**values).watch()
+
+
+def in_child(work: Callable[[], object], folder: Path, at: int = 0, full: bool = False) -> tuple[int, list[str], str]:
+    """Do work in a process of its own, which dies at a point: its exit status, the points' names, what it raised.
+
+    Args:
+        full: it does not die, but its disk is full from there on.
+    """
     notes, raised = os.memfd_create("points"), os.memfd_create("raised")
+    fcntl.fcntl(notes, fcntl.F_SETFL, os.O_APPEND)
     child = os.fork()
     if not child:
         status = 1
         try:
-            Watched(str(folder), at, notes).watch()
+            os.setsid()
+            watched = Watched(str(folder), at, notes, full, os.getpid())
+            os.environ[PROGRAMS] = json.dumps({**asdict(watched), "notes": f"/proc/{os.getpid()}/fd/{notes}"})
+            watched.watch()
             work()
             status = 0
         finally:
@@ -112,14 +199,19 @@ def in_child(work: Callable[[], object], folder: Path, at: int = 0) -> tuple[int
     return status, texts[0].splitlines(), texts[1]
 
 
-def chosen(total: int) -> list[int]:
-    """The points that are tried, the last one always."""
+def chosen(points: list[int]) -> list[int]:
+    """Those of the points that are tried, the last one always."""
+    total = len(points)
     number = total if POINTS == "all" else min(int(POINTS), total)
-    return sorted({total - i * total // number for i in range(number)})
+    return [points[total - 1 - i * total // number] for i in reversed(range(number))]
 
 
 def kill_faults(
-    folder: Path, prepare: Callable[[], object], work: Callable[[], object], seen: Callable[[], object]
+    folder: Path,
+    prepare: Callable[[], object],
+    work: Callable[[], object],
+    seen: Callable[[], object],
+    full: bool = False,
 ) -> tuple[int, list[str]]:
     """Kill work at its points, each time on a new folder, and start it again.
 
@@ -128,6 +220,7 @@ def kill_faults(
         prepare: makes the folder, and whatever else work needs, as before the first start.
         work: the stage.
         seen: what came of it.
+        full: it is not killed, but its disk is full from there on. It must say so, with a path and a remedy.
 
     Returns:
         the number of points tried, and what went wrong at each.
@@ -138,17 +231,18 @@ def kill_faults(
         prepare()
 
     fresh()
-    status, points, raised = in_child(work, folder)
+    status, points, raised = in_child(work, folder, full=full)
     assert status == 0, raised
     wanted, faults = seen(), list[str]()
-    numbers = chosen(len(points))
+    numbers = chosen([n for n, name in enumerate(points, 1) if not full or name.startswith(FILLS)])
     for number in numbers:
         fresh()
-        status, reached, raised = in_child(work, folder, number)
-        what = f"killed at {number} of {len(points)}, {(reached or points)[-1]}"
-        # With threads, one run has a point less than another: it ends before it is killed.
-        if status != -signal.SIGKILL and status != 0:
-            faults.append(f"{what}: ended with {status} before: {raised}")
+        status, reached, raised = in_child(work, folder, number, full)
+        what = f"{'full' if full else 'killed'} at {number} of {len(points)}, {(reached or points)[number - 1 :][:1]}"
+        # With threads, one run has a point less than another: it ends before it is killed. Some files are not needed.
+        told = full and status == 1 and TOLD.search(raised) and str(folder) in raised[raised.rindex("error: ") :]
+        if status and status != -signal.SIGKILL and not told:
+            faults.append(f"{what}: ended with {status}: {raised}")
             continue
         status, _, raised = in_child(work, folder)
         if status:
