@@ -79,6 +79,31 @@ def test_secrets_split_across_chunks_are_masked(tmp_path: Path) -> None:
         assert log == b"token is ***.\nagain ***"
 
 
+def test_longer_secret_is_masked_before_one_that_it_contains(tmp_path: Path) -> None:
+    log, reports = copied(tmp_path, [b"key abcd\n"], ("ab", "abcd"))
+    assert log == b"key ***\n" and reports == [("key ***", None)]
+
+
+def test_log_that_can_be_written_again_is_told_of_when_it_fails_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False, True, True, False, True])
+    write = os.write
+
+    def sometimes(fd: int, data: bytes) -> int:
+        if data.startswith(b"log") and next(answers):
+            raise OSError(errno.ENOSPC, "full")
+        return write(fd, data)
+
+    reports: list[str] = []
+    output = Output(os.open(os.devnull, os.O_WRONLY), lambda message, progress: reports.append(message))
+    monkeypatch.setattr(os, "write", sometimes)
+    for _ in range(5):
+        output._take([b"log\n"])
+    lost = "the log can't be written (full): a part of it is lost"
+    assert reports == ["log", lost, "log", "log", lost]
+
+
 def test_executor_lines_are_not_messages() -> None:
     keep = MessageFilter()
     lines = ["[KFP Executor 2025 INFO]: Got executor_input:", "{", '    "inputs": {', "    }", "}", "reading", "{"]

@@ -1,5 +1,6 @@
 """Unpacking trusts nothing in the archive."""
 
+import errno
 import gzip
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.archives import MODEL, TAXONOMY, targz, write_files
+from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
 from utils.stages.archive import PACK, pack_archive, require_space, unpack_archive
 
 WANTED = ["model", "taxonomy", "data"]
@@ -40,6 +41,45 @@ def test_members_under_the_known_folders_are_unpacked_and_the_rest_is_named(
     target = unpack(tmp_path, targz({**MODEL, **TAXONOMY, "README.md": b"x", "notes/a": b"x"}))
     assert names(target) == {*MODEL, *TAXONOMY}
     assert "left out of the archive: README.md, notes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        (["model/config.json", "taxonomy/knowledge/qna.yaml"], {"model": "model", "taxonomy": "taxonomy"}),
+        (["config.json", "compositional_skills/a/qna.yaml"], {"model": ".", "taxonomy": "."}),
+        (["x/y/config.json", "x/config.json", "x/y/z/config.json"], {"model": "x"}),
+        (["a/foundational_skills/knowledge/qna.yaml"], {"taxonomy": "a"}),
+        (["gen/skills_train_msgs_1.jsonl", "gen/knowledge_train_msgs_1.jsonl"], {"data": "gen"}),
+        (["skills_train_1.json", "my_skills_train_1.jsonl", "skills_train_.jsonl"], {}),
+    ],
+)
+def test_places_of_model_taxonomy_and_data_are_found_wherever_they_lie(
+    tmp_path: Path, names: list[str], places: dict[str, str]
+) -> None:
+    (tmp_path / "archive").write_bytes(targz(dict.fromkeys(names, b"x")))
+    assert unpack_archive(tmp_path / "archive", tmp_path / "tree", []) == places
+
+
+def test_what_an_earlier_try_left_is_removed_first(tmp_path: Path) -> None:
+    write_files(tmp_path / "tree", {"model/torn.safetensors": b"half"})
+    assert names(unpack(tmp_path, targz(MODEL))) == set(MODEL)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_trouble_of_the_disk_is_not_the_archives_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def fails(*given: object) -> None:
+        raise OSError(error, "the disk")
+
+    (tmp_path / "data.tar.gz").write_bytes(targz(MODEL))
+    monkeypatch.setattr("utils.stages.archive.extract_members", fails)
+    with pytest.raises(
+        SystemExit, match=r"data.tar.gz can't be unpacked\n  cause: .*the disk\n  next: correct the volume"
+    ):
+        unpack_archive(tmp_path / "data.tar.gz", tmp_path / "tree", WANTED)
+    assert not (tmp_path / "tree").exists()
 
 
 def test_members_that_start_with_a_dot_and_slash_are_accepted(tmp_path: Path) -> None:
@@ -148,6 +188,24 @@ def test_a_packed_archive_unpacks_to_what_was_packed(tmp_path: Path) -> None:
     pack_archive(str(source / "model"), str(source / "taxonomy"), "", str(packed))
     assert names(unpack(tmp_path, packed.read_bytes())) == {*MODEL, *TAXONOMY}
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_generated_data_is_packed_as_data(tmp_path: Path) -> None:
+    source = write_files(
+        tmp_path / "source", {**MODEL, **TAXONOMY, **{f"gen/{Path(n).name}": c for n, c in DATA.items()}}
+    )
+    packed = tmp_path / "packed.tar.gz"
+    pack_archive(str(source / "model"), str(source / "taxonomy"), str(source / "gen"), str(packed))
+    assert names(unpack(tmp_path, packed.read_bytes())) == {*MODEL, *TAXONOMY, *DATA}
+
+
+def test_archive_that_breaks_off_while_it_is_packed_is_not_put_in_place(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", MODEL)
+    packed = tmp_path / "packed.tar.gz"
+    packed.write_bytes(b"the last one")
+    with pytest.raises(FileNotFoundError):
+        pack_archive(str(source / "model"), str(source / "gone"), "", str(packed))
+    assert packed.read_bytes() == b"the last one"
 
 
 def test_links_are_packed_as_their_targets(tmp_path: Path) -> None:
