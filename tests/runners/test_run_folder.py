@@ -1,5 +1,7 @@
 """Runs of a home: ids, one process at a time, claims, removal."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -80,22 +82,92 @@ def test_unknown_run_is_an_error_that_names_recent_runs(tmp_path: Path) -> None:
     assert "r1" in caught.value.cause
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("latest", "small-20260102-ffff"),
+        ("ilab", "ilab"),  # the id of one, and a part of others
+        ("small-2026010", None),
+        ("0101", "small-20260101-aaaa"),
+        ("aaaa", "small-20260101-aaaa"),
+        ("aaa", None),  # shorter than four letters
+        ("", None),
+        ("*", None),
+        ("../runs/ilab", None),
+    ],
+)
+def test_run_is_found_by_its_id_or_a_part_that_no_other_has(tmp_path: Path, given: str, found: str | None) -> None:
+    for day, run_id in enumerate(["ilab", "ilab-2", "small-20260101-aaaa", "small-20260102-ffff"], 1):
+        made = make(tmp_path, run_id)
+        made.store(run_id, {}, SETTINGS, f"2026-01-0{day}T00:00:00Z")
+    (tmp_path / "runs" / ".half.7").mkdir()
+    if found:
+        assert find_run(tmp_path, given).run_id == found
+    else:
+        with pytest.raises(UsageError, match=re.escape(f"match {given!r}")):
+            find_run(tmp_path, given)
+
+
+def test_runs_are_listed_oldest_first(tmp_path: Path) -> None:
+    assert all_runs(tmp_path) == []
+    for run_id, created in {"b": "2026-01-01", "a": "2026-01-02", "c": "2026-01-01"}.items():
+        make(tmp_path, run_id).store(run_id, {}, SETTINGS, created)
+    assert [run.run_id for run in all_runs(tmp_path)] == ["b", "c", "a"]
+
+
+def test_folder_of_a_run_is_for_its_user_alone_and_whole_from_the_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logs and arguments lie in it."""
+    folder = make(tmp_path, "r1")
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert folder.log("a/b").parent.is_dir() and folder.package.read_text() == "text"
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(RunFolder, "store", full)
+    with pytest.raises(OSError, match="full"):
+        make(tmp_path, "r2")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["r1"]
+
+
+def test_settings_that_cannot_be_written_leave_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, write = make(tmp_path, "r1"), Path.write_text
+
+    def torn(path: Path, text: str) -> None:
+        write(path, text[:5])
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(OSError, match="full"):
+        folder.store("r1", {"n": 4}, SETTINGS, "now")
+    assert folder.arguments == {"n": 3}
+
+
 def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     folder = make(tmp_path, "r1")
     assert not folder.is_running()
-    with folder.locked():
-        assert folder.is_running()
-        with pytest.raises(UsageError, match="another process works on"), folder.locked():
-            pass
-    assert not folder.is_running()
+    for _ in range(2):
+        with folder.locked():
+            assert folder.is_running()
+            held = f"another process works on the run r1: process {os.getpid()} holds it"
+            with pytest.raises(UsageError, match=held), folder.locked():
+                pass
+        assert not folder.is_running()
 
 
 def test_removing_a_run_takes_its_own_claims_and_no_other(tmp_path: Path) -> None:
     folder, other = make(tmp_path, "demo"), make(tmp_path, "demo-2")
     with Journal(folder.journal) as journal:
         journal.append("claim", name="made-here")
-    for claim in ("ilab-demo", "made-here", "ilab-demo-2", "shared"):
-        (tmp_path / "claims" / claim).mkdir()
+    for name in ("claims/ilab-demo", "claims/made-here", "claims/ilab-demo-2", "claims/shared", "demo/demo"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "demo" / "demo-2").mkdir()
+    assert folder.places()[-1] == folder.path  # last, so that a removal that breaks off can be repeated
     folder.remove()
     assert {p.name for p in (tmp_path / "claims").iterdir()} == {"ilab-demo-2", "shared"}
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == {"demo-2"}
     assert all_runs(tmp_path) == [other]
