@@ -106,6 +106,33 @@ def test_environment_variables_come_from_keys(source: Path, tmp_path: Path) -> N
         files.variable(EnvFrom("secret", "judge", "absent", "TOKEN"))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "masked"),
+    [
+        *(
+            (key, "canary-1", {"canary-1"})
+            for key in ("password", "PASSWD", "api_token", "clientSecret", "credentials")
+        ),
+        *((key, "canary-1", {"canary-1"}) for key in ("AWS_SECRET_ACCESS_KEY", "access_key", "api_key", "apikey")),
+        *((key, "canary-1", {"canary-1"}) for key in (".dockerconfigjson", "ssh-privatekey", "private-key")),
+        *((key, "canary-1", set()) for key in ("bucket", "endpoint", "model_name", "ca.crt")),
+        ("token", "12345", set()),  # so short a text is in many lines that show no secret
+        ("token", "123456", {"123456"}),
+        ("ssh-privatekey", "-----BEGIN\n  line-of-it\n\nshort\n-----END\n", {"-----BEGIN", "line-of-it", "-----END"}),
+    ],
+)
+@pytest.mark.parametrize("use", ["mounted", "variable"])
+def test_values_to_mask_are_chosen_by_their_keys(
+    tmp_path: Path, key: str, value: str, masked: set[str], use: str
+) -> None:
+    (tmp_path / "s" / "judge").mkdir(parents=True)
+    (tmp_path / "s" / "judge" / key).write_text(value)
+    mounts = (Mount("secret", "judge", "/d"),) if use == "mounted" else ()
+    variables = (EnvFrom("secret", "judge", key, "X"),) if use == "variable" else ()
+    task = Task("t", "t", "c", "i", (), (), mounts=mounts, env_from=variables)
+    assert set(SecretFiles(tmp_path / "s", tmp_path / "private").sensitive(task)) == masked
+
+
 def test_only_values_that_are_secret_are_masked(source: Path, tmp_path: Path) -> None:
     files = SecretFiles(source, tmp_path / "private")
     mounts = (Mount("secret", "judge", "/j"), Mount("secret", "teacher", "/t"))
