@@ -89,7 +89,7 @@ def copied(sources: list[str], tests: tuple[str, ...]) -> Iterator[Path]:
         subprocess.run(["xargs", "-0", "cp", "--parents", "-t", folder], cwd=ROOT, input=listed, check=True)
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         with Path(folder, "pyproject.toml").open("a") as file:
-            file.write("\n".join(["", "[tool.mutmut]", "timeout_constant = 3.0", *lines, ""]))
+            file.write("\n".join(["", "[tool.mutmut]", "timeout_constant = 6.0", "timeout_multiplier = 5.0", *lines, ""]))
         yield Path(folder)
 
 
@@ -97,7 +97,7 @@ def try_out(faults: list[Fault], tests: tuple[str, ...]) -> Counter[str]:
     """Try faults of one room; prints those that no test noticed, and gives the number of each of mutmut's results."""
     names = sorted(fault.name for fault in faults)
     with copied(sorted({fault.path for fault in faults}), tests) as tree:
-        run(tree, "run", "--max-children", "2", *names)
+        run(tree, "run", "--max-children", "4", *names)
         results = dict(line.strip().split(": ") for line in run(tree, "results", "--all", "1").splitlines())
         for name in names:
             if results[name] != "killed":

@@ -18,7 +18,7 @@ def command(lab: Lab, task: str) -> str:
 
 
 def test_values_reach_the_next_task_and_only_the_record_is_left(lab: Lab) -> None:
-    lab.node.play("make", Act(values(Output=7), ("progress: 1/2 things", "at work")))
+    lab.node.play("make", Act(values(Output=7), ("begins", "progress: 1/2 things", "at work")))
     result = lab.run(two, arguments={"n": 5})
     assert (result.state, result.error, result.earlier) == (TaskState.SUCCEEDED, "", False)
     assert '"n": 7' in command(lab, "take")
@@ -29,6 +29,7 @@ def test_values_reach_the_next_task_and_only_the_record_is_left(lab: Lab) -> Non
     assert lab.left() == []
     assert "at work" in result.folder.log("make").read_text()
     assert any(event.progress == (1, 2, "things") for event in lab.events)
+    assert [event.message for event in lab.events if event.message] == ["begins", "at work"]
 
 
 def test_failure_reports_the_containers_last_lines_and_stops_parallel_tasks(lab: Lab) -> None:
@@ -63,6 +64,11 @@ def test_reason_why_a_container_ended_comes_first(lab: Lab, act: Act, expected: 
     lines = lab.message("take").splitlines()
     assert expected[0] in lines[0]
     assert [line for line in lines if line in expected] == expected[1:]
+
+
+def test_failed_job_whose_pod_is_gone_tells_its_own_reason(lab: Lab) -> None:
+    lab.node.play("take", Act(exit_code=1, lost=True))
+    assert lab.run(tried_once).error.endswith("failed: as played")
 
 
 def test_each_attempt_is_a_job_and_all_share_a_log(lab: Lab) -> None:
