@@ -89,7 +89,9 @@ def copied(sources: list[str], tests: tuple[str, ...]) -> Iterator[Path]:
         subprocess.run(["xargs", "-0", "cp", "--parents", "-t", folder], cwd=ROOT, input=listed, check=True)
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         with Path(folder, "pyproject.toml").open("a") as file:
-            file.write("\n".join(["", "[tool.mutmut]", "timeout_constant = 6.0", "timeout_multiplier = 5.0", *lines, ""]))
+            file.write(
+                "\n".join(["", "[tool.mutmut]", "timeout_constant = 6.0", "timeout_multiplier = 5.0", *lines, ""])
+            )
         yield Path(folder)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, SSLError
 
 from tests.fakes.relay import Relay
 from tests.fakes.s3 import S3
@@ -395,7 +395,12 @@ def test_store_asks_for_a_pause_and_gets_it(s3_server: S3, tmp_path: Path, key: 
     assert time.now == 120
 
 
-@pytest.mark.parametrize("error", [answered(403, "AccessDenied"), answered(404, "NoSuchBucket"), answered(501)])
+UNVERIFIED = SSLError(endpoint_url="https://store.example", error="[SSL: CERTIFICATE_VERIFY_FAILED] unknown authority")
+
+
+@pytest.mark.parametrize(
+    "error", [answered(403, "AccessDenied"), answered(404, "NoSuchBucket"), answered(501), UNVERIFIED]
+)
 def test_refusal_for_good_is_told_at_once(error: Exception, s3_server: S3, tmp_path: Path, key: str) -> None:
     time = FakeTime()
     store = replace(store_of(s3_server, tmp_path), patience=time.patience())
