@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_first_process_stops_and_deletes_nothing(lab: Lab, tmp_path: Path, ends:
     if ends == "Ctrl-C":
         lab.node.finish(*lab.node.objects["jobs"])
     assert lab.run(pipeline, home=tmp_path / "elsewhere").state is TaskState.SUCCEEDED
-    assert lab.record()["holder.json"]["pid"] == os.getpid()
+    holder = lab.record()["holder.json"]
+    assert (holder["pid"], holder["host"], holder["since"][:2]) == (os.getpid(), socket.gethostname(), "20")
     assert {task: play.made for task, play in lab.node.plays.items()} == {"first": 1, "last": 1, "after": 1}
 
 

@@ -51,8 +51,15 @@ def test_claim_belongs_to_the_run_object_where_the_runner_names_one(
     assert api.objects[CLAIMS]["ilab-r"]["metadata"]["ownerReferences"] == [owner]
 
 
-def test_existing_claim_of_the_run_is_reused(api: KubernetesApi) -> None:
-    assert create_claim(ON_NFS) == create_claim(VolumeClaim("r", "5Gi", "nfs", "ReadWriteMany"))
+@pytest.mark.parametrize(("storage_class", "told"), [("nfs", "nfs"), ("", "(default)")])
+def test_existing_claim_of_the_run_is_reused(
+    api: KubernetesApi, capsys: pytest.CaptureFixture[str], storage_class: str, told: str
+) -> None:
+    wanted = replace(WANTED, storage_class=storage_class)
+    name = create_claim(wanted)
+    assert f"volume claim ilab-r: 5Gi, class {told}\n" in capsys.readouterr().out
+    assert create_claim(replace(wanted, size="5120Mi")) == name
+    assert "volume claim ilab-r already exists\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
