@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fakes.api_server import Fault
 from tests.fakes.node import Act, values
 from tests.runners.kubernetes.conftest import Lab
 from tests.runners.kubernetes.pipelines import alone, beside, mounted, tried, tried_once, two
@@ -71,6 +72,13 @@ def test_job_running_with_another_configuration_is_refused(lab: Lab) -> None:
     assert "the Job other runs make already, and not as it is wanted now" in result.error
     assert lab.message("make").endswith("delete job other")
     assert "priorityClassName" in result.error
+
+
+def test_run_that_another_process_makes_at_the_same_time_is_continued(lab: Lab) -> None:
+    lab.run(tried_once)
+    absent = {"reason": "NotFound", "details": {"name": "ilab-r1"}}  # before the other one has made it
+    lab.node.faults.append(Fault("get", "configmaps", 404, body=absent))
+    assert lab.run(tried_once).earlier
 
 
 def test_another_run_of_the_same_id_is_refused_with_what_differs(lab: Lab) -> None:

@@ -46,7 +46,7 @@ def data_dir(tmp_path: Path) -> Path:
         question, answer = f"How high is tide {i}?", f"{i} cubits."
         facts = {"sdg_document": DOCUMENT, "dataset": "document_knowledge_qa"}
         raft = {**facts, "dataset": "document_knowledge_qa_raft_p0.4"}
-        documents = f"Document:\nAnother text.\n\n\nDocument:\n{DOCUMENT}\n\n"
+        documents = f"Document:\nAnother\n\n\n\ntext.\n\n\nDocument:\n{DOCUMENT}\n\n"
         knowledge.append(row(f"k{i}", f"{DOCUMENT}\n\n{question}", answer, True, **facts))
         retrieval.append(row(f"r{i}", f"{documents}\n\n{question}", answer, False, **raft))
         retrieval.append(row(f"u{i}", f"{DOCUMENT}\n\n{question}", answer, True, **facts))

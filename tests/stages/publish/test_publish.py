@@ -69,7 +69,9 @@ def get(s3_server: S3, key: str) -> bytes:
 def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_slashes(
     s3_server: S3, volume: Path
 ) -> None:  # trap 15
-    key, marker = run(s3_server, volume, "publish-1/b/data.tar.gz", require_improvement=True)
+    metrics = dsl.Metrics(uri=str(volume.parent / "metrics"))
+    key, marker = run(s3_server, volume, "publish-1/b/data.tar.gz", require_improvement=True, metrics=metrics)
+    assert metrics.metadata == {"published": 1.0, "published_archive_bytes": len(get(s3_server, key))}
     folder, _, name = key.rpartition("/")
     assert folder == "publish-1/b" and name.endswith(".data.tar.gz")
     assert abs(time.time() - calendar.timegm(time.strptime(name[:19], "%Y-%m-%d_%H-%M-%S"))) < 60
