@@ -147,9 +147,11 @@ def ilab_pipeline(
     Args:
         sdg_object_store_secret: Object store's Secret, or a dashboard connection: bucket, access_key, secret_key,
             data_key; optional endpoint, region, verify_tls.
-        sdg_data_key: Key of the archive with model and taxonomy in the bucket. Empty: the Secret's data_key.
-        sdg_base_model: Model to train: s3://BUCKET/PREFIX or a local path. Empty: model/ of the archive.
-        sdg_repo_url: Git repository of the taxonomy (https or ssh). Empty: taxonomy/ of the archive.
+        sdg_data_key: Key of the archive with model and taxonomy in the bucket. Empty: the Secret's data_key. On one
+            machine also a path: an archive, or a folder with the same content.
+        sdg_base_model: Model to train: s3://BUCKET/PREFIX or a folder. Empty: model/ of the archive.
+        sdg_repo_url: Git repository of the taxonomy (https or ssh). Empty: taxonomy/ of the archive. On one machine
+            also a folder.
         sdg_repo_branch: Branch of the taxonomy. No branch, pull request or commit: the default branch.
         sdg_repo_pr: Pull request of the taxonomy, by number, instead of a branch. 0: none.
         sdg_repo_commit: Commit of the taxonomy, by hash, instead of a branch.
@@ -213,7 +215,8 @@ def ilab_pipeline(
         gate_min_mt_bench: Lowest MT-Bench score to publish, 0 to 10. 0: any.
         gate_max_error_rate: Highest judge error rate to publish, 0 to 1. 1: any.
         gate_require_improvement: Publish only a candidate better than the base model and not worse in any comparison.
-        output_data_key: Name of the published archive, after its timestamp. Empty: the Secret's data_key.
+        output_data_key: Name of the published archive, after its timestamp. Empty: the Secret's data_key. On one
+            machine also a new folder.
         report_notes: Remarks to show at the top of the report.
         k8s_storage_class_name: Storage class of the volume, with ReadWriteMany. Empty: the cluster's default.
         k8s_storage_size: Size of the volume. 7B model: 100Gi or more; 350Gi keeps 10 checkpoints.

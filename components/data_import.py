@@ -34,11 +34,12 @@ def data_import(
         data_dir: The run's volume.
         object_store_secret_dir: Folder of the object store's Secret: bucket, access_key, secret_key, data_key;
             optional endpoint, region, verify_tls.
-        data_key: Key of the imported archive; blank for the Secret's data_key.
+        data_key: Key of the imported archive, or its path on one machine; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
         base_model: s3://bucket/prefix (same endpoint and keys) or the absolute path of a folder in Hugging Face
             layout; blank for the archive's model/.
-        taxonomy_url: Git repository of the taxonomy, https or ssh; blank for the archive's taxonomy/.
+        taxonomy_url: Git repository of the taxonomy, https or ssh, or a folder on one machine; blank for the archive's
+            taxonomy/.
         taxonomy_branch: Branch or tag to check out; blank for the default branch.
         taxonomy_pr: Number of the pull request to check out; 0 for none.
         taxonomy_commit: Commit to check out; blank for none. At most one of branch, pr and commit.

@@ -32,7 +32,8 @@ def publish(
         object_store_secret_dir: Folder of the object store's Secret.
         data_key: Key of the imported archive; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
-        name: Name, or key with slashes, after the timestamp; blank for the Secret's data_key.
+        name: Name, or key with slashes, after the timestamp; blank for the Secret's data_key. An absolute path is a
+            folder of this machine, into which model/, scores/ and provenance.json go instead.
         min_mt_bench: Lowest MT-Bench score to publish, 0 to 10; 0 for any.
         max_error_rate: Highest judge error rate to publish, 0 to 1; 1 for any.
         require_improvement: Publish only a candidate that is better than the base model in at least one comparison and

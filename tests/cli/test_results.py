@@ -140,3 +140,28 @@ def test_report_of_a_local_run_is_a_page_in_its_folder(tmp_path: Path) -> None:
         "report: s3://b/a.report.html",
     ]
     assert collect_report(make_run(tmp_path, "r2", local())) is None
+
+
+def test_result_in_a_folder_is_shown_and_gives_the_model(tmp_path: Path) -> None:
+    result = tmp_path / "results" / "r1"
+    (result / "model").mkdir(parents=True)
+    (result / "model" / "config.json").write_text("{}")
+    outputs = {
+        "publish": Outputs(parameters={"Output": str(result)}),
+        "report": Outputs(parameters={"Output": f"{result}/report.html"}),
+    }
+    make_run(tmp_path, "r1", local(), **outputs)
+    shown = call(tmp_path, "status", "r1").output
+    assert f"  result: {result}\n  report: {result}/report.html\n" in shown
+    assert json.loads(call(tmp_path, "status", "r1", "-o", "json").output)["archive"] == str(result)
+    done = call(tmp_path, "get-model", "r1", str(tmp_path / "model"))
+    assert done.output == f"{tmp_path}/model: the model of r1, from {result}\n"
+    assert (tmp_path / "model" / "config.json").read_text() == "{}"
+    assert f"the result of r1 stays in {result}" in call(tmp_path, "clean", "r1", "--yes").output
+    assert (result / "model").is_dir()
+
+
+def test_removed_result_is_told(tmp_path: Path) -> None:
+    make_run(tmp_path, "r1", local(), publish=Outputs(parameters={"Output": str(tmp_path / "gone")}))
+    done = call(tmp_path, "get-model", "r1", str(tmp_path / "model"))
+    assert done.exit_code == 2 and "there is no" in done.output

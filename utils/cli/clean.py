@@ -44,6 +44,8 @@ def clean(run_ids: tuple[str, ...], every: bool, finished: bool, yes: bool, home
             if settings := folder.cluster_settings:
                 _remove_from_cluster(settings, folder.run_id)
             folder.remove()
+        if folder.result.exists():
+            click.echo(f"the result of {folder.run_id} stays in {folder.result}")
 
 
 def _remove_from_cluster(settings: ClusterSettings, run_id: str) -> None:

@@ -28,7 +28,8 @@ def get_model(words: tuple[str, ...], home: Path) -> None:
     """Put the trained model of RUN_ID into the new folder DIR, in Hugging Face layout.
 
     RUN_ID is an id, a part of one, or `latest`, which is also meant without one. The model comes from the run's
-    volume where that is kept, else from the archive in the object store; the demo's is started for it.
+    volume where that is kept, else from its result: a folder, or the archive in the object store. The demo's store is
+    started for it.
     """
     if len(words) > 2:
         raise UsageError(
@@ -72,7 +73,12 @@ def _model(folder: RunFolder, scratch: Path) -> Iterator[tuple[Path, str]]:
             "it published none, and its volume is gone or has no scored candidate",
             f"see how far it came: ilab-pipeline status {folder.run_id}",
         )
-    yield _downloaded(folder, key, scratch), key
+    if key.startswith("/"):
+        if not Path(key, "model").is_dir():
+            raise UsageError(f"the result of {folder.run_id} is gone", f"there is no {key}/model", "run it again")
+        yield Path(key, "model"), key
+    else:
+        yield _downloaded(folder, key, scratch), key
 
 
 def _downloaded(folder: RunFolder, key: str, scratch: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from utils.cli.board import Board
+from utils.cli.machine_paths import with_paths, with_result_folder
 from utils.cli.outcome import exit_code, next_command, tell_failures
 from utils.cli.results import collect_report, result_lines, summary
 from utils.errors import IlabError
@@ -16,9 +17,6 @@ from utils.runners.local.limits import without_effect
 from utils.runners.lost_volume import REMEDY
 from utils.runners.run_folder import RunFolder, check_run_id, create_run, new_run_id
 from utils.runners.settings import LocalSettings
-
-_SDG_PIPELINE = "sdg_pipeline"
-"""The pipeline's parameter that may name a folder of this machine."""
 
 
 def start_local(
@@ -31,9 +29,7 @@ def start_local(
     """
     run_id = run_id or new_run_id(pipeline.name)
     check_run_id(run_id)
-    named = arguments.get(_SDG_PIPELINE)
-    if named and Path(named).is_dir():  # tasks run in other folders
-        arguments = {**arguments, _SDG_PIPELINE: str(Path(named).absolute())}
+    arguments = with_result_folder(pipeline, with_paths(arguments), settings, RunFolder(home, run_id).result)
     folder = create_run(home, run_id, pipeline.text, arguments, settings)
     if note := without_effect(pipeline, arguments):
         click.echo(note, err=True)

@@ -28,7 +28,7 @@ def scores(tasks: Mapping[str, Outputs]) -> dict[str, dict[str, float]]:
 
 
 def published(tasks: Mapping[str, Outputs]) -> dict[str, str]:
-    """Where archive and report are in the object store; "" for what was not published."""
+    """Where archive and report are in the object store, or the result's folder; "" for what was not published."""
     page = str(_task(tasks, _REPORT).parameters.get("Output", ""))
     key = str(_task(tasks, _PUBLISH).parameters.get("Output", ""))
     return {"archive": page.removesuffix(_PAGE) if key and page.endswith(key + _PAGE) else key, "report": page}
@@ -87,7 +87,7 @@ def result_lines(tasks: Mapping[str, Outputs]) -> Iterator[str]:
         yield f"{measure}: {_change(values)}"
     for what, where in published(tasks).items():
         if where:
-            yield f"{what}: {where}"
+            yield f"{'result' if what == 'archive' and where.startswith('/') else what}: {where}"
 
 
 def _change(values: Mapping[str, float]) -> str:

@@ -14,6 +14,7 @@ from utils.cli.cluster_options import cluster_options, cluster_settings
 from utils.cli.kfp_options import kfp_options, kfp_settings
 from utils.cli.local_options import given_settings, local_options
 from utils.cli.local_run import start_local, work
+from utils.cli.machine_paths import refuse_paths
 from utils.cli.options import default_python, home_option, image_option, option, output_option
 from utils.cli.outcome import next_command
 from utils.cli.submit import submit_run
@@ -95,6 +96,7 @@ def run(
     if package.resolve() == COMPILED.resolve():
         check_ranges(pipeline.parameters, arguments, place)
     if place != "local":
+        refuse_paths(arguments)
         pipeline = in_queue(pipeline, arguments)
     if place == "kfp":
         sys.exit(submit_run(pipeline, arguments, kfp_settings(options), run_id, output, options["wait"]))

@@ -10,6 +10,7 @@ import click
 from utils.cli.board import Count, Row, count
 from utils.cli.history import INTERRUPTED, run_board, run_state
 from utils.cli.options import home_option, output_option
+from utils.cli.results import published, result_lines, scores
 from utils.durations import format_duration
 from utils.ir.model import TaskState
 from utils.names import run_object_name
@@ -82,7 +83,8 @@ def _show_run(folder: RunFolder, output: str) -> None:
     rows = run_board(folder, history).snapshot()
     if output == "json":
         tasks = [_task(folder, history, row) for row in rows]
-        click.echo(json.dumps({**_summary(folder), "task_list": tasks}, indent=1))
+        ended = {"scores": scores(history.finished), **published(history.finished)}
+        click.echo(json.dumps({**_summary(folder), **ended, "task_list": tasks}, indent=1))
         return
     from rich.console import Console
 
@@ -92,6 +94,8 @@ def _show_run(folder: RunFolder, output: str) -> None:
     summary = _summary(folder)
     console.print(render(rows, folder.run_id, summary["seconds"], time.time(), console.width, len(rows) + 10))
     click.echo(f"\n{summary['state']}; {_where(folder)}")
+    for line in result_lines(history.finished):
+        click.echo(f"  {line}")
 
 
 def _where(folder: RunFolder) -> str:

@@ -2,6 +2,7 @@
 
 <home>/runs/<run id>/    journal.jsonl  run.json  pipeline.yaml  logs/<task>.log  tasks/<task>/
 <home>/claims/<claim>/
+<home>/results/<run id>/    the model and its scores, where no object store takes them
 
 A run on a cluster lives there, as the ConfigMap `ilab-<run id>`; its folder here has logs and a copy of the journal.
 """
@@ -51,6 +52,11 @@ class RunFolder:
     def claims(self) -> Path:
         """The folder of all volume claims of this home."""
         return self.home / "claims"
+
+    @property
+    def result(self) -> Path:
+        """Where the result goes if nothing else is said. It is not removed with the run."""
+        return self.home / "results" / self.run_id
 
     @property
     def journal(self) -> Path:

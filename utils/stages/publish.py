@@ -13,6 +13,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
+from utils.stages.folders import PROVENANCE, own_path, write_result
 from utils.stages.marker import finished_result, from_record, inputs_hash, size_of, upstream_hash, write_marker
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.upload import Upload, stored, take_up, upload_stream
@@ -134,13 +135,15 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
     """Publish the candidate if the gate lets it pass, unless that is done.
 
     Returns:
-        the archive's key, "" if the gate rejected the candidate; and the stage's metrics.
+        the archive's key, or the folder's path, "" if the gate rejected the candidate; and the stage's metrics.
     """
     started = time.time()
-    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
+    store = None
+    if not own_path(given.name):
+        store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
     inputs = {
         "upstream": upstream_hash(given.data_dir, "final_eval"),
-        "store": [store.endpoint, store.bucket, given.name or store.data_key],
+        "store": [store.endpoint, store.bucket, given.name or store.data_key] if store else [given.name],
         "gate": [given.min_mt_bench, given.max_error_rate, given.require_improvement],
     }
     found = finished_result(given.data_dir, "publish", inputs, given.force)
@@ -164,17 +167,24 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
 
 
 def upload_candidate(
-    given: Publication, store: ObjectStore, candidate: str, checks: Sequence[GateCheck], note: Path
+    given: Publication, store: ObjectStore | None, candidate: str, checks: Sequence[GateCheck], note: Path
 ) -> Upload:
     """Pack candidate, scores and provenance, and upload the archive, unless a killed process has done so.
 
     Args:
+        store: None to put them into a folder of this machine instead, as they are.
         candidate: its folder below the volume's root.
         note: names the upload while it is under way; the same for the same inputs.
     """
-    found = {old: take_up(store, old) for old in {note, *note.parent.glob("publish.*.upload")}}
     folders = {f"{given.data_dir}/{candidate}": "model", f"{given.data_dir}/scores": "scores"}
-    files = {"provenance.json": provenance(given.data_dir, given.run_id, candidate, checks)}
+    origin = provenance(given.data_dir, given.run_id, candidate, checks)
+    if not store:
+        target = Path(own_path(given.name))
+        size = write_result(target, given.run_id, folders, origin)
+        print(f"published {target}", flush=True)
+        return Upload(str(target), "", size)
+    files = {PROVENANCE: origin}
+    found = {old: take_up(store, old) for old in {note, *note.parent.glob("publish.*.upload")}}
     total, sent = sum(map(size_of, folders)), found[note]
     # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -129,6 +129,8 @@ def test_a_path_is_unnamed_unless_a_parameter_alone_gives_it(
         ("/data-old", False),
         ("/data.txt", False),
         ("s3://bucket/data", False),
+        ("s3://data/models", False),
+        ("file:///data/models", False),
         ([1, {"a": "/data"}], True),
     ],
 )

@@ -127,9 +127,9 @@ def unnamed(paths: Iterable[str], code: Iterable[str], values: Iterable[Any]) ->
 
 
 def names_path(path: str, value: Any) -> bool:
-    """Whether a path occurs in a text, or anywhere in a list or struct."""
+    """Whether a path occurs in a text, or anywhere in a list or struct; not as the end of an address, as in s3://data."""
     text = value if isinstance(value, str) else json.dumps(value)
-    return re.search(rf"(?<![\w.]){re.escape(path)}(?![\w.-])", text) is not None
+    return re.search(rf"(?<![\w./]){re.escape(path)}(?![\w.-])", text) is not None
 
 
 def hidden(path: str, needed: Iterable[Path]) -> list[Path]:

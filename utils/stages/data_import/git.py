@@ -52,7 +52,7 @@ class TaxonomySource:
 
 
 # Of https, no address with a user name or a token: everybody sees it who sees the run.
-_URL = r"((https://(?![^/]*@)|ssh://|file:///|/|[\w.-]+@[\w.-]+:)[^-\s]\S*)?"
+_URL = r"((https://(?![^/]*@)|ssh://|[\w.-]+@[\w.-]+:)[^-\s]\S*|(file://)?/.*)?"
 
 
 def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: Path) -> None:

@@ -15,9 +15,10 @@ from utils.stages.data_import.tree import (
     fetch_model,
     import_folder,
 )
-from utils.stages.marker import change_result, finished_result, from_record, inputs_hash, write_marker
+from utils.stages.folders import own_path
+from utils.stages.marker import change_result, finished_result, from_record, inputs_hash, size_of, write_marker
 from utils.stages.object_store.client import store_of_secret
-from utils.stages.object_store.download import Download, object_stat
+from utils.stages.object_store.download import Download, ObjectStat, object_stat
 from utils.stages.results import Imported
 from utils.stages.train.folder import require_training_room
 
@@ -52,9 +53,13 @@ def import_data(given: DataImport) -> dict[str, float]:
     source.check()
     from_archive = [part for part, url in {"model": given.base_model, "taxonomy": source.url}.items() if not url]
     ca, store, archive = ca_bundle(given.ca_file), None, None
-    if from_archive or given.base_model.startswith("s3://"):
-        store = store_of_secret(given.object_store_secret_dir, ca, bool(from_archive), given.data_key)
-        archive = object_stat(store, store.data_key) if from_archive else None
+    own = own_path(given.data_key)
+    stored = bool(from_archive) and not own
+    if from_archive and own:
+        archive = ObjectStat(own, size_of(own), "", True, "")
+    if stored or given.base_model.startswith("s3://"):
+        store = store_of_secret(given.object_store_secret_dir, ca, stored, given.data_key)
+        archive = object_stat(store, store.data_key) if stored else archive
     inputs = {
         "archive": asdict(archive) if archive else {},
         "base_model": given.base_model,
@@ -64,14 +69,14 @@ def import_data(given: DataImport) -> dict[str, float]:
     result = from_record(Imported, found or {})
     if found is None:
         work = import_folder(data_dir, inputs_hash(inputs))
-        got = Download("", "", 0, "")
-        if store and archive:
+        got = Download(archive.key, "", archive.size, "") if archive else Download("", "", 0, "")
+        if store and archive and stored:
             got = download_archive(store, archive, work / "archive")
         if given.base_model:
             fetch_model(given.base_model, store, work / "model")
         if source.url:
             clone_taxonomy(source, given.taxonomy_secret_dir, ca, work / "taxonomy")
-        outputs, orders = assemble_tree(work, from_archive, data_dir, ca)
+        outputs, orders = assemble_tree(work, Path(own or work / "archive"), from_archive, data_dir, ca)
         result = Imported(
             *(got.key, got.sha256, got.size, got.check),
             model_source=given.base_model or "archive",

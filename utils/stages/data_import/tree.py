@@ -12,6 +12,7 @@ from utils.stages.archive import PACK, require_space, unpack_archive
 from utils.stages.data_import.documents import require_taxonomy
 from utils.stages.data_import.model import model_faults
 from utils.stages.data_import.rows import check_rows
+from utils.stages.folders import copy_folder
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import Download, ObjectStat, download_object, object_stat
 from utils.stages.sdg.files import LEAVES
@@ -103,8 +104,7 @@ def fetch_model(base_model: str, store: ObjectStore | None, target: Path) -> Non
         store: its endpoint and keys are used, the bucket is the address's own; None for a local folder.
     """
     if not store or not base_model.startswith("s3://"):
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(base_model.removeprefix("file://"), target)
+        copy_folder(base_model.removeprefix("file://"), target)
         return
     bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
     store = replace(store, bucket=bucket)
@@ -162,12 +162,16 @@ def download_archive(store: ObjectStore, archive: ObjectStat, path: Path) -> Dow
     return got
 
 
-def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str, ca: str) -> tuple[list[str], list[list[str]]]:
+def assemble_tree(
+    work: Path, archive: Path, from_archive: Sequence[str], data_dir: str, ca: str
+) -> tuple[list[str], list[list[str]]]:
     """Unpack what is taken from the archive, check the whole tree, and move it to its places on the volume.
 
     Args:
-        work: holds `archive`, and `model` or `taxonomy` where they come from elsewhere. Emptied on failure: a wrong
-            archive does not get better. After a failure about documents, the archive stays: their repository may.
+        work: holds the downloaded archive, and `model` or `taxonomy` where they come from elsewhere. Emptied on
+            failure: a wrong archive does not get better. After a failure about documents, the archive stays: their
+            repository may.
+        archive: the archive, or a folder with its content.
         from_archive: which of model and taxonomy the archive gives; with any, it may bring data too.
         ca: for git, a PEM bundle; "" for the public roots.
 
@@ -179,7 +183,12 @@ def assemble_tree(work: Path, from_archive: Sequence[str], data_dir: str, ca: st
     tree.mkdir()
     try:
         if from_archive:
-            places = unpack_archive(work / "archive", tree, [*from_archive, "data"])
+            wanted = [*from_archive, "data"]
+            if archive.is_dir():
+                for part in filter(lambda name: archive.joinpath(name).is_dir(), wanted):
+                    copy_folder(str(archive / part), tree / part)
+            else:
+                places = unpack_archive(archive, tree, wanted)
         for part in {"model", "taxonomy"}.difference(from_archive):
             if work.joinpath(part).exists():
                 work.joinpath(part).rename(tree / part)

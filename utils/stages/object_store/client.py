@@ -10,6 +10,7 @@ from typing import Any
 
 from utils.messages import failure, shown
 from utils.stages.credentials import read_secret, require_url, secret_keys
+from utils.stages.folders import own_path
 from utils.stages.patience import Patience, Value, wait_of_status
 
 POLICIES = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject", "get_object": "s3:GetObject"}
@@ -132,11 +133,12 @@ def store_of_secret(secret_dir: str, ca: str, archive: bool = False, data_key: s
 
     Args:
         archive: it must name an archive.
-        data_key: the archive's key; "" for the Secret's own.
+        data_key: the archive's key; "", or a path on this machine, for the Secret's own.
 
     Raises:
         SystemExit: a key is missing, or verify_tls is neither true nor false.
     """
+    data_key = "" if own_path(data_key) else data_key
     own, keys = secret_keys(secret_dir), ["access_key AWS_ACCESS_KEY_ID", "secret_key AWS_SECRET_ACCESS_KEY"]
     identity = own and not own.intersection(" ".join(keys).split())  # the pod's
     optional = [

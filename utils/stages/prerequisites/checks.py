@@ -3,12 +3,13 @@
 import importlib.util
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from utils.messages import failure
 from utils.stages.credentials import model_server, secret_keys
-from utils.stages.data_import.git import TaxonomySource, git_credentials, run_git
+from utils.stages.data_import.git import TaxonomySource, git_credentials, in_pod, run_git
+from utils.stages.folders import own_path
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.patience import ONCE
 from utils.stages.prerequisites.findings import WARNING, Finding
@@ -45,10 +46,15 @@ def check_teacher(
 def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool, keys: Sequence[str]) -> list[Finding]:
     """The store lets us in, has the archive (or the base model), and takes an upload: nothing is left behind.
 
+    A run for which folders do all that needs no store.
+
     Args:
         archive: the run imports one.
         keys: sdg_data_key and output_data_key.
     """
+    archive, result = archive and not own_path(keys[0]), own_path(keys[1])
+    if result and not archive and not base_model.startswith("s3://"):
+        return []
     store = replace(store_of_secret(secret_dir, ca, archive, keys[0]), patience=ONCE)
     if archive and not store.call("head_object", Key=store.data_key)["ContentLength"]:
         raise failure(f"the archive {store.data_key} is empty", "its upload broke off", "upload it again")
@@ -57,11 +63,26 @@ def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool,
         listing = replace(store, bucket=bucket).call("list_objects_v2", Prefix=prefix, MaxKeys=1)
         if not listing.get("Contents"):
             raise failure(f"no base model at {base_model}", "no object has this prefix", "correct sdg_base_model")
+    if result:
+        return []
     # The result goes there after days: better to know now whether it may.
     key = os.path.join((keys[1] or store.data_key).rpartition("/")[0], "ilab-write-check").strip("/")
     upload = store.call("create_multipart_upload", Key=key)["UploadId"]
     store.call("abort_multipart_upload", Key=key, UploadId=upload)
     return []
+
+
+def check_folders(keys: Mapping[str, str]) -> list[Finding]:
+    """No pod can use a path that takes the object store's place on one machine; there, the command has looked at it.
+
+    Args:
+        keys: parameter to a key in the object store, or a path.
+    """
+    return [
+        Finding(f"{name} is {key}, a path that only a run on one machine can use", f"give a key with -p {name}=KEY")
+        for name, key in keys.items()
+        if own_path(key) and in_pod()
+    ]
 
 
 def check_taxonomy_repo(source: TaxonomySource, secret_dir: str, ca: str) -> list[Finding]:

@@ -10,6 +10,7 @@ from utils.stages.data_import.git import TaxonomySource
 from utils.stages.data_import.tree import check_base_model
 from utils.stages.prerequisites.checks import (
     check_backends,
+    check_folders,
     check_model_server,
     check_object_store,
     check_rights,
@@ -65,6 +66,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     mounted = dict(zip(OBJECTS, names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
     ca = ca_bundle(given.ca_file, strict=False)
     archive = not given.base_model or not given.taxonomy_url
+    keys = {name: getattr(given, name) for name in ("sdg_data_key", "output_data_key")}
     source = TaxonomySource(given.taxonomy_url, given.taxonomy_branch, given.taxonomy_pr, given.taxonomy_commit)
     checks: Checks = {
         "parameters": lambda: [
@@ -76,8 +78,9 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "base model": partial(check_base_model, given.base_model),
         "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
         "object store": lambda: check_object_store(
-            given.object_store_secret_dir, ca, given.base_model, archive, [given.sdg_data_key, given.output_data_key]
+            given.object_store_secret_dir, ca, given.base_model, archive, [*keys.values()]
         ),
+        "folders": lambda: check_folders(keys),
         "teacher": lambda: check_teacher(
             given.teacher_secret_dir, ca, given.retry_seconds, archive, given.sdg_pipeline, given.sdg_teacher_family
         ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import secret_keys
+from utils.stages.folders import own_path
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.publish import archive_key
 from utils.stages.report.facts import report_facts
@@ -38,7 +39,7 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
         data: where the JSON goes.
 
     Returns:
-        where the page is in the object store, or ""; and the stage's metrics.
+        where the page is beside the published archive, or ""; and the stage's metrics.
     """
     facts = report_facts(given.data_dir, given.run_id, given.notes)
     Path(given.data_dir, "report").mkdir(exist_ok=True)
@@ -61,6 +62,10 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
 
 def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> str:
     """Put the parts beside the archive; returns where the page is, "" without the object store's Secret."""
+    if own_path(given.name):
+        for kind, text in parts.items() if archive else ():
+            Path(archive, f"report.{kind}").write_text(text, "utf-8", "replace")
+        return f"{archive}/report.html" if archive else ""
     if not secret_keys(given.object_store_secret_dir):
         return ""
     store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
