@@ -1,6 +1,7 @@
 """Messages of a stage to users: progress, and a failure that names its remedy."""
 
 import re
+from collections.abc import Sequence
 
 FINDINGS_HEADER = "| check | result | finding | remedy |"
 """First line of a table of findings, by which it is found in a task's log."""
@@ -15,6 +16,13 @@ def failure(what: str, cause: str, remedy: str) -> SystemExit:
         remedy: what to do or which command to run next.
     """
     return SystemExit(f"error: {what}\n  cause: {cause}\n  next: {remedy}")
+
+
+def together(failures: Sequence[SystemExit]) -> SystemExit:
+    """One failure that tells several, each part of them once."""
+    parts = [re.split("\n  (?:cause|next): ", str(one).removeprefix("error: ")) for one in failures]
+    what, cause, remedy = ("; ".join(dict.fromkeys(texts)) for texts in zip(*parts, strict=True))
+    return failure(what, cause, remedy)
 
 
 def progress(done: int, total: int, what: str) -> None:

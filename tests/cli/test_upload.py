@@ -114,7 +114,6 @@ def test_existing_archive_is_replaced_only_with_force(s3_server: S3, tree: Path,
     [
         ("model/config.json", None, "missing: model/config.json"),
         ("model/model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
-        ("taxonomy/knowledge", None, "missing: taxonomy/knowledge"),
         ("taxonomy", None, "missing: taxonomy/knowledge/**/qna.yaml or taxonomy/compositional_skills/**/qna.yaml"),
     ],
 )

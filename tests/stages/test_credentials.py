@@ -110,3 +110,23 @@ def test_password_in_the_address_of_an_object_store_never_shows(capsys: pytest.C
     with pytest.raises(SystemExit) as caught:
         store.call("head_object", Key="x")
     assert CANARY not in str(caught.value) + capsys.readouterr().out and "***@127.0.0.1:1" in str(caught.value)
+
+
+def test_all_that_is_wrong_with_a_secret_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "endpoint").write_bytes(b"http://a\nhttp://b")
+    (tmp_path / "api_token").write_bytes(b"\xef\xbb\xbf" + CANARY.encode())
+    with pytest.raises(SystemExit) as caught:
+        model_server(str(tmp_path), "judge")
+    for part in ("the key endpoint of", "the key api_token of", "lacks: model_name or model or JUDGE_NAME"):
+        assert part in str(caught.value)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(("role", "told"), [("teacher", False), ("judge", True)])
+def test_only_the_judge_s_message_has_the_judge_s_names(tmp_path: Path, role: str, told: bool) -> None:
+    with pytest.raises(SystemExit, match="lacks: endpoint") as caught:
+        model_server(str(tmp_path), role)
+    assert ("JUDGE_" in str(caught.value)) is told
+    (tmp_path / "JUDGE_ENDPOINT").write_text("http://127.0.0.1:1")
+    (tmp_path / "JUDGE_NAME").write_text("m")
+    assert model_server(str(tmp_path), role).model_name == "m"

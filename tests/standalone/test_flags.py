@@ -13,7 +13,7 @@ from utils.standalone.options import StrictBoolean
 
 # name, kind, default, environment variable; what the first generation's `run` had.
 FIRST_GENERATION = """
---namespace text -
+--namespace namespace -
 --taxonomy-repo-branch text -
 --taxonomy-repo-pr text -
 --storage-class text -

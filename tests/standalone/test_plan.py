@@ -145,6 +145,35 @@ def test_a_subcommand_says_what_it_needs(command: str, flag: str) -> None:
     assert done.exit_code == 2 and f"{command}: {flag}" in done.output
 
 
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--eval-type", "final"], "--eval-type requires the subcommand evaluation"),
+        (["--training-phase", "1"], "--training-phase requires the subcommand train"),
+        (["--eval-type", "final", "train", "--training-phase", "1"], "--eval-type requires the subcommand evaluation"),
+    ],
+)
+def test_flag_that_would_do_nothing_is_refused(args: list[str], told: str) -> None:
+    done = call("run", "--dry-run", *BY_SECRET, *args)
+    assert done.exit_code == 2 and told in done.output
+    assert call("run", "--dry-run", *BY_SECRET, ILAB_EVAL_TYPE="final", ILAB_TRAINING_PHASE="1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", "--namespace", "My_Project"],
+        ["run", "--service-account", "My Account"],
+        ["show", "--namespace", "My_Project", "--image", "i", "--script-configmap", "c", "--args", "x"],
+        ["show", "--name", "Our.Job", "--image", "i", "--script-configmap", "c", "--args", "x"],
+    ],
+)
+def test_name_that_no_object_can_have_is_refused(args: list[str]) -> None:
+    done = call(*args)
+    assert done.exit_code == 2 and "is not the name of a" in done.output
+    assert call("run", "--dry-run", "--namespace", " ", *BY_SECRET).exit_code == 0
+
+
 @pytest.mark.parametrize("place", ["group", "subcommand"])
 def test_flags_may_precede_the_subcommand_and_its_own_may_follow_it(place: str) -> None:
     phase = ["--training-phase", "2"]

@@ -139,7 +139,7 @@ def test_missing_keys_of_secrets_are_named_at_once_without_values(read: Read, na
         "object-store: the Secret s lacks access_key",
         "object-store: endpoint of the Secret s is not an address that starts with http:// or https://",
         "judge: there is no Secret j",
-        "teacher: the Secret t lacks model or model_name or JUDGE_NAME",
+        "teacher: the Secret t lacks model or model_name",
     ]
 
 

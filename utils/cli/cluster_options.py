@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from utils.cli.options import add_options, option
+from utils.cli.options import SERVICE_ACCOUNT, add_options, option
 from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.foreign_text import TextError, read_yaml
@@ -43,6 +43,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         option(
             "--service-account",
+            type=SERVICE_ACCOUNT,
             metavar="NAME",
             help="Service account of the pods; some stages use it for the Kubernetes API.  [default: the namespace's]",
         ),

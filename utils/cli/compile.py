@@ -100,6 +100,9 @@ def names_of(package: Path) -> list[str]:
 )
 def compile(output: Path | None, source: str | None, images: tuple[str, ...], queue: str) -> None:
     """Compile the DAG of pipeline.py to pipeline.yaml, the same bytes each time."""
+    if source and (images or queue):
+        flag = "--image" if images else "--queue"
+        raise UsageError(f"{flag} can't be combined with --source", "--source shows a file as it is", "leave one out")
     if source:
         click.echo(carried_part(output or COMPILED, source))
         return

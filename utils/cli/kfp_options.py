@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from utils.cli.options import add_options, option
+from utils.cli.options import NAMESPACE, add_options, option
 from utils.errors import UsageError
 from utils.runners.settings import KfpSettings
 
@@ -40,6 +40,8 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         option(
             "--namespace",
+            type=NAMESPACE,
+            metavar="NAME",
             help="Project of the server, and the user's namespace on a multi-user server; on plain Kubernetes the "
             "namespace of the run.  [default: that of the pod or of the kubeconfig]",
         ),
@@ -70,11 +72,17 @@ def kfp_settings(options: Mapping[str, Any]) -> KfpSettings:
     """The settings that the options of `kfp_options` amount to.
 
     Raises:
-        UsageError: both a token and a file with one are given.
+        UsageError: both a token and a file with one are given, or one without its host.
     """
     token, token_file = options["token"], options["token_file"]
     if token and token_file:
         raise UsageError("--token and --token-file are both given", "only one can be used", "leave one out")
+    if (token or token_file) and not options["host"]:
+        raise UsageError(
+            "a token is given, and no --host",
+            "the server of a project is asked with your own login",
+            "add --host URL, or leave out --token, --token-file, ILAB_KFP_TOKEN and ILAB_KFP_TOKEN_FILE",
+        )
     return KfpSettings(
         host=options["host"] or "",
         token=token_file.read_text().strip() if token_file else token or "",

@@ -1,6 +1,7 @@
 """Options that several subcommands share, and how they print."""
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -8,6 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+
+class ObjectName(click.ParamType):  # type: ignore[type-arg] # not generic in click 8.1, which workbenches have
+    """The name of an object of a cluster, as the API server takes it; blank is unset.
+
+    Args:
+        kind: for the message.
+        label: it is a DNS label, as a namespace is; else labels with dots between (RFC 1123).
+    """
+
+    name = "name"
+
+    def __init__(self, kind: str, label: bool = False) -> None:
+        self._kind, self._label = kind, label
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip()
+        label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+        most, pattern, dot = (63, label, "") if self._label else (253, rf"{label}(\.{label})*", " .")
+        if text and (len(text) > most or not re.fullmatch(pattern, text)):
+            rule = f"at most {most} small letters, digits and -{dot}"
+            self.fail(f"{text!r} is not the name of a {self._kind}: {rule}", param, ctx)
+        return text
+
+
+NAMESPACE = ObjectName("namespace", label=True)
+SERVICE_ACCOUNT = ObjectName("service account")
 
 
 def default_home() -> Path:

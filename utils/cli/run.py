@@ -162,7 +162,8 @@ def _refuse_foreign_options(context: click.Context, place: str) -> None:
     """
     own = {"local": local_options, "kfp": kfp_options, "kubernetes": cluster_options}
     allowed = {*_option_names(own[place]), *(("namespace",) if place == "kubernetes" else ())}
-    if flags := _given_flags(context, {n for other in own.values() for n in _option_names(other)} - allowed):
+    foreign = {name for other in own.values() for name in _option_names(other)} - allowed
+    if flags := _given_flags(context, foreign | ({"home"} if place == "kfp" else set())):
         raise UsageError(f"{flags}: not valid with --on {place}", "", "leave it out, or choose another --on")
 
 
@@ -184,6 +185,8 @@ def start_on_kubernetes(
     from utils.runners.kubernetes.request import RunRequest, default_run_id
 
     settings = cluster_settings(options, longest_wait(pipeline, arguments))
+    if options["resume_failed"] and not run_id:
+        raise UsageError("--resume needs the run that it resumes", "", "name it with --run-id ID")
     request = RunRequest(
         pipeline,
         arguments,
@@ -194,6 +197,8 @@ def start_on_kubernetes(
         keep_jobs=options["keep_jobs"],
     )
     if options["dry_run"]:
+        if output == "json":
+            raise UsageError("--output json can't be combined with --dry-run", "a dry run prints YAML", "leave one out")
         return print_dry_run(request)
     return run_on_kubernetes(request, output, next_command(RunFolder(home, request.run_id), "resume"))
 

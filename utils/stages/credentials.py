@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from utils.messages import failure, shown
+from utils.messages import failure, shown, together
 
 
-def read_secret(secret_dir: str, required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
+def read_secret(secret_dir: str, required: Sequence[str], optional: Sequence[str], unsaid: str = " ") -> dict[str, str]:
     """The values of a mounted Secret under our names; optional keys that are absent or blank are "".
 
     Args:
@@ -18,19 +18,26 @@ def read_secret(secret_dir: str, required: Sequence[str], optional: Sequence[str
         required: keys that must be there, each as our name and then other accepted ones, with spaces between; the
             first that is there counts.
         optional: more keys, in the same way.
+        unsaid: how names begin that are taken, but not told to people.
 
     Raises:
-        SystemExit: a required key is missing, or a value is not one line of text; messages never show a value.
+        SystemExit: required keys are missing, or values are not one line of text; one message tells all, and never
+            shows a value.
     """
-    found, missing = {}, []
+    found, missing, faults = {}, [], []
     for keys in [*required, *optional]:
         names = keys.split()
         files = [file for name in names if (file := Path(secret_dir, name)).is_file()]
-        found[names[0]] = secret_value(files[0]) if files else ""
-        if keys in required and not found[names[0]]:
-            missing.append(" or ".join(names))
+        try:
+            found[names[0]] = secret_value(files[0]) if files else ""
+            if keys in required and not found[names[0]]:
+                missing.append(" or ".join(name for name in names if not name.startswith(unsaid)))
+        except SystemExit as error:
+            faults.append(error)
     if missing:
-        raise lacking(secret_dir, missing)
+        faults.append(lacking(secret_dir, missing))
+    if faults:
+        raise together(faults)
     return found
 
 
@@ -134,7 +141,8 @@ def model_server(secret_dir: str, role: str) -> ModelServer:
         SystemExit: the Secret lacks a key, or its endpoint is not a URL.
     """
     required = ("endpoint JUDGE_ENDPOINT", "model_name model JUDGE_NAME")
-    values: dict[str, Any] = read_secret(secret_dir, required, [TOKEN])
+    unsaid = " " if role == "judge" else "JUDGE_"
+    values: dict[str, Any] = read_secret(secret_dir, required, [TOKEN], unsaid)
     server = ModelServer(secret_dir=secret_dir, **values)
     owner = f"the {role}"
     require_url(owner, server.endpoint, owner + "'s Secret")

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import yaml
 
-from utils.errors import IlabError
+from utils.cli.options import NAMESPACE, SERVICE_ACCOUNT, ObjectName
+from utils.errors import IlabError, UsageError
 from utils.standalone.flags import FLAGS
 from utils.standalone.options import Given, SectionedGroup, all_options, given, option_of
 
@@ -90,6 +91,8 @@ def start(flags: Given, command: str = "") -> None:
     plan = make_plan(flags, command)
     request = run_request(plan)
     if flags["dry_run"]:
+        if flags["output"] == "json" and "output" in flags.typed:
+            raise UsageError("--output json can't be combined with --dry-run", "a dry run prints YAML", "leave one out")
         print_dry_run(request)
         return
     where = request.settings
@@ -101,11 +104,19 @@ def start(flags: Given, command: str = "") -> None:
 
 
 @main.command(short_help="Print the Job that runs this script in the cluster.")
-@click.option("--namespace", default="default", show_default=True, help="Namespace of the Job and of the run.")
-@click.option("--name", default="distributed-ilab", show_default=True, help="Name of the Job, and of the run.")
+@click.option(
+    "--namespace", type=NAMESPACE, default="default", show_default=True, help="Namespace of the Job and of the run."
+)
+@click.option(
+    "--name",
+    type=ObjectName("Job", label=True),
+    default="distributed-ilab",
+    show_default=True,
+    help="Name of the Job, and of the run.",
+)
 @click.option("--image", required=True, help="Image with Python 3.11, kubernetes, click, PyYAML and boto3.")
-@click.option("--service-account", help="Service account of the Job and of the run's pods.")
-@click.option("--script-configmap", required=True, help="ConfigMap with the script.")
+@click.option("--service-account", type=SERVICE_ACCOUNT, help="Service account of the Job and of the run's pods.")
+@click.option("--script-configmap", type=ObjectName("ConfigMap"), required=True, help="ConfigMap with the script.")
 @click.option(
     "--script-name",
     default="standalone",

@@ -12,7 +12,8 @@ class Flag:
         name: as typed, like `--nproc-per-node`.
         help: its meaning, for users.
         default: None means unset; never "", because a blank value counts as unset.
-        kind: text, integer, number, boolean (takes true or false), switch, on_off (--x/--no-x), choice, file, many.
+        kind: text, integer, number, boolean (takes true or false), switch, on_off (--x/--no-x), choice, file, folder,
+            many, files, namespace, account.
         variable: its environment variable; "" for ILAB_ and the name.
         sets: pipeline parameters that get the value unchanged.
         choices: of the kind choice.
@@ -316,11 +317,17 @@ _VOLUME = (
 )
 
 _CLUSTER = (
-    Flag("--namespace", "Namespace of the run. Unset: the pod's own, or that of the kubeconfig's context."),
+    Flag(
+        "--namespace",
+        "Namespace of the run. Unset: the pod's own, or that of the kubeconfig's context.",
+        kind="namespace",
+    ),
     Flag("--kubeconfig", "Kubeconfig file. Unset: the pod's service account, else $KUBECONFIG, ~/.kube/config."),
     Flag("--context", "Context of the kubeconfig. Unset: the current one."),
     Flag(
-        "--service-account", "Service account of the tasks' pods. Unset: this pod's own, else the namespace's default."
+        "--service-account",
+        "Service account of the tasks' pods. Unset: this pod's own, else the namespace's default.",
+        kind="account",
     ),
     Flag(
         "--image",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from utils.cli.options import NAMESPACE, SERVICE_ACCOUNT
 from utils.standalone.flags import FLAGS, SECTIONS, Flag
 
 _SHORT = {"--param": ["-p"], "--params": ["-f"], "--output": ["-o"]}
@@ -85,6 +86,8 @@ def option_of(flag: Flag) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         "choice": click.Choice(flag.choices),
         "file": click.Path(path_type=Path, dir_okay=False),
         "folder": click.Path(path_type=Path, file_okay=False),
+        "namespace": NAMESPACE,
+        "account": SERVICE_ACCOUNT,
     }
     shown = flag.default is not None
     settings |= {"type": types.get(flag.kind, click.STRING), "default": flag.default, "show_default": shown}

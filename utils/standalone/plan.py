@@ -25,6 +25,7 @@ from utils.standalone.secrets import (
     Credentials,
     Read,
     credentials_of,
+    flag_name,
     read_credentials,
     secret_manifest,
 )
@@ -141,4 +142,7 @@ def _missing(given: Given, command: str) -> list[str]:
         findings.append("evaluation: --eval-type mt-bench or final")
     if given["run_id"] and not is_run_id(given["run_id"]):
         findings.append(f"--run-id: {given['run_id']!r} can't be the id of a run: 1 to 57 small letters, digits and -")
+    for flag, only in (("training_phase", "train"), ("eval_type", "evaluation")):
+        if flag in given.typed and command != only:
+            findings.append(f"{flag_name(flag)} requires the subcommand {only}")
     return findings

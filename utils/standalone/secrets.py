@@ -37,6 +37,11 @@ class Role:
     optional_keys: tuple[str, ...] = ()
     ca: tuple[str, str, str, str] | None = None
 
+    def said(self, key: str) -> str:
+        """The names of a key for people: the judge's are taken for the teacher, but they are not the teacher's."""
+        names = (key, *self.aliases.get(key, ()))
+        return " or ".join(name for name in names if self.name == "judge" or not name.startswith("JUDGE_"))
+
     @property
     def endpoint(self) -> str:
         """The flag with the server's address."""
@@ -183,7 +188,7 @@ def read_credentials(
         if secret is not None:
             known = _normal(one.role, data)
             required = {one.role.keys[flag] for flag in one.role.required} - {*one.role.optional_keys}
-            lacking = [" or ".join((k, *one.role.aliases.get(k, ()))) for k in sorted(required - {*known, *one.values})]
+            lacking = [one.role.said(key) for key in sorted(required - {*known, *one.values})]
             if lacking:
                 findings.append(f"{one.role.name}: the Secret {one.secret} lacks {'; '.join(lacking)}")
             key = one.role.keys[one.role.endpoint]

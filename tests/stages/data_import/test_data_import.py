@@ -126,8 +126,7 @@ def test_every_missing_piece_is_named(stage: Import) -> None:
         "model/tokenizer.json",
         "model/tokenizer_config.json",
         "model/*.safetensors",
-        "taxonomy/knowledge",
-        "taxonomy/foundational_skills or taxonomy/compositional_skills",
+        "taxonomy/knowledge or taxonomy/compositional_skills or taxonomy/foundational_skills",
         "data/skills_recipe_*.yaml",
         "data/knowledge_recipe_*.yaml",
         "data/skills_train_*.jsonl",
@@ -135,6 +134,16 @@ def test_every_missing_piece_is_named(stage: Import) -> None:
     ):
         assert piece in text
     assert list(stage.data.iterdir()) == []
+
+
+def test_a_taxonomy_of_skills_alone_needs_no_other_folder_and_no_remark_tells_of_one(stage: Import) -> None:
+    skills = {name: content for name, content in TAXONOMY.items() if "/knowledge/" not in name}
+    stage.upload(targz({**{name: MODEL[name] for name in MODEL if "tokenizer.json" not in name}, **skills}))
+    text = stage.fails()
+    assert "missing: model/tokenizer.json\n" in text and "may be empty" not in text
+    stage.upload(targz({**MODEL, **skills}))
+    stage.run()
+    assert (stage.data / "taxonomy/knowledge").is_dir()
 
 
 def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:

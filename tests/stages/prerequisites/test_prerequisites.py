@@ -221,6 +221,18 @@ def test_secrets_of_the_object_store_are_checked_key_by_key(
         checks.check_object_store(str(folder), "", "", True, NO_KEYS)
 
 
+def test_missing_data_key_hides_no_other_fault_of_the_store(s3_server: S3, tmp_path: Path) -> None:
+    folder = s3_server.secret(tmp_path / "s3", data_key="", secret_key="wrong-" + TOKEN)
+    with pytest.raises(SystemExit) as caught:
+        checks.check_object_store(str(folder), "", "", True, NO_KEYS)
+    assert "lacks: data_key" in str(caught.value) and "the secret key is wrong" in str(caught.value)
+    folder = s3_server.secret(tmp_path / "other", data_key="absent.tar.gz")
+    with pytest.raises(SystemExit) as caught:
+        checks.check_object_store(str(folder), "", "s3://ilab/absent-model", True, NO_KEYS)
+    assert "no object 'absent.tar.gz'" in str(caught.value)
+    assert "no base model at s3://ilab/absent-model" in str(caught.value)
+
+
 def test_secret_folder_with_only_kubernetes_links_counts_as_absent(tmp_path: Path) -> None:
     (tmp_path / "..2025_06_13").mkdir()
     (tmp_path / "..data").symlink_to("..2025_06_13")

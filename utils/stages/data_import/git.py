@@ -35,23 +35,23 @@ class TaxonomySource:
         """End the stage when the address, or the choice of what to take from it, can't be used."""
         choice = {"sdg_repo_branch": self.branch, "sdg_repo_pr": self.pr, "sdg_repo_commit": self.commit}
         chosen = " and ".join(name for name, value in choice.items() if value)
-        problem = ""
-        if chosen and not self.url:
-            problem = f"{chosen} is set, sdg_repo_url is not"
-        elif " " in chosen:
-            problem = f"{chosen} are set, only one of them can be"
-        elif not re.fullmatch(_URL, self.url):
-            problem = "sdg_repo_url must be https:// without user name or token, ssh://, git@host:path or a path"
-        elif in_pod() and self.url.startswith(("/", "file:")):
-            problem = "sdg_repo_url is a path, which only a run on one machine can read"
-        elif self.pr < 0 or self.branch.startswith("-") or not re.fullmatch("([0-9a-fA-F]{7,64})?", self.commit):
-            problem = f"{chosen} starts with '-', or is not 7 to 64 hexadecimal digits"
-        if problem:
+        path = self.url.startswith(("/", "file:"))
+        problems = {
+            f"{chosen} is set, sdg_repo_url is not": chosen and not self.url,
+            f"{chosen} are set, only one of them can be": " " in chosen,
+            f"sdg_repo_url must be {_URLS}": not re.fullmatch(_URL, self.url),
+            "sdg_repo_url is a path, which only a run on one machine can read": path and in_pod(),
+            "sdg_repo_pr is negative": self.pr < 0,
+            "sdg_repo_branch starts with '-'": self.branch.startswith("-"),
+            "sdg_repo_commit is not 7 to 64 hexadecimal digits": not re.fullmatch("([0-9a-fA-F]{7,64})?", self.commit),
+        }
+        if found := [problem for problem, there in problems.items() if there]:
             remedy = "correct that; credentials go into the Secret that sdg_repo_secret names"
-            raise failure("the taxonomy repository can't be used", problem, remedy)
+            raise failure("the taxonomy repository can't be used", "; ".join(found), remedy)
 
 
 # Of https, no address with a user name or a token: everybody sees it who sees the run.
+_URLS = "https:// without user name or token, ssh://, git@host:path or a path"
 _URL = r"((https://(?![^/]*@)|ssh://|[\w.-]+@[\w.-]+:)[^-\s]\S*|(file://)?/.*)?"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from utils.messages import failure
-from utils.stages.archive import PACK, require_space, unpack_archive
+from utils.stages.archive import KINDS, PACK, require_space, unpack_archive
 from utils.stages.data_import.documents import require_taxonomy
 from utils.stages.data_import.model import model_faults
 from utils.stages.data_import.rows import check_rows
@@ -34,7 +34,9 @@ def require_tree(root: Path, parts: Sequence[str], places: Mapping[str, str] | N
     told = [f"{what}: {', '.join(names)}" for what, names in faults.items() if names]
     if told:
         elsewhere = {part: place for part, place in (places or {}).items() if place != part}
-        remedy = "add or correct them (those of an unused kind may be empty), and pack it again"
+        remedy = "add or correct them"
+        if any(name.startswith("data/") for name in faults["missing"]):
+            remedy += "; data files of a kind that is not used may be empty"
         if faults["missing"] and elsewhere:
             told += [f"the archive has {part} in {place}/" for part, place in elsewhere.items()]
             remedy = packing_remedy({part: part for part in parts} | dict(places or {}))
@@ -58,13 +60,12 @@ def packing_remedy(places: Mapping[str, str]) -> str:
 
 def missing_pieces(root: Path, parts: Sequence[str]) -> list[str]:
     """The pieces of the required tree that are not there, alternatives joined by "or"."""
+    kinds, leaf = (KINDS, "") if "data" in parts else (KINDS[:2], "/**/qna.yaml")
     need = {
         "model": ["config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors"],
-        "taxonomy": ["knowledge", "foundational_skills or taxonomy/compositional_skills"],
+        "taxonomy": [" or taxonomy/".join(f"{kind}{leaf}" for kind in kinds)],
         "data": [f"{kind}_{file}" for kind in ("skills", "knowledge") for file in ("recipe_*.yaml", "train_*.jsonl")],
     }
-    if "data" not in parts:
-        need["taxonomy"].append("knowledge/**/qna.yaml or taxonomy/compositional_skills/**/qna.yaml")
     pieces = [f"{part}/{pattern}" for part in parts for pattern in need[part]]
     return [
         piece
@@ -192,9 +193,8 @@ def assemble_tree(
         for part in {"model", "taxonomy"}.difference(from_archive):
             if work.joinpath(part).exists():
                 work.joinpath(part).rename(tree / part)
-        kinds = [tree / "taxonomy" / kind for kind in ("knowledge", "compositional_skills", "foundational_skills")]
-        if "taxonomy" not in from_archive and any(kind.is_dir() for kind in kinds):
-            # Git keeps no empty folders: a taxonomy of skills alone has no knowledge/ in its checkout.
+        kinds = [tree / "taxonomy" / kind for kind in KINDS]
+        if any(kind.is_dir() for kind in kinds):  # a taxonomy of skills alone need not have knowledge/
             for kind in kinds[:2]:
                 kind.mkdir(exist_ok=True)
         parts = ["model", "taxonomy", "data"]

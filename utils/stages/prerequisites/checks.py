@@ -2,15 +2,17 @@
 
 import importlib.util
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from utils.messages import failure
+from utils.messages import failure, together
 from utils.stages.credentials import model_server, secret_keys
 from utils.stages.data_import.git import TaxonomySource, git_credentials, in_pod, run_git
 from utils.stages.folders import own_path
-from utils.stages.object_store.client import store_of_secret
+from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.patience import ONCE
 from utils.stages.prerequisites.findings import WARNING, Finding
 from utils.stages.prerequisites.model_servers import check_model_server, listed_models
@@ -55,21 +57,55 @@ def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool,
     archive, result = archive and not own_path(keys[0]), own_path(keys[1])
     if result and not archive and not base_model.startswith("s3://"):
         return []
-    store = replace(store_of_secret(secret_dir, ca, archive, keys[0]), patience=ONCE)
-    if archive and not store.call("head_object", Key=store.data_key)["ContentLength"]:
+    faults: list[SystemExit] = []
+    try:
+        store = store_of_secret(secret_dir, ca, archive, keys[0])
+    except SystemExit as error:
+        faults.append(error)
+        try:
+            store = store_of_secret(secret_dir, ca, False, keys[0])
+        except SystemExit:
+            raise error from None  # it lacks more than the archive's key
+    store = replace(store, patience=ONCE)
+    tries = [
+        *([partial(require_archive, store)] if archive and not faults else []),
+        *([partial(require_model, store, base_model)] if base_model.startswith("s3://") else []),
+        *([] if result else [partial(try_upload, store, keys[1])]),
+    ]
+    for attempt in tries:
+        try:
+            attempt()
+        except SystemExit as error:
+            faults.append(error)
+            if not re.search("NoSuchKey|AccessDenied|is empty|no base model", str(error)):
+                break  # not about one key
+    if faults:
+        raise together(faults)
+    return []
+
+
+def require_archive(store: ObjectStore) -> None:
+    """End the check when the archive is not there, or empty."""
+    if not store.call("head_object", Key=store.data_key)["ContentLength"]:
         raise failure(f"the archive {store.data_key} is empty", "its upload broke off", "upload it again")
-    if base_model.startswith("s3://"):
-        bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
-        listing = replace(store, bucket=bucket).call("list_objects_v2", Prefix=prefix, MaxKeys=1)
-        if not listing.get("Contents"):
-            raise failure(f"no base model at {base_model}", "no object has this prefix", "correct sdg_base_model")
-    if result:
-        return []
-    # The result goes there after days: better to know now whether it may.
-    key = os.path.join((keys[1] or store.data_key).rpartition("/")[0], "ilab-write-check").strip("/")
+
+
+def require_model(store: ObjectStore, base_model: str) -> None:
+    """End the check when no object has the prefix of the base model."""
+    bucket, _, prefix = base_model.removeprefix("s3://").partition("/")
+    if not replace(store, bucket=bucket).call("list_objects_v2", Prefix=prefix, MaxKeys=1).get("Contents"):
+        raise failure(f"no base model at {base_model}", "no object has this prefix", "correct sdg_base_model")
+
+
+def try_upload(store: ObjectStore, name: str) -> None:
+    """Begin an upload where the result goes after days: better to know now whether that may be.
+
+    Args:
+        name: output_data_key.
+    """
+    key = os.path.join((name or store.data_key).rpartition("/")[0], "ilab-write-check").strip("/")
     upload = store.call("create_multipart_upload", Key=key)["UploadId"]
     store.call("abort_multipart_upload", Key=key, UploadId=upload)
-    return []
 
 
 def check_folders(keys: Mapping[str, str]) -> list[Finding]:
