@@ -84,7 +84,7 @@ def ilab_pipeline(
     sdg_max_batch_len: int = 5000,
     sdg_held_out_fraction: float = 0.05,
     # Training
-    train_launcher: str = "pytorchjob",
+    train_launcher: str = "auto",
     train_num_workers: int = 2,
     train_gpu_per_worker: int = 2,
     train_gpu_identifier: str = "nvidia.com/gpu",
@@ -169,7 +169,8 @@ def ilab_pipeline(
         sdg_system_prompt: System message of all training samples. Empty: Granite's own for Granite, else neutral.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
         sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
-        train_launcher: pytorchjob (Kubeflow training operator) or process (in the task itself).
+        train_launcher: trainjob (Kubeflow Trainer), pytorchjob (training operator), process (in the task itself), or
+            auto: TrainJobs where the cluster has them and the account may use them, else PyTorchJobs.
         train_num_workers: Training pods (nodes), 1 or more.
         train_gpu_per_worker: GPUs per training pod. 0: train on CPU.
         train_gpu_identifier: Resource name of the GPUs.

@@ -46,9 +46,10 @@ def train(
 
     Args:
         data_dir: the run's volume; reads model/ or phase_1/, and processed/; writes phase_1/ or phase_2/.
-        run_id: id of the run; the PyTorchJob is named after it.
+        run_id: id of the run; the training job is named after it.
         phase: 1 trains the base model on knowledge, 2 the last checkpoint of phase 1 on skills.
-        launcher: pytorchjob (pods), or process (in this task, on its GPUs or else its CPU).
+        launcher: trainjob or pytorchjob (pods), process (in this task, on its GPUs or else its CPU), or auto (TrainJobs
+            where the cluster has them and the account may use them, else PyTorchJobs).
         image: image of the training pods.
         model: folder of the model to start from, below data_dir; blank: model/ in phase 1, its last checkpoint in phase
             2.
@@ -72,12 +73,12 @@ def train(
         tolerations: tolerations of the pods.
         node_selectors: labels of the nodes the pods may run on.
         volume_claim: claim that the pods mount at data_dir.
-        queue: LocalQueue of Kueue in which the PyTorchJob waits; blank: none.
+        queue: LocalQueue of Kueue in which the training job waits; blank: none.
         queue_timeout: longest wait in the queue, like 24h.
         pending_timeout: longest wait for the pods to start, and of those that have started for the others, like 60m.
         timeout: longest training time, like 72h.
         force: train again if the inputs have changed.
-        manifest: the PyTorchJob, or the command in this task.
+        manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
     from utils.stages.train.stage import TrainingPhase, train_phase

@@ -60,14 +60,15 @@ class KubernetesApi:
 
     Attributes:
         faults: status codes that the next requests get instead of an answer; 0 drops the connection.
-        job_states: conditions' types that successive reads of a PyTorchJob see; the last one stays. Suspended: in
-            a queue.
+        job_states: conditions' types that successive reads of a training job see; the last one stays. Suspended: in
+            a queue. Running: what a TrainJob's status says of its pods, as it has no such condition.
         logs: text by pod name.
         refused: rights like `delete pytorchjobs` that access reviews deny; `rights` are those that were asked for.
         claim_phases: phases that successive reads of a claim see; the last one stays. A claim is bound at once else.
         requests: method and path of every request.
         user: who asks; a service account is named as `kubectl auth whoami` names it.
         kinds: what the group kubeflow.org/v1 serves; none: the group is unknown.
+        dialect: the field of a TrainJob that tells Kubeflow Trainer's version; none: TrainJobs are not served.
         tried: objects that were to be created in a dry run.
         refusals: what these get instead of success, by kind: status and body.
         groups: the API groups that discovery knows, with their version.
@@ -85,6 +86,7 @@ class KubernetesApi:
         self.forbidden: set[str] = set()
         self.user = "system:serviceaccount:lab:pipeline-runner-dspa"
         self.kinds = ["pytorchjobs"]
+        self.dialect = ""
         self.tried: list[dict[str, Any]] = []
         self.refusals: dict[str, tuple[int, Any]] = {}
         self.groups = {"batch": "v1", "kubeflow.org": "v1"}
@@ -115,11 +117,14 @@ class KubernetesApi:
                 return 404, "404 page not found\n"
             version = {"groupVersion": f"{group}/{self.groups[group]}", "version": self.groups[group]}
             return 200, {"kind": "APIGroup", "name": group, "versions": [version], "preferredVersion": version}
-        if path == "/apis/kubeflow.org/v1":
-            kinds = [
-                {"name": name, "kind": "", "namespaced": True, "singularName": "", "verbs": []} for name in self.kinds
-            ]
-            return (200, {"groupVersion": "kubeflow.org/v1", "resources": kinds}) if kinds else (404, {})
+        if path.startswith("/openapi/v3/apis/trainer.kubeflow.org/"):
+            spec = {"properties": {"runtimeRef": {}, self.dialect: {}}}
+            schemas = {"io.trainer.v1alpha1.TrainJob": {"properties": {"spec": spec}}, "io.trainer.v1alpha1.Other": {}}
+            return 200, {"components": {"schemas": schemas}}
+        if path in ("/apis/kubeflow.org/v1", "/apis/trainer.kubeflow.org/v1alpha1"):
+            names = ["trainjobs", "trainingruntimes"] * bool(self.dialect) if "trainer" in path else self.kinds
+            kinds = [{"name": name, "kind": "", "namespaced": True, "singularName": "", "verbs": []} for name in names]
+            return (200, {"groupVersion": path[6:], "resources": kinds}) if kinds else (404, {})
         if path.endswith("/selfsubjectaccessreviews"):
             asked = body["spec"]["resourceAttributes"]
             part = f"/{asked['subresource']}" if asked.get("subresource") else ""
@@ -160,6 +165,15 @@ class KubernetesApi:
             stored[name]["status"] = {"conditions": [condition] if state else []}
             # Kueue suspends the job when it is made, and lets it go when there is quota; it may take it back.
             stored[name]["spec"].setdefault("runPolicy", {})["suspend"] = state == "Suspended"
+        if kind == "trainjobs" and self.job_states:
+            state = next_of(self.job_states).replace("Succeeded", "Complete")
+            condition = {"type": state, "status": "True", "message": f"job is {state}"}
+            pods = {"name": "node", "ready": int(state == "Running"), "active": 1, "succeeded": 0, "failed": 0}
+            stored[name]["status"] = {
+                "conditions": [condition] if state not in ("", "Running") else [],
+                "jobsStatus": [pods],
+            }
+            stored[name]["spec"]["suspend"] = state == "Suspended"
         return 200, stored[name]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -17,6 +17,7 @@ from utils.cluster.rbac import ROLE, role
 from utils.names import RUN_LABEL
 from utils.stages.credentials import model_server
 from utils.stages.object_store.client import store_of_secret
+from utils.stages.train.job import POD_LABELS
 
 FOLDERS = sorted(path.parent.name for path in root().glob("*/kustomization.yaml") if path.parent.name != "settings")
 OUR_IMAGES = {value for name, value in vars(images).items() if name.isupper()}
@@ -115,11 +116,14 @@ def test_the_role_is_what_a_run_needs_and_what_show_prints() -> None:
     assert objects_of("access") == expected
 
 
-def test_training_pods_reach_each_other_and_dns_only() -> None:
+@pytest.mark.parametrize("number", range(2), ids=["PyTorchJob", "TrainJob"])
+def test_training_pods_reach_each_other_and_dns_only(number: int) -> None:
     """They are selected by a label of every pod of a run, and one that the training operator gives to its pods."""
-    (policy,) = objects_of("network")
+    policies = objects_of("network")
+    assert len(policies) == len(POD_LABELS)
+    policy, label = policies[number], list(POD_LABELS.values())[number]
     spec = policy["spec"]
-    keys = [RUN_LABEL, "training.kubeflow.org/job-name"]
+    keys = [RUN_LABEL, label]
     training = {"matchExpressions": [{"key": key, "operator": "Exists"} for key in keys]}
     assert (policy["kind"], spec["podSelector"], spec["policyTypes"]) == (
         "NetworkPolicy",
@@ -132,11 +136,17 @@ def test_training_pods_reach_each_other_and_dns_only() -> None:
     assert set(dns) == {"ports"} and {one["port"] for one in dns["ports"]} == {53, 5353}
 
 
+def asked_by_any_launcher() -> list[tuple[str, str, list[str], str]]:
+    """What runs with PyTorchJobs and with TrainJobs need."""
+    first = asked_rights("pytorchjob")
+    return first + [right for right in asked_rights("trainjob") if right not in first]
+
+
 def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_more() -> None:
     """Storage classes are not in it: on OpenShift the ClusterRole basic-user lets every account read them."""
     # Read by the check of the queue, which reports itself when it may not.
     lacking: dict[tuple[str, str], list[str]] = {("kueue.x-k8s.io", "localqueues"): ["get"]}
-    for group, resource, verbs, _ in asked_rights("pytorchjob"):
+    for group, resource, verbs, _ in asked_by_any_launcher():
         missing = [verb for verb in verbs if verb not in granted(OPERATOR_RULES, group, resource)]
         if missing:
             lacking.setdefault((group, resource), []).extend(missing)
@@ -150,7 +160,7 @@ def test_the_role_for_openshift_is_what_a_run_needs_beyond_the_operators_and_no_
 
 def test_the_role_for_plain_kubernetes_has_every_right_of_the_stages() -> None:
     (rules,) = [one["rules"] for one in objects_of("access") if one["kind"] == "Role"]
-    for group, resource, verbs, loss in asked_rights("pytorchjob"):
+    for group, resource, verbs, loss in asked_by_any_launcher():
         assert granted(rules, group, resource) >= set(verbs), (resource, loss)
 
 

@@ -40,6 +40,8 @@ SERVICE_ACCOUNT = Kind("ServiceAccount", "serviceaccounts")
 NAMESPACE = Kind("Namespace", "namespaces", namespaced=False)
 JOB = Kind("Job", "jobs", "/apis/batch/v1")
 PYTORCH_JOB = Kind("PyTorchJob", "pytorchjobs", "/apis/kubeflow.org/v1")
+TRAIN_JOB = Kind("TrainJob", "trainjobs", "/apis/trainer.kubeflow.org/v1alpha1")
+TRAINING_RUNTIME = Kind("TrainingRuntime", "trainingruntimes", "/apis/trainer.kubeflow.org/v1alpha1")
 ROLE = Kind("Role", "roles", "/apis/rbac.authorization.k8s.io/v1")
 ROLE_BINDING = Kind("RoleBinding", "rolebindings", "/apis/rbac.authorization.k8s.io/v1")
 ACCESS_REVIEW = Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", "/apis/authorization.k8s.io/v1", False)
@@ -72,6 +74,8 @@ KINDS = {
         NAMESPACE,
         JOB,
         PYTORCH_JOB,
+        TRAIN_JOB,
+        TRAINING_RUNTIME,
         ROLE,
         ROLE_BINDING,
         ACCESS_REVIEW,

@@ -25,6 +25,8 @@ _RULES = (
     ("", "persistentvolumeclaims", ("create", "get", "patch", "delete")),
     # Training in several pods.
     ("kubeflow.org", "pytorchjobs", ("create", "get", "list", "delete")),
+    ("trainer.kubeflow.org", "trainjobs", ("create", "get", "list", "delete")),
+    ("trainer.kubeflow.org", "trainingruntimes", ("create", "get", "list", "delete")),
     # Whether the queue for GPUs exists.
     ("kueue.x-k8s.io", "localqueues", ("get",)),
 )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from utils.cluster.client import Client, pod_client
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import POD
+from utils.cluster.kinds import ACCESS_REVIEW, POD, Kind
 from utils.messages import failure
 from utils.names import RUN_OWNER
 
@@ -35,6 +35,18 @@ def pod_owners(cluster: Client) -> list[Owner]:
         return []
     keys = ("apiVersion", "kind", "name", "uid")
     return [{key: owner[key] for key in keys} for owner in pod["metadata"].get("ownerReferences", [])]
+
+
+def may(cluster: Client, kind: Kind, verb: str, part: str = "") -> bool:
+    """Whether the account in use may do this in the namespace.
+
+    Args:
+        part: a subresource, like log; "" for the object.
+    """
+    resource, _, group = kind.resource.partition(".")
+    place = {"namespace": cluster.namespace, "group": group, "resource": resource, "subresource": part}
+    review = cluster.request("create", ACCESS_REVIEW, body={"spec": {"resourceAttributes": {**place, "verb": verb}}})
+    return bool(review["status"]["allowed"])
 
 
 def run_owners(cluster: Client) -> list[Owner]:

@@ -51,6 +51,23 @@ def test_job_and_pods_are_those_of_the_run_and_nothing_is_created(
     assert not any(api.objects.values())
 
 
+def test_trainjob_is_tried_with_its_runtime(api: KubernetesApi) -> None:
+    """Kubeflow Trainer's webhook (2.0 to 2.3) looks for the runtime, which is not there after a dry run."""
+    webhook = (
+        'admission webhook "validator.trainjob.trainer.kubeflow.org" denied the request: spec.runtimeRef: Invalid '
+    )
+    webhook += "value: not found: specified trainingRuntime must be created before the TrainJob is created"
+    api.refusals["TrainJob"] = status(403, webhook)
+    assert check_gpu_pods("trainjob", "gpus", GIVEN) == []
+    assert [one["kind"] for one in api.tried] == ["TrainingRuntime", "TrainJob", "Pod", "Pod"]
+    runtime, job, *_ = api.tried
+    assert job["spec"]["runtimeRef"]["name"] == job["metadata"]["name"] == runtime["metadata"]["name"]
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    api.refusals["TrainJob"] = status(400, 'strict decoding error: unknown field "spec.x"')
+    (finding,) = check_gpu_pods("trainjob", "", GIVEN)
+    assert finding.problem == 'training\'s TrainJob: strict decoding error: unknown field "spec.x"'
+
+
 def test_without_training_pods_only_evaluation_is_tried(api: KubernetesApi) -> None:
     assert check_gpu_pods("process", "", GIVEN) == []
     assert [one["kind"] for one in api.tried] == ["Pod"]

@@ -14,6 +14,8 @@ from utils.cluster.client import Client
 from utils.stages.data_import.git import TaxonomySource
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, run_checks
+from utils.stages.prerequisites.rights import check_launcher
+from utils.stages.train.choice import Choice
 
 
 @pytest.fixture
@@ -79,6 +81,10 @@ def test_missing_repository_is_a_finding(tmp_path: Path) -> None:
 # --- what trains and serves
 
 
+def training_operator() -> list[Finding]:
+    return check_launcher(Choice("pytorchjob", ""))
+
+
 def served(kind: str) -> Answer:
     """What the API server says of the group kubeflow.org/v1 where it has this kind."""
     resource = {"name": kind, "kind": "", "namespaced": True, "singularName": "", "verbs": []}
@@ -105,7 +111,7 @@ def test_training_operator_is_looked_up(
 ) -> None:
     server = serve(answer)
     kubeconfig(server.url)
-    findings = checks.training_operator()
+    findings = training_operator()
     # Who may not use a kind gets 403 whether it is there or not; what is served every account may ask.
     assert server.requests[0]["path"].rstrip("/") == "/apis/kubeflow.org/v1"
     assert bool(findings) == bool(problem)
@@ -119,7 +125,7 @@ def test_an_api_server_that_is_busy_for_a_moment_does_not_end_the_run(
 ) -> None:
     server = serve((429, "slow down"), (500, "etcd"), served("pytorchjobs"))
     kubeconfig(server.url)
-    assert checks.training_operator() == []
+    assert training_operator() == []
     assert len(server.requests) == 3
 
 
@@ -127,13 +133,13 @@ def test_an_api_server_that_stays_away_is_a_finding_among_others(
     kubeconfig: Callable[[str], None], quick: None
 ) -> None:
     kubeconfig("http://127.0.0.1:9")
-    (finding,) = run_checks({"training": checks.training_operator, "other": list})
+    (finding,) = run_checks({"training": training_operator, "other": list})
     assert "can't get kubeflow.org/v1 in lab (no answer)" in finding.problem and finding.remedy
 
 
 def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
-    (finding,) = checks.training_operator()
+    (finding,) = training_operator()
     assert "needs a cluster" in finding.problem
 
 

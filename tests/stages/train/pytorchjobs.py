@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.stages.train.phase_folders import PHASE
-from utils.stages.train.job import launch_pytorchjob
+from utils.stages.train.job import Limits, launch_job
 from utils.stages.train.pytorchjob import PyTorchJob
 from utils.stages.train.training import TrainingPhase
 
@@ -14,7 +14,8 @@ NAME = "train-phase-1-run-1"
 
 def manifest(overlay: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     job = PyTorchJob(TrainingPhase(**PHASE | changes), overlay or {})
-    return job.manifest(["--nnodes=2", "--node_rank=$(RANK)", "-m", "main"])
+    (made,) = job.manifests(["--nnodes=2", "--node_rank=$(RANK)", "-m", "main"])
+    return made
 
 
 def add_pod(api: KubernetesApi, role: str, phase: str, **status: object) -> None:
@@ -26,7 +27,7 @@ def launch(
     pending: float = 30, timeout: float = 30, tick: Callable = lambda: None, queued: float = 30, **changes: object
 ) -> None:
     made = manifest(None, **changes)
-    error = launch_pytorchjob(made, pending, timeout, tick, poll=0.01, queued=queued)  # type: ignore[arg-type]
+    error = launch_job([made], Limits(queued, pending, timeout), tick, poll=0.01)
     if error:
         raise error
 

@@ -20,7 +20,10 @@ def test_succeeded_job_is_kept_for_its_logs(api: KubernetesApi, capsys: pytest.C
     launch(tick=lambda: ticks.append(1))
     assert len(ticks) == 3
     assert NAME in api.objects["pytorchjobs"]  # it stays for its logs; the exit task deletes it
-    assert f"PyTorchJob {NAME} created; kubectl -n lab logs -f {NAME}-master-0" in capsys.readouterr().out
+    assert (
+        f"PyTorchJob {NAME} created; kubectl -n lab logs -f -l training.kubeflow.org/job-name={NAME}"
+        in capsys.readouterr().out
+    )
 
 
 def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesApi) -> None:  # trap 25

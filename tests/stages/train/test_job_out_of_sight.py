@@ -9,7 +9,8 @@ from tests.fakes.api_server import Time
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.stages.train.pytorchjobs import NAME, add_pod, drop, manifest, there
 from utils.cluster.client import Client
-from utils.stages.train.job import SIGHT_SECONDS, job_is_there, launch_pytorchjob
+from utils.cluster.kinds import PYTORCH_JOB
+from utils.stages.train.job import SIGHT_SECONDS, Limits, job_is_there, launch_job
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
@@ -42,7 +43,7 @@ def trouble(api: KubernetesApi, time: Time) -> Callable[[int, float], None]:
 
 
 def launch(tick: Callable[[], None], pending: int = 3600, timeout: int = 360000) -> SystemExit | None:
-    return launch_pytorchjob(manifest(), pending, timeout, tick, poll=30.0)
+    return launch_job([manifest()], Limits(86400, pending, timeout), tick, poll=30.0)
 
 
 def once(act: Callable[[], None]) -> Callable[[], None]:
@@ -156,11 +157,11 @@ def test_earlier_job_is_found_although_the_first_looks_fail(
     """What runs on must not be taken for gone: the phase's folder would be tidied up under it."""
     there(api, "Running")
     trouble(status, 40.0 if status == 404 else 4 * MINUTE)
-    assert job_is_there(NAME, 60, poll=30.0)
+    assert job_is_there(PYTORCH_JOB, NAME, 60, poll=30.0)
 
 
 def test_kind_that_stays_unknown_has_no_job(api: KubernetesApi, time: Time, trouble: Callable) -> None:
     trouble(404, HOUR)
     began = time.now
-    assert not job_is_there(NAME, 60, poll=30.0)
+    assert not job_is_there(PYTORCH_JOB, NAME, 60, poll=30.0)
     assert time.now - began <= 2 * MINUTE

@@ -12,6 +12,7 @@ import pytest
 
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.stages.train.pytorchjobs import NAME, add_pod, drop, launch, manifest, there
+from utils.cluster.kinds import PYTORCH_JOB
 from utils.stages.train.job import job_is_there
 
 
@@ -55,7 +56,7 @@ def test_different_job_of_the_same_name_is_refused_and_left_alone(api: Kubernete
 
 def test_job_that_is_being_deleted_is_waited_for(api: KubernetesApi) -> None:
     there(api, "Running")
-    assert job_is_there(NAME, 10, poll=0.01)
+    assert job_is_there(PYTORCH_JOB, NAME, 10, poll=0.01)
     api.objects["pytorchjobs"][NAME]["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
     api.faults.extend([0, 0, 0, 0, 500, 403, 429])  # the API server restarts meanwhile
     answer = api.answer
@@ -66,17 +67,17 @@ def test_job_that_is_being_deleted_is_waited_for(api: KubernetesApi) -> None:
         return answer(method, path, query, body)
 
     api.answer = slow_delete  # type: ignore[method-assign]
-    assert not job_is_there(NAME, 100, poll=0.01)
+    assert not job_is_there(PYTORCH_JOB, NAME, 100, poll=0.01)
 
 
 def test_job_that_stays_terminating_or_is_unreadable_fails_the_step(api: KubernetesApi) -> None:
     there(api, "Running")
     api.objects["pytorchjobs"][NAME]["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
     with pytest.raises(SystemExit, match="still being deleted"):
-        job_is_there(NAME, 0, poll=0.01)
+        job_is_there(PYTORCH_JOB, NAME, 0, poll=0.01)
     api.forbidden.add("pytorchjobs")
     with pytest.raises(SystemExit, match=r"can't get pytorchjobs.kubeflow.org .* in lab \(403\)"):
-        job_is_there(NAME, 60, poll=0.01, seconds=5)
+        job_is_there(PYTORCH_JOB, NAME, 60, poll=0.01, seconds=5)
 
 
 def test_job_belongs_to_the_owner_of_the_launching_pod(api: KubernetesApi) -> None:  # trap 24
@@ -106,8 +107,8 @@ def test_stopped_launcher_deletes_its_job_unless_its_own_job_does(
     api.job_states.append("Running")
     (tmp_path / "job.json").write_text(json.dumps(manifest()))
     code = (
-        "import json, sys\nfrom utils.stages.train.job import launch_pytorchjob\n"
-        "launch_pytorchjob(json.load(open(sys.argv[1])), 60, 60, lambda: None, poll=0.05)"
+        "import json, sys\nfrom utils.stages.train.job import Limits, launch_job\n"
+        "launch_job([json.load(open(sys.argv[1]))], Limits(60, 60, 60), lambda: None, poll=0.05)"
     )
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig"), "PYTHONPATH": "."}
     launcher = subprocess.Popen([sys.executable, "-c", code, tmp_path / "job.json"], env=environment)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.stages.train.pytorchjobs import manifest
 from utils.names import INPUTS_LABEL, QUEUE_LABEL, RUN_LABEL, SIDECAR_LABEL
-from utils.stages.train.pytorchjob import job_name
+from utils.stages.train.pods import job_name
 
 
 def test_manifest_has_roles_resources_and_deadlines() -> None:
@@ -94,10 +94,12 @@ def test_hash_label_distinguishes_jobs(change: dict) -> None:
 
 @pytest.mark.parametrize("run_id", ["7f1c2d3e-0000-4000-8000-00000000000d", "ilab-sdg", "a-g-s-d"])
 def test_job_name_holds_the_whole_run_id(run_id: str) -> None:  # trap 26
-    assert job_name(run_id, 2) == f"train-phase-2-{run_id}"
+    assert job_name("train-phase-2-", run_id) == f"train-phase-2-{run_id}"
 
 
 def test_names_of_long_run_ids_stay_short_and_different() -> None:
-    names = {job_name("ilab-with-a-very-long-name-20250101-120000-" + end, 1) for end in ("aaaa", "bbbb")}
+    names = {
+        job_name("train-phase-1-", "ilab-with-a-very-long-name-20250101-120000-" + end) for end in ("aaaa", "bbbb")
+    }
     assert len(names) == 2
     assert all(len(name + "-worker-10") <= 63 for name in names)

@@ -274,7 +274,7 @@ def test_job_that_outlived_its_launcher_is_reattached_and_its_folder_left_alone(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"launcher": "trainjob"}, "use pytorchjob or process"),
+        ({"launcher": "job"}, "use auto, trainjob, pytorchjob or process"),
         ({"max_batch_len": 1000}, "train_max_batch_len is below train_max_seq_len"),
         ({"timeout": "3 days"}, "'3 days' is not a valid duration"),
     ],

@@ -16,6 +16,7 @@ from utils.stages.volume.claims import UNFINISHED, VolumeClaim, create_claim
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
+JOBS = ("pytorchjobs", "trainjobs", "trainingruntimes")
 OUTCOME = OUTCOME_ANNOTATION
 PUBLISHED = {"published": True, "key": "k", "gate": {"checks": []}}
 HELD_BACK = {"published": False, "key": "", "gate": {"checks": [{"name": "min_mt_bench", "passed": False}]}}
@@ -130,9 +131,10 @@ def test_clean_up_deletes_the_runs_jobs_and_its_claim(
     make_claim("r2")
     claim(api, outcome)
     for run in ("r", "r2"):
-        api.add("pytorchjobs", f"train-phase-1-{run}", metadata={"labels": {RUN_LABEL: run}})
+        for kind in JOBS:
+            api.add(kind, f"train-phase-1-{run}", metadata={"labels": {RUN_LABEL: run}})
     end("r", keep)
-    assert list(api.objects["pytorchjobs"]) == ["train-phase-1-r2"]
+    assert [list(api.objects[kind]) for kind in JOBS] == [["train-phase-1-r2"]] * 3
     assert sorted(api.objects[CLAIMS]) == (["ilab-r", "ilab-r2"] if left else ["ilab-r2"])
     said = capsys.readouterr().out
     assert (f"k8s_keep_volume={keep} keeps its volume claim ilab-r" in said) == left
@@ -235,6 +237,15 @@ def test_clean_up_reports_what_it_could_not_delete_and_deletes_the_rest(api: Kub
     api.forbidden.add("pytorchjobs")
     with pytest.raises(SystemExit, match=r"could be deleted in lab\n  cause: can't list pytorchjobs.*\(403\)"):
         end("r", "never")
+    assert api.objects[CLAIMS] == {}
+
+
+def test_kind_that_the_account_may_not_create_either_is_not_looked_for(api: KubernetesApi) -> None:
+    """A cluster may serve TrainJobs to others, and a Role of before they came has no rule for them."""
+    claim(api)
+    api.forbidden |= {"trainjobs", "trainingruntimes"}
+    api.refused |= {"create trainjobs", "create trainingruntimes"}
+    end("r", "never")
     assert api.objects[CLAIMS] == {}
 
 

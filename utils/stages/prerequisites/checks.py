@@ -16,8 +16,9 @@ from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.patience import ONCE
 from utils.stages.prerequisites.findings import WARNING, Finding
 from utils.stages.prerequisites.model_servers import check_model_server, listed_models
-from utils.stages.prerequisites.rights import missing_rights, training_operator
+from utils.stages.prerequisites.rights import check_launcher, missing_rights
 from utils.stages.sdg.formats import Formats, cards_of, path_of
+from utils.stages.train.choice import choose_launcher
 
 
 def check_teacher(
@@ -141,13 +142,15 @@ def check_taxonomy_repo(source: TaxonomySource, secret_dir: str, ca: str) -> lis
 
 
 def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list[Finding]:
-    """What trains and what serves is there: the training operator in a cluster, the libraries on one machine."""
-    found = training_operator() if launcher == "pytorchjob" else []
+    """What trains and what serves is there: Kubeflow Trainer or the training operator, or this machine's libraries."""
+    choice = choose_launcher(launcher)
+    print(f"train_launcher is {choice.launcher}: {choice.why}", flush=True)
+    found = check_launcher(choice)
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         # The stages' own image has the libraries, this one need not.
         return found
     needs = {"process": ["torch", "instructlab.training"], "llama.cpp": ["xllamacpp", "gguf"], "vllm": ["vllm"]}
-    for user in (launcher, engine):
+    for user in (choice.launcher, engine):
         for module in needs.get(user, []):
             # A module in a package that is not there can't be looked for.
             if not all(map(importlib.util.find_spec, (module.partition(".")[0], module))):
@@ -161,4 +164,4 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list[Findin
 
 def check_rights(launcher: str) -> list[Finding]:
     """The account of the run may do what later tasks do; on one machine there is nothing to ask."""
-    return missing_rights(launcher) if os.environ.get("KUBERNETES_SERVICE_HOST") else []
+    return missing_rights(choose_launcher(launcher).launcher) if os.environ.get("KUBERNETES_SERVICE_HOST") else []

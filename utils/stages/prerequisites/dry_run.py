@@ -13,14 +13,18 @@ from typing import Any
 
 from utils.cluster.client import Client
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import JOB, POD, PYTORCH_JOB, Kind
+from utils.cluster.kinds import JOB, POD, PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, Kind
 from utils.cluster.objects import Object
 from utils.cluster.pod_overlay import merge_overlay
 from utils.names import POD_OVERLAY
 from utils.stages.cluster import stage_cluster
 from utils.stages.prerequisites.findings import WARNING, Finding
-from utils.stages.train.pytorchjob import pytorchjob_manifest, training_pod
+from utils.stages.train.choice import KINDS_OF, choose_launcher
+from utils.stages.train.pods import training_pod
+from utils.stages.train.pytorchjob import pytorchjob_manifest
+from utils.stages.train.trainjob import trainjob_manifests
 
+NAME = "ilab-dry-run"
 REMEDY = "correct it: train_tolerations, train_node_selectors, train_*_per_worker, *_gpu_identifier, or k8s_queue"
 
 
@@ -34,6 +38,7 @@ def check_gpu_pods(launcher: str, queue: str, given: Mapping[str, Any]) -> list[
     """
     if not os.environ.get("KUBERNETES_SERVICE_HOST"):
         return []
+    launcher = choose_launcher(launcher).launcher
     found: dict[str, Finding] = {}
     with stage_cluster() as cluster:
         for what, kind, manifest in gpu_objects(launcher, queue, given):
@@ -49,9 +54,15 @@ def gpu_objects(launcher: str, queue: str, given: Mapping[str, Any]) -> Iterator
     fixed = {"run_id": "dry-run", "image": "image", "data_dir": "/data", "volume_claim": "volume", "queue": queue}
     training: Any = SimpleNamespace(**names, **fixed)
     overlay = json.loads(os.environ.get(POD_OVERLAY, "{}"))
-    pod = merge_overlay(training_pod(training, []), overlay)
+    pod = merge_overlay(training_pod(training, [], "trainer"), overlay)
     if launcher == "pytorchjob":
         yield "training's PyTorchJob", PYTORCH_JOB, pytorchjob_manifest(training, [], overlay, 3600)
+    if launcher == "trainjob":
+        for kind, manifest in zip(
+            (TRAINING_RUNTIME, TRAIN_JOB), trainjob_manifests(training, [], overlay, 3600, NAME), strict=True
+        ):
+            yield f"training's {kind.name}", kind, manifest
+    if launcher in KINDS_OF:
         yield "training's pod", POD, pod
     first, *others = pod["spec"]["containers"]
     containers = [first | {"resources": {"limits": {given["eval_gpu_identifier"]: "1"}}}, *others]
@@ -64,7 +75,7 @@ def refusal(cluster: Client, kind: Kind, manifest: Object) -> Finding | None:
     Where pods may not be created, as on plain Kubernetes, a Job of the pod is tried instead.
     """
     body = {"apiVersion": "v1", "kind": kind.name, **manifest}
-    body["metadata"] = {**body["metadata"], "name": "ilab-dry-run"}
+    body["metadata"] = {**body["metadata"], "name": NAME}
     if kind == JOB:
         spec = {"template": {**manifest, "spec": {**manifest["spec"], "restartPolicy": "Never"}}}
         body |= {"apiVersion": "batch/v1", "spec": spec}
@@ -78,6 +89,8 @@ def refusal(cluster: Client, kind: Kind, manifest: Object) -> Finding | None:
         if error.status in (0, 404, *range(500, 600)) or "dry run" in told:
             print(f"{kind.name}: not tried in a dry run: {error.what}: {told}", flush=True)
             return None
+        if kind == TRAIN_JOB and "must be created before" in told:
+            return None  # all that Kubeflow Trainer misses is the runtime, which is not there after a dry run
         if "exceeded quota" in told:
             return Finding(told, "wait until the quota has room, or ask for less", WARNING)
         return Finding(told, REMEDY)

@@ -7,6 +7,7 @@ from typing import Any
 from utils.names import DNS_LABEL as _LABEL
 from utils.names import is_object_name
 from utils.stages.prerequisites.findings import Finding
+from utils.stages.train.choice import LAUNCHERS
 
 _MANY = float("inf")
 _LABEL_VALUE = r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?"
@@ -66,7 +67,7 @@ PATTERNS = [
         "auto, chat, blank or a family of instructlab-sdg",
         ["sdg_teacher_family"],
     ),
-    ("pytorchjob|process", "pytorchjob or process", ["train_launcher"]),
+    ("auto|trainjob|pytorchjob|process", LAUNCHERS, ["train_launcher"]),
     (r"vllm|llama\.cpp", "vllm or llama.cpp", ["eval_engine"]),
     ("never|on_failure|always", "never or on_failure or always", ["k8s_keep_volume"]),
     (r"[-.\w]*[-\w][-.\w]*", "the name of a key: letters, digits, - _ and .", ["k8s_ca_key"]),

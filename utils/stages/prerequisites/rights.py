@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 from utils.cluster.client import Client, pod_client
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import ACCESS_REVIEW, EVENT, POD, PYTORCH_JOB, SELF_REVIEW, VOLUME_CLAIM, Kind
-from utils.stages.cluster import stage_cluster
+from utils.cluster.kinds import EVENT, POD, SELF_REVIEW, VOLUME_CLAIM, Kind
+from utils.stages.cluster import may, stage_cluster
 from utils.stages.prerequisites.findings import WARNING, Finding
+from utils.stages.train.choice import KINDS_OF, VERBS, Choice, served
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,20 @@ class Right:
     part: str = ""
 
 
+def _operator(name: str, releases: str, component: str) -> str:
+    """How to install an operator."""
+    managed = f'{{"spec":{{"components":{{"{component}":{{"managementState":"Managed"}}}}}}}}'
+    patch = f"oc patch datasciencecluster default-dsc --type=merge -p '{managed}'"
+    return f"install {name} (OpenShift AI {releases}: {patch})"
+
+
+OPERATORS = {
+    "trainjob": _operator("Kubeflow Trainer", "from 3.2", "trainer"),
+    "pytorchjob": _operator("the Kubeflow training operator", "up to 3.5", "trainingoperator"),
+}
+"""What to do where a launcher's kind is not served."""
+
+
 def rights_of_run(launcher: str) -> list[Right]:
     """All that a run's tasks do in the cluster.
 
@@ -31,19 +46,19 @@ def rights_of_run(launcher: str) -> list[Right]:
     a task ask for more adds it here, to the Role in utils/cluster/rbac.py and, where OpenShift AI's own Role for runs
     lacks it, to manifests/openshift.
     """
-    trains = launcher == "pytorchjob"
+    own = KINDS_OF.get(launcher, ())
     rights = [
         # The run's volume: create volume, report (which notes there how the run ended), clean up.
         Right(VOLUME_CLAIM, ["create", "get", "delete"]),
         Right(VOLUME_CLAIM, ["patch"], "k8s_keep_volume=on_failure keeps the volume after success as well"),
-        # Train creates and follows them. Clean up looks for those that are left, also where none was made.
-        Right(PYTORCH_JOB, ["create", "get", "list", "delete"] if trains else ["list"]),
+        # Train creates and follows them, clean up deletes them.
+        *(Right(kind, list(VERBS)) for kind in own),
         Right(POD, ["get", "list"], "what the run makes has no owner, and waiting training pods are not explained"),
         Right(POD, ["delete"], "a deleted volume stays as long as finished pods that mount it"),
         Right(EVENT, ["list"], "why a volume or a training pod does not start is not shown"),
     ]
     logs = Right(POD, ["get"], "the last lines of a failed training pod are not shown", "log")
-    return [*rights, logs] if trains else rights
+    return [*rights, logs] if own else rights
 
 
 def missing_rights(launcher: str) -> list[Finding]:
@@ -56,7 +71,9 @@ def missing_rights(launcher: str) -> list[Finding]:
     with stage_cluster() as cluster:
         try:
             for right in rights_of_run(launcher):
-                denied = replace(right, verbs=[verb for verb in right.verbs if not may(cluster, right, verb)])
+                denied = replace(
+                    right, verbs=[verb for verb in right.verbs if not may(cluster, right.kind, verb, right.part)]
+                )
                 if denied.verbs:
                     who = f"the pod's ServiceAccount {account_name(cluster)}".strip()
                     what = f"{who} may not {', '.join(denied.verbs)} {resource_of(right)} in {cluster.namespace}"
@@ -72,15 +89,6 @@ def missing_rights(launcher: str) -> list[Finding]:
 def resource_of(right: Right) -> str:
     """As in a Role's rule, without the group: pods/log."""
     return f"{right.kind.plural}/{right.part}".rstrip("/")
-
-
-def may(cluster: Client, right: Right, verb: str) -> bool:
-    """Whether the account in use may do this in the namespace."""
-    resource, _, group = right.kind.resource.partition(".")
-    place = {"namespace": cluster.namespace, "group": group, "resource": resource, "subresource": right.part}
-    asked = {**place, "verb": verb}
-    review = cluster.request("create", ACCESS_REVIEW, body={"spec": {"resourceAttributes": asked}})
-    return bool(review["status"]["allowed"])
 
 
 def account_name(cluster: Client) -> str:
@@ -105,29 +113,28 @@ def grant_command(cluster: Client, right: Right) -> str:
     return f"{tool} apply -k manifests/{folder} grants all that runs need; this alone: {line}"
 
 
-def training_operator() -> list[Finding]:
-    """Whether the cluster serves PyTorchJobs. Every account may ask that, also one that may not use them.
+def check_launcher(choice: Choice) -> list[Finding]:
+    """Whether the cluster serves what the launcher creates.
 
     Raises:
         SystemExit: the API server stayed away.
     """
+    kinds = KINDS_OF.get(choice.launcher, ())
+    if not kinds:
+        return []
     try:
         pod_client()
     except ClusterError:
         remedy = "-p train_launcher=process trains on this machine"
-        return [Finding("train_launcher pytorchjob needs a cluster", remedy)]
+        return [Finding(f"train_launcher {choice.launcher} needs a cluster", remedy)]
+    kind = kinds[0]
     with stage_cluster() as cluster:
         try:
-            served = cluster.request("get", Kind("APIResourceList", "kubeflow.org/v1", "/apis", False))
-            if any(resource["name"] == "pytorchjobs" for resource in served["resources"]):
+            if served(cluster, kind):
                 return []
         except ClusterError as error:
             if not error.status:
                 raise
-            if error.status != 404:
-                print(f"whether there are PyTorchJobs is unknown: {error.what}", flush=True)
-                return []
-    managed = '{"spec":{"components":{"trainingoperator":{"managementState":"Managed"}}}}'
-    remedy = f"install the Kubeflow training operator (OpenShift AI up to 3.5: oc patch datasciencecluster default-dsc \
---type=merge -p '{managed}')"
-    return [Finding("the cluster has no PyTorchJobs (pytorchjobs.kubeflow.org)", remedy)]
+            print(f"whether there are {kind.name}s is unknown: {error.what}", flush=True)
+            return []
+    return [Finding(f"the cluster has no {kind.name}s ({kind.resource})", OPERATORS[choice.launcher])]

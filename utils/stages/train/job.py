@@ -1,20 +1,22 @@
-"""A PyTorchJob in the cluster, which belongs to the stage that started it: created, followed, and deleted.
+"""A training job in the cluster, which belongs to the stage that started it: created, followed, and deleted.
+
+PyTorchJobs and TrainJobs alike: their fields that matter here differ in name, and no other API has these names.
 
 A job out of sight is left alone: only what it says of itself, or a deadline that was seen to pass, ends it.
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from utils.cluster.client import TRANSIENT, Client
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import EVENT, POD, PYTORCH_JOB
+from utils.cluster.kinds import EVENT, KINDS, POD, PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, Kind
 from utils.cluster.logs import tail_log
-from utils.cluster.objects import Object, create, delete, event_time, list_objects
+from utils.cluster.objects import Object, create, delete, event_time, get, list_objects
 from utils.messages import failure
 from utils.names import INPUTS_LABEL, QUEUE_LABEL
-from utils.stages.cluster import pod_owners, stage_cluster
+from utils.stages.cluster import Owner, pod_owners, stage_cluster
 
 SIGHT_SECONDS = 1800
 """For so long, reading a job that is followed may be refused: a token or a right is renewed. An absent API server is
@@ -23,6 +25,10 @@ waited for until the job must have ended. The first look gets START_SECONDS: the
 START_SECONDS = 300
 # A server that has just started does not know the kind yet.
 KIND_SECONDS = 60
+POD_LABELS = {PYTORCH_JOB: "training.kubeflow.org/job-name", TRAIN_JOB: "jobset.sigs.k8s.io/jobset-name"}
+"""The label of a job's pods that holds its name."""
+NEEDS = {PYTORCH_JOB: (), TRAIN_JOB: (TRAINING_RUNTIME,)}
+"""What is created before a job, under its name, and deleted after it."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +40,44 @@ class Limits:
     running: float
 
 
+@dataclass(frozen=True)
+class Job:
+    """A job by its name. As text: its kind and name."""
+
+    cluster: Client
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.name} {self.name}"
+
+    @property
+    def pods(self) -> str:
+        """The label selector of its pods."""
+        return f"{POD_LABELS[self.kind]}={self.name}"
+
+    @property
+    def kubectl(self) -> str:
+        """How a command about it begins."""
+        return f"kubectl -n {self.cluster.namespace}"
+
+
 def job_state(found: Object) -> str:
-    """Succeeded, Failed, Running or "" (not started) from a PyTorchJob's conditions."""
-    conditions = found.get("status", {}).get("conditions") or []
-    true = {c["type"] for c in conditions if c["status"] == "True"}
+    """Succeeded, Failed, Running or "" (not started) from a job's status; a TrainJob has no condition Running."""
+    status = found.get("status", {})
+    true = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    true |= {"Running" for part in status.get("jobsStatus") or [] if part.get("ready")}
+    true |= {"Succeeded"} if "Complete" in true else set()
     return next((state for state in ("Succeeded", "Failed", "Running") if state in true), "")
 
 
-def pods_of(cluster: Client, name: str) -> list[Object]:
-    """A job's pods."""
-    return list_objects(cluster, POD, f"training.kubeflow.org/job-name={name}")
-
-
-def pod_news(cluster: Client, name: str) -> tuple[bool | None, str]:
+def pod_news(job: Job) -> tuple[bool | None, str]:
     """What is known of a job's pods: whether all have started (None: pods can't be read), and what is wrong with them.
 
     The second is text: the scheduler's and the containers' messages, and the warnings among the events.
     """
     try:
-        pods = pods_of(cluster, name)
+        pods = list_objects(job.cluster, POD, job.pods)
     except ClusterError as error:
         return None, error.what
     news = []
@@ -64,8 +89,8 @@ def pod_news(cluster: Client, name: str) -> tuple[bool | None, str]:
             if waiting.get("message"):
                 news.append(f"{pod['metadata']['name']}: {waiting['reason']}: {waiting['message']}")
     try:
-        for event in list_objects(cluster, EVENT, fields="type=Warning"):
-            if event["involvedObject"].get("name", "").startswith(name):
+        for event in list_objects(job.cluster, EVENT, fields="type=Warning"):
+            if event["involvedObject"].get("name", "").startswith(job.name):
                 # Warnings stay for an hour: one of a second that has passed must not read like one of now.
                 seen = event_time(event)[11:19]
                 news.append(f"{seen} UTC {event['message']}" if seen else event["message"])
@@ -81,15 +106,15 @@ def trainer_lines(lines: list[str]) -> str:
     return "\n".join(lines[: ends[0] + 1 if ends else None][-25:])
 
 
-def last_pod_lines(cluster: Client, name: str) -> str:
+def last_pod_lines(job: Job) -> str:
     """The end of the logs of a job's failed pods, or of all when none has failed."""
     try:
-        pods = pods_of(cluster, name)
+        pods = list_objects(job.cluster, POD, job.pods)
     except ClusterError as error:
         return f"the logs can't be read: {error.what}"
     failed = [pod for pod in pods if pod["status"]["phase"] == "Failed"] or pods
     names = [pod["metadata"]["name"] for pod in failed]
-    return "\n".join(f"{pod}:\n{trainer_lines(tail_log(cluster, pod, lines=200))}" for pod in names)
+    return "\n".join(f"{pod}:\n{trainer_lines(tail_log(job.cluster, pod, lines=200))}" for pod in names)
 
 
 class Sight:
@@ -105,8 +130,9 @@ class Sight:
         error: of the last look that did not see it.
     """
 
-    def __init__(self, cluster: Client, name: str, refused: float, away: float) -> None:
-        self.cluster, self.name, self.refused, self.away = replace(cluster, patience=0), name, refused, away
+    def __init__(self, job: Job, refused: float, away: float) -> None:
+        self.job = replace(job, cluster=replace(job.cluster, patience=0))
+        self.refused, self.away = refused, away
         self.lost: float | None = None
         self.gone, self.absent, self.told, self.error = False, 0, "", ClusterError("")
 
@@ -116,15 +142,15 @@ class Sight:
         Raises:
             SystemExit: it could not be read for too long.
         """
-        now = self.cluster.clock()
+        now = self.job.cluster.clock()
         try:
-            found: Object = self.cluster.request("get", PYTORCH_JOB, self.name)
+            found: Object = self.job.cluster.request("get", self.job.kind, self.job.name)
         except ClusterError as error:
             self.lost = now if self.lost is None else self.lost
             self.error, passed = error, now - self.lost
             self.absent = self.absent + 1 if error.status == 404 else 0
             # A server that does not know the kind does not name the object.
-            self.gone = self.absent > 1 and (self.name in error.cause or passed > KIND_SECONDS)
+            self.gone = self.absent > 1 and (self.job.name in error.cause or passed > KIND_SECONDS)
             limit = self.away if error.status in TRANSIENT else self.refused
             if passed > limit and not self.gone:
                 raise self.failure() from None
@@ -136,7 +162,7 @@ class Sight:
     def failure(self) -> SystemExit:
         """Of a stage that no longer sees its job."""
         why = "someone deleted it" if self.gone else "the API server, its token or a right is missing"
-        what = f"the PyTorchJob {self.name} can no longer be read ({self.error.status})"
+        what = f"the {self.job} can no longer be read ({self.error.status})"
         return failure(what, f"{why}: {self.error.what}", "run again; if the job is there, it continues")
 
     def tell(self, news: str) -> None:
@@ -146,8 +172,8 @@ class Sight:
             self.told = news
 
 
-def job_is_there(name: str, pending: int, poll: float = 10.0, seconds: float = START_SECONDS) -> bool:
-    """Whether a PyTorchJob of this name is there. One that is being deleted is waited for, and its pods with it.
+def job_is_there(kind: Kind, name: str, pending: int, poll: float = 10.0, seconds: float = START_SECONDS) -> bool:
+    """Whether a job of this name is there. One that is being deleted is waited for, and its pods with it.
 
     Args:
         pending: seconds for which it may be being deleted.
@@ -158,42 +184,70 @@ def job_is_there(name: str, pending: int, poll: float = 10.0, seconds: float = S
         SystemExit: it can't be read, or is still being deleted.
     """
     with stage_cluster() as cluster:
-        sight, deadline = Sight(cluster, name, seconds, seconds), cluster.clock() + pending
+        job = Job(cluster, kind, name)
+        sight, deadline = Sight(job, seconds, seconds), cluster.clock() + pending
         while not sight.gone:
             found = sight.look()
             if found and "deletionTimestamp" not in found["metadata"]:
                 return True
             if found and cluster.clock() > deadline:
-                what = f"an earlier PyTorchJob {name} is still being deleted"
+                what = f"an earlier {job} is still being deleted"
                 raise failure(what, "its pods do not end", "check them")
             cluster.sleep(poll)
     return False
 
 
-def create_job(cluster: Client, manifest: Object) -> None:
-    """Create the job. One of its name that already exists is this job when its hash is the same.
+def create_needed(job: Job, manifest: Object, poll: float) -> None:
+    """Create what a job needs. What an earlier job of its name has left, with another hash, is replaced."""
+    kind = KINDS[manifest["kind"]]
+    while True:
+        try:
+            create(job.cluster, kind, manifest)
+            return
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+        found = get(job.cluster, kind, job.name)
+        if found and "deletionTimestamp" not in found["metadata"]:
+            if same_inputs(found, manifest):
+                return
+            delete(job.cluster, kind, job.name)
+        job.cluster.sleep(poll)
+
+
+def same_inputs(found: Object, manifest: Object) -> bool:
+    """Whether an object was created with the same inputs as this manifest."""
+    return bool(found["metadata"].get("labels", {}).get(INPUTS_LABEL) == manifest["metadata"]["labels"][INPUTS_LABEL])
+
+
+def create_job(job: Job, manifests: Sequence[Object], owners: list[Owner], poll: float) -> None:
+    """Create the job and what it needs. One of its name that already exists is this job when its hash is the same.
 
     Raises:
         ClusterError: the API refuses the job.
         SystemExit: the one there is another one.
     """
-    name, place = manifest["metadata"]["name"], f"kubectl -n {cluster.namespace}"
-    try:
-        create(cluster, PYTORCH_JOB, manifest)
-    except ClusterError as error:
-        if error.status != 409:
-            raise
-    else:
-        print(f"PyTorchJob {name} created; {place} logs -f {name}-master-0", flush=True)
-        return
-    found = cluster.request("get", PYTORCH_JOB, name)
-    if found["metadata"].get("labels", {}).get(INPUTS_LABEL) != manifest["metadata"]["labels"][INPUTS_LABEL]:
+    *needed, manifest = ({**one, "metadata": {**one["metadata"], "ownerReferences": owners}} for one in manifests)
+    found = get(job.cluster, job.kind, job.name) if needed else None
+    if not found:
+        for one in needed:
+            create_needed(job, one, poll)
+        try:
+            create(job.cluster, job.kind, manifest)
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+            found = job.cluster.request("get", job.kind, job.name)
+        else:
+            print(f"{job} created; {job.kubectl} logs -f -l {job.pods}", flush=True)
+            return
+    if not same_inputs(found, manifest):
         raise failure(
-            f"a PyTorchJob {name} already exists in {cluster.namespace}",
+            f"a {job} already exists in {job.cluster.namespace}",
             "it was created with other inputs, or by someone else",
-            f"look at it, then: {place} delete pytorchjob {name}",
+            f"look at it, then: {job.kubectl} delete {job.kind.name.lower()} {job.name}",
         )
-    print(f"PyTorchJob {name} already exists ({job_state(found) or 'pending'}): attaching to it", flush=True)
+    print(f"{job} already exists ({job_state(found) or 'pending'}): attaching to it", flush=True)
 
 
 def queue_news(cluster: Client, found: Object) -> str:
@@ -210,52 +264,52 @@ def queue_news(cluster: Client, found: Object) -> str:
     return f"{news}: {max(told, key=event_time)['message']}" if told else news
 
 
-def job_phase(cluster: Client, found: Object, before: str) -> tuple[str, str]:
+def job_phase(job: Job, found: Object, before: str) -> tuple[str, str]:
     """Where a job is that has not ended, and news of it.
 
     Returns:
         queued (suspended: Kueue has not admitted it, or took it back), pending (pods that have not started) or running;
         and what it waits for, as text.
     """
-    if found["spec"].get("runPolicy", {}).get("suspend"):
-        return "queued", queue_news(cluster, found)
+    if found["spec"].get("runPolicy", found["spec"]).get("suspend"):
+        return "queued", queue_news(job.cluster, found)
     if before == "running":
         return "running", ""
-    started, news = pod_news(cluster, found["metadata"]["name"])
+    started, news = pod_news(job)
     if started or (started is None and job_state(found) == "Running"):
         return "running", news
     return "pending", news
 
 
-def job_failure(cluster: Client, found: Object) -> SystemExit:
+def job_failure(job: Job, found: Object) -> SystemExit:
     """The failure of a job that failed: the operator's reasons, its pods' news and last lines."""
-    name = found["metadata"]["name"]
     reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
-    cause = "\n".join([*reasons, pod_news(cluster, name)[1], last_pod_lines(cluster, name)])
-    return failure(f"the PyTorchJob {name} failed", cause, "correct that and run again: it resumes from there")
+    cause = "\n".join([*reasons, pod_news(job)[1], last_pod_lines(job)])
+    return failure(f"the {job} failed", cause, "correct that and run again: it resumes from there")
 
 
-def job_too_late(name: str, phase: str, seconds: float, told: str) -> SystemExit:
+def job_too_late(job: Job, phase: str, seconds: float, told: str) -> SystemExit:
     """The failure of a job that stayed in a phase for longer than it may."""
     what, remedy = {
         "queued": ("was not admitted by its queue", "free quota, name another k8s_queue, or raise k8s_queue_timeout"),
         "pending": ("did not start", "free GPUs, or raise train_pending_timeout"),
         "running": ("did not end", "raise train_timeout, or train less"),
     }[phase]
-    return failure(f"the PyTorchJob {name} {what} in {seconds} s", told or "unknown", remedy)
+    return failure(f"the {job} {what} in {seconds} s", told or "unknown", remedy)
 
 
-def delete_job(cluster: Client, name: str) -> None:
-    """Delete the job; a refusal is only printed: there is another error to tell."""
-    print(f"deleting PyTorchJob {name}", flush=True)
-    try:
-        delete(cluster, PYTORCH_JOB, name)
-    except ClusterError as refused:
-        command = f"kubectl -n {cluster.namespace} delete pytorchjob {name}"
-        print(f"it could not be deleted ({refused}); {command}", flush=True)
+def delete_job(job: Job) -> None:
+    """Delete the job and what it needed; a refusal is only printed: there is another error to tell."""
+    print(f"deleting {job}", flush=True)
+    for kind in (job.kind, *NEEDS[job.kind]):
+        try:
+            delete(job.cluster, kind, job.name)
+        except ClusterError as refused:
+            command = f"{job.kubectl} delete {kind.name.lower()} {job.name}"
+            print(f"it could not be deleted ({refused}); {command}", flush=True)
 
 
-def follow_job(cluster: Client, name: str, limits: Limits, tick: Callable[[], None], poll: float) -> SystemExit | None:
+def follow_job(job: Job, limits: Limits, tick: Callable[[], None], poll: float) -> SystemExit | None:
     """Wait until the job has ended. While it can't be read, no deadline passes.
 
     Returns:
@@ -265,7 +319,8 @@ def follow_job(cluster: Client, name: str, limits: Limits, tick: Callable[[], No
         SystemExit: it was in one of its phases for too long, and was deleted; someone else deleted it; or it could not
             be read for too long, and was left alone.
     """
-    sight = Sight(cluster, name, SIGHT_SECONDS, max(SIGHT_SECONDS, limits.pending + limits.running))
+    cluster = job.cluster
+    sight = Sight(job, SIGHT_SECONDS, max(SIGHT_SECONDS, limits.pending + limits.running))
     phase, since = "pending", cluster.clock()
     while True:
         found = sight.look()
@@ -276,8 +331,8 @@ def follow_job(cluster: Client, name: str, limits: Limits, tick: Callable[[], No
             if state == "Succeeded":
                 return None
             if state == "Failed":
-                return job_failure(sight.cluster, found)
-            now, news = job_phase(sight.cluster, found, phase)
+                return job_failure(sight.job, found)
+            now, news = job_phase(sight.job, found, phase)
             if now != phase:
                 taken = "the queue took the job back" if phase == "running" else "the job is in a queue"
                 known = {"running": "all training pods have started", "pending": "the queue has admitted the job"}
@@ -287,15 +342,18 @@ def follow_job(cluster: Client, name: str, limits: Limits, tick: Callable[[], No
         tick()
         limit = getattr(limits, phase)
         if found and cluster.clock() - since > limit:
-            delete_job(cluster, name)
-            raise job_too_late(name, phase, limit, sight.told)
+            delete_job(job)
+            raise job_too_late(job, phase, limit, sight.told)
         cluster.sleep(poll)
 
 
-def launch_pytorchjob(
-    manifest: Object, pending: int, timeout: int, tick: Callable[[], None], poll: float = 10.0, queued: int = 86400
+def launch_job(
+    manifests: Sequence[Object],
+    limits: Limits,
+    tick: Callable[[], None],
+    poll: float = 10.0,
 ) -> SystemExit | None:
-    """Run a PyTorchJob to its end. One that failed, was too late, or is stopped (SIGTERM, Ctrl-C) is deleted;
+    """Run a job to its end. One that failed, was too late, or is stopped (SIGTERM, Ctrl-C) is deleted;
     but by SIGTERM not when it belongs to the Job of this pod. One that can't be read, or whose launcher breaks down, is
     left alone: the stage that is started again attaches to it.
 
@@ -303,29 +361,29 @@ def launch_pytorchjob(
         None when it succeeded, the failure to raise when it failed.
 
     Args:
-        pending, timeout: seconds until all pods have started, and from then to the end.
+        manifests: the job last, what it needs before.
         tick: called at every look at the job.
         poll: seconds between looks.
-        queued: seconds that it may wait in a queue, which are counted apart from these.
     """
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
     with stage_cluster() as cluster:
-        name, ours, owners = manifest["metadata"]["name"], False, pod_owners(cluster)
+        job = Job(cluster, KINDS[manifests[-1]["kind"]], manifests[-1]["metadata"]["name"])
+        ours, owners = False, pod_owners(cluster)
         before = signal.signal(signal.SIGTERM, end)
         try:
-            create_job(cluster, {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": owners}})
+            create_job(job, manifests, owners, poll)
             ours = True
-            error = follow_job(cluster, name, Limits(queued, pending, timeout), tick, poll)
+            error = follow_job(job, limits, tick, poll)
         except KeyboardInterrupt:
-            # An evicted pod's Job makes another, which resumes with this PyTorchJob; a deleted Job takes it along.
+            # An evicted pod's Job makes another, which resumes with this job; a deleted Job takes it along.
             if ours and all(owner["kind"] != "Job" for owner in owners):
-                delete_job(cluster, name)
+                delete_job(job)
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
         if error:
-            delete_job(cluster, name)
+            delete_job(job)
         return error

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 
 class Launcher(Protocol):
-    """Where a training runs: pods (pytorchjob.py), or this machine (process.py)."""
+    """Where a training runs: pods (trainjob.py, pytorchjob.py), or this machine (process.py)."""
 
     @property
     def nodes(self) -> int:
@@ -33,7 +33,7 @@ class Launcher(Protocol):
         Nothing in the phase's folder may be touched then.
         """
 
-    def manifest(self, arguments: list[str]) -> dict[str, Any]:
+    def manifests(self, arguments: list[str]) -> list[dict[str, Any]]:
         """What it starts to run torchrun with these arguments, as JSON for people."""
 
     def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> SystemExit | None:

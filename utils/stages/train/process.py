@@ -82,9 +82,9 @@ class ProcessLauncher:
         """Nothing outlives its launcher."""
         return False
 
-    def manifest(self, arguments: list[str]) -> dict[str, Any]:
+    def manifests(self, arguments: list[str]) -> list[dict[str, Any]]:
         """The command."""
-        return {"command": ["torchrun", *arguments]}
+        return [{"command": ["torchrun", *arguments]}]
 
     def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> None:
         """Train, see `Launcher.launch`.

@@ -11,6 +11,7 @@ from utils.names import POD_OVERLAY
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
 from utils.stages.results import Processed, Trained
+from utils.stages.train.choice import LAUNCHERS, choose_launcher
 from utils.stages.train.folder import (
     LATE,
     ends_whole,
@@ -22,10 +23,12 @@ from utils.stages.train.folder import (
     whole_states,
 )
 from utils.stages.train.launcher import Launcher
+from utils.stages.train.pods import PodLauncher, job_name
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 from utils.stages.train.pytorchjob import PyTorchJob
 from utils.stages.train.trainer import TRAINER
 from utils.stages.train.training import HYPERPARAMETERS, Training, TrainingPhase, seconds_of, torchrun_arguments
+from utils.stages.train.trainjob import TrainJob
 
 __all__ = ["TrainingPhase", "train_phase"]
 
@@ -35,6 +38,7 @@ DECIDING = (
     *("keep_checkpoints", "cpu_offload", "num_workers", "gpu_per_worker"),
 )
 """Parameters that decide what a phase leaves: with others, a finished phase is another one."""
+POD_LAUNCHERS: dict[str, type[PodLauncher]] = {"trainjob": TrainJob, "pytorchjob": PyTorchJob}
 
 
 def launcher_of(given: TrainingPhase) -> Launcher:
@@ -43,12 +47,14 @@ def launcher_of(given: TrainingPhase) -> Launcher:
     Raises:
         SystemExit: it is unknown, or a duration is not valid.
     """
-    if given.launcher == "process":
+    choice = choose_launcher(given.launcher, job_name(PyTorchJob.start.format(given.phase), given.run_id))
+    print(f"train_launcher is {choice.launcher}: {choice.why}", flush=True)
+    if choice.launcher == "process":
         return ProcessLauncher(given.output, seconds_of(given.timeout))
-    if given.launcher == "pytorchjob":
-        # The runner on plain Kubernetes names what every pod gets.
-        return PyTorchJob(given, json.loads(os.environ.get(POD_OVERLAY, "{}")))
-    raise failure(f"train_launcher is {given.launcher!r}", "it is unknown", "use pytorchjob or process")
+    if choice.launcher not in POD_LAUNCHERS:
+        raise failure(f"train_launcher is {given.launcher!r}", "it is unknown", f"use {LAUNCHERS}")
+    # The runner on plain Kubernetes names what every pod gets.
+    return POD_LAUNCHERS[choice.launcher](given, json.loads(os.environ.get(POD_OVERLAY, "{}")))
 
 
 def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher: Launcher) -> Training:
@@ -118,7 +124,8 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
             if not training.gpus:
                 copy_cpu_main_ds(output)
         arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept)
-        Path(manifest).write_text(json.dumps(launcher.manifest(arguments), indent=1))
+        made = launcher.manifests(arguments)
+        Path(manifest).write_text(json.dumps(made if made[1:] else made[0], indent=1))
         error = launcher.launch(arguments, min(launcher.timeout, round(end - time.monotonic())), watch.look)
         watch.look(0)
         if error is None:

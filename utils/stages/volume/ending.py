@@ -8,11 +8,11 @@ import shutil
 
 from utils.cluster.client import Client, pod_client
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import POD, PYTORCH_JOB, VOLUME_CLAIM
+from utils.cluster.kinds import POD, PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, VOLUME_CLAIM
 from utils.cluster.objects import Object, delete, get, list_objects, patch
 from utils.messages import failure
 from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL
-from utils.stages.cluster import run_owners, stage_cluster
+from utils.stages.cluster import may, run_owners, stage_cluster
 from utils.stages.volume.claims import UNFINISHED, claim_of
 
 SUCCEEDED = "succeeded"
@@ -79,7 +79,7 @@ def end_run_here(run_id: str, keep_volume: str) -> None:
 
 
 def end_run(run_id: str, keep_volume: str) -> None:
-    """Delete the run's PyTorchJobs and, unless it is kept, its volume claim with the finished pods that mount it.
+    """Delete the run's training jobs and, unless it is kept, its volume claim with the finished pods that mount it.
 
     What is gone already is fine.
 
@@ -116,24 +116,27 @@ def end_run(run_id: str, keep_volume: str) -> None:
             raise failure(
                 f"not everything of the run {run_id} could be deleted in {cluster.namespace}",
                 "; ".join(problems),
-                f"kubectl -n {cluster.namespace} delete pytorchjobs,pvc -l {RUN_LABEL}={run_id}",
+                f"kubectl -n {cluster.namespace} delete pytorchjobs,trainjobs,trainingruntimes,pvc "
+                f"-l {RUN_LABEL}={run_id}",
             )
 
 
 def delete_training_jobs(cluster: Client, label: str) -> list[str]:
-    """Delete the PyTorchJobs with this label; returns what could not be done."""
+    """Delete the training jobs with this label, and what they needed; returns what could not be done."""
     problems = []
-    try:
-        for job in list_objects(cluster, PYTORCH_JOB, label):
-            name = job["metadata"]["name"]
-            print(f"deleting PyTorchJob {name}", flush=True)
-            try:
-                delete(cluster, PYTORCH_JOB, name, "Background")
-            except ClusterError as error:
+    for kind in (PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME):
+        try:
+            for job in list_objects(cluster, kind, label):
+                name = job["metadata"]["name"]
+                print(f"deleting {kind.name} {name}", flush=True)
+                try:
+                    delete(cluster, kind, name, "Background")
+                except ClusterError as error:
+                    problems.append(error.what)
+        except ClusterError as error:
+            # Of a kind that is not served, or that it may not create, the run has none.
+            if error.status != 404 and not (error.status == 403 and not may(cluster, kind, "create")):
                 problems.append(error.what)
-    except ClusterError as error:
-        if error.status != 404:  # no training operator, no jobs
-            problems.append(error.what)
     return problems
 
 
