@@ -20,7 +20,7 @@ EARLIER = "train-phase-1-r"
         ([], "", "", "pytorchjob", "the cluster has no TrainJobs"),
         (["pytorchjobs"], "runtimePatches", "create trainjobs", "pytorchjob", "may not create trainjobs"),
         (["pytorchjobs"], "runtimePatches", "delete trainingruntimes", "pytorchjob", "may not delete trainingruntimes"),
-        # With PyTorchJobs gone, the missing right is what must be mended.
+        # With PyTorchJobs gone, the missing right is what must be corrected.
         ([], "runtimePatches", "create trainjobs", "trainjob", "the cluster has TrainJobs (dialect 2.2)"),
     ],
 )

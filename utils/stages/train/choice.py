@@ -78,7 +78,7 @@ def is_there(cluster: Client, kind: Kind, name: str) -> bool:
 def choose_launcher(asked: str, earlier: str = "") -> Choice:
     """The launcher to use: TrainJobs where they are served and allowed, else PyTorchJobs; on one machine, the process.
 
-    Where there are only TrainJobs, they are chosen also when they are not allowed: that must be mended.
+    Where there are only TrainJobs, they are chosen also when they are not allowed: that must be corrected.
 
     Args:
         asked: the parameter train_launcher.
