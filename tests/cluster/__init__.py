@@ -1,8 +1,10 @@
-"""A disposable Kubernetes of one node for the tests: real etcd, API server, kubelet, containerd, training operator.
+"""A disposable Kubernetes of one node for the tests: real etcd, API server, kubelet, containerd,
+training operator, Kubeflow Trainer.
 
 `make cluster` starts it, `make cluster-down` ends it. Another (kind, minikube, OpenShift Local) is used instead with
 
-    ILAB_TEST_KUBECONFIG      its administrator's kubeconfig; it needs the training operator and kubectl beside it
+    ILAB_TEST_KUBECONFIG      its administrator's kubeconfig; it needs the training operator and kubectl beside it,
+                              and Kubeflow Trainer for the tests of TrainJobs
     ILAB_TEST_STORAGE_CLASS   its ReadWriteMany class, if that is not called `ilab-rwx`
     ILAB_TEST_POD_OVERLAY     a file for `--pod-overlay`, if its pods need one: pull secrets, a proxy
     ILAB_TEST_HOST_ADDRESS    this machine's address as its pods see it, such as the gateway of kind's network
@@ -15,7 +17,8 @@ ends and unmounts the rest; outside there are only a network link, a cgroup and 
     settings.py, packages.py, programs.py, image.py    what it is made of, and where from
     certificates.py, components.py                     configuration of its parts
     node.py, supervisor.py                             the process tree, from outside and from inside
-    training_operator.py, mounts.py, provisioner.py    what runs in it: operator, Python for pods, shared volumes
+    training_operator.py, trainer.py                   what runs in it: the operators of PyTorchJobs and TrainJobs,
+    mounts.py, provisioner.py                          Python for pods, shared volumes
     lifecycle.py                                       up, down, what is wrong
     cluster.py, pods.py, processes.py, conftest.py     what tests use
     scenario.py, recorder.py                           servers, Secrets and overlay around a run; what was seen of it

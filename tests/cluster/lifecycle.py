@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster import mounts, training_operator
+from tests.cluster import mounts, trainer, training_operator
 from tests.cluster.certificates import write_certificates
 from tests.cluster.cluster import EXTERNAL, EXTERNAL_OVERLAY, Cluster, the_cluster
 from tests.cluster.components import write_configuration
@@ -22,6 +22,10 @@ from tests.cluster.settings import CACHE, CONFIG, LOGS, NODE, PROVISIONER, STORA
 
 FIRST = ("etcd", "containerd", "apiserver")
 REST = ("controller-manager", "scheduler", "kubelet", "proxy", "dns", "provisioner")
+_DEPLOYMENTS = {
+    training_operator.NAMESPACE: [training_operator.DEPLOYMENT],
+    trainer.NAMESPACE: list(trainer.DEPLOYMENTS),
+}
 NOT_RUNNING = ["it does not run: make cluster"]
 
 
@@ -96,10 +100,11 @@ def problems(cluster: Cluster) -> list[str]:
     found = [f"{name} does not run, see {LOGS / name}.log" for name in FIRST + REST if name not in state["running"]]
     if "apiserver" in state["running"]:
         try:
-            for what in (f"node/{NODE}", f"deployment/{training_operator.DEPLOYMENT}"):
-                condition = "Ready" if what.startswith("node") else "Available"
-                words = ("wait", f"--for=condition={condition}", what, "-n", training_operator.NAMESPACE)
-                cluster.kubectl(*words, "--timeout=10s")
+            wait = ("wait", "--timeout=10s")
+            cluster.kubectl(*wait, "--for=condition=Ready", f"node/{NODE}")
+            for namespace, names in _DEPLOYMENTS.items():
+                words = [f"deployment/{name}" for name in names]
+                cluster.kubectl(*wait, "--for=condition=Available", *words, "-n", namespace)
         except ClusterError as error:
             found.append(str(error))
     return found
@@ -115,6 +120,7 @@ def _set_up(cluster: Cluster) -> None:
     cluster.advertise_gpus()
     deployment = f"deployment/{training_operator.DEPLOYMENT}"
     cluster.wait("condition=Available", deployment, "-n", training_operator.NAMESPACE)
+    trainer.install(cluster, trainer.chosen())
 
 
 def _write_overlay(cluster: Cluster) -> None:

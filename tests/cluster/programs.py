@@ -12,12 +12,22 @@ from tests.cluster.settings import CACHE
 
 MODULES = Path(__file__).parent / "tools"
 KUBERNETES, OPERATOR, DNS = "kubernetes", "training-operator", "coredns"
+# Version of Kubeflow Trainer: its module, with the JobSet that it was made for.
+TRAINERS = {"2.1": "trainer-2.1", "2.3": "trainer-2.3"}
 # Module: what is built of it. `tool` means the tools that its go.mod names.
-BUILDS = {DNS: ".", OPERATOR: "tool", KUBERNETES: "tool"}
+BUILDS = {DNS: ".", OPERATOR: "tool", KUBERNETES: "tool", **dict.fromkeys(TRAINERS.values(), "tool")}
+# Module: the manifests that come with it, as name: module of Go, folder there.
+MANIFESTS = {
+    OPERATOR: {"manifests": ("github.com/kubeflow/training-operator", "manifests")},
+    **dict.fromkeys(
+        TRAINERS.values(),
+        {"manifests": ("github.com/kubeflow/trainer/v2", "manifests"), "jobset": ("sigs.k8s.io/jobset", "config")},
+    ),
+}
 
 
 def module_folder(module: str) -> Path:
-    """Where what is built of this state of a module is kept; the training operator's manifests/ too."""
+    """Where what is built of this state of a module is kept; manifests too."""
     digest = hashlib.sha256()
     for file in sorted((MODULES / module).iterdir()):
         digest.update(file.name.encode() + file.read_bytes())
@@ -51,10 +61,9 @@ def _build(module: str) -> None:
     flags = f"-s -w {_version_flag(source)}".strip()
     argv = ["nice", "go", "build", "-trimpath", "-ldflags", flags, "-o", f"{partial / 'bin'}{os.sep}", BUILDS[module]]
     run(argv, cwd=source, env={"CGO_ENABLED": "0"}, remedy=f"run it in {source}")
-    if module == OPERATOR:
-        found = _module(source, "github.com/kubeflow/training-operator")
+    for name, (go_module, where) in MANIFESTS.get(module, {}).items():
         # The module cache is read-only; the copy must not be.
-        run(["cp", "-r", "--no-preserve=mode", Path(found["Dir"]) / "manifests", partial])
+        run(["cp", "-r", "--no-preserve=mode", Path(_module(source, go_module)["Dir"]) / where, partial / name])
     partial.rename(folder)
 
 

@@ -14,7 +14,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.settings import STATE
 
 # Everything but Secrets.
-KINDS = "pods,jobs,pytorchjobs,configmaps,persistentvolumeclaims,services,events"
+KINDS = "pods,jobs,pytorchjobs,trainjobs,trainingruntimes,configmaps,persistentvolumeclaims,services,events"
 PAUSE = 2.0
 
 

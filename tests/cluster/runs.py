@@ -16,7 +16,7 @@ from tests.cluster.processes import processes
 from tests.cluster.settings import CLAIMS, PATIENCE
 from utils.names import RUN_LABEL
 
-KINDS = "jobs,pods,pytorchjobs,persistentvolumeclaims,secrets,configmaps,services"
+KINDS = "jobs,pods,pytorchjobs,trainjobs,trainingruntimes,persistentvolumeclaims,secrets,configmaps,services"
 
 
 @dataclass

@@ -38,7 +38,7 @@ from utils.names import API_LABEL, OBJECT_LABEL
 pytestmark = pytest.mark.alone
 
 PARAMETERS = {
-    "train_launcher": "pytorchjob",
+    "train_launcher": "auto",
     "train_num_workers": 2,
     "train_gpu_per_worker": 0,
     "train_cpu_per_worker": "900m",
@@ -169,16 +169,16 @@ def chain(
         notes["imported"] = it.task("data-import")
         it.until("synthetic data", lambda: it.running_pods("-sdg-"))
         it.delete_workbench()
-        notes["jobs after the workbench was deleted"] = names(cluster, namespace, "jobs,pytorchjobs", "")
+        notes["jobs after the workbench was deleted"] = names(cluster, namespace, "jobs,trainjobs", "")
         it.start()
 
-        it.until("training", lambda: it.running_pods("master-0") and it.running_pods("worker-0"))
+        it.until("training", lambda: it.running_pods("-node-0-0-") and it.running_pods("-node-0-1-"))
         if cluster.owned:
-            notes["before the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
+            notes["before the kill"] = it.uids("jobs", "-train-") + it.uids("trainjobs", "train-1")
             it.kill_workbench()
             it.until("restart", lambda: _restarts(it) > 0)
             it.until("attached", lambda: it.phase() == "Running")
-            notes["after the kill"] = it.uids("jobs", "-train-") + it.uids("pytorchjobs", "train-phase-1")
+            notes["after the kill"] = it.uids("jobs", "-train-") + it.uids("trainjobs", "train-1")
 
             it.until("MT-Bench", lambda: it.running_pods("-mt-bench-"))
             cluster.restart_apiserver()
@@ -253,9 +253,9 @@ def test_demo_model_was_trained_in_two_pods(left: Left, chain: Chain) -> None:
     assert left.archive.stat().st_size > MODEL_BYTES
     for phase in (1, 2):
         result = left.facts["done"][f"train_phase_{phase}"]["result"]
-        assert (result["launcher"], result["device"]) == ("pytorchjob", "cpu")
-        for role in ("master", "worker"):
-            states = chain.recorder.states("Pod", f"train-phase-{phase}-{chain.run_id}-{role}-0")
+        assert (result["launcher"], result["device"]) == ("trainjob", "cpu")
+        for rank in range(2):
+            states = chain.recorder.states("Pod", f"train-{phase}-{chain.run_id}-node-0-{rank}-")
             assert "Running" in {one["status"]["phase"] for one in states}
 
 
@@ -270,7 +270,7 @@ def test_restarted_workbench_reattaches_to_running_jobs(chain: Chain) -> None:
     if not chain.cluster.owned:
         pytest.skip("nothing is killed on a cluster that is not ours")
     assert chain.notes["before the kill"] == chain.notes["after the kill"]
-    assert len({one["metadata"]["uid"] for one in chain.recorder.states("PyTorchJob", "train-phase-1")}) == 1
+    assert len({one["metadata"]["uid"] for one in chain.recorder.states("TrainJob", "train-1")}) == 1
 
 
 def test_api_server_restart_does_not_repeat_tasks(chain: Chain) -> None:

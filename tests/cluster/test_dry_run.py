@@ -41,6 +41,7 @@ def asked_as(
     return str(request.param)
 
 
+@pytest.mark.parametrize("launcher", ["pytorchjob", "trainjob"])
 @pytest.mark.parametrize(
     "values",
     [
@@ -51,10 +52,11 @@ def asked_as(
     ],
 )
 def test_what_can_be_created_has_no_finding(
-    cluster: Cluster, place: str, asked_as: str, values: dict[str, Any]
+    cluster: Cluster, place: str, asked_as: str, values: dict[str, Any], launcher: str
 ) -> None:
-    assert check_gpu_pods("pytorchjob", "gpus", GOOD | values) == []
-    assert json.loads(cluster.kubectl("get", "pods,jobs,pytorchjobs", "-n", place, "-o", "json"))["items"] == []
+    assert check_gpu_pods(launcher, "gpus", GOOD | values) == []
+    kinds = "pods,jobs,pytorchjobs,trainjobs,trainingruntimes"
+    assert json.loads(cluster.kubectl("get", kinds, "-n", place, "-o", "json"))["items"] == []
 
 
 @pytest.mark.parametrize(

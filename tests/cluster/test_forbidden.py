@@ -22,6 +22,7 @@ from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.proxy import Fault
 from tests.cluster.runs import KINDS, Run, assert_nothing_left, names
 from tests.cluster.scenario import ROOT
+from utils.cluster.kinds import PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, Kind
 from utils.cluster.rbac import ROLE, rules
 from utils.stages.cluster import stage_cluster
 from utils.stages.prerequisites.rights import missing_rights
@@ -130,18 +131,33 @@ def delete_claim(lab: Lab) -> None:
     ending.end_run("denied", "never")
 
 
-def create_job(lab: Lab) -> Any:
-    kind = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob"}
-    with stage_cluster() as cluster:
-        job.create_job(cluster, {**kind, "metadata": {"name": "denied", "labels": {}}})
+def create_job(*kinds: Kind) -> Callable[[Lab], Any]:
+    """Create a job of the last kind, and what it needs before."""
+
+    def create(lab: Lab) -> None:
+        made = [
+            {"apiVersion": kind.base.removeprefix("/apis/"), "kind": kind.name, "metadata": {"name": "denied"}}
+            for kind in kinds
+        ]
+        with stage_cluster() as cluster:
+            job.create_job(job.Job(cluster, kinds[-1], "denied"), made, [], 0.1)
+
+    return create
+
+
+def look_for(kind: Kind) -> Callable[[Lab], Any]:
+    return lambda lab: job.job_is_there(kind, "denied", 1, 0.1, 5)
 
 
 # What stages ask for in their pods, where a message must do; the rest is found beforehand by prerequisites.
 STAGES: dict[tuple[str, str], tuple[Callable[[Lab], Any], str]] = {
     ("persistentvolumeclaims", "create"): (create_claim, "create persistentvolumeclaims"),
     ("persistentvolumeclaims", "delete"): (delete_claim, "delete persistentvolumeclaims"),
-    ("pytorchjobs", "create"): (create_job, "create pytorchjobs"),
-    ("pytorchjobs", "get"): (lambda lab: job.job_is_there("denied", 1, 0.1, 5), "get pytorchjobs"),
+    ("pytorchjobs", "create"): (create_job(PYTORCH_JOB), "create pytorchjobs"),
+    ("pytorchjobs", "get"): (look_for(PYTORCH_JOB), "get pytorchjobs"),
+    ("trainjobs", "create"): (create_job(TRAIN_JOB), "create trainjobs"),
+    ("trainjobs", "get"): (look_for(TRAIN_JOB), "get trainjobs"),
+    ("trainingruntimes", "create"): (create_job(TRAINING_RUNTIME, TRAIN_JOB), "create trainingruntimes"),
 }
 OTHERS = {
     ("configmaps", "delete"),
@@ -150,6 +166,8 @@ OTHERS = {
     ("persistentvolumeclaims", "get"),
     ("persistentvolumeclaims", "patch"),
     ("pytorchjobs", "delete"),
+    *(("trainjobs", verb) for verb in ("list", "delete")),
+    *(("trainingruntimes", verb) for verb in ("get", "list", "delete")),
     ("localqueues", "get"),
 }
 
@@ -200,14 +218,15 @@ def test_claim_held_by_a_pod_names_the_right_that_would_free_it(
 
 
 def test_prerequisites_find_every_right_that_stages_lack(lab: Lab, denied: list[Fault]) -> None:
-    kept = [rule for rule in lab.rules if not {"persistentvolumeclaims", "pytorchjobs"} & set(rule["resources"])]
+    lost = ("persistentvolumeclaims", "pytorchjobs", "trainjobs", "trainingruntimes")
+    kept = [rule for rule in lab.rules if not set(lost) & set(rule["resources"])]
     with without(lab, kept):
-        found = [one.problem + one.remedy for one in missing_rights("pytorchjob")]
-    for resource in ("persistentvolumeclaims", "pytorchjobs"):
+        found = [one.problem + one.remedy for name in ("pytorchjob", "trainjob") for one in missing_rights(name)]
+    for resource in lost:
         for verb in [verb for kind, verb in RIGHTS if kind == resource]:
             named = re.compile(rf"ServiceAccount {ROLE} may not [a-z, ]*{verb}[a-z, ]* {resource} in {lab.namespace}")
             assert any(named.search(text) and "kubectl apply -k manifests/access" in text for text in found), found
-    assert missing_rights("pytorchjob") == []
+    assert missing_rights("pytorchjob") == missing_rights("trainjob") == []
 
 
 def test_clean_names_the_right_it_lacks(lab: Lab) -> None:

@@ -55,10 +55,11 @@ def token(guide: Guide, secret: str) -> str:
 
 
 def test_rights_and_secrets(guide: Guide) -> None:
-    assert not may(guide, "create", "pytorchjobs.kubeflow.org")
+    training = ("pytorchjobs.kubeflow.org", "trainjobs.trainer.kubeflow.org")
+    assert not any(may(guide, "create", kind) for kind in training)
     editor = {"EDITOR": guide.editor("fill-in", FILL_IN)}
     guide.run("test_rights_and_secrets", environment=editor)
-    assert may(guide, "create", "pytorchjobs.kubeflow.org")
+    assert all(may(guide, "create", kind) for kind in training)
     assert may(guide, "list", "events")
     assert token(guide, "teacher-secret") == "teacher-token"
     # Once more, with an editor that changes nothing: what was filled in stays.
@@ -66,10 +67,11 @@ def test_rights_and_secrets(guide: Guide) -> None:
     assert token(guide, "judge-secret") == "judge-token"
 
 
-def test_permissions_by_two_commands(guide: Guide) -> None:
-    guide.run("test_permissions_by_two_commands")
-    binding = guide.cluster.get("rolebinding", "ilab-pytorchjobs", "-n", guide.namespace)
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": guide.namespace}]
+def test_permissions_by_commands(guide: Guide) -> None:
+    guide.run("test_permissions_by_commands")
+    for name in ("ilab-trainjobs", "ilab-pytorchjobs"):
+        binding = guide.cluster.get("rolebinding", name, "-n", guide.namespace)
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": guide.namespace}]
 
 
 def test_secrets_one_by_one(guide: Guide) -> None:

@@ -19,8 +19,8 @@ from utils.stages.prerequisites.findings import Finding
 from utils.stages.prerequisites.rights import missing_rights
 
 Rules = list[dict[str, Any]]
-RIGHTS = [(group, resource, verb) for group, resource, verbs, _ in asked_rights("pytorchjob") for verb in verbs]
-WARNINGS = {(resource, verb) for _, resource, verbs, loss in asked_rights("pytorchjob") if loss for verb in verbs}
+JOBS = {"pytorchjob": ["pytorchjobs"], "trainjob": ["trainjobs", "trainingruntimes"]}
+"""What each launcher creates."""
 
 
 @pytest.fixture
@@ -44,25 +44,29 @@ def kubeconfig(cluster: Cluster, namespace: str, folder: Path) -> Path:
     return path
 
 
-def settled(expected: set[str], what: str) -> list[Finding]:
+def settled(expected: set[str], what: str, launcher: str) -> list[Finding]:
     """The findings, once the API server goes by the Roles of the moment: the verbs and kinds that they name."""
     found: list[Finding] = []
 
     def known() -> bool:
-        found[:] = missing_rights("pytorchjob")
+        found[:] = missing_rights(launcher)
         return {one.problem.partition(" may not ")[2].partition(" in ")[0] for one in found} == expected
 
     wait_for(what, known, 20)
     return found
 
 
-def test_operators_role_lacks_pytorchjobs_and_one_command_per_kind_grants_them(cluster: Cluster, project: str) -> None:
-    found = settled({"create, get, list, delete pytorchjobs", "list events"}, "the operator's Role")
-    (error,) = [one for one in found if one.level != "warning"]
-    assert f"ServiceAccount {ACCOUNT} may not create, get, list, delete pytorchjobs in {project}" in error.problem
+@pytest.mark.parametrize("launcher", JOBS)
+def test_operators_role_lacks_training_jobs_and_one_command_per_kind_grants_them(
+    cluster: Cluster, project: str, launcher: str
+) -> None:
+    lacking = {f"create, get, list, delete {kind}" for kind in JOBS[launcher]}
+    found = settled({*lacking, "list events"}, "the operator's Role", launcher)
+    errors = [one.problem for one in found if one.level != "warning"]
+    assert len(errors) == len(lacking) and all(f"ServiceAccount {ACCOUNT} may not" in problem for problem in errors)
     for one in found:
         run_remedy(cluster, one.remedy)
-    settled(set(), "rights by the lines of the findings")
+    settled(set(), "rights by the lines of the findings", launcher)
 
 
 def run_remedy(cluster: Cluster, remedy: str) -> None:
@@ -76,23 +80,26 @@ def run_remedy(cluster: Cluster, remedy: str) -> None:
 
 def test_manifests_for_openshift_give_all_that_a_run_needs(cluster: Cluster, project: str, tmp_path: Path) -> None:
     cluster.apply(*openshift_objects(cluster, project, tmp_path))
-    settled(set(), "the Roles of operator and manifests/openshift")
+    for launcher in JOBS:
+        settled(set(), "the Roles of operator and manifests/openshift", launcher)
     secrets = {one["metadata"]["name"]: one["data"] for one in cluster.get("secrets", "-n", project)["items"]}
     assert set(secrets) == {"sdg-object-store-credentials", "teacher-secret", "judge-secret"}
     assert base64.b64decode(secrets["teacher-secret"]["model_name"]) == b"mixtral"
 
 
-def test_each_missing_verb_in_turn_is_a_finding(cluster: Cluster, project: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", JOBS)
+def test_each_missing_verb_in_turn_is_a_finding(cluster: Cluster, project: str, tmp_path: Path, launcher: str) -> None:
     """Trap 9, without a pod: the Role loses one verb after another."""
+    asked = [(group, resource, verb, loss) for group, resource, verbs, loss in asked_rights(launcher) for verb in verbs]
     (ours,) = [one for one in openshift_objects(cluster, project, tmp_path) if one["kind"] == "Role"]
     whole = [*OPERATOR_RULES, *ours["rules"]]
-    for group, resource, verb in RIGHTS:
+    for group, resource, verb, loss in asked:
         give(cluster, project, without(whole, group, resource, verb))
-        found = settled({f"{verb} {resource}"}, f"a Role without {verb} {resource}")
+        found = settled({f"{verb} {resource}"}, f"a Role without {verb} {resource}", launcher)
         (finding,) = found
-        assert (finding.level == "warning") == ((resource, verb) in WARNINGS)
+        assert (finding.level == "warning") == bool(loss)
     give(cluster, project, whole)
-    settled(set(), "the whole Role")
+    settled(set(), "the whole Role", launcher)
 
 
 def without(rules: Rules, group: str, resource: str, verb: str) -> Rules:

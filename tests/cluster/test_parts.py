@@ -178,9 +178,9 @@ def test_part_with_nothing_to_do_changes_no_file(parts: Parts) -> None:
 
 def test_phase_trains_in_one_pod_when_one_is_requested(parts: Parts, facts: dict[str, Any]) -> None:
     for phase in (1, 2):
-        assert facts["done"][f"train_phase_{phase}"]["result"]["launcher"] == "pytorchjob"
-        assert parts.recorder.states("Pod", f"train-phase-{phase}-{RUN}-master-0")
-        assert not parts.recorder.states("Pod", f"train-phase-{phase}-{RUN}-worker-0")
+        assert facts["done"][f"train_phase_{phase}"]["result"]["launcher"] == "trainjob"
+        assert parts.recorder.states("Pod", f"train-{phase}-{RUN}-node-0-0-")
+        assert not parts.recorder.states("Pod", f"train-{phase}-{RUN}-node-0-1-")
 
 
 def test_archive_with_model_and_scores_is_in_the_bucket(parts: Parts, facts: dict[str, Any]) -> None:

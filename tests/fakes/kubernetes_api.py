@@ -118,14 +118,14 @@ class KubernetesApi:
             version = {"groupVersion": f"{group}/{self.groups[group]}", "version": self.groups[group]}
             return 200, {"kind": "APIGroup", "name": group, "versions": [version], "preferredVersion": version}
         if path.startswith("/openapi/v3/apis/trainer.kubeflow.org/"):
-            spec = {"properties": {"runtimeRef": {}, self.dialect: {}}}
+            spec: dict[str, Any] = {"properties": {"runtimeRef": {}, self.dialect: {}}}
             schemas = {"io.trainer.v1alpha1.TrainJob": {"properties": {"spec": spec}}, "io.trainer.v1alpha1.Other": {}}
             return 200, {"components": {"schemas": schemas}}
         if path in ("/apis/kubeflow.org/v1", "/apis/trainer.kubeflow.org/v1alpha1"):
             names = ["trainjobs", "trainingruntimes"] * bool(self.dialect) if "trainer" in path else self.kinds
             kinds = [{"name": name, "kind": "", "namespaced": True, "singularName": "", "verbs": []} for name in names]
             return (200, {"groupVersion": path[6:], "resources": kinds}) if kinds else (404, {})
-        if path.endswith("/selfsubjectaccessreviews"):
+        if path.endswith(("/selfsubjectaccessreviews", "/localsubjectaccessreviews")):
             asked = body["spec"]["resourceAttributes"]
             part = f"/{asked['subresource']}" if asked.get("subresource") else ""
             self.rights.append(f"{asked['verb']} {asked['resource']}{part}")

@@ -38,6 +38,7 @@ def submit_run(
     Raises:
         IlabError: no server was found, or it refuses the run.
     """
+    from utils.cli.account_rights import tell_missing_rights
     from utils.cli.kfp_run import Started, follow_run
     from utils.runners.kfp import KfpServer, Server, find_server, pod_templates
 
@@ -46,6 +47,7 @@ def submit_run(
         server = Server(settings.host, settings.token, settings.ca_cert, settings.namespace)
     else:
         server = find_server(settings.namespace, settings.ca_cert)
+    tell_missing_rights(server, arguments)
     connection = KfpServer(replace(server, ui=settings.ui_host))
     name = run_id or f"{pipeline.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     submitted = connection.submit(pipeline, arguments, settings.experiment, name)

@@ -45,6 +45,7 @@ TRAINING_RUNTIME = Kind("TrainingRuntime", "trainingruntimes", "/apis/trainer.ku
 ROLE = Kind("Role", "roles", "/apis/rbac.authorization.k8s.io/v1")
 ROLE_BINDING = Kind("RoleBinding", "rolebindings", "/apis/rbac.authorization.k8s.io/v1")
 ACCESS_REVIEW = Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", "/apis/authorization.k8s.io/v1", False)
+LOCAL_REVIEW = Kind("LocalSubjectAccessReview", "localsubjectaccessreviews", "/apis/authorization.k8s.io/v1")
 SELF_REVIEW = Kind("SelfSubjectReview", "selfsubjectreviews", "/apis/authentication.k8s.io/v1", False)
 STORAGE_CLASS = Kind("StorageClass", "storageclasses", "/apis/storage.k8s.io/v1", False)
 WORKFLOW = Kind("Workflow", "workflows", "/apis/argoproj.io/v1alpha1")

@@ -27,6 +27,7 @@ class Server:
         namespace: of the user on a multi-user server; where the pods of runs are; "" is unset everywhere.
         ui: address that links to runs start with; "" to find it.
         project: found in the project `namespace` of a cluster with OpenShift AI.
+        account: the service account of its runs; "" when it is not known.
     """
 
     host: str
@@ -35,6 +36,7 @@ class Server:
     namespace: str = ""
     ui: str = ""
     project: bool = False
+    account: str = ""
 
 
 class ServerAway(PrerequisiteError):

@@ -51,7 +51,7 @@ def find_server(namespace: str = "", ca_cert: str = "") -> Server:
         raise PrerequisiteError(what, "", "wait until it is ready")
     # "Bearer TOKEN", or "bearer TOKEN" in a pod.
     token = cluster.api.configuration.api_key.get("authorization", "").rpartition(" ")[2]
-    return Server(host, token, ca_cert, project, project=True)
+    return Server(host, token, ca_cert, project, project=True, account=f"pipeline-runner-{name}")
 
 
 def _pipeline_servers(cluster: Cluster) -> dict[str, str]:

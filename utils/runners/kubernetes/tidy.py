@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from utils.cluster.cluster import Cluster
 from utils.cluster.connection import connect
 from utils.cluster.errors import ForbiddenError
-from utils.cluster.kinds import CONFIG_MAP, JOB, KINDS, POD, PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, Kind
+from utils.cluster.kinds import CONFIG_MAP, JOB, KINDS, POD, PYTORCH_JOB, Kind
 from utils.cluster.objects import delete, delete_all, get, list_objects
 from utils.names import OBJECT_LABEL, RUN_LABEL, run_object_name
 from utils.runners.kubernetes.observed import owned_by
@@ -34,7 +34,7 @@ def tidy_up(run: RunObject, keep_jobs: bool) -> None:
             refused[kind] = error
             stays.append(f"{extra.lower()}/{name}")
     deleted = 0
-    for kind in () if keep_jobs else (PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, JOB):
+    for kind in () if keep_jobs else (PYTORCH_JOB, JOB):
         try:
             deleted += delete_all(cluster, kind, label)
         except ForbiddenError as error:  # what can't be found here still goes with the Job that made it

@@ -100,9 +100,13 @@ def account_name(cluster: Client) -> str:
     return str(user).rpartition(":")[2] if user.startswith("system:serviceaccount:") else ""
 
 
-def grant_command(cluster: Client, right: Right) -> str:
-    """What someone who may give rights runs: the folder of manifests/ for everything, or one line for these verbs."""
-    namespace, account = cluster.namespace, account_name(cluster) or "ACCOUNT"
+def grant_command(cluster: Client, right: Right, account: str = "") -> str:
+    """What someone who may give rights runs: the folder of manifests/ for everything, or one line for these verbs.
+
+    Args:
+        account: the service account; "" for the one in use.
+    """
+    namespace, account = cluster.namespace, account or account_name(cluster) or "ACCOUNT"
     openshift = account.startswith("pipeline-runner-")
     tool, folder = ("oc", "openshift") if openshift else ("kubectl", "access")
     name = f"ilab-{resource_of(right).replace('/', '-')}-{'-'.join(right.verbs)}"

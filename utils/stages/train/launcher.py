@@ -8,6 +8,10 @@ class Launcher(Protocol):
     """Where a training runs: pods (trainjob.py, pytorchjob.py), or this machine (process.py)."""
 
     @property
+    def title(self) -> str:
+        """The value of train_launcher that names it."""
+
+    @property
     def nodes(self) -> int:
         """Machines or pods that train together."""
 

@@ -74,6 +74,7 @@ class PodLauncher:
         SystemExit: a duration is not valid.
     """
 
+    title: str
     kind: Kind
     start: str
     flash_attention = True

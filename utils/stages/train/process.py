@@ -65,7 +65,7 @@ class ProcessLauncher:
 
     output: str
     timeout: int
-    nodes, waiting = 1, 0
+    title, nodes, waiting = "process", 1, 0
     flash_attention = importlib.util.find_spec("flash_attn") is not None
 
     @property

@@ -46,6 +46,7 @@ def pytorchjob_manifest(
 class PyTorchJob(PodLauncher):
     """Trains in the pods of a PyTorchJob."""
 
+    title = "pytorchjob"
     kind = PYTORCH_JOB
     start = "train-phase-{}-"
 

@@ -66,6 +66,7 @@ def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher
         launcher: where it runs.
     """
     completed = {
+        "launcher": launcher.title,
         "model": os.path.join(given.data_dir, given.model or checkpoint or "model"),
         # At least one for each GPU: training before 0.12 divides it by their number.
         "effective_batch_size": max(min(given.effective_batch_size, rows), launcher.nodes * launcher.gpus),
@@ -152,7 +153,7 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
     if not data.rows:
         reason = f"the taxonomy gave no {given.kind} samples"
         print(f"phase {given.phase} is skipped: {reason}", flush=True)
-        return Trained(given.phase, given.launcher, True, reason)
+        return Trained(given.phase, launcher.title, True, reason)
     if data.longest > given.max_batch_len:
         what = (
             f"the longest {given.kind} sample has {data.longest} tokens, train_max_batch_len is {given.max_batch_len}"

@@ -64,6 +64,7 @@ def trainjob_manifests(
 class TrainJob(PodLauncher):
     """Trains in the pods of a TrainJob. Its name leaves room for what its pods' names end with: -node-0-99-abcde."""
 
+    title = "trainjob"
     kind = TRAIN_JOB
     start = "train-{}-"
 

@@ -1,0 +1,92 @@
+"""Kubeflow Trainer and JobSet with their own manifests, webhooks included; only their image is the base image here.
+
+One version at a time: its CustomResourceDefinitions are the dialect that the API server serves.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.image import NAME as BASE_IMAGE
+from tests.cluster.programs import TRAINERS, module_folder, program
+from tests.cluster.settings import STATE
+
+NAMESPACE = "kubeflow-system"
+# Deployment: its program. Its container is called `manager` in both.
+DEPLOYMENTS = {
+    "kubeflow-trainer-controller-manager": "trainer-controller-manager",
+    "jobset-controller-manager": "jobset",
+}
+VERSIONS = tuple(TRAINERS)
+VERSION = "ILAB_TEST_TRAINER"
+"""Environment variable: the version that `up` installs."""
+
+
+def chosen() -> str:
+    """The version that `up` installs."""
+    return os.environ.get(VERSION, VERSIONS[0])
+
+
+def install(cluster: Cluster, version: str) -> None:
+    """Install a version, in the place of another if there is one, and wait until it serves its webhooks."""
+    folder = STATE / TRAINERS[version]
+    write_manifests(version, folder)
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
+    for deployment in DEPLOYMENTS:
+        cluster.kubectl("rollout", "status", f"deployment/{deployment}", "-n", NAMESPACE, "--timeout=240s")
+
+
+def installed(cluster: Cluster) -> str:
+    """The version whose dialect the API server serves, "" for none."""
+    path = "jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties}"
+    fields = cluster.kubectl("get", "crd", "trainjobs.trainer.kubeflow.org", "--ignore-not-found", "-o", path)
+    return next((v for v, field in (("2.1", "podTemplateOverrides"), ("2.3", "runtimePatches")) if field in fields), "")
+
+
+def write_manifests(version: str, folder: Path) -> None:
+    """Write a kustomization over the manifests of both to a folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("manifests", "jobset"):
+        shutil.copytree(module_folder(TRAINERS[version]) / name, folder / name)
+    # Trainer's own manifests fetch JobSet's from the release page.
+    third_party = folder / "manifests/third-party/jobset/kustomization.yaml"
+    kustomization = yaml.safe_load(third_party.read_text())
+    third_party.write_text(yaml.safe_dump(kustomization | {"resources": ["../../../jobset/default"]}))
+    patches = [
+        {"target": {"kind": "Deployment", "name": name}, "patch": yaml.safe_dump(_patch(version, name, binary))}
+        for name, binary in DEPLOYMENTS.items()
+    ]
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["manifests/overlays/manager"],
+        "patches": patches,
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+
+
+def _patch(version: str, name: str, binary: str) -> dict[str, Any]:
+    path = str(program(TRAINERS[version], binary))
+    container = {
+        "name": "manager",
+        "image": BASE_IMAGE,
+        "imagePullPolicy": "Never",
+        "command": [path],
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 1},
+        "volumeMounts": [{"name": "program", "mountPath": path, "readOnly": True}],
+    }
+    volumes = [{"name": "program", "hostPath": {"path": path, "type": "File"}}]
+    # One at a time: a new version waits for no lease of the old one.
+    spec = {"strategy": {"type": "Recreate", "rollingUpdate": None}}
+    template = {"spec": {"containers": [container], "volumes": volumes}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {**spec, "template": template},
+    }
