@@ -24,9 +24,9 @@ def sdg(
 ) -> None:
     """Generate training samples and multiple-choice questions from the taxonomy with the teacher.
 
-    Skipped if the archive contained generated data. When restarted, it resumes at the leaf, and inside the leaf at the
-    batch, where it stopped. Before any request to the teacher, it tries the chat template and the tokenizer on a
-    conversation.
+    Skipped if the archive contained generated data. Leaves are worked on side by side; when restarted, it resumes
+    with the batches that are missing. Before any request to the teacher, it tries the chat template and the tokenizer
+    on a conversation.
 
     Args:
         data_dir: The run's volume; reads model/ and taxonomy/, writes sdg/.
@@ -38,7 +38,7 @@ def sdg(
         scale_factor: Completions per seed record in blocks of the SDG pipeline that have `n: scaled`; others ignore it.
         sample_size: Fraction of the precomputed skills data to mix in, if the image has any.
         batch_size: Completions per request to the teacher, 1 to 4096.
-        num_workers: Parallel requests to the teacher.
+        num_workers: Batches that the teacher is sent at a time, of one leaf or several; fewer while it answers 429.
         system_prompt: System message of all training samples; empty for the base model's own, or a neutral one.
         samples_per_skill: Samples of each skill leaf to train on; 0 for all that are generated.
         force: Generate again if the volume holds data from other inputs.

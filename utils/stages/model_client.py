@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from utils.stages.credentials import ModelServer
+from utils.stages.in_flight import InFlight
 from utils.stages.patience import ODD_TRIES, RENEWAL_PAUSE, RENEWAL_TRIES, Patience, wait_of_status
 
 ODD = "odd"
@@ -22,13 +23,15 @@ class PatientClient(httpx.Client):
     answers that, the failed request is given up.
 
     Attributes:
+        requests: those in flight: no more than the server takes.
         last_error: the last response or connection that failed, for messages.
         accepted: the server has answered a request: its token was good, so a 401 may come of one that is renewed.
     """
 
-    def __init__(self, server: ModelServer, patience: Patience, **settings: Any) -> None:
-        """Settings are those of httpx.Client."""
-        super().__init__(**settings)
+    def __init__(self, server: ModelServer, patience: Patience, most: int = 64, **settings: Any) -> None:
+        """Most is the number of requests at a time; settings are those of httpx.Client."""
+        super().__init__(limits=httpx.Limits(max_connections=None), **settings)
+        self.requests = InFlight(server.place, most, patience)
         self.server, self.patience, self.last_error, self.accepted = server, patience, "no answer", False
 
     def send(self, request: httpx.Request, **kwargs: Any) -> httpx.Response:
@@ -38,6 +41,7 @@ class PatientClient(httpx.Client):
             httpx.HTTPError: there was none.
         """
         request.read()
+        answered = self.requests.answered
         try:
             return self.patience.outlast(
                 lambda: self._once(request, **kwargs),
@@ -46,6 +50,8 @@ class PatientClient(httpx.Client):
                 lambda _: self.last_error,
             )
         except httpx.HTTPStatusError as error:
+            if error.response.status_code == 429 and self.requests.answered > answered:
+                return PatientClient.send(self, request, **kwargs)  # it is not away
             return self.given_up(error, error.response)
         except httpx.HTTPError as error:
             return self.given_up(error, None)
@@ -60,7 +66,8 @@ class PatientClient(httpx.Client):
         """Raises httpx.HTTPStatusError for an answer that may change."""
         if token := self.server.token():
             request.headers["Authorization"] = f"Bearer {token}"
-        response = super().send(request, **kwargs)
+        send = super().send
+        response: httpx.Response = self.requests.send(lambda: send(request, **kwargs))
         self.accepted = self.accepted or response.is_success
         if response.status_code == 401 or _wait(response) is not None:
             raise httpx.HTTPStatusError("", request=request, response=response)

@@ -1,65 +1,119 @@
-"""A leaf's seed records go to the teacher in batches; what a batch gave is kept on the volume."""
+"""Seed records go to the teacher in batches, those of several leaves side by side; what a batch gave is kept."""
 
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 
 
-def seed_key(row: Row) -> str:
-    """The same for the same seed record."""
-    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+@dataclass(frozen=True)
+class Job:
+    """What the teacher is to do for one leaf.
+
+    Attributes:
+        kept: a folder for the results, one file per batch.
+        seeds: the seed records.
+        ask: what the teacher makes of some of them; called in threads.
+        finish: what is done with that of all of them, in their order.
+    """
+
+    kept: Path
+    seeds: Callable[[], list[Row]]
+    ask: Callable[[list[Row]], Iterable[Row]]
+    finish: Callable[[list[Row]], None]
 
 
-def answered(
-    kept: Path, rows: list[Row], size: int, workers: int, ask: Callable[[list[Row]], Iterable[Row]]
-) -> list[Row]:
-    """What ask makes of all rows, in batches. A batch of another start counts while its rows are among these.
+def seed_keys(rows: Iterable[Row]) -> list[str]:
+    """A key of each seed record, always the same for the same one: those that repeat have different ones."""
+    texts, times = [json.dumps(row, sort_keys=True) for row in rows], Counter[str]()
+    for at, text in enumerate(texts):
+        texts[at] += "+" * times[text]
+        times[text] += 1
+    return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+
+
+class Begun:
+    """A job whose batches are asked; a batch of another start counts while its seed records are among these."""
+
+    def __init__(self, job: Job, size: int) -> None:
+        self.job, rows, done = job, job.seeds(), set[str]()
+        job.kept.mkdir(parents=True, exist_ok=True)
+        keys = seed_keys(rows)
+        self.place = {key: at for at, key in enumerate(keys)}
+        self.made: dict[str, list[Row]] = {}
+        for file in sorted(job.kept.glob("*.json")):
+            found = json.loads(file.read_text())
+            if self.place.keys() - done >= {*found["seeds"]}:
+                self.made[found["seeds"][0]] = found["rows"]
+                done.update(found["seeds"])
+        left = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in done]
+        self.batches = [left[at : at + size] for at in range(0, len(left), size)]
+        self.missing = len(self.batches)
+
+    def ask(self, batch: list[tuple[str, Row]]) -> tuple[str, list[Row]]:
+        """What the teacher makes of a batch, which is kept, and the key of its first seed record."""
+        new, first = [*self.job.ask([row for _, row in batch])], batch[0][0]
+        file = self.job.kept / f"{first}.json"
+        file.with_suffix(".part").write_text(json.dumps({"seeds": [key for key, _ in batch], "rows": new}))
+        file.with_suffix(".part").replace(file)
+        return first, new
+
+    def add(self, first: str, rows: list[Row]) -> None:
+        """A batch has been answered; after the last one, the job is finished."""
+        self.made[first] = rows
+        self.missing -= 1
+        self.end()
+
+    def end(self) -> None:
+        """Finish the job when nothing is missing. Whatever the order of answers, that of rows is their seeds'."""
+        if not self.missing:
+            self.job.finish([row for key in sorted(self.made, key=self.place.__getitem__) for row in self.made[key]])
+
+
+def answer(
+    jobs: Iterable[Job], size: int, workers: int, heard: Callable[[list[Row]], None] = lambda rows: None
+) -> None:
+    """Have all jobs done, `workers` batches at a time, in their order.
 
     After the first batch that fails, none is begun: a teacher that fails for good is asked no further. Batches that
     were asked already end by themselves, and those that succeed are kept.
 
     Args:
-        kept: a folder for the results, one file per batch.
+        jobs: seed records of a job are read when its turn comes.
         size: rows in a batch.
-        workers: batches at the same time.
+        heard: is called with the rows of each batch.
     """
-    kept.mkdir(parents=True, exist_ok=True)
-    keys = list(map(seed_key, rows))
-    made: list[Row] = []
-    done: set[str] = set()
-    for file in sorted(kept.glob("*.json")):
-        found = json.loads(file.read_text())
-        if {*keys} - done >= {*found["seeds"]}:
-            made += found["rows"]
-            done.update(found["seeds"])
-    left = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in done]
+    stop, running = threading.Event(), dict[Future[tuple[str, list[Row]] | None], Begun]()
 
-    stop = threading.Event()
-
-    def batch(part: list[tuple[str, Row]]) -> list[Row]:
-        if stop.is_set():
-            return []
+    def ask(job: Begun, batch: list[tuple[str, Row]]) -> tuple[str, list[Row]] | None:
         try:
-            new = [*ask([row for _, row in part])]
-        except Exception:
+            return None if stop.is_set() else job.ask(batch)
+        except BaseException:
             stop.set()
             raise
-        file = kept / f"{part[0][0]}.json"
-        file.with_suffix(".part").write_text(json.dumps({"seeds": [key for key, _ in part], "rows": new}))
-        file.with_suffix(".part").replace(file)
-        return new
+
+    def collect(most: int) -> None:
+        while len(running) > most:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, answered = running.pop(future), future.result()
+                if answered:
+                    heard(answered[1])
+                    job.add(*answered)
 
     with ThreadPoolExecutor(workers) as pool:
-        started = [pool.submit(batch, left[at : at + size]) for at in range(0, len(left), size)]
         try:
-            for future in as_completed(started):
-                future.result()
+            for job in map(lambda job: Begun(job, size), jobs):
+                job.end()
+                for batch in job.batches:
+                    running[pool.submit(ask, job, batch)] = job
+                    collect(2 * workers)
+            collect(0)
         finally:
             stop.set()
-    return made + [row for future in started for row in future.result()]

@@ -4,6 +4,7 @@ To instructlab-sdg (0.8.3) a run's model and family count more than those of a b
 is merlinite. Its ConditionalLLMBlock uses no format at all.
 """
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -55,6 +56,8 @@ class ChatClient:
 class Asked:
     """Comes before an LLM block of the library in a class made by `ask_in_formats`."""
 
+    making = threading.Lock()
+    """Of several blocks made at a time, the first one tries whether the server takes several prompts."""
     formats: Formats
     chats: ChatClient
     ctx: Any
@@ -67,7 +70,8 @@ class Asked:
         model = (config.get("gen_kwargs") or {}).get("model") or model_id or ctx.model_id
         family = model_family or self.formats.of(model)[0]
         client = self.chats if family == CHAT and config.get("model_prompt") is None else ctx.client
-        super().__init__(replace(ctx, client=client, model_id=model, model_family=family), *place, **config)  # type: ignore[call-arg]
+        with self.making:
+            super().__init__(replace(ctx, client=client, model_id=model, model_family=family), *place, **config)  # type: ignore[call-arg]
 
     def _format_prompt(self, sample: dict[str, Any]) -> str:
         from instructlab.sdg.registry import PromptRegistry

@@ -1,7 +1,7 @@
 """What instructlab-sdg makes of a leaf: seed records, samples, multiple-choice questions."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from utils.stages.data_import.documents import require_taxonomy
 from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.leaves import leaf_id, leaf_names
 from utils.stages.marker import inputs_hash, read_json, write_json
-from utils.stages.sdg.batches import Row, answered
+from utils.stages.sdg.batches import Job, Row
 from utils.stages.sdg.files import LEAVES
 from utils.stages.sdg.teacher import Teacher
 
@@ -28,8 +28,8 @@ class SdgRun:
         teacher: who is asked.
         pipeline: simple, full, llama, or a folder of YAML files.
         scale_factor: samples for each seed example.
-        batch_size: seed examples in one request.
-        num_workers: requests in parallel.
+        batch_size: seed examples in one batch.
+        num_workers: batches in parallel, of one leaf or several.
         system_prompt: of the training samples, "" for that of the model.
         samples_per_skill: training samples of each skill leaf, 0 for all.
     """
@@ -59,9 +59,17 @@ class SdgRun:
             dataset_num_procs=None,
         )
 
-    def answered(self, name: str, rows: list[Row], ask: Callable[[list[Row]], Iterable[Row]]) -> list[Row]:
-        """What the teacher answers to all rows, in batches (`answered`)."""
-        return answered(self.part / "checkpoints" / name, rows, self.batch_size, self.num_workers, ask)
+    def job(
+        self, leaf: str, what: str, ask: Callable[[list[Row]], Iterable[Row]], finish: Callable[[list[Row]], None]
+    ) -> Job:
+        """What the teacher is to do with a leaf's seed records; its errors name the leaf."""
+
+        def asked(rows: list[Row]) -> list[Row]:
+            with self.teacher.errors(leaf):
+                return [*ask(rows)]
+
+        kept = self.part / "checkpoints" / f"{leaf_id(leaf)}-{what}"
+        return Job(kept, lambda: seed_records(self, leaf), asked, finish)
 
 
 def seed_records(run: SdgRun, leaf: str) -> list[Row]:
@@ -138,25 +146,23 @@ def drop_outdated(run: SdgRun, leaves: list[str], settings: str) -> None:
     write_json(path, {"settings": settings, "suffix": run.suffix, "seeds": seeds})
 
 
-def leaf_samples(run: SdgRun, leaf: str) -> int:
-    """Generate a leaf's samples into `generated/<id>.jsonl`, unless they are there; returns their number."""
-    output = generated(run, leaf)
-    if not output.exists():
-        from datasets import Dataset
+def samples_job(run: SdgRun, leaf: str, pipelines: Mapping[str, Any]) -> Job:
+    """Generate a leaf's samples into `generated/<id>.jsonl`."""
+    from datasets import Dataset
 
-        by_kind = pipelines(run)
+    def ask(rows: list[Row]) -> Iterator[Row]:
+        for kind in sorted({row["leaf_node_type"] for row in rows}):
+            yield from pipelines[kind].generate(Dataset.from_list([r for r in rows if r["leaf_node_type"] == kind]))
 
-        def ask(rows: list[Row]) -> Iterator[Row]:
-            for kind in sorted({row["leaf_node_type"] for row in rows}):
-                yield from by_kind[kind].generate(Dataset.from_list([r for r in rows if r["leaf_node_type"] == kind]))
-
-        rows = run.answered(f"{leaf_id(leaf)}-samples", seed_records(run, leaf), ask)
+    def finish(rows: list[Row]) -> None:
+        output = generated(run, leaf)
         write_lines(output.with_suffix(".part"), [row for row in rows if makes_a_sample(row)])
         output.with_suffix(".part").replace(output)
-    return count_lines(output)
+
+    return run.job(leaf, "samples", ask, finish)
 
 
-def pipelines(run: SdgRun) -> dict[str, Any]:
+def pipelines_by_kind(run: SdgRun) -> dict[str, Any]:
     """The library's pipelines by the kind of seed records."""
     from instructlab.sdg.generate_data import _sdg_init
 
@@ -164,9 +170,9 @@ def pipelines(run: SdgRun) -> dict[str, Any]:
     return dict(zip(("knowledge", "freeform_skill", "grounded_skill"), found, strict=True))
 
 
-def kinds_of_fixed_number(run: SdgRun) -> list[str]:
+def kinds_of_fixed_number(pipelines: Mapping[str, Any]) -> list[str]:
     """The kinds of seed records for which the SDG pipeline itself says how many samples are generated."""
-    return [kind for kind, pipe in pipelines(run).items() if "'n': 'scaled'" not in str(pipe.chained_blocks)]
+    return [kind for kind, pipe in pipelines.items() if "'n': 'scaled'" not in str(pipe.chained_blocks)]
 
 
 def generated(run: SdgRun, leaf: str) -> Path:
@@ -190,30 +196,39 @@ def makes_a_sample(row: Row) -> bool:
     return question is not None and all((text or "").strip() for text in (other, answer))
 
 
-def leaf_questions(run: SdgRun, leaf: str, name: str) -> int:
-    """Generate a leaf's multiple-choice questions and their task file, unless they are there; returns their number.
+def question_pipeline(run: SdgRun) -> Any:
+    """What makes multiple-choice questions: a folder's mmlu_bench.yaml, or the library's."""
+    from instructlab.sdg.eval_data import mmlubench_pipe_init
+    from instructlab.sdg.pipeline import Pipeline
 
-    A pipeline folder with a mmlu_bench.yaml gives the questions' form, else the library does.
+    own, context = Path(run.pipeline, "mmlu_bench.yaml"), run.context()
+    return Pipeline.from_file(context, str(own)) if own.exists() else mmlubench_pipe_init(context)
+
+
+def question_files(run: SdgRun, name: str) -> tuple[Path, Path]:
+    """The files of a leaf's questions, the task comes last.
+
+    Args:
+        name: of the task.
+    """
+    folder = run.part / f"node_datasets_{run.suffix}"
+    return folder / f"mmlubench_{name}.jsonl", folder / f"{name}_task.yaml"
+
+
+def questions_job(run: SdgRun, leaf: str, name: str, pipeline: Any) -> Job:
+    """Generate a leaf's multiple-choice questions and their task file; of no valid question, there are none.
 
     Args:
         name: of the task.
     """
     from datasets import Dataset
-    from instructlab.sdg.eval_data import generate_eval_task_data, mmlubench_pipe_init
-    from instructlab.sdg.pipeline import Pipeline
+    from instructlab.sdg.eval_data import generate_eval_task_data
 
-    folder = run.part / f"node_datasets_{run.suffix}"
-    task, data = folder / f"{name}_task.yaml", folder / f"mmlubench_{name}.jsonl"
-    if not task.exists():
-        new = run.part / "questions.new" / folder.name
+    def finish(rows: list[Row]) -> None:
+        data, task = question_files(run, name)
+        new = run.part / "questions.new" / data.parent.name
         new.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True)
-        own = Path(run.pipeline, "mmlu_bench.yaml")
-        context = run.context()
-        pipe = Pipeline.from_file(context, str(own)) if own.exists() else mmlubench_pipe_init(context)
-        rows = run.answered(
-            f"{leaf_id(leaf)}-questions", seed_records(run, leaf), lambda rows: pipe.generate(Dataset.from_list(rows))
-        )
+        data.parent.mkdir(exist_ok=True)
         asked = SimpleNamespace(generate=Dataset.from_list)  # what the library takes for a pipeline
         generate_eval_task_data(asked, name, rows, str(new.parent), run.suffix)
         correct_questions(new / data.name)
@@ -221,7 +236,8 @@ def leaf_questions(run: SdgRun, leaf: str, name: str) -> int:
             for path in (data, task):
                 (new / path.name).replace(path)
         shutil.rmtree(new.parent)
-    return count_lines(data)
+
+    return run.job(leaf, "questions", lambda rows: pipeline.generate(Dataset.from_list(rows)), finish)
 
 
 def correct_questions(data: Path) -> None:

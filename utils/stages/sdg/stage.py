@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from utils.messages import failure, progress
+from utils.messages import failure
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
-from utils.stages.json_lines import read_lines
+from utils.stages.json_lines import count_lines, read_lines
 from utils.stages.leaves import leaf_names, taxonomy_leaves
 from utils.stages.marker import (
     finished_result,
@@ -30,7 +30,8 @@ from utils.stages.marker import (
     write_marker,
 )
 from utils.stages.results import Generated, Imported
-from utils.stages.sdg.blocks import ask_in_formats
+from utils.stages.sdg.asking import ask_for_all
+from utils.stages.sdg.blocks import PARALLEL, ask_in_formats
 from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import LEAVES, imported_samples, run_files
 from utils.stages.sdg.formats import PIPELINES, Formats, cards_of
@@ -40,8 +41,8 @@ from utils.stages.sdg.samples import (
     drop_outdated,
     generated,
     kinds_of_fixed_number,
-    leaf_questions,
-    leaf_samples,
+    pipelines_by_kind,
+    question_files,
 )
 from utils.stages.sdg.teacher import Teacher
 
@@ -152,7 +153,7 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
         without_deepspeed()
         try_tokenizing(given.data_dir)
         leaves = taxonomy_leaves(data / "taxonomy")
-        teacher = Teacher(server, data / "model")
+        teacher = Teacher(server, data / "model", most=given.num_workers * min(given.batch_size, PARALLEL))
         run = SdgRun(
             data,
             *working_folder(data, inputs),
@@ -229,17 +230,11 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
     Args:
         leaves: those of the taxonomy, sorted.
     """
-    samples: dict[str, int] = {}
-    questions: dict[str, int] = {}
-    names = leaf_names(leaves)
-    if fixed := kinds_of_fixed_number(run):
+    names, pipelines = leaf_names(leaves), pipelines_by_kind(run)
+    if fixed := kinds_of_fixed_number(pipelines):
         print(f"no effect of sdg_scale_factor on {', '.join(fixed)}: no block has `n: scaled`", flush=True)
-    steps = [("samples", samples, leaf) for leaf in leaves]
-    steps += [("questions", questions, leaf) for leaf in leaves if leaf.startswith("knowledge/")]
-    for done, (what, counts, leaf) in enumerate(steps, 1):
-        with run.teacher.errors(leaf):
-            counts[leaf] = leaf_samples(run, leaf) if counts is samples else leaf_questions(run, leaf, names[leaf])
-        progress(done, len(steps), f"leaves ({counts[leaf]} {what} for {leaf})")
+    ask_for_all(run, names, pipelines)
+    samples = {leaf: count_lines(generated(run, leaf)) for leaf in leaves}
     if not any(samples.values()):
         raise failure(
             f"the teacher {run.teacher.server.model_name} gave no valid sample",
@@ -252,6 +247,6 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
         run_files(run.part, run.suffix),
         samples=sum(samples.values()),
         samples_by_leaf=samples,
-        mmlu_questions=sum(questions.values()),
+        mmlu_questions=sum(count_lines(question_files(run, name)[0]) for name in names.values()),
         tokens=run.teacher.tokens,
     )

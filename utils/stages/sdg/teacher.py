@@ -32,10 +32,13 @@ class Teacher:
         client: an openai.OpenAI.
         answers: the end of a message that shows people the last raw answers.
         tokens: what it wrote so far.
+        requests: those in flight.
     """
 
-    def __init__(self, server: ModelServer, model: Path, timeout: float = 1200, patience: Patience = OUTAGE) -> None:
-        """Args are the server, the base model, seconds per request, and how long a server that is away is waited for.
+    def __init__(
+        self, server: ModelServer, model: Path, timeout: float = 1200, patience: Patience = OUTAGE, most: int = 64
+    ) -> None:
+        """Args: server, base model, seconds per request, how long the server may be away, and requests at a time.
 
         The base model's tokenizer counts what the teacher writes: some servers report the tokens of one completion of
         a batch alone.
@@ -45,12 +48,14 @@ class Teacher:
 
         self.server, self.answers, self.tokens, self.counting = server, "", 0, threading.Lock()
         self.tokenizer = AutoTokenizer.from_pretrained(model)
+        client = PatientClient(server, patience, most, event_hooks={"response": [self.observe]})
+        self.requests = client.requests
         self.client = openai.OpenAI(
             base_url=server.endpoint,
             api_key=server.api_token or "none",
             timeout=timeout,
             max_retries=0,
-            http_client=PatientClient(server, patience, event_hooks={"response": [self.observe]}),
+            http_client=client,
         )
 
     def observe(self, response: Any) -> None:
