@@ -32,6 +32,7 @@ def mix_samples(run: SdgRun, generated: Mapping[str, Iterable[Row]]) -> dict[str
 
     prompt, part = run.system_prompt or system_prompt(run.data / "model"), run.part
     rows_of, nodes = part / "mixing", part / f"node_datasets_{run.suffix}"
+    random.seed(42)  # the library joins documents, and chooses instructions, by chance
     shutil.rmtree(rows_of, ignore_errors=True)
     for folder in (rows_of, nodes):
         folder.mkdir(parents=True, exist_ok=True)
