@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from utils.messages import failure, shown, together
+from utils.stages.service_errors import THEN, explained, model_service
 
 
 def read_secret(secret_dir: str, required: Sequence[str], optional: Sequence[str], unsaid: str = " ") -> dict[str, str]:
@@ -101,12 +102,14 @@ class ModelServer:
         api_token: as it was at first; "" when the server wants none.
         secret_dir: folder of the Secret with the token as it is now; "" where it stays the same.
         tokens: all that were seen.
+        role: `teacher` or `judge`; "" for a model of the run.
     """
 
     endpoint: str = field(repr=False)
     model_name: str
     api_token: str = field(default="", repr=False)
     secret_dir: str = ""
+    role: str = ""
     tokens: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +125,10 @@ class ModelServer:
     def place(self) -> str:
         """The endpoint for messages."""
         return shown(self.endpoint)
+
+    def explained(self, text: str, then: str = THEN) -> tuple[str, str]:
+        """Cause and remedy of a request that it did not answer, see `service_errors.explained`."""
+        return explained(self.masked(text), model_service(self.endpoint, self.role), then)
 
     def masked(self, text: str) -> str:
         """The text without the token, and without the password of the endpoint: what servers answer may repeat it."""
@@ -143,7 +150,10 @@ def model_server(secret_dir: str, role: str) -> ModelServer:
     required = ("endpoint JUDGE_ENDPOINT", "model_name model JUDGE_NAME")
     unsaid = " " if role == "judge" else "JUDGE_"
     values: dict[str, Any] = read_secret(secret_dir, required, [TOKEN], unsaid)
-    server = ModelServer(secret_dir=secret_dir, **values)
+    server = ModelServer(secret_dir=secret_dir, role=role, **values)
     owner = f"the {role}"
+    if not re.fullmatch("[!-~]*", server.api_token):
+        cause = "it has a space, or a character that is not ASCII"
+        raise failure(f"{owner}'s api_token is not a token", cause, f"put the token alone into {owner}'s Secret")
     require_url(owner, server.endpoint, owner + "'s Secret")
     return replace(server, endpoint=server.endpoint.rstrip("/").removesuffix("/v1") + "/v1")

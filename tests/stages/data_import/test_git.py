@@ -91,7 +91,8 @@ def test_missing_revision_shows_gits_message(tmp_path: Path, repo: Repo, choice:
     with pytest.raises(SystemExit) as error:
         clone_taxonomy(TaxonomySource(str(repo[0]), **choice), secret_dir="", ca="", target=tmp_path / "t")
     what, cause, remedy = str(error.value).splitlines()
-    assert "can't be fetched" in what and ("fatal:" in cause or "pathspec" in cause) and "sdg_repo_url" in remedy
+    assert "can't be fetched" in what and ("fatal:" in cause or "pathspec" in cause)
+    assert "has no such branch, pull request or commit" in cause and f"sdg_repo_{next(iter(choice))}" in remedy
 
 
 @pytest.mark.parametrize(

@@ -65,20 +65,21 @@ def test_a_connection_that_is_closed_before_the_answer_is_an_error_that_names_th
 def test_gateway_timeout_is_the_same_error(serve: Callable[..., Server]) -> None:
     """OpenShift's router answers 504 when the server says nothing within the Route's time-out."""
     (finding,) = asked(serve((504, "<html>Gateway Time-out</html>")).url)
-    assert "cut off after 0 s (504: " in finding.problem
+    assert "cut off after 0 s (HTTP 504: " in finding.problem
     assert finding.level == "error"
 
 
 def test_a_server_that_refuses_so_many_tokens_is_a_warning(serve: Callable[..., Server]) -> None:
     (finding,) = asked(serve((400, f"maximum context length is 1024 {TOKEN}")).url)
     assert finding.level == "warning"
-    assert "no answer of up to 2048 tokens (400: maximum context length is 1024 ***)" in finding.problem
+    assert "no answer of up to 2048 tokens: " in finding.problem
+    assert "context length (HTTP 400: maximum context length is 1024 ***)" in finding.problem
 
 
 def test_a_server_that_is_slow_is_a_warning(serve: Callable[..., Server]) -> None:
     (finding,) = asked(serve((0, TEXT[1])).url, seconds=0.2)
     assert finding.level == "warning"
-    assert "no answer of up to 2048 tokens (ReadTimeout: " in finding.problem
+    assert "no answer of up to 2048 tokens: the answer took too long (ReadTimeout: " in finding.problem
 
 
 @pytest.mark.parametrize(

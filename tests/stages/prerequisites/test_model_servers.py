@@ -34,22 +34,26 @@ def test_without_an_archive_the_teacher_is_required(tmp_path: Path) -> None:
         ([BUSY, BUSY, CHAT], 3, ""),
         ([SLOW, CHAT], 2, ""),
         ([(429, "slow down"), CHAT], 2, ""),
-        ([BUSY], 3, "gave no answer (503: loading model)"),
-        ([SLOW], 3, "gave no answer (ReadTimeout: "),
-        ([(401, "who?")], 1, "refuses the token (401: who?)"),
-        ([(403, "no")], 1, "refuses the token (403: no)"),
-        ([(404, "no such model")], 1, "no such model, or no chat/completions (404: no such model)"),
-        ([(400, "n must be 1")], 1, "gave no answer (400: n must be 1)"),
-        ([(200, "<html>welcome</html>")], 1, "gave no completion (200: <html>welcome</html>)"),
-        ([(200, {"choices": []})], 1, "gave no completion (200: "),
-        ([(200, ["nonsense"])], 1, "gave no completion (200: "),
+        ([BUSY], 3, "it is not ready, or failed (HTTP 503: loading model)"),
+        ([SLOW], 3, "the answer took too long (ReadTimeout: "),
+        ([(401, "who?")], 1, "the token is missing, wrong or expired (HTTP 401: who?)"),
+        ([(403, "no")], 1, "the token lacks the right, or a gateway forbids it (HTTP 403: no)"),
+        ([(404, "no such model")], 1, "it has no such model (HTTP 404: no such model)"),
+        ([(400, "n must be 1")], 1, "it refuses the request (HTTP 400: n must be 1)"),
+        (
+            [(200, "<html>welcome</html>")],
+            1,
+            "a web page or a login answers (HTTP 200: <html>welcome</html>)",
+        ),
+        ([(200, {"choices": []})], 1, "it gives no text as an OpenAI API would (HTTP 200: "),
+        ([(200, ["nonsense"])], 1, "it gives no text as an OpenAI API would (HTTP 200: "),
         (
             [(200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]})],
             1,
-            "gave no completion (200: ",
+            "it gives no text as an OpenAI API would (HTTP 200: ",
         ),
         ([(200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]})], 1, ""),
-        ([(307, "http://elsewhere.example/")], 1, "gave no answer (307: "),
+        ([(307, "http://elsewhere.example/")], 1, "a web page or a login answers (HTTP 307: "),
     ],
 )
 def test_model_server_gets_three_attempts_when_a_retry_can_help(
@@ -72,7 +76,7 @@ def test_a_refused_connection_is_tried_three_times(
     server = serve(CHAT)
     server.http.server_close()
     (finding,) = judge_findings(tmp_path, server.url)
-    assert "gave no answer (ConnectionError: " in finding.problem
+    assert "nothing listens there (ConnectionError: " in finding.problem
     assert capsys.readouterr().out.count("trying again") == 2
 
 
@@ -109,7 +113,7 @@ def test_unverifiable_tls_is_explained_and_the_ca_file_solves_it(
 ) -> None:
     server = serve(CHAT, context=tls[0])
     (finding,) = judge_findings(tmp_path / "a", server.url)
-    assert "TLS can't be verified" in finding.problem
+    assert "TLS certificate is of an unknown authority" in finding.problem
     assert "k8s_ca_configmap" in finding.remedy
     assert not server.requests
     assert judge_findings(tmp_path / "b", server.url, ca=tls[1]) == []

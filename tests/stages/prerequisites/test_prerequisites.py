@@ -167,7 +167,7 @@ def test_all_findings_come_in_one_table_each_with_its_remedy(
         "sdg_base_model is 'oci://somewhere'",
         "sdg_repo_branch is set, sdg_repo_url is not",
         "the bucket holds no object 'absent.tar.gz'",
-        "judge 'm' at 127.0.0.1 refuses the token (401: bad token ***)",
+        "judge 'm' at 127.0.0.1 gave no answer: the token is missing, wrong or expired (HTTP 401: bad token ***)",
     ):
         assert part in table
         assert part in message

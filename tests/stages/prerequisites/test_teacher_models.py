@@ -58,7 +58,7 @@ def test_teacher_is_asked_as_the_run_will_ask_it(tmp_path: Path, family: str, na
 
 def test_teacher_without_its_format_is_a_finding(tmp_path: Path) -> None:
     (finding,), _ = asked(Models("/mnt/models", "teacher", paths=("completions",)), tmp_path, "simple")
-    assert "has no such model, or no chat/completions" in finding.problem
+    assert "gave no answer: it has nothing at this path (HTTP 404: " in finding.problem
 
 
 def test_every_model_that_the_sdg_pipeline_names_is_asked(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_every_model_that_the_sdg_pipeline_names_is_asked(tmp_path: Path) -> Non
     found, requests = asked(Models("/models/mixtral-8x7b", "t", "skills"), tmp_path, str(tmp_path))
     assert requests == [("t", "completions"), ("facts", "chat/completions"), ("skills", "completions")]
     (finding,) = found
-    assert "teacher 'facts' at 127.0.0.1 has no such model" in finding.problem
+    assert "teacher 'facts' at 127.0.0.1 gave no answer: " in finding.problem
     assert "give another sdg_pipeline: this one names it" in finding.remedy
 
 

@@ -19,12 +19,19 @@ from utils.stages.data_import.git import GitError, git_credentials, git_output, 
 from utils.stages.data_import.leaves import ERROR, WARNING, LeafFinding, check_leaf, find_leaves, yaml_line
 from utils.stages.leaves import KINDS
 from utils.stages.patience import ONCE, Patience
+from utils.stages.service_errors import Service, explained
 
 _PUBLIC = r"(https://|ssh://|http://(127\.0\.0\.1|localhost)(:\d+)?/|[\w.-]+@[\w.-]+:)[^-\s]\S*"
 LOCAL_ADDRESS = re.compile(r"(file://)?/\S+")
 """A repository that only runs on its machine can read."""
 _PASSES = r"(?i)could not resolve|timed out|connection|error: 5\d\d|hung up|early EOF"
 """What git says when a server is away."""
+_PUBLIC_REPO = "name a repository that git clones without a password"
+_PRIVATE = (
+    "could not read|denied|not found|not exist|error: 40|Auth|host key",
+    "it is private, or not there",
+    _PUBLIC_REPO,
+)
 _MOST = 20
 """Findings in one message."""
 
@@ -104,17 +111,18 @@ def check_documents(sources: Sequence[Source], scratch: Path, ca: str, patience:
     found = []
     clone = scratch / "documents"
     for repo in sorted({source.repo for source in sources}):
-        shown, problem = re.sub("//[^/@]*@", "//", repo), address_problem(repo)
+        shown, problem, remedy = re.sub("//[^/@]*@", "//", repo), address_problem(repo), _PUBLIC_REPO
         shutil.rmtree(clone, ignore_errors=True)
         if not problem:
             print(f"documents: {shown}", flush=True)
             try:
                 clone_repository(repo, shown, clone, patience, ca)
             except GitError as error:
-                problem = f"{shown} can't be cloned: {error}"
+                cause, remedy = explained(str(error), Service(shown, "repo", ""), "", [_PRIVATE])
+                problem = f"{shown} can't be cloned: {cause}"
         for source in (source for source in sources if source.repo == repo):
             if problem:
-                found.append(source.finding(".repo", problem, "name a repository that git clones without a password"))
+                found.append(source.finding(".repo", problem, remedy))
             else:
                 found += look_into(source, clone)
     shutil.rmtree(clone, ignore_errors=True)

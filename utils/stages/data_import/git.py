@@ -13,6 +13,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.names import CLAIMS_DIR
 from utils.stages.credentials import lacking, secret_keys
+from utils.stages.service_errors import Rows, Service, explained
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,12 @@ def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: Pat
         return
     with tempfile.TemporaryDirectory() as keys:
         options, environment = git_credentials(url, secret_dir, keys, ca)
-        run_git([*options, "clone", "--no-checkout", "--", url, str(target)], environment)
+        run_git([*options, "clone", "--no-checkout", "--", url, str(target)], environment, url)
         options += ["-C", str(target)]
         if pr or branch:
-            run_git([*options, "fetch", "origin", f"refs/pull/{pr}/head" if pr else branch], environment)
+            run_git([*options, "fetch", "origin", f"refs/pull/{pr}/head" if pr else branch], environment, url)
             commit = "FETCH_HEAD"
-        run_git([*options, "checkout", "--detach", commit or "HEAD"], environment)
+        run_git([*options, "checkout", "--detach", commit or "HEAD"], environment, url)
 
 
 def git_credentials(url: str, secret_dir: str, keys: str, ca: str = "") -> tuple[list[str], dict[str, str]]:
@@ -165,16 +166,38 @@ class GitError(Exception):
     """git failed, the text is its last lines."""
 
 
-def run_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run git for the taxonomy's repository and return what it printed; a failure ends the stage."""
+GIT_CAUSES: Rows = (
+    ("host key", "known_hosts lacks this key of {host}", "put what ssh-keyscan {host} prints, checked, into {token}"),
+    (
+        r"denied \(|Load key|libcrypto",
+        "ssh-privatekey is refused",
+        "put one without passphrase, known there, into {token}",
+    ),
+    (
+        "Authentication f|could not read|HTTP 401",
+        "it wants a login, or another",
+        "put username and password into {token}",
+    ),
+    (
+        "remote ref|branch|pathspec|path argument|not a tree",
+        "it has no such branch, pull request or commit",
+        "correct sdg_repo_branch, sdg_repo_pr or sdg_repo_commit",
+    ),
+    ("not found|not exist|HTTP 404", "it is not there, or hidden from this login", "correct {address} or {token}"),
+)
+"""Rows of `service_errors` for git and ssh."""
+
+
+def run_git(arguments: Sequence[str], environment: Mapping[str, str], url: str) -> str:
+    """Run git for the taxonomy's repository at url and return what it printed; a failure ends the stage."""
     try:
         return git_output(arguments, environment)
     except GitError as error:
-        raise failure(
-            "the taxonomy can't be fetched from its git repository",
-            str(error),
-            "correct sdg_repo_url, sdg_repo_branch, sdg_repo_pr, sdg_repo_commit or the Secret of sdg_repo_secret",
-        ) from None
+        text = re.sub(r"^.*returned error: (\d+)", r"HTTP \1: ", str(error))
+        place = re.sub(r"^[\w.-]+@([\w.-]+):", r"ssh://\1/", url)
+        service = Service(place, "sdg_repo_url", "the Secret of sdg_repo_secret")
+        what = "the taxonomy can't be fetched from its git repository"
+        raise failure(what, *explained(text, service, "", GIT_CAUSES)) from None
 
 
 def git_output(arguments: Sequence[str], environment: Mapping[str, str]) -> str:

@@ -95,13 +95,10 @@ class ModelClient(PatientClient):
             raise self.failed()
         return super().given_up(error, response)
 
-    def failed(self, remedy: str = "check endpoint, model_name and api_token in the judge's Secret") -> SystemExit:
+    def failed(self) -> SystemExit:
         """The failure of a server that does not answer, or not as it should."""
-        return failure(
-            f"{self.server.model_name} at {self.server.place} does not answer",
-            self.last_error,
-            f"{remedy}, then resume",
-        )
+        what = f"{self.server.model_name} at {self.server.place} does not answer"
+        return failure(what, *self.server.explained(self.last_error))
 
 
 class JudgeClient(ModelClient):
@@ -142,7 +139,7 @@ def content(response: httpx.Response) -> tuple[str | None, str]:
         message = choice["message"]
         text, refusal, end = message["content"], message.get("refusal"), choice.get("finish_reason")
     except (ValueError, LookupError, TypeError, AttributeError):
-        return None, f"not a chat completion: {response.text!r}"
+        return None, f"HTTP {response.status_code}: not a chat completion: {response.text!r}"
     if not isinstance(text, str):
         return None, f"no text ({refusal or end})"
     if refusal or end in ("length", "content_filter"):

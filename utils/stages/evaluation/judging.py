@@ -20,7 +20,9 @@ from utils.stages.evaluation.serving import serve, visible_gpus
 from utils.stages.json_lines import count_lines, read_lines
 from utils.stages.marker import inputs_hash, upstream_hash
 from utils.stages.patience import Patience
+from utils.stages.service_errors import THEN, explained, model_service
 
+NO_MODEL_ANSWER = "the model gave no answer: "
 Item = TypeVar("Item")
 Judgment = TypeVar("Judgment")
 
@@ -173,7 +175,7 @@ def rated_models(bench: Bench, models: Sequence[Examinee], asked: Benchmark) -> 
     def judge(model: Examinee) -> Rated:
         share, cause = missing[model.name]
         if share > limit:
-            rated = Rated(model.name, None, [], [], share, f"the model gave no answer: {cause}")
+            rated = Rated(model.name, None, [], [], share, NO_MODEL_ANSWER + cause)
         else:
             rated = kept(
                 path(model),
@@ -218,12 +220,14 @@ def check_judge(judge: ModelServer, ca: str, patience: Patience) -> None:
 
 def no_rating(what: str, rated: Rated) -> SystemExit:
     """The failure of a judge whose answers have no ratings, or of a model that gave no answers."""
-    return failure(
-        what,
-        f"no rating in {rated.error_rate:.0%} of its judgments, for example {rated.unrated!r}",
-        "use a judge that writes [[rating]], or correct eval_judge_options or eval_answer_options, then resume: "
-        "answers are kept",
-    )
+    cause = f"no rating in {rated.error_rate:.0%} of its judgments, for example {rated.unrated!r}"
+    remedy = f"name a judge that writes [[rating]] in its Secret{THEN}: answers are kept"
+    text = rated.unrated.removeprefix(NO_MODEL_ANSWER)
+    role = "judge" if text == rated.unrated else ""
+    if not role or text.startswith("HTTP "):
+        cause, remedy = explained(text if "HTTP " in text else f"HTTP 200: {text}", model_service("", role))
+        cause = f"no rating in {rated.error_rate:.0%} of its judgments: {'' if role else NO_MODEL_ANSWER}{cause}"
+    return failure(what, cause, remedy)
 
 
 def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callable[[], None]) -> tuple[float, str]:
@@ -263,7 +267,7 @@ def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
                 http_client=client,
             )
         except ModelServingAPIError as error:
-            raise client.failed("correct eval_answer_options or the checkpoint") from error
+            raise client.failed() from error
     if share := missing():
         print(f"{model.name} gave no answer to {share:.0%} of the questions: {client.last_error}", flush=True)
     return share, client.last_error
@@ -304,7 +308,7 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
         raise failure(
             f"{len(records)} judgments of {asked.turns * asked.questions} answers of {model.name}",
             f"the evaluation library did not write them all to {path}",
-            "look at the log, then resume: answers are kept",
+            f"look at the log above{THEN}: answers are kept",
         )
     unrated = [record["judgment"] for record in records if record["score"] == -1]
     example = "".join(unrated[:1])[:300].replace(NO_ANSWER, client.last_error)

@@ -12,6 +12,7 @@ from utils.messages import failure, shown
 from utils.stages.credentials import read_secret, require_url, secret_keys
 from utils.stages.folders import own_path
 from utils.stages.patience import Patience, Value, wait_of_status
+from utils.stages.service_errors import Service, explained, told
 
 POLICIES = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject", "get_object": "s3:GetObject"}
 """Operation to the policy action that allows it; s3:PutObject allows the rest, and s3:AbortMultipartUpload its own."""
@@ -107,23 +108,37 @@ class ObjectStore:
     def failure(self, key: str, error: Any, operation: str = "get_object") -> SystemExit:
         """What to say about an error of the client (botocore's ClientError or BotoCoreError)."""
         policy = POLICIES.get(operation, "s3:AbortMultipartUpload" if "abort" in operation else "s3:PutObject")
-        code = error.response["Error"]["Code"] if hasattr(error, "response") else type(error).__name__
-        known = {
-            "NoSuchBucket": (f"there is no bucket {self.bucket!r}", "correct bucket"),
-            "NoSuchKey": (f"the bucket holds no object {key!r}", "upload it, or correct data_key"),
-            "InvalidAccessKeyId": ("the store doesn't know the access key", "correct access_key"),
-            "SignatureDoesNotMatch": ("the secret key is wrong", "correct secret_key"),
-            "AccessDenied": (
+        code, text, place = type(error).__name__, told(error), f" in {self.place}"
+        if getattr(error, "response", None):
+            status, about = error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]
+            code = about["Code"]
+            text = f"HTTP {status}: {code}: {about.get('Message', '')}"
+        rows = [
+            ("NoSuchBucket|bucket ?name", f"there is no bucket {self.bucket!r}", f"correct bucket{place}"),
+            ("NoSuchKey|404: 404", f"the bucket holds no object {key!r}", f"upload it, or correct data_key{place}"),
+            ("InvalidAccessKey", "the store doesn't know the access key", f"correct access_key{place}"),
+            ("SignatureDoesNot", "the secret key is wrong", f"correct secret_key{place}"),
+            ("TimeTooSkewed", "the clocks here and of the store differ", "correct them"),
+            ("ExpiredToken|InvalidToken", "the session token has expired", f"renew session_token{place}"),
+            ("Redirect|AuthorizationHeader", "the bucket is in another region", f"correct region or endpoint{place}"),
+            (
+                "AccessDenied|403: ",
                 f"this account may not {operation}",
-                f"give it {policy} on the bucket, or correct access_key",
+                f"give it {policy} on the bucket, or correct access_key{place}",
             ),
-            "NoCredentialsError": ("the pod has no cloud identity", "name access_key and secret_key"),
-            "ExpiredToken": ("the session token has expired", "renew session_token"),
-            "SSLError": (f"TLS can't be verified: {shown(str(error))}", f"{self.trust}; or set verify_tls: false"),
-        }
-        cause, remedy = known.get(code, (shown(str(error)), "correct endpoint, region or bucket"))
+            ("Credentials", "the pod has no cloud identity", f"name access_key and secret_key{place}"),
+            ("invalid XML|ResponseParser|NotAllowed|HTTP 3", "no S3 API answers there", f"correct endpoint{place}"),
+            ("StorageFull|Quota|HTTP 507", "the store is full", "make room there"),
+        ]
+        service = Service(
+            self.endpoint or "https://s3.amazonaws.com",
+            "endpoint" + place,
+            "the keys" + place,
+            options=f"endpoint, region or bucket{place}",
+            trust=f"{self.trust}; or set verify_tls: false{place}",
+        )
         where = f"s3://{self.bucket}/{key} at {shown(self.endpoint) or 'Amazon S3'}: {code}"
-        return failure(where, cause, f"{remedy} in {self.place}")
+        return failure(where, *explained(shown(text), service, "", rows))
 
 
 def store_of_secret(secret_dir: str, ca: str, archive: bool = False, data_key: str = "") -> ObjectStore:

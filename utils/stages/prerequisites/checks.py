@@ -136,7 +136,7 @@ def check_taxonomy_repo(source: TaxonomySource, secret_dir: str, ca: str) -> lis
         refs, missing = [f"refs/heads/{branch}", f"refs/tags/{branch}"], f"no branch or tag {branch!r}"
     with tempfile.TemporaryDirectory() as keys:
         options, environment = git_credentials(url, secret_dir, keys, ca)
-        if run_git([*options, "ls-remote", "--", url, *refs], environment).strip():
+        if run_git([*options, "ls-remote", "--", url, *refs], environment, url).strip():
             return []
     return [Finding(f"{url} has {missing}", "correct sdg_repo_branch or sdg_repo_pr")]
 

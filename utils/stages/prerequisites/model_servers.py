@@ -20,7 +20,8 @@ class NoAnswer(Exception):
     """A try failed: the status or the exception's name, what the server or the exception says, its Retry-After."""
 
     def __init__(self, result: int | str, said: str, after: str = "") -> None:
-        self.result, self.told, self.after = result, f"{result}: {said}", after
+        http = "HTTP " if isinstance(result, int) else ""
+        self.result, self.told, self.after = result, f"{http}{result}: {said}", after
         super().__init__(f"gave no answer ({self.told})")
 
 
@@ -59,27 +60,10 @@ def check_model_server(
         return [] if direct else long_answer(where, server, path, ca, retry_seconds * 60)
     if other and failed.result == 200:
         return []
-    secret = f"in the {role}'s Secret"
-    token = "refuses the token", f"renew api_token {secret}: tokens expire"
-    problem, remedy = {
-        200: ("gave no completion", f"correct endpoint (an OpenAI API) or model_name (an instruct model) {secret}"),
-        401: token,
-        403: token,
-        404: (
-            f"has no such model, or no {path}",
-            f"correct model_name or endpoint {secret}; GET {server.place}/models lists its models"
-            if not other
-            else "serve it, or give another sdg_pipeline: this one names it",
-        ),
-        "SSLError": (
-            "gave no answer, since TLS can't be verified",
-            "add its CA to k8s_ca_configmap under k8s_ca_key (locally: a config map in --secrets)",
-        ),
-    }.get(
-        failed.result,
-        ("gave no answer", f"look at its pod's log: is it loading, or overloaded? Or correct endpoint {secret}"),
-    )
-    return [Finding(f"{where} {problem} ({failed.told})", remedy)]
+    cause, remedy = server.explained(failed.told, "")
+    if other and failed.result == 404:
+        remedy = "serve it, or give another sdg_pipeline: this one names it"
+    return [Finding(f"{where} gave no answer: {cause}", remedy)]
 
 
 def listed_models(server: ModelServer, ca: str, seconds: float) -> Any:
@@ -179,8 +163,7 @@ def long_answer(where: str, server: ModelServer, path: str, ca: str, seconds: fl
         )
         return [Finding(problem, remedy)]
     if error:
-        problem = f"{where} gave no answer of up to {tokens} tokens ({error.told})"
-        remedy = "look at its pod's log; the run needs answers of that length unless its SDG pipeline asks for less"
-        return [Finding(problem, remedy, WARNING)]
+        cause, remedy = server.explained(error.told, "")
+        return [Finding(f"{where} gave no answer of up to {tokens} tokens: {cause}", remedy, WARNING)]
     print(f"{where} gave a long answer {took}", flush=True)
     return []

@@ -12,6 +12,9 @@ from utils.stages.credentials import ModelServer
 from utils.stages.model_client import PatientClient
 from utils.stages.patience import OUTAGE, Patience
 from utils.stages.sdg.formats import path_of
+from utils.stages.service_errors import told
+
+NO_TEXT = "; it answered without text:"
 
 
 def has_texts(body: str) -> bool:
@@ -64,7 +67,7 @@ class Teacher:
         if has_texts(body):
             self.remember(response)
         else:
-            self.answers = f"; it answered without text:\n    {self.server.masked(body).strip()[:300]}"
+            self.answers = f"{NO_TEXT}\n    {self.server.masked(body).strip()[:300]}"
 
     def remember(self, response: Any) -> None:
         """Keep what an httpx.Response says, and count it."""
@@ -111,9 +114,13 @@ class Teacher:
         try:
             yield
         except (PipelineBlockError, openai.OpenAIError) as error:
-            reason = getattr(error, "exception", error)
-            raise failure(
-                f"the teacher {self.server.model_name} at {self.server.place} failed on {leaf}",
-                self.server.masked(f"{reason} {reason.__cause__ or ''}{self.answers}"),
-                "correct the teacher's Secret or sdg_teacher_family, then retry or resume the run",
-            ) from error
+            reason, said = getattr(error, "exception", error), self.answers
+            what = f"the teacher {self.server.model_name} at {self.server.place} failed on {leaf}"
+            text = told(reason)
+            if not isinstance(reason, openai.OpenAIError):
+                if NO_TEXT not in said:
+                    cause = self.server.masked(text) + said
+                    raise failure(what, cause, "correct the SDG pipeline or this leaf, and start a new run") from error
+                text, said = f"HTTP 200: {said.removeprefix(NO_TEXT).strip()} ({text})", ""
+            cause, remedy = self.server.explained(text)
+            raise failure(what, cause + said, remedy) from error
