@@ -140,7 +140,7 @@ def create_job(*kinds: Kind) -> Callable[[Lab], Any]:
             for kind in kinds
         ]
         with stage_cluster() as cluster:
-            job.create_job(job.Job(cluster, kinds[-1], "denied"), made, [], 0.1)
+            job.create_job(job.TrainingJob(cluster, kinds[-1], "denied"), made, [], 0.1)
 
     return create
 

@@ -41,7 +41,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """A job by its name. As text: its kind and name."""
 
     cluster: Client
@@ -71,7 +71,7 @@ def job_state(found: Object) -> str:
     return next((state for state in ("Succeeded", "Failed", "Running") if state in true), "")
 
 
-def pod_news(job: Job) -> tuple[bool | None, str]:
+def pod_news(job: TrainingJob) -> tuple[bool | None, str]:
     """What is known of a job's pods: whether all have started (None: pods can't be read), and what is wrong with them.
 
     The second is text: the scheduler's and the containers' messages, and the warnings among the events.
@@ -106,7 +106,7 @@ def trainer_lines(lines: list[str]) -> str:
     return "\n".join(lines[: ends[0] + 1 if ends else None][-25:])
 
 
-def last_pod_lines(job: Job) -> str:
+def last_pod_lines(job: TrainingJob) -> str:
     """The end of the logs of a job's failed pods, or of all when none has failed."""
     try:
         pods = list_objects(job.cluster, POD, job.pods)
@@ -130,7 +130,7 @@ class Sight:
         error: of the last look that did not see it.
     """
 
-    def __init__(self, job: Job, refused: float, away: float) -> None:
+    def __init__(self, job: TrainingJob, refused: float, away: float) -> None:
         self.job = replace(job, cluster=replace(job.cluster, patience=0))
         self.refused, self.away = refused, away
         self.lost: float | None = None
@@ -184,7 +184,7 @@ def job_is_there(kind: Kind, name: str, pending: int, poll: float = 10.0, second
         SystemExit: it can't be read, or is still being deleted.
     """
     with stage_cluster() as cluster:
-        job = Job(cluster, kind, name)
+        job = TrainingJob(cluster, kind, name)
         sight, deadline = Sight(job, seconds, seconds), cluster.clock() + pending
         while not sight.gone:
             found = sight.look()
@@ -197,7 +197,7 @@ def job_is_there(kind: Kind, name: str, pending: int, poll: float = 10.0, second
     return False
 
 
-def create_needed(job: Job, manifest: Object, poll: float) -> None:
+def create_needed(job: TrainingJob, manifest: Object, poll: float) -> None:
     """Create what a job needs. What an earlier job of its name has left, with another hash, is replaced."""
     kind = KINDS[manifest["kind"]]
     while True:
@@ -220,7 +220,7 @@ def same_inputs(found: Object, manifest: Object) -> bool:
     return bool(found["metadata"].get("labels", {}).get(INPUTS_LABEL) == manifest["metadata"]["labels"][INPUTS_LABEL])
 
 
-def create_job(job: Job, manifests: Sequence[Object], owners: list[Owner], poll: float) -> None:
+def create_job(job: TrainingJob, manifests: Sequence[Object], owners: list[Owner], poll: float) -> None:
     """Create the job and what it needs. One of its name that already exists is this job when its hash is the same.
 
     Raises:
@@ -264,7 +264,7 @@ def queue_news(cluster: Client, found: Object) -> str:
     return f"{news}: {max(told, key=event_time)['message']}" if told else news
 
 
-def job_phase(job: Job, found: Object, before: str) -> tuple[str, str]:
+def job_phase(job: TrainingJob, found: Object, before: str) -> tuple[str, str]:
     """Where a job is that has not ended, and news of it.
 
     Returns:
@@ -281,14 +281,14 @@ def job_phase(job: Job, found: Object, before: str) -> tuple[str, str]:
     return "pending", news
 
 
-def job_failure(job: Job, found: Object) -> SystemExit:
+def job_failure(job: TrainingJob, found: Object) -> SystemExit:
     """The failure of a job that failed: the operator's reasons, its pods' news and last lines."""
     reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
     cause = "\n".join([*reasons, pod_news(job)[1], last_pod_lines(job)])
     return failure(f"the {job} failed", cause, "correct that and run again: it resumes from there")
 
 
-def job_too_late(job: Job, phase: str, seconds: float, told: str) -> SystemExit:
+def job_too_late(job: TrainingJob, phase: str, seconds: float, told: str) -> SystemExit:
     """The failure of a job that stayed in a phase for longer than it may."""
     what, remedy = {
         "queued": ("was not admitted by its queue", "free quota, name another k8s_queue, or raise k8s_queue_timeout"),
@@ -298,7 +298,7 @@ def job_too_late(job: Job, phase: str, seconds: float, told: str) -> SystemExit:
     return failure(f"the {job} {what} in {seconds} s", told or "unknown", remedy)
 
 
-def delete_job(job: Job) -> None:
+def delete_job(job: TrainingJob) -> None:
     """Delete the job and what it needed; a refusal is only printed: there is another error to tell."""
     print(f"deleting {job}", flush=True)
     for kind in (job.kind, *NEEDS[job.kind]):
@@ -309,7 +309,7 @@ def delete_job(job: Job) -> None:
             print(f"it could not be deleted ({refused}); {command}", flush=True)
 
 
-def follow_job(job: Job, limits: Limits, tick: Callable[[], None], poll: float) -> SystemExit | None:
+def follow_job(job: TrainingJob, limits: Limits, tick: Callable[[], None], poll: float) -> SystemExit | None:
     """Wait until the job has ended. While it can't be read, no deadline passes.
 
     Returns:
@@ -370,7 +370,7 @@ def launch_job(
         raise KeyboardInterrupt
 
     with stage_cluster() as cluster:
-        job = Job(cluster, KINDS[manifests[-1]["kind"]], manifests[-1]["metadata"]["name"])
+        job = TrainingJob(cluster, KINDS[manifests[-1]["kind"]], manifests[-1]["metadata"]["name"])
         ours, owners = False, pod_owners(cluster)
         before = signal.signal(signal.SIGTERM, end)
         try:
