@@ -109,6 +109,7 @@ def ilab_pipeline(
     train_seed: int = 42,
     train_keep_checkpoints: int = 0,
     train_cpu_offload: bool = True,
+    train_progress: bool = True,
     train_pending_timeout: str = "60m",
     train_timeout: str = "168h",
     # Evaluation
@@ -195,6 +196,7 @@ def ilab_pipeline(
         train_max_seq_len: Longest sequence, in tokens.
         train_seed: Seed of training and of the held-out split.
         train_keep_checkpoints: Newest phase 2 checkpoints to keep, as far as the volume has space. 0: all.
+        train_progress: Show the progress of TrainJobs in the dashboard: rank 0 tells it on port 28080.
         train_cpu_offload: Keep optimizer state and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest training time of a phase, like 72h.
@@ -316,6 +318,7 @@ def ilab_pipeline(
             "pending_timeout": train_pending_timeout,
             "timeout": train_timeout,
             "force": force_pull,
+            "progress": train_progress,
         }
         phase_1 = named(train, "train-knowledge")(
             phase=1,

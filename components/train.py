@@ -37,6 +37,7 @@ def train(
     pending_timeout: str,
     timeout: str,
     force: bool,
+    progress: bool,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -78,6 +79,7 @@ def train(
         pending_timeout: longest wait for the pods to start, and of those that have started for the others, like 60m.
         timeout: longest training time, like 72h.
         force: train again if the inputs have changed.
+        progress: let rank 0 of a TrainJob tell its progress on port 28080, for the dashboard.
         manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
@@ -113,6 +115,7 @@ def train(
         pending_timeout,
         timeout,
         force,
+        progress,
     )
     for metric, value in train_phase(given, manifest.path).items():
         metrics.log_metric(metric, value)

@@ -198,6 +198,7 @@ def training(
             pending_timeout=pending_timeout,
             timeout=timeout,
             force=False,
+            progress=True,
         ).after(prepared)
         with_api(with_volume(task, claim))
 

@@ -125,7 +125,7 @@ def train_phase(data_dir: Path, lengths: str, changes: str) -> dict[str, Any]:
         "max_batch_len": 100, "max_seq_len": 100, "seed": 42, "keep_checkpoints": 0, "cpu_offload": False,
         "num_workers": 2, "gpu_per_worker": 0, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
         "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "", "queue": "",
-        "queue_timeout": "24h", "pending_timeout": "2m", "timeout": "10m", "force": False,
+        "queue_timeout": "24h", "pending_timeout": "2m", "timeout": "10m", "force": False, "progress": True,
     }  # fmt: skip
     given = TrainingPhase(**options | json.loads(changes))
     result = train(given, TwoNodes(given.output, 600), str(data_dir / "manifest.json"))

@@ -130,7 +130,8 @@ def test_training_pods_reach_each_other_and_dns_only(number: int) -> None:
         training,
         ["Ingress", "Egress"],
     )
-    assert spec["ingress"] == [{"from": [{"podSelector": training}]}]
+    progress = [{"ports": [{"protocol": "TCP", "port": 28080}]}] if number else []
+    assert spec["ingress"] == [{"from": [{"podSelector": training}]}, *progress]
     among, dns = spec["egress"]
     assert among == {"to": [{"podSelector": training}]}
     assert set(dns) == {"ports"} and {one["port"] for one in dns["ports"]} == {53, 5353}

@@ -51,7 +51,14 @@ def check_gpu_pods(launcher: str, queue: str, given: Mapping[str, Any]) -> list[
 def gpu_objects(launcher: str, queue: str, given: Mapping[str, Any]) -> Iterator[tuple[str, Kind, Object]]:
     """What the run will create for GPUs: what it is, its kind, its manifest."""
     names = {name.removeprefix("train_"): value for name, value in given.items() if name.startswith("train_")}
-    fixed = {"run_id": "dry-run", "image": "image", "data_dir": "/data", "volume_claim": "volume", "queue": queue}
+    fixed = {
+        "run_id": "dry-run",
+        "progress": True,
+        "image": "image",
+        "data_dir": "/data",
+        "volume_claim": "volume",
+        "queue": queue,
+    }
     training: Any = SimpleNamespace(**names, **fixed)
     overlay = json.loads(os.environ.get(POD_OVERLAY, "{}"))
     pod = merge_overlay(training_pod(training, [], "trainer"), overlay)

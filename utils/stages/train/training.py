@@ -53,6 +53,7 @@ class TrainingPhase:
     pending_timeout: str
     timeout: str
     force: bool
+    progress: bool = True
 
     @property
     def kind(self) -> str:
@@ -73,7 +74,7 @@ def seconds_of(duration: str) -> int:
         raise failure(str(error), "one of the run's timeouts", "correct it") from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training(TrainingPhase):
     """A phase's parameters, completed: `model` is a path, `effective_batch_size` and `keep_checkpoints` are final.
 

@@ -11,6 +11,7 @@ from utils.cluster.pod_overlay import merge_overlay
 from utils.names import RUN_LABEL
 from utils.stages.marker import inputs_hash
 from utils.stages.train.pods import PodLauncher, job_labels, training_pod
+from utils.stages.train.trainer import PROGRESS_PORT
 from utils.stages.train.training import TrainingPhase
 
 GROUP = "trainer.kubeflow.org"
@@ -38,6 +39,11 @@ def trainjob_manifests(
         "template": merge_overlay(training_pod(given, arguments, NODE), overlay),
     }
     job["template"]["spec"]["restartPolicy"] = "Never"
+    own: dict[str, Any] = {"name": name}
+    if given.progress:
+        # OpenShift AI asks the pod of rank 0 for it, and shows it; others know neither annotation nor port.
+        job["template"]["spec"]["containers"][0]["env"].append({"name": PROGRESS_PORT, "value": "28080"})
+        own["annotations"] = {"trainer.opendatahub.io/progression-tracking": "true"}
     part = {
         "name": NODE,
         "template": {"metadata": {"labels": {f"{GROUP}/trainjob-ancestor-step": "trainer"}}, "spec": job},
@@ -52,8 +58,8 @@ def trainjob_manifests(
         "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": name},
         "trainer": {"numNodes": given.num_workers},
     }
-    labels = job_labels(given, inputs_hash({"runtime": runtime, "job": spec}))
-    metadata = merge_overlay(overlay.get("metadata"), {"name": name, "labels": labels})
+    own["labels"] = job_labels(given, inputs_hash({"runtime": runtime, "job": spec}))
+    metadata = merge_overlay(overlay.get("metadata"), own)
     made = {"TrainingRuntime": runtime, "TrainJob": spec}
     return [
         {"apiVersion": f"{GROUP}/v1alpha1", "kind": kind, "metadata": metadata, "spec": one}
