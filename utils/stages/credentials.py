@@ -108,8 +108,8 @@ class ModelServer:
     endpoint: str = field(repr=False)
     model_name: str
     api_token: str = field(default="", repr=False)
-    secret_dir: str = ""
-    role: str = ""
+    secret_dir: str = field(default="", compare=False)
+    role: str = field(default="", compare=False)
     tokens: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def __post_init__(self) -> None:

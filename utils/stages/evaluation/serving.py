@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import urllib3
 
 from utils.messages import failure
 from utils.stages.programs import cpu_program, end_group, start_group
+from utils.stages.service_errors import THEN
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Server:
     """A model server that was started on loopback; it leads a process group of its own.
 
     Attributes:
-        log: path of the file that gets its output.
+        log: path of the file that gets its output, after that of earlier servers.
+        start: where its own output begins there, in bytes.
     """
 
     process: subprocess.Popen[bytes]
     port: int
     log: str
+    start: int
 
     @property
     def url(self) -> str:
@@ -53,13 +57,16 @@ class Server:
         raise self.failed()
 
     def failed(self) -> SystemExit:
-        """The failure of this server, with the last 20 lines of its log."""
+        """The failure of this server: the errors in its log, or else its last 20 lines."""
         code = self.process.poll()
-        lines = Path(self.log).read_text(errors="replace").splitlines()
+        text = Path(self.log).read_bytes()[self.start :].decode(errors="replace")
+        said = error_lines(text) or ["its last output:", *text.splitlines()[-20:]]
+        searched = f"ended with {code}: " + " ".join(said)
+        remedy = next(what for pattern, what in REMEDIES.items() if re.search(pattern, searched, re.I))
         return failure(
-            f"the model server {'is not ready' if code is None else f'ended with {code}'}",
-            "\n    ".join(["its last output:", *lines[-20:]]),
-            "check memory, the checkpoint and the volume, then resume",
+            f"the model server {'is not ready' if code is None else f'ended with {code}'}; its log is {self.log}",
+            "\n    ".join(said),
+            remedy,
         )
 
     def stop(self) -> None:
@@ -112,6 +119,8 @@ def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iter
         server.wait_ready(timeout)
         yield server
     except (Exception, SystemExit) as error:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(3)  # vLLM answers 500 before it ends
         if server.process.poll() is None:
             raise
         raise server.failed() from error
@@ -123,8 +132,38 @@ def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iter
 
 def start_server(command: Sequence[str], log: str, port: int) -> Server:
     """Start a server; on Linux it ends with this process."""
-    with open(log, "wb") as output:
-        return Server(start_group(command, stdout=output), port, log)
+    with open(log, "ab") as output:
+        start = output.tell()
+        return Server(start_group(command, stdout=output), port, log, start)
+
+
+def error_lines(log: str) -> list[str]:
+    """The last lines of a log that name an error, each once; of pydantic's errors also the line that says more.
+
+    vLLM puts the process's name before a line, and its logger the time and the place in the source, as in
+    `(EngineCore_0 pid=7) ERROR 08-26 09:12:15 [core.py:700] ValueError: …`; older versions end the place with `]` alone
+    (`engine.py:389] `). Between them may be colors. Errors that only point to another one above come last, and count
+    if there is no other.
+    """
+    found: dict[str, bool] = {}
+    lines = [re.sub(_PREFIX, "", line) for line in log.splitlines()]
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
+        if re.match(_ERROR, line):
+            more = f" {following.strip()}" if "validation error" in line else ""
+            found[(line + more)[:400]] = bool(re.search("root cause|EngineDead|background (thread|loop)", line, re.I))
+    return ([line for line, points in found.items() if not points] or [*found])[-4:]
+
+
+_PREFIX = r"^(\x1b\[[\d;]*m ?|\([^()]* pid=[^()]*\) ?|ERROR [-\d]+ [:\d]+ \[?[\w.]+:\d+\] ?)+"
+_ERROR = r"([\w.]*(Error|Exception)(:|$)|\S+: error: |.*No module named )"
+REMEDIES = {
+    "architecture|No module named": f"give an image whose vLLM knows this model (--image instructlab=REF){THEN}",
+    "KV cache|max.?model.?len|max seq": "start a run with a GPU of more memory, or a model with a shorter context",
+    "out of memory|Free memory|cache blocks": f"end what else uses this GPU{THEN}; or start a run with a larger GPU",
+    "ended with -9": "give the task more memory (its pod or machine ended the server)" + THEN,
+    "": f"look at that log: correct the checkpoint or the volume{THEN}",
+}
+"""Remedy by what a failed server said."""
 
 
 def free_port() -> int:
