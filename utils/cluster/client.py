@@ -79,7 +79,10 @@ class Tries:
             raise ClusterError(
                 f"can't {self.what} in {client.namespace} ({status or 'no answer'})",
                 text[:500],
-                "403: kubectl apply -k manifests/access; 404: install its operator; else try again when it is back",
+                {
+                    403: "apply manifests/access (on OpenShift: manifests/openshift), or give the account that right",
+                    404: "install the operator that brings this kind of object",
+                }.get(status, "try again when it is back"),
                 status,
                 self.retried,
             )

@@ -96,7 +96,7 @@ def finished_result(data_dir: str, stage: str, inputs: Mapping[str, Any], force:
     raise failure(
         f"{stage} finished earlier on this volume with other inputs",
         f"different now: {', '.join(changed)}",
-        "start a new run (its own volume), or pass -p force_pull=true to do the stages again here",
+        "start a new run (its own volume); standalone.py does it again on this one with --force-pull",
     )
 
 

@@ -122,7 +122,7 @@ def test_refusal_by_the_api_server_is_reported(api: KubernetesApi) -> None:
     api.forbidden.add(CLAIMS)
     with pytest.raises(
         SystemExit,
-        match=r"can't get persistentvolumeclaims .*\(403\)\n  cause: .*\n  next: 403: kubectl",
+        match=r"can't get persistentvolumeclaims .*\(403\)\n  cause: .*\n  next: apply manifests/access",
     ):
         create_claim(WANTED)
 

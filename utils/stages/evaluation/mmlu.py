@@ -10,6 +10,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.evaluation.scores import Accuracies, Pair, Skipped, score_summary
 from utils.stages.json_lines import read_lines, write_lines
+from utils.stages.service_errors import Rows, Service, explained, told
 
 TASK: dict[str, Any] = {
     "tag": "ilab_branch",
@@ -22,6 +23,13 @@ TASK: dict[str, Any] = {
     "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
 }
 """How the harness asks a question: the same text as in the task files of instructlab-sdg."""
+
+HUB = Service("https://huggingface.co", "HF_ENDPOINT (a mirror of the hub)", "HF_TOKEN")
+HUB_CAUSES: Rows = (
+    ("gated|awaiting", "the data are gated", "accept their terms, and give HF_TOKEN in a pod overlay{then}"),
+    ("offline", "the hub is switched off here", "unset HF_HUB_OFFLINE, or start a run without mmlu_tasks"),
+    ("KeyError|NotFound|not exist|HTTP 40[14]", "there is no such task or data", "start a run with other mmlu_tasks"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,7 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
         except (OSError, KeyError) as error:
             raise failure(
                 f"{', '.join(tasks)} can't be run",
-                f"{type(error).__name__}: {error}",
-                "correct mmlu_tasks, or give access to their hub, then resume",
+                *explained(told(error), HUB, first=HUB_CAUSES),
             ) from error
         return Accuracy(statistics.fmean(scores.values()), scores)
 

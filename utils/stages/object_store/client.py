@@ -105,6 +105,18 @@ class ObjectStore:
         """The result of action, tried again while the store is away or overloaded."""
         return self.patience.outlast(action, _passes, f"s3://{self.bucket}/{key}")
 
+    @property
+    def service(self) -> Service:
+        """The store in words for messages."""
+        place = f" in {self.place}"
+        return Service(
+            self.endpoint or "https://s3.amazonaws.com",
+            "endpoint" + place,
+            "the keys" + place,
+            options=f"endpoint, region or bucket{place}",
+            trust=f"{self.trust}; or set verify_tls: false{place}",
+        )
+
     def failure(self, key: str, error: Any, operation: str = "get_object") -> SystemExit:
         """What to say about an error of the client (botocore's ClientError or BotoCoreError)."""
         policy = POLICIES.get(operation, "s3:AbortMultipartUpload" if "abort" in operation else "s3:PutObject")
@@ -130,15 +142,8 @@ class ObjectStore:
             ("invalid XML|ResponseParser|NotAllowed|HTTP 3", "no S3 API answers there", f"correct endpoint{place}"),
             ("StorageFull|Quota|HTTP 507", "the store is full", "make room there"),
         ]
-        service = Service(
-            self.endpoint or "https://s3.amazonaws.com",
-            "endpoint" + place,
-            "the keys" + place,
-            options=f"endpoint, region or bucket{place}",
-            trust=f"{self.trust}; or set verify_tls: false{place}",
-        )
         where = f"s3://{self.bucket}/{key} at {shown(self.endpoint) or 'Amazon S3'}: {code}"
-        return failure(where, *explained(shown(text), service, "", rows))
+        return failure(where, *explained(shown(text), self.service, "", rows))
 
 
 def store_of_secret(secret_dir: str, ca: str, archive: bool = False, data_key: str = "") -> ObjectStore:

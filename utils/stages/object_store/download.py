@@ -11,6 +11,7 @@ from pathlib import Path
 
 from utils.messages import failure, progress
 from utils.stages.object_store.client import ObjectStore
+from utils.stages.service_errors import THEN, explained, told
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,11 @@ def fetch_ranges(store: ObjectStore, stat: ObjectStat, part: Path, chunk: int) -
             return False
         raise store.failure(key, error) from None
     except (BotoCoreError, HTTPError, OSError) as error:
-        raise failure(
-            f"the download of s3://{store.bucket}/{key} broke off at {part.stat().st_size >> 20} MiB",
-            str(error),
-            "correct the network, or the volume's space, and run it again: it continues from there",
-        ) from None
+        what = f"the download of s3://{store.bucket}/{key} broke off at {part.stat().st_size >> 20} MiB"
+        cause, remedy = str(error), "make room on the volume, or correct it"
+        if not isinstance(error, OSError):
+            cause, remedy = explained(told(error), store.service, "")
+        raise failure(what, cause, f"{remedy}{THEN}: it continues from there") from None
     return True
 
 

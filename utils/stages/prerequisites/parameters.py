@@ -169,7 +169,7 @@ def check_object_names(given: Mapping[str, Any], on_kfp: bool) -> list[Finding]:
             given,
             name,
             f"at most {most} small letters, digits and -{more}",
-            f"copy the object to such a name, and give that with -p {name}=NAME; none needed: any unused name",
+            f"copy the object to such a name, and give that with -p {name}=NAME; leave {name} out if none is needed",
         )
         for name in OBJECTS
         if name in given and not is_object_name(given[name], on_kfp)
