@@ -32,7 +32,7 @@ FILLS = ("open ", "write ", "os.mkdir ")
 """How the names of points begin at which a full disk shows."""
 PROGRAMS = "ILAB_KILLS"
 """Environment variable: what `join` needs."""
-TOLD = re.compile(r"SystemExit: error: .*full.*\n  cause: .+\n  next: .+", re.DOTALL)
+TOLD = re.compile(r"SystemExit: error: (/.*) can't be written\n  cause: the disk is full: .*\n  next: make room .*\n$")
 
 
 @dataclass
@@ -199,10 +199,10 @@ def in_child(work: Callable[[], object], folder: Path, at: int = 0, full: bool =
     return status, texts[0].splitlines(), texts[1]
 
 
-def chosen(points: list[int]) -> list[int]:
-    """Those of the points that are tried, the last one always."""
+def chosen(points: list[int], full: bool) -> list[int]:
+    """Those of the points that are tried, the last one always; half as many for a full disk."""
     total = len(points)
-    number = total if POINTS == "all" else min(int(POINTS), total)
+    number = total if POINTS == "all" else min(-(-int(POINTS) // (1 + full)), total)
     return [points[total - 1 - i * total // number] for i in reversed(range(number))]
 
 
@@ -234,13 +234,14 @@ def kill_faults(
     status, points, raised = in_child(work, folder, full=full)
     assert status == 0, raised
     wanted, faults = seen(), list[str]()
-    numbers = chosen([n for n, name in enumerate(points, 1) if not full or name.startswith(FILLS)])
+    numbers = chosen([n for n, name in enumerate(points, 1) if not full or name.startswith(FILLS)], full)
     for number in numbers:
         fresh()
         status, reached, raised = in_child(work, folder, number, full)
         what = f"{'full' if full else 'killed'} at {number} of {len(points)}, {(reached or points)[number - 1 :][:1]}"
         # With threads, one run has a point less than another: it ends before it is killed. Some files are not needed.
-        told = full and status == 1 and TOLD.search(raised) and str(folder) in raised[raised.rindex("error: ") :]
+        said = full and status == 1 and TOLD.search(raised)
+        told = said and said[1].startswith(str(folder))
         if status and status != -signal.SIGKILL and not told:
             faults.append(f"{what}: ended with {status}: {raised}")
             continue

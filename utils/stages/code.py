@@ -18,7 +18,7 @@ def put_on_volume(data_dir: str) -> None:
     if tree_digest(target) == target.name:
         return
     partial = target.with_name(f"{os.uname().nodename}.{os.getpid()}")
-    shutil.copytree(own, partial)
+    shutil.copytree(own, partial, dirs_exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 

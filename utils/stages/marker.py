@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from utils.messages import failure
+from utils.stages.disk import disk_failure
 
 STAGES = (
     *("data_import", "sdg", "data_processing", "train_phase_1", "train_phase_2"),
@@ -134,8 +135,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         partial.rename(path)
     except OSError as error:
-        cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
-        raise failure(f"{path} can't be written", cause, "correct the volume, then resume") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_failure(str(path)) from None
+        raise failure(f"{path} can't be written", str(error), "correct the volume, then resume") from None
     os.sync()  # the renaming
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
+from utils.stages.disk import tells_full_disk
 from utils.stages.folders import PROVENANCE, own_path, write_result
 from utils.stages.marker import finished_result, from_record, inputs_hash, size_of, upstream_hash, write_marker
 from utils.stages.object_store.client import ObjectStore, store_of_secret
@@ -131,6 +132,7 @@ class Publication:
     force: bool
 
 
+@tells_full_disk
 def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
     """Publish the candidate if the gate lets it pass, unless that is done.
 

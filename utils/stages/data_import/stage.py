@@ -15,6 +15,7 @@ from utils.stages.data_import.tree import (
     fetch_model,
     import_folder,
 )
+from utils.stages.disk import tells_full_disk
 from utils.stages.folders import own_path
 from utils.stages.marker import change_result, finished_result, from_record, inputs_hash, size_of, write_marker
 from utils.stages.object_store.client import store_of_secret
@@ -46,6 +47,7 @@ class DataImport:
         return TaxonomySource(self.taxonomy_url, self.taxonomy_branch, self.taxonomy_pr, self.taxonomy_commit)
 
 
+@tells_full_disk
 def import_data(given: DataImport) -> dict[str, float]:
     """Import what the run starts from, unless that is done, and leave the marker; returns the stage's metrics."""
     started, source, data_dir = time.time(), given.taxonomy, given.data_dir

@@ -9,6 +9,7 @@ from utils.messages import failure
 from utils.stages.chat_template.files import chat_template_choice
 from utils.stages.data_processing.held_out import choose_held_out, find_questions, write_training_rows
 from utils.stages.data_processing.tokenizing import tokenize_rows
+from utils.stages.disk import tells_full_disk
 from utils.stages.json_lines import write_lines
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
 from utils.stages.results import DataCounts, Generated, Processed
@@ -31,6 +32,7 @@ class Processing:
         return min(self.max_seq_len, self.max_batch_len)
 
 
+@tells_full_disk
 def process(given: Processing) -> dict[str, float]:
     """Turn both data sets into token ids, unless that is done; returns the stage's metrics."""
     started = time.time()

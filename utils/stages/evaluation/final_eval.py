@@ -9,6 +9,7 @@ from typing import Any
 
 from utils.messages import failure
 from utils.stages.credentials import model_server
+from utils.stages.disk import tells_full_disk
 from utils.stages.evaluation.judging import Bench, Evaluation, prepare_bench
 from utils.stages.evaluation.likelihood import Likelihoods, likelihood
 from utils.stages.evaluation.mmlu import mmlu, mmlu_branch
@@ -27,6 +28,7 @@ class Comparison(Evaluation):
     mmlu_tasks: list[str]
 
 
+@tells_full_disk
 def compare(given: Comparison) -> dict[str, float]:
     """Compare candidate and base, unless that is done; returns the stage's metrics."""
     started = time.time()

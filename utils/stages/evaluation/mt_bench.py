@@ -9,6 +9,7 @@ from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.credentials import model_server
+from utils.stages.disk import tells_full_disk
 from utils.stages.evaluation.judging import (
     Bench,
     Benchmark,
@@ -32,6 +33,7 @@ class CheckpointScoring(Evaluation):
     """What the stage is given: the parameters of the component `mt_bench`."""
 
 
+@tells_full_disk
 def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
     """Score all checkpoints and choose the candidate, unless that is done; returns the stage's metrics."""
     started = time.time()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import secret_keys
+from utils.stages.disk import tells_full_disk
 from utils.stages.folders import own_path
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.publish import archive_key
@@ -31,6 +32,7 @@ class Reporting:
     name: str
 
 
+@tells_full_disk
 def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, float]]:
     """Write page and JSON, and note on the volume claim whether the candidate was published.
 
@@ -69,7 +71,9 @@ def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> s
     if not secret_keys(given.object_store_secret_dir):
         return ""
     store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
-    key = (archive or archive_key(given.name, store.data_key, time.time())) + ".report."
+    done = Path(given.data_dir, "done")  # it changed when the last stage finished: started again, the name is the same
+    ended = done.stat().st_mtime if done.exists() else time.time()
+    key = (archive or archive_key(given.name, store.data_key, ended)) + ".report."
     for kind, text in parts.items():
         store.put(key + kind, text.encode("utf-8", "replace"), ContentType=MEDIA_TYPES[kind])
     place = f"s3://{store.bucket}/{key}html"

@@ -17,6 +17,7 @@ from utils.messages import failure
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
+from utils.stages.disk import tells_full_disk
 from utils.stages.json_lines import count_lines, read_lines
 from utils.stages.leaves import leaf_names, taxonomy_leaves
 from utils.stages.marker import (
@@ -69,6 +70,7 @@ class Generation:
     force: bool
 
 
+@tells_full_disk
 def generate(given: Generation) -> dict[str, float]:
     """Generate samples and questions, unless that is done or they were imported; returns the stage's metrics."""
     started = time.time()

@@ -76,8 +76,12 @@ def whole_states(output: str) -> list[str]:
 
 def prune_phase(output: str, keep: int) -> None:
     """Delete what is no longer needed: checkpoints but the newest `keep` (0: none), full states but the newest."""
-    for folder in (checkpoints_of(output)[:-keep] if keep else []) + whole_states(output)[:-1]:
-        shutil.rmtree(folder)
+    deleted = f"{output}/deleted"
+    for folder in ["", *(checkpoints_of(output)[:-keep] if keep else []), *whole_states(output)[:-1]]:
+        if folder:
+            os.rename(folder, deleted)  # half of it must neither count nor stay when this process is killed
+        if os.path.isdir(deleted):
+            shutil.rmtree(deleted)
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,11 @@ def start_phase(training: Training) -> Room:
     output, before, wanted = training.output, _record(training.output), training.record()
     states = whole_states(output)
     if {**before, **wanted} == before and states:
-        for folder in {*glob.glob(f"{output}/*/*_*")} - {*states, *checkpoints_of(output)}:
+        shutil.rmtree(f"{output}/deleted", ignore_errors=True)
+        for folder in {*glob.glob(f"{output}/*/*_[0-9]*")} - {*states, *checkpoints_of(output)}:
             shutil.rmtree(folder)
+        for path in Path(output).glob("*.jsonl"):  # the next line is appended to what a killed trainer left of one
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         print(f"resuming after {os.path.basename(states[-1])} (counted from 0)", flush=True)
     else:
         shutil.rmtree(output, ignore_errors=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
+from utils.stages.disk import LITTLE, disk_failure
 from utils.stages.programs import cpu_program, end_group, start_group
 
 
@@ -45,13 +46,11 @@ def stop_earlier(output: str) -> None:
 
 def training_failure(output: str, code: int, log: str) -> SystemExit:
     """The error of a torchrun that ended with this exit code and these last lines."""
-    cause, remedy = log, "correct it, then retry or resume the run: it resumes after the last whole epoch"
-    free = shutil.disk_usage(output).free
     full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
-    if free < 1 << 24 or any(sign in log for sign in full):
-        cause = f"the disk is full: {free >> 20} MiB are free at {output}"
-        remedy = "start a run with a larger k8s_storage_size (locally: free disk space, or another --home)"
-    return failure(f"training in {output} failed with exit code {code}", cause, remedy)
+    if shutil.disk_usage(output).free < LITTLE or any(sign in log for sign in full):
+        return disk_failure(output)
+    remedy = "correct it, then retry or resume the run: it resumes after the last whole epoch"
+    return failure(f"training in {output} failed with exit code {code}", log, remedy)
 
 
 @dataclass(frozen=True)

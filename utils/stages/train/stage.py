@@ -9,6 +9,7 @@ from pathlib import Path
 from utils.messages import failure, progress
 from utils.names import POD_OVERLAY
 from utils.stages.chat_template.files import chat_template_file
+from utils.stages.disk import tells_full_disk
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
 from utils.stages.results import Processed, Trained
 from utils.stages.train.choice import LAUNCHERS, choose_launcher
@@ -167,6 +168,7 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
     return trained_phase(training, data.tokens)
 
 
+@tells_full_disk
 def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
     """Train a phase unless it is finished or has no data, and leave its marker; returns the stage's metrics.
 

@@ -59,8 +59,12 @@ def in_words(outcome: str) -> str:
 
 def end_run_here(run_id: str, keep_volume: str) -> None:
     """Delete or keep the directory that is the run's claim on one machine."""
-    _, folder = claim_of(run_id)
-    if not folder or not folder.is_dir():
+    name, folder = claim_of(run_id)
+    if not folder:
+        return
+    deleted = folder.with_name(f".{name}.deleted")
+    shutil.rmtree(deleted, ignore_errors=True)  # clean-up was killed
+    if not folder.is_dir():
         print("the run made no volume: nothing to keep or to delete", flush=True)
         return
     noted = folder / "outcome"
@@ -69,12 +73,8 @@ def end_run_here(run_id: str, keep_volume: str) -> None:
         print(f"{in_words(outcome)}; k8s_keep_volume={keep_volume} keeps its volume {folder}", flush=True)
         print(f"  remove it: ilab-pipeline clean {run_id}", flush=True)
     else:
-        for one in folder.iterdir():  # the note last: clean-up that is killed here knows it when it starts again
-            if one.is_dir() and not one.is_symlink():
-                shutil.rmtree(one)
-            elif one != noted:
-                one.unlink()
-        shutil.rmtree(folder)
+        folder.rename(deleted)
+        shutil.rmtree(deleted)
         print(f"{in_words(outcome)}; its volume {folder} is deleted", flush=True)
 
 
