@@ -61,6 +61,21 @@ def read_yaml(text: str, refuse_dates: bool = False) -> list[Any]:
     return documents
 
 
+def read_nodes(text: str) -> list[yaml.Node]:
+    """The documents of a YAML text as nodes, which know their places in it.
+
+    Raises:
+        TextError: it is not YAML, or too deeply nested.
+    """
+    try:
+        _check_depth(text)
+        return [node for node in yaml.compose_all(text, _BASE) if node is not None]
+    except yaml.YAMLError as error:
+        raise TextError(getattr(error, "problem", None) or str(error), _place(error)) from error
+    except SHAPE_ERRORS as error:
+        raise TextError(str(error)) from error
+
+
 def _place(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     return f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""

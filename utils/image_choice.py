@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import yaml
 
 from utils import images
-from utils.errors import UsageError
+from utils.errors import PipelineError, UsageError
+from utils.foreign_text import TextError, read_nodes
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
 
@@ -79,9 +80,16 @@ def _old(name: str, there: set[str]) -> list[str]:
 
 
 def _texts(text: str) -> Iterator[yaml.ScalarNode]:
-    """Every scalar of the YAML documents, in their order, each once."""
+    """Every scalar of the YAML documents, in their order, each once.
+
+    Raises:
+        PipelineError: the text can't be read.
+    """
     seen: set[int] = set()
-    queue = [node for node in yaml.compose_all(text, yaml.CSafeLoader) if node is not None]
+    try:
+        queue = read_nodes(text)
+    except TextError as error:
+        raise PipelineError("the pipeline can't be read", str(error), "compile it again") from error
     while queue:
         node = queue.pop()
         if id(node) in seen:

@@ -18,6 +18,7 @@ from tests.archives import MODEL, TAXONOMY, skill_leaf, targz
 from tests.stages.data_import.taxonomies import KNOWLEDGE
 from utils.arguments import load_arguments
 from utils.errors import IlabError, UsageError
+from utils.image_choice import replaced
 from utils.ir import check, expression, load, package
 from utils.ir.model import Parameter
 from utils.runners.local.volumes import read_key_files
@@ -234,3 +235,30 @@ def leaf_findings(text: str, kind: str) -> list[str]:
         file.write_bytes(text.encode(errors="surrogatepass"))
         found = check_taxonomy(Path(folder, "taxonomy"), Path(folder, "scratch"), "")[1]
         return [str(one) for one in found]
+
+
+def with_image(value: Any, old: str, new: str) -> Any:
+    """The value with another text wherever it holds this one."""
+    if isinstance(value, dict):
+        return {with_image(key, old, new): with_image(one, old, new) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_image(one, old, new) for one in value]
+    return new if value == old else value
+
+
+@given(YAML_TEXT)
+@example("\ufeffimage: r/a:1")
+@example("[" * 5000)
+@example("a: &a [*a]")
+def test_images_are_chosen_in_any_text(text: str) -> None:
+    with suppress(IlabError):
+        replaced(f"{text}", ["r/a:1=r/b:2"], lambda line: None)
+
+
+@given(VALUES, st.sampled_from(["", "\ufeff", "# grüß\n", "--- \n"]), st.sampled_from([None, '"', "'"]), st.booleans())
+def test_only_the_images_change_in_a_text(value: Any, before: str, style: Any, flow: bool) -> None:
+    document = {"a": value, "image": "r/a:1", "é": ["r/a:1", "x r/a:1"]}
+    text = before + yaml.safe_dump(document, default_style=style, default_flow_style=flow, allow_unicode=True)
+    changed = replaced(text, ["r/a:1=r/b:2"], lambda line: None)
+    wanted, found = with_image(yaml.safe_load(text), "r/a:1", "r/b:2"), yaml.safe_load(changed)
+    assert repr(found) == repr(wanted)

@@ -72,6 +72,19 @@ def test_model_with_more_than_the_accepted_share_of_missing_answers_has_no_score
         assert result.unrated.startswith("the model gave no answer")
 
 
+def test_answers_of_a_process_that_was_killed_are_asked_for_again(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library sorts its file in place: killed there, it leaves as many lines, the last one half."""
+    examinee = Examinee("samples_1", "model", str(tmp_path / "samples_1"))
+    path = tmp_path / "samples_1/mt_bench/model_answer/samples_1.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"choices": [{"turns": GOOD}]}) + '\n{"choices": [{"tur')
+    write_answers(monkeypatch, [GOOD, GOOD])
+    assert rated_models(bench, [examinee], ASKED) == [JUDGED]
+    assert path.read_text().count("\n") == 2
+
+
 def test_answers_that_are_all_missing_are_asked_for_again(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

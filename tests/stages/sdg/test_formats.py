@@ -142,3 +142,36 @@ def test_example_pipeline_brings_its_own_format() -> None:
 )
 def test_reasoning_is_left_out(text: str, said: str) -> None:
     assert without_reasoning(text) == said
+
+
+@pytest.mark.parametrize(
+    ("config", "inside"),
+    [
+        ({"config_path": "prompts/a.yaml"}, True),
+        ({"config_path": "./prompts/../prompts/a.yaml"}, True),
+        ({"config_path": "/usr/share/instructlab/sdg/configs/a.yaml"}, True),
+        ({"config_paths": [["a.yaml", "All"], ["b.yaml", "question"]]}, True),
+        ({"config_path": "/secrets/teacher/api_token"}, False),
+        ({"config_path": "../secret.yaml"}, False),
+        ({"config_path": "link.yaml"}, False),
+        ({"config_path": "/usr/share/instructlab/../../../etc/passwd"}, False),
+        ({"config_paths": ["a.yaml", "/proc/self/environ"], "column_name": "x"}, False),
+        ({"config_paths": [["a.yaml", "one"], ["../../x", "two"]]}, False),
+        ({"block_type": "LLMBlock", "block_kwargs": {"config_path": "/etc/passwd"}}, False),
+    ],
+)
+def test_sdg_pipeline_names_no_file_outside_its_folder(config: dict[str, Any], inside: bool, tmp_path: Path) -> None:
+    """SamplePopulatorBlock puts a file's content into each sample, an LLMBlock into each request to the teacher."""
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    (tmp_path / "secret.yaml").write_text("system: token")
+    (folder / "link.yaml").symlink_to(tmp_path / "secret.yaml")
+    for name in PIPELINES:
+        (folder / name).write_text("blocks: []\n")
+    block = {"name": "b", "type": "SamplePopulatorBlock", "config": config}
+    (folder / PIPELINES[1]).write_text(yaml.safe_dump({"version": "1.0", "blocks": [block]}))
+    if inside:
+        assert [*blocks_of(str(folder))]
+    else:
+        with pytest.raises(SystemExit, match=r"freeform_skills.yaml names .*\n  cause: it is outside"):
+            [*blocks_of(str(folder))]

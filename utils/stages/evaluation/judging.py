@@ -6,6 +6,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -249,8 +250,9 @@ def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
         conversations = [line["choices"][0]["turns"] for line in read_lines(path)]
         return statistics.fmean(NO_ANSWER in turns[: i + 1] for turns in conversations for i in range(len(turns)))
 
-    if count_lines(path) == asked.questions and (share := missing()) <= bench.given.max_error_rate:
-        return share, ""
+    with suppress(ValueError):  # half a line, of a killed process: all are asked again
+        if count_lines(path) == asked.questions and (share := missing()) <= bench.given.max_error_rate:
+            return share, ""
     added = asked.sampling | bench.given.answer_options
     with (
         serve(model.folder, model.served, bench.given.engine, model.work_dir, bench.workers, bench.template) as server,

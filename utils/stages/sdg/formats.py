@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.messages import failure
+
 CHAT = "chat"
 OWN = "the SDG pipeline's own"
 """The format of a block with a `model_prompt`."""
@@ -102,6 +104,31 @@ def path_of(family: str) -> str:
     return "chat/completions" if family == CHAT else "completions"
 
 
+def named_files(value: Any, named: bool = False) -> Iterator[str]:
+    """The files that blocks of an SDG pipeline name (config_path, config_paths), at any depth."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from named_files(one, named or str(key).startswith("config_path"))
+    elif isinstance(value, list):
+        for one in value:
+            yield from named_files(one, named)
+    elif named and isinstance(value, str):
+        yield value
+
+
+def confine(pipeline: Path, named: str) -> None:
+    """Refuse a file that an SDG pipeline names outside its own folder and the image's.
+
+    The library reads any path, and puts what it finds into prompts and samples: a Secret's key, for example.
+
+    Raises:
+        SystemExit: it is outside.
+    """
+    folder, path = pipeline.parent.resolve(), (pipeline.parent / named).resolve()
+    if not any(map(path.is_relative_to, (folder, Path("/usr/share/instructlab")))):
+        raise failure(f"{pipeline} names {named}", f"it is outside {folder}", "copy it there, and name the copy")
+
+
 def blocks_of(sdg_pipeline: str) -> Iterator[tuple[str, str]]:
     """(model, format) that each block of an SDG pipeline names, "" for none: the library's pipelines name none."""
     import yaml
@@ -115,6 +142,8 @@ def blocks_of(sdg_pipeline: str) -> Iterator[tuple[str, str]]:
         yield "", ""
     for path in (folder / name for name in (*PIPELINES, QUESTIONS)):
         content = yaml.safe_load(path.read_text()) if path.exists() else {}
+        for named in named_files(content):
+            confine(path, named)
         for block in (content or {}).get("blocks") or []:
             config = block.get("config") or {}
             kind = f"{block.get('type')} {config.get('block_type')}"
