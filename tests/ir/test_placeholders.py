@@ -3,8 +3,9 @@
 import pytest
 
 from tests.ir.memory_runner import IDS
-from utils.ir.model import Parameter
+from utils.ir.model import Parameter, Source
 from utils.ir.placeholders import follow_path, job_values, mentions, parse_path, resolve_constant, resolve_inputs
+from utils.ir.sources import parse_source
 from utils.ir.values import parameter_value, text, typed
 
 JOB = job_values(IDS, "exit-handler-1/train-2", "train phase 2")
@@ -87,6 +88,34 @@ def test_missing_input_is_an_error() -> None:
 )
 def test_selectors_are_parsed_to_paths(selector: str, path: tuple) -> None:
     assert parse_path(selector) == path
+
+
+@pytest.mark.parametrize(
+    ("spec", "source"),
+    [
+        ({"runtimeValue": {"constant": 3.0}}, Source("constant", value=3.0)),
+        ({"runtimeValue": {"constantValue": {"stringValue": "x"}}}, Source("constant", value="x")),
+        ({"componentInputParameter": "n"}, Source("parent", name="n")),
+        ({"componentInputArtifact": "m"}, Source("parent", name="m")),
+        (
+            {"taskOutputArtifact": {"producerTask": "t", "outputArtifactKey": "m"}},
+            Source("output", name="m", task="t"),
+        ),
+        ({"taskFinalStatus": {"producerTask": "t"}}, Source("status", task="t")),
+        (
+            {"componentInputParameter": "n", "parameterExpressionSelector": 'parseJson(string_value)["a"]'},
+            Source("parent", name="n", path=("a",)),
+        ),
+    ],
+)
+def test_sources_of_every_form_are_read(spec: dict, source: Source) -> None:
+    assert parse_source(spec) == source
+
+
+@pytest.mark.parametrize("spec", [{}, {"surprise": 1}, {"runtimeValue": {}}])
+def test_source_of_unknown_kind_is_an_error(spec: dict) -> None:
+    with pytest.raises(ValueError, match=f"an input of unknown kind: {next(iter(spec), 'empty')}"):
+        parse_source(spec)
 
 
 def test_an_unknown_selector_is_an_error() -> None:

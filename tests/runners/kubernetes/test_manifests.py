@@ -70,6 +70,12 @@ def test_a_pod_meets_the_restricted_pod_security_standard() -> None:
     assert "runAsUser" not in str(spec)
 
 
+def test_executor_is_asked_to_stop_before_its_pod_is_killed() -> None:
+    """A shell, the first process of its container, hands no SIGTERM on."""
+    assert container()["lifecycle"]["preStop"]["exec"]["command"]
+    assert "lifecycle" not in container(command=("cp",), args=())
+
+
 def test_pod_runs_once_and_is_replaced_only_after_a_disruption() -> None:
     spec = job()["spec"]
     assert (spec["backoffLimit"], spec["template"]["spec"]["restartPolicy"]) == (0, "Never")
@@ -220,7 +226,16 @@ def test_remaining_platform_settings_reach_the_pod() -> None:
     assert spec["containers"][0]["securityContext"]["runAsUser"] == 1000
     assert metadata["labels"]["team"] == "x" and metadata["annotations"]["note"] == "y"
     assert metadata["labels"][SIDECAR_LABEL] == "false"
-    assert "requiredDuringSchedulingIgnoredDuringExecution" in spec["affinity"]["nodeAffinity"]
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    assert spec["affinity"]["nodeAffinity"] == {required: {"nodeSelectorTerms": given["node_affinity"]}}
+
+
+def test_affinity_in_the_form_of_kubernetes_is_taken_as_it_is() -> None:
+    terms = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [1]}]},
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {}}],
+    }
+    assert affinity([terms], []) == {"nodeAffinity": terms}
 
 
 def test_affinity_terms_with_a_weight_are_preferences() -> None:

@@ -109,6 +109,13 @@ def test_phase_that_saw_fewer_than_95_percent_of_its_samples_fails_and_says_why(
             assert trained_phase(described(tmp_path), tokens=100).tokens == 285, "tokens that were trained on"
 
 
+def test_speed_of_a_phase_without_a_throughput_is_unknown(tmp_path: Path) -> None:
+    save_model(tmp_path / "phase_2" / "hf_format" / "samples_300")
+    start = {"num_gpus": 4, "grad_accum": 1, "samples_per_gpu": 0}
+    save_steps(tmp_path / "phase_2", [start, step(300) | {"overall_throughput": 0.0}])
+    assert trained_phase(described(tmp_path), tokens=100).tokens_per_second == 0.0
+
+
 def test_micro_batches_of_training_0_10_are_one_step(tmp_path: Path) -> None:
     """Lines as 0.10.3 logs them for 2 GPUs: a throughput of 4 samples on each, whatever the micro-batch held."""
     start = {"num_gpus": 2, "grad_accum": 2, "samples_per_gpu": 4, "packing_max_batch_len": 100}

@@ -65,8 +65,9 @@ def test_room_decides_how_many_checkpoints_are_kept_and_whether_training_can_be_
 
 
 def save_taxonomy(data_dir: Path, kind: str) -> None:
-    (data_dir / "taxonomy" / kind / "leaf").mkdir(parents=True)
-    (data_dir / "taxonomy" / kind / "leaf" / "qna.yaml").touch()
+    leaf = data_dir / "taxonomy" / kind / "arts" / "writing" / "leaf"
+    leaf.mkdir(parents=True)
+    (leaf / "qna.yaml").touch()
 
 
 @pytest.mark.parametrize(("kind", "models"), [("knowledge", 3), ("compositional_skills", 2)])

@@ -57,6 +57,18 @@ def test_each_time_that_as_many_samples_were_seen_one_checkpoint_is_saved(
     assert f"{number:d}" == str(every)
 
 
+@pytest.mark.parametrize(("rows", "ranks"), [(11, 2), (3, 4), (0, 2), (201, 8)])
+def test_ranks_without_flash_attention_get_as_many_micro_batches(
+    rows: int, ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = ModuleType("sampler")
+    monkeypatch.setitem(sys.modules, f"{trainer.LIBRARY}.sampler", sampler)
+    trainer.pack_in_step()
+    shares = [sampler.batch_lengths_to_minibatches_padded(LENGTHS[:rows], 4096, ranks, rank) for rank in range(ranks)]
+    assert len({len(mine) for mine in shares}) == 1
+    assert sorted(row for mine in shares for one in mine for row in one if row >= 0) == list(range(rows))
+
+
 def test_collectives_outlast_the_slowest_write_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch takes a group's limit from these two names, in every version from 2.6 to 2.15: for NCCL 10 minutes."""
     torch = ModuleType("distributed_c10d")
