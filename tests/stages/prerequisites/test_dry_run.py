@@ -38,6 +38,7 @@ def test_job_and_pods_are_those_of_the_run_and_nothing_is_created(
     monkeypatch.setenv(POD_OVERLAY, '{"metadata": {"labels": {"team": "a"}}, "spec": {"priorityClassName": "high"}}')
     assert check_gpu_pods("pytorchjob", "gpus", GIVEN) == []
     job, training, evaluation = api.tried
+    assert [one["apiVersion"] for one in api.tried] == ["kubeflow.org/v1", "v1", "v1"]
     replicas = job["spec"]["pytorchReplicaSpecs"]
     assert [(role, one["replicas"]) for role, one in replicas.items()] == [("Master", 1), ("Worker", 1)]
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"

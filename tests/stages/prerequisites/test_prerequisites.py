@@ -191,6 +191,33 @@ def test_store_that_refuses_uploads_is_found_before_training(tmp_path: Path, ser
         checks.check_object_store(str(store.secret(tmp_path / "s3")), "", "/models/base", False, NO_KEYS)
 
 
+@pytest.mark.parametrize(
+    ("archive", "base_model", "told"),
+    [
+        ("checks-2/data.tar.gz", "", ""),
+        ("checks-2/empty.tar.gz", "", "the archive checks-2/empty.tar.gz is empty"),
+        ("", "s3://ilab/checks-2/base/", ""),
+        ("", "s3://ilab/checks-2/other/", "no base model at s3://ilab/checks-2/other/"),
+    ],
+)
+def test_archive_and_base_model_are_looked_for_and_nothing_is_left_behind(
+    s3_server: S3, tmp_path: Path, archive: str, base_model: str, told: str
+) -> None:
+    for name in ("data.tar.gz", "base/config.json", "empty.tar.gz"):
+        body = b"" if "empty" in name else b"x"
+        s3_server.client().put_object(Bucket="ilab", Key=f"checks-2/{name}", Body=body)
+    folder = str(s3_server.secret(tmp_path / "s3", data_key=archive))
+    keys = ["", "checks-2/results/data.tar.gz"]
+    if told:
+        with pytest.raises(SystemExit, match=told):
+            checks.check_object_store(folder, "", base_model, bool(archive), keys)
+    else:
+        assert checks.check_object_store(folder, "", base_model, bool(archive), keys) == []
+    assert "Uploads" not in s3_server.client().list_multipart_uploads(Bucket="ilab", Prefix="checks-2/")
+    found = s3_server.client().list_objects_v2(Bucket="ilab", Prefix="checks-2/")
+    assert found["KeyCount"] == 3
+
+
 def test_a_wrong_secret_key_is_refused_and_not_shown(s3_server: S3, tmp_path: Path) -> None:
     folder = s3_server.secret(tmp_path / "s3", secret_key="wrong-" + TOKEN)
     with pytest.raises(SystemExit, match="the secret key is wrong") as caught:
@@ -271,6 +298,12 @@ def test_end_of_the_log_summarizes_the_findings(count: int) -> None:
     findings = [Finding(f"problem {i} " + "x" * 900, "y" * 900, check=f"check {i}") for i in range(count)]
     message = str(outcome_of_checks(findings))
     assert len(message.encode()) < 2048
+    assert f"    - check 0: {findings[0].problem[:240]}…\n      {'y' * 160}…" in message
     assert "- check 0: problem 0 " in message
     assert f"error: {count} prerequisite" in message and "the table above has every finding in full" in message
     assert outcome_of_checks([replace(findings[0], level="warning")]) is None
+
+
+def test_short_findings_are_told_as_they_are() -> None:
+    short = str(outcome_of_checks([Finding("no  room\nhere", "make some", check="disk")]))
+    assert "    - disk: no room here\n      make some\n" in short
