@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.stages.sdg.batches import Job, Row, answer
+from utils.stages.sdg.batches import Job, Row, answer, seed_key
 
 SEEDS: list[Row] = [{"seed": number} for number in range(10)]
 
@@ -172,3 +172,7 @@ def test_batch_counts_only_while_all_its_seed_records_are_there(tmp_path: Path) 
 
 def test_rows_of_no_batch_are_nothing(tmp_path: Path) -> None:
     assert answered(tmp_path, [], 5, 2, lambda rows: rows) == []
+
+
+def test_seed_record_is_the_same_whatever_the_order_of_its_fields() -> None:
+    assert seed_key({"a": 1, "b": [2]}) == seed_key({"b": [2], "a": 1}) != seed_key({"a": 1, "b": [3]})

@@ -1,14 +1,17 @@
 """Which generated rows are mixed in: all of them once, unless it is said otherwise."""
 
+import json
+import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from utils.stages.json_lines import read_lines, write_lines
-from utils.stages.sdg.mixing import draw
+from utils.stages.sdg.mixing import draw, system_prompt
 
 
 def drawn(folder: Path, name: str, share: float, rows: int, per_skill: int) -> tuple[Counter[int], list[Any]]:
@@ -49,3 +52,22 @@ def test_rows_are_drawn_without_losing_one_that_has_room(
     assert [entry["sampling_size"] for entry in datasets] == [0.5, 1.0]
     if per_skill and not name.startswith("knowledge"):
         assert times.total() == per_skill
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"model_type": "granite", "max_position_embeddings": 4096}, "I am granite-3.0-8b"),
+        ({"model_type": "granite", "max_position_embeddings": 131072}, "I am granite-3.1-8b"),
+        ({"model_type": "granitemoe"}, "I am granite-3.0-8b"),
+        ({"model_type": "llama"}, "You are a helpful assistant."),
+    ],
+)
+def test_system_message_is_that_of_the_model(
+    config: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = SimpleNamespace(_SYS_PROMPT="I am granite-3.0-8b")
+    monkeypatch.setitem(sys.modules, "instructlab.sdg.generate_data", library)
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(json.dumps(config))
+    assert system_prompt(tmp_path) == told

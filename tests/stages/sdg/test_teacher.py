@@ -77,3 +77,10 @@ def test_an_answer_without_text_does_not_fail_the_client_and_is_shown(teacher: T
 
 def test_half_a_character_does_not_fail_the_client(teacher: Teacher) -> None:
     assert "half" in heard(teacher, {"choices": [{"text": "half \ud83d"}]})
+
+
+def test_last_three_texts_of_chats_are_shown_without_the_token(teacher: Teacher) -> None:
+    vars(teacher).update(server=ModelServer("", "teacher", "canary-1"))
+    choices = [{"message": {"content": text}} for text in ("one", "two", "three canary-1", "four")]
+    said = heard(teacher, {"choices": choices})
+    assert said == "; its last answers:\n    two\n    three ***\n    four"
