@@ -80,7 +80,8 @@ def test_keys_of_a_mounted_secret_are_its_files(tmp_path: Path) -> None:
 )
 def test_base_address_of_a_model_server_ends_in_v1(given: str, used: str, tmp_path: Path) -> None:
     write_files(tmp_path, {"endpoint": given.encode(), "model": b"m", "api_key": b"k"})
-    assert model_server(str(tmp_path), "judge") == ModelServer(used, "m", "k")
+    server = model_server(str(tmp_path), "judge")
+    assert (server.endpoint, server.model_name, server.api_token) == (used, "m", "k")
 
 
 @pytest.mark.parametrize("given", [f"ftp://user:{CANARY}@x", f"x.example/{CANARY}", "httpx://x"])
