@@ -23,6 +23,9 @@ ROOT = Path(__file__).parents[2]
 AREAS = ["utils/ir", "utils/stages", "utils/runners"]
 """What is mutated when no path is given: hours without a sample."""
 
+ALONE = "utils/runners/local/keeper.py"
+"""Runs without any package, so without mutmut's, which a file with faults needs."""
+
 NOTICED = ("killed", "timeout", "segfault")
 """mutmut's results that count as noticed. A timeout is a fault that makes a test hang."""
 
@@ -115,7 +118,8 @@ def score(counts: Counter[str]) -> str:
 
 def measure(area: str, sample: int, seed: int) -> None:
     """Try faults of a module or a folder, a random sample when there are more, and print the score of each room."""
-    files = [area] if area.endswith(".py") else sorted(str(p.relative_to(ROOT)) for p in (ROOT / area).rglob("*.py"))
+    found = [ROOT / area] if area.endswith(".py") else (ROOT / area).rglob("*.py")
+    files = sorted({str(path.relative_to(ROOT)) for path in found} - {ALONE})
     with copied([area], ()) as tree, chdir(tree):  # mutmut reads its settings from the working directory
         every = [fault for path in files for fault in faults_of(path)]
     chosen = random.Random(seed).sample(every, sample) if 0 < sample < len(every) else every
@@ -124,9 +128,9 @@ def measure(area: str, sample: int, seed: int) -> None:
         rooms[tests_of(fault.path)].append(fault)
     counts: Counter[str] = Counter()
     for tests, faults in sorted(rooms.items()):
-        found = try_out(faults, tests)
-        print(f"{' '.join(tests)}: {score(found)}", flush=True)
-        counts += found
+        tried = try_out(faults, tests)
+        print(f"{' '.join(tests)}: {score(tried)}", flush=True)
+        counts += tried
     print(f"{area}: {score(counts)}; {len(chosen)} of {len(every)} possible faults, seed {seed}", flush=True)
 
 
