@@ -141,3 +141,26 @@ def test_copy_keeps_what_it_can_not_write_and_tells_it_once(tmp_path: Path, monk
         copy.append("end", state="SUCCEEDED")
     assert len(told) == 2
     assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["run", "task", "task", "end"]
+
+
+def test_claims_and_folders_with_secrets_of_every_start_are_known(tmp_path: Path) -> None:
+    """A resume removes what a killed start left, and the claims go with the run."""
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        for start in ("/tmp/a", "/tmp/b"):
+            journal.append("run", pid=1, private_dir=start)
+            journal.append("claim", name=f"claim-{start[-1]}")
+        journal.append("run", pid=1)
+    history = read_history(path)
+    assert (history.private_dirs, history.claims) == (("/tmp/a", "/tmp/b"), ("claim-a", "claim-b"))
+
+
+def test_run_began_with_its_first_start(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        for at in (10.0, 50.0):
+            journal.append("run", time=at)
+        journal.append("end", state="CANCELED", error="interrupted", time=60.0)
+    history = read_history(path)
+    assert (history.started, history.ended, history.last) == (10.0, 60.0, 60.0)
+    assert (history.state, history.error) == (TaskState.CANCELED, "interrupted")

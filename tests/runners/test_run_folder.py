@@ -119,7 +119,8 @@ def test_folder_of_a_run_is_for_its_user_alone_and_whole_from_the_first_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logs and arguments lie in it."""
-    folder = make(tmp_path, "r1")
+    folder = make(tmp_path / "deep" / "home", "r1")
+    assert folder.log("a/b").name == "a.b.log"
     assert folder.path.stat().st_mode & 0o777 == 0o700
     assert folder.log("a/b").parent.is_dir() and folder.package.read_text() == "text"
 
@@ -128,8 +129,8 @@ def test_folder_of_a_run_is_for_its_user_alone_and_whole_from_the_first_moment(
 
     monkeypatch.setattr(RunFolder, "store", full)
     with pytest.raises(OSError, match="full"):
-        make(tmp_path, "r2")
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["r1"]
+        make(folder.home, "r2")
+    assert [path.name for path in (folder.home / "runs").iterdir()] == ["r1"]
 
 
 def test_settings_that_cannot_be_written_leave_the_earlier_ones(

@@ -253,6 +253,19 @@ def test_links_in_a_repository_are_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "clone" / "knowledge" / "qna.yaml").read_text() == str(token)
 
 
+def test_links_in_a_plain_folder_are_not_followed(tmp_path: Path) -> None:
+    """A taxonomy from someone else, for example: what a link names must not become training data."""
+    (tmp_path / "token").write_text("canary-1")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text("canary-2")
+    source = tmp_path / "source" / "knowledge"
+    source.mkdir(parents=True)
+    (source / "document.md").symlink_to(tmp_path / "token")
+    (source / "more").symlink_to(tmp_path / "secrets")
+    clone_taxonomy(TaxonomySource(str(source.parent)), "", "", tmp_path / "taxonomy")
+    assert all(path.is_symlink() for path in (tmp_path / "taxonomy" / "knowledge").iterdir())
+
+
 def test_settings_that_the_environment_gives_git_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("COUNT", "1"), ("KEY_0", "http.proxy"), ("VALUE_0", "http://proxy")):
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)

@@ -1,6 +1,7 @@
 """Pure parts of the evaluation: who is the candidate, which questions are asked, how two models are compared."""
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,14 @@ def test_workers_may_be_given_as_text(text: str, expected: int) -> None:
     assert judging.eval_workers(text, gpus=0) == expected
 
 
-def test_auto_workers_are_at_least_one_and_at_most_ten_per_gpu() -> None:
-    assert 1 <= judging.eval_workers("auto", gpus=0) <= 8
-    assert 1 <= judging.eval_workers("auto", gpus=1) <= 10
+@pytest.mark.parametrize(
+    ("cores", "gpus", "workers"), [(64, 0, 8), (2, 0, 4), (1, 0, 2), (64, 1, 10), (64, 8, 64), (2, 1, 2)]
+)
+def test_auto_workers_follow_cores_and_gpus(
+    cores: int, gpus: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert judging.eval_workers("auto", gpus=gpus) == workers
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "many", "", "1.5"])
