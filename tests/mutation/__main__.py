@@ -93,7 +93,7 @@ def copied(sources: list[str], tests: tuple[str, ...]) -> Iterator[Path]:
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         with Path(folder, "pyproject.toml").open("a") as file:
             file.write(
-                "\n".join(["", "[tool.mutmut]", "timeout_constant = 6.0", "timeout_multiplier = 5.0", *lines, ""])
+                "\n".join(["", "[tool.mutmut]", "timeout_constant = 12.0", "timeout_multiplier = 5.0", *lines, ""])
             )
         yield Path(folder)
 
