@@ -175,6 +175,8 @@ def test_name_that_is_a_path_is_refused_even_if_the_secret_is_optional(tmp_path:
         ("kind: Secret\nmetadata: {name: a}\nstringData: {k: 0123456}\n", "is not text"),
         ("kind: Secret\nmetadata: {name: a}\ndata: {k: null}\n", "is not text"),
         ("kind: Secret\nmetadata: {name: a}\nstringData: {../../k: x}\n", "not a valid key"),
+        ("kind: Secret\nmetadata: {name: a}\nstringData: {..: x}\n", "'..' in the Secret a is not a valid key"),
+        ("kind: Secret\nmetadata: {name: a}\nstringData: {..data: x}\n", "'..data' in the Secret a is not a valid key"),
         ("kind: Secret\nmetadata: {name: a}\ndata: {k: 'plain secret ü'}\n", "not base64"),
         ("kind: ConfigMap\nmetadata: {name: a}\ndata: {k: 2}\n", "of k in the ConfigMap a is not text"),
         ("kind: List\nitems: plain secret\n", "items is not a list"),
