@@ -103,7 +103,7 @@ def test_workers_may_be_given_as_text(text: str, expected: int) -> None:
 @pytest.mark.parametrize(
     ("cores", "gpus", "workers"), [(64, 0, 8), (2, 0, 4), (1, 0, 2), (64, 1, 10), (64, 8, 64), (2, 1, 2)]
 )
-def test_auto_workers_follow_cores_and_gpus(
+def test_auto_workers_are_at_least_one_and_at_most_ten_per_gpu(
     cores: int, gpus: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
