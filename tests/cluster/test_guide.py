@@ -264,8 +264,8 @@ def test_show(guide: Guide) -> None:
 def test_dry_runs(guide: Guide) -> None:
     said = guide.run("test_dry_runs")
     assert "trainingruntime.trainer.kubeflow.org/train-1-first created (server dry run)" in said
-    # Kubeflow Trainer looks for its runtime, which is not there after a dry run.
-    assert said.count("must be created before the TrainJob is created") == 2
+    # Kubeflow Trainer looks for the runtime of each run's two phases, which is not there after a dry run.
+    assert said.count("must be created before the TrainJob is created") == 4
 
 
 def test_watch(guide: Guide) -> None:
