@@ -103,22 +103,22 @@ class Cluster:
 
     def claim_directory(self, namespace: str, claim: str) -> Path:
         """Where this machine sees the files of a bound claim of the ReadWriteMany class."""
-        self._must_be_owned("the files of a claim")
+        self.must_be_owned("the files of a claim")
         return CLAIMS / self.get("pvc", claim, "-n", namespace)["metadata"]["uid"]
 
     def stop(self, component: str) -> None:
         """Stop a part of the cluster, by the name it has in `python -m tests.cluster status`."""
-        self._must_be_owned(f"stopping {component}")
+        self.must_be_owned(f"stopping {component}")
         request("stop", component)
 
     def kill(self, component: str) -> None:
         """End a part of the cluster by SIGKILL."""
-        self._must_be_owned(f"killing {component}")
+        self.must_be_owned(f"killing {component}")
         request("kill", component)
 
     def start(self, component: str) -> None:
         """Start a part of the cluster that was stopped or killed."""
-        self._must_be_owned(f"starting {component}")
+        self.must_be_owned(f"starting {component}")
         request("start", component)
 
     def restart_apiserver(self) -> None:
@@ -153,7 +153,8 @@ class Cluster:
         patch = json.dumps({"status": {"capacity": gpus, "allocatable": gpus}})
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "-p", patch)
 
-    def _must_be_owned(self, what: str) -> None:
+    def must_be_owned(self, what: str) -> None:
+        """Raise NotOursError where the cluster is not ours, which skips the test."""
         if not self.owned:
             raise NotOursError(f"not possible: {what}", f"the cluster of {EXTERNAL} is not ours", f"unset {EXTERNAL}")
 

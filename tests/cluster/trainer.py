@@ -32,7 +32,12 @@ def chosen() -> str:
 
 
 def install(cluster: Cluster, version: str) -> None:
-    """Install a version, in the place of another if there is one, and wait until it serves its webhooks."""
+    """Install a version, in the place of another if there is one, and wait until it serves its webhooks.
+
+    Raises:
+        NotOursError: the cluster is not ours.
+    """
+    cluster.must_be_owned(f"install Kubeflow Trainer {version}")
     folder = STATE / TRAINERS[version]
     write_manifests(version, folder)
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
