@@ -342,6 +342,29 @@ def in_tmp() -> list:
     return dsl.Collected(read.output)
 
 
+@component
+def fill(data_dir: str) -> str:
+    """Fills the disk, once, and then prints more than a pipe holds."""
+    from pathlib import Path
+
+    if not Path(data_dir, "filled").exists():
+        Path(data_dir, "filled").touch()
+        with Path(data_dir, "filler").open("wb", buffering=0) as file:
+            try:
+                while file.write(bytes(1024)):
+                    pass
+            except OSError as error:
+                print(error)
+        for number in range(20000):
+            print("a line of a log without room", number)
+    return "done"
+
+
+@dsl.pipeline(name="filling")
+def filling(data_dir: str) -> None:
+    note(data_dir=data_dir, name="after", given=fill(data_dir=data_dir).output)
+
+
 @dsl.pipeline(name="dropping")
 def dropping(claim: str) -> None:
     kubernetes.DeletePVC(pvc_name=claim)
@@ -349,7 +372,7 @@ def dropping(claim: str) -> None:
 
 PIPELINES = (
     *(chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied, deleting),
-    *(literal, hiding, in_tmp, fields, fieldless, demanding, dropping),
+    *(literal, hiding, in_tmp, fields, fieldless, demanding, dropping, filling),
 )
 
 

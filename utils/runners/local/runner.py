@@ -41,6 +41,7 @@ from utils.runners.output import failure_text
 from utils.runners.run_folder import RunFolder
 from utils.runners.settings import LocalSettings
 
+_NO_ROOM = 1 << 16  # bytes
 # Volumes that live and die with the task.
 _SCRATCH = ("empty_dir", "ephemeral")
 
@@ -123,7 +124,11 @@ class LocalRunner(Runner):
             if out_of_time:
                 raise TaskFailed(f"{task.id} ran longer than the {task.timeout_seconds:g} s it has")
             if code != 0:
-                raise TaskFailed(failure_text(path, start, exit_reason(code)))
+                reason = failure_text(path, start, exit_reason(code))
+                if shutil.disk_usage(root).free < _NO_ROOM:  # then what the log ends with is not the cause
+                    what = f"the disk of {self._folder.path} is full"
+                    raise TaskFailed(what, reason, f"make room, then: ilab-pipeline resume {self._ids.id}")
+                raise TaskFailed(reason)
             return read_outputs(task, str(root), files.place)
 
     def cancel(self) -> None:
