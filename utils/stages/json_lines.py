@@ -1,6 +1,7 @@
 """Files of JSON lines: one value a line."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ def read_lines(path: Path) -> Iterator[Any]:
 
 
 def write_lines(path: Path, values: Iterable[object]) -> None:
-    """Write values to a new file."""
+    """Write values to a new file; they are on the disk when this returns."""
     with path.open("w") as file:
         file.writelines(json.dumps(value) + "\n" for value in values)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def count_lines(path: Path) -> int:

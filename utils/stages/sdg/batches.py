@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.stages.json_lines import write_lines
+
 Row = dict[str, Any]
 
 
@@ -61,7 +63,7 @@ class Begun:
         """What the teacher makes of a batch, which is kept, and the key of its first seed record."""
         new, first = [*self.job.ask([row for _, row in batch])], batch[0][0]
         file = self.job.kept / f"{first}.json"
-        file.with_suffix(".part").write_text(json.dumps({"seeds": [key for key, _ in batch], "rows": new}))
+        write_lines(file.with_suffix(".part"), [{"seeds": [key for key, _ in batch], "rows": new}])
         file.with_suffix(".part").replace(file)
         return first, new
 

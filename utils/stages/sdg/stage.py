@@ -5,6 +5,7 @@ Every leaf of the taxonomy goes through instructlab-sdg on its own, so that a ru
 folder says when all is made and moves along with it: a process that ends without a marker loses nothing.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -172,6 +173,7 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
         formats = choose_formats(teacher, given.teacher_family, given.sdg_pipeline)
         result = asdict(replace(generate_samples(run, leaves), teacher_formats=formats))
         note = {"inputs": inputs_hash(inputs), "suffix": run.suffix, "decided": decided, "result": result}
+        os.sync()  # all that was made is on the disk before the note says so
         write_json(run.part / NOTE, note)
     return whole_run(data / "sdg", decided)
 
