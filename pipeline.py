@@ -170,10 +170,10 @@ def ilab_pipeline(
         sdg_system_prompt: System message of all training samples. Empty: Granite's own for Granite, else neutral.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
         sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
-        train_launcher: trainjob (Kubeflow Trainer), pytorchjob (training operator), process (in the task itself), or
-            auto: TrainJobs where the cluster has them and the account may use them, else PyTorchJobs.
-        train_num_workers: Training pods (nodes), 1 or more.
-        train_gpu_per_worker: GPUs per training pod. 0: train on CPU.
+        train_launcher: trainjob (Kubeflow Trainer), pytorchjob (training operator), process (in the task itself, on
+            all of its GPUs), or auto: TrainJobs where the cluster has them and the account may use them, else PyTorchJobs.
+        train_num_workers: Training pods (nodes), 1 or more. Not used by process.
+        train_gpu_per_worker: GPUs per training pod. 0: train on CPU. Not used by process.
         train_gpu_identifier: Resource name of the GPUs.
         train_cpu_per_worker: CPUs per training pod, as a Kubernetes quantity.
         train_memory_per_worker: Memory per training pod, as a Kubernetes quantity.

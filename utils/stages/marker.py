@@ -141,13 +141,27 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     os.sync()  # the renaming
 
 
+def as_it_ran(marker: Mapping[str, Any]) -> dict[str, Any]:
+    """A marker without inputs that had no effect: those of pods where the task itself trained, of GPUs on a CPU."""
+    unused = {"image", "num_workers", "gpu_per_worker"} if marker["inputs"].get("launcher") == "process" else set()
+    if marker["result"].get("device") == "cpu":
+        unused |= {"cpu_offload"}
+    return {**marker, "inputs": {name: value for name, value in marker["inputs"].items() if name not in unused}}
+
+
 def size_of(path: str) -> int:
     """Bytes of a file, or of all files in a folder; 0 when there is neither."""
     return sum(file.stat().st_size for file in (Path(path), *Path(path).rglob("*")) if file.is_file())
 
 
 def write_marker(
-    data_dir: str, stage: str, inputs: Mapping[str, Any], outputs: list[str], result: Any, started: float
+    data_dir: str,
+    stage: str,
+    inputs: Mapping[str, Any],
+    outputs: list[str],
+    result: Any,
+    started: float,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Record that a stage finished: call it last, when every output is in its place. Outputs are on disk before it.
 
@@ -155,15 +169,16 @@ def write_marker(
         outputs: files or folders the stage wrote, relative to data_dir; their sizes in bytes are recorded.
         result: what later stages and the report need: a dataclass, or a dict of JSON.
         started: `time.time()` at the stage's start.
+        versions: package to version of what did the work; None: this process.
     """
-
     packages = ("instructlab-sdg", "instructlab-training", "instructlab-eval", "torch", "transformers", "kfp")
+    own = {one.name: one.version for one in metadata.distributions() if one.name in packages}
     marker = {
         "stage": stage,
         "inputs": inputs,
         "inputs_hash": inputs_hash(inputs),
         "outputs": {name: size_of(f"{data_dir}/{name}") for name in outputs},
-        "versions": {one.name: one.version for one in metadata.distributions() if one.name in packages},
+        "versions": dict(own if versions is None else versions),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - started, 1),
         "result": result if isinstance(result, dict) else dataclasses.asdict(result),

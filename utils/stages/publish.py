@@ -15,7 +15,15 @@ from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
 from utils.stages.disk import tells_full_disk
 from utils.stages.folders import PROVENANCE, own_path, write_result
-from utils.stages.marker import finished_result, from_record, inputs_hash, size_of, upstream_hash, write_marker
+from utils.stages.marker import (
+    as_it_ran,
+    finished_result,
+    from_record,
+    inputs_hash,
+    size_of,
+    upstream_hash,
+    write_marker,
+)
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.upload import Upload, stored, take_up, upload_stream
 from utils.stages.results import Published
@@ -105,7 +113,7 @@ def archive_key(name: str, data_key: str, now: float) -> str:
 
 def provenance(data_dir: str, run_id: str, candidate: str, gate: Sequence[GateCheck]) -> str:
     """JSON of where a candidate comes from: of every stage its inputs, their hash, versions, times and results."""
-    markers = [json.loads(file.read_text()) for file in sorted(Path(data_dir, "done").glob("*.json"))]
+    markers = [as_it_ran(json.loads(file.read_text())) for file in sorted(Path(data_dir, "done").glob("*.json"))]
     facts = {
         "run_id": run_id,
         "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.stages.report.example_run import full_run
+from utils.stages.publish import provenance
 from utils.stages.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
 from utils.stages.report.text import counted, duration, flat, leaf_label, listed, number, plain
 
@@ -186,3 +187,26 @@ def test_leaves_have_short_labels(leaf: Any, label: str) -> None:
 def test_multiple_choice_tasks_are_named_after_their_leaf() -> None:
     score = {"summary": {"new": [{"task": "knowledge_arts_tidehorn", "new_score": 1.0}]}}
     assert leaf_rows(score, ["knowledge/arts/tidehorn"]) == [("knowledge/arts/tidehorn", None, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "device", "left_out"),
+    [
+        ("process", "cpu", {"image", "num_workers", "gpu_per_worker", "cpu_offload"}),
+        ("process", "cuda", {"image", "num_workers", "gpu_per_worker"}),
+        ("pytorchjob", "cuda", set()),
+    ],
+)
+def test_report_has_no_image_or_setting_of_pods_where_the_machine_itself_trained(
+    tmp_path: Path, launcher: str, device: str, left_out: set[str]
+) -> None:
+    pods = {"image": "registry/image@sha256:0", "num_workers": 2, "gpu_per_worker": 2, "cpu_offload": True}
+    inputs = {"launcher": launcher, "seed": 42, **pods}
+    marker = {"stage": "train_phase_1", "inputs": inputs, "inputs_hash": "a", "versions": {}, "seconds": 1.0}
+    marker |= {"finished": "2026-01-01T00:00:00Z", "result": {"device": device}}
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "train_phase_1.json").write_text(json.dumps(marker))
+    found = report_facts(str(tmp_path), "r1", [])["done"]["train_phase_1"]["inputs"]
+    assert found == {name: value for name, value in inputs.items() if name not in left_out}
+    told = json.loads(provenance(str(tmp_path), "r1", "c", []))["stages"]["train_phase_1"]["inputs"]
+    assert told == found

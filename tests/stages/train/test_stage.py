@@ -50,6 +50,7 @@ def api(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> KubernetesApi:
                 step = {"samples_seen": 100 * epoch, "avg_loss": 3 - epoch, "batch_size": 100}
                 lines.append(json.dumps({**step, "overall_throughput": 10.0}) + "\n")
             (output / "training_params_and_metrics_global0.jsonl").write_text("".join(lines))
+            (output / "versions.json").write_text('{"torch": "of the pods"}')  # trainer.py does that
         return answer(method, path, query, body)
 
     monkeypatch.setattr(api, "answer", train_at_once)
@@ -90,6 +91,8 @@ def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, 
         "steps": 2, "samples": 200, "tokens": 10000, "tokens_per_second": 500.0, "loss": [[1, 2.0], [2, 1.0]],
     }  # fmt: skip
     out = capsys.readouterr().out
+    marker = json.loads((tmp_path / "data" / "done" / "train_phase_1.json").read_text())
+    assert marker["versions"] == {"torch": "of the pods"}
     assert "1000 warm-up steps, 2 steps: the learning rate never reaches its peak" in out
     assert "progress: 2/2 steps" in out
     second = run(2)

@@ -8,6 +8,7 @@ from typing import Any
 
 from utils.stages.code import code_digest
 from utils.stages.leaves import leaf_names
+from utils.stages.marker import as_it_ran
 from utils.stages.report.text import listed
 
 
@@ -15,15 +16,17 @@ def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, 
     """Everything the report shows: report.json holds this, and the page is drawn from it.
 
     Returns:
-        run_id, notes, comparisons (Measure), headline and fate (see verdict), versions, code, and as they lie on the
-        volume, by name: done (markers of the finished stages, in the order they finished) and scores.
+        run_id, notes, comparisons (Measure), headline and fate (see verdict), versions, code, and by name:
+        done (markers of the finished stages, in the order they finished, see `as_it_ran`), and scores as they lie on
+        the volume.
     """
     found: dict[str, dict[str, Any]] = {}
     for folder in ("done", "scores"):
         files = sorted(Path(data_dir, folder).glob("*.json"))
         # What JSON cannot hold (NaN) is None from here on.
         found[folder] = {f.stem: json.loads(f.read_text(), parse_constant=lambda _: None) for f in files}
-    done = dict(sorted(found["done"].items(), key=lambda marker: marker[1]["finished"]))
+    markers = {stage: as_it_ran(marker) for stage, marker in found["done"].items()}
+    done = dict(sorted(markers.items(), key=lambda marker: marker[1]["finished"]))
     compared = comparisons(found["scores"], done.get("sdg", {}).get("result", {}).get("samples_by_leaf", {}))
     headline, fate = verdict(compared, done.get("publish", {}).get("result", {}))
     return {

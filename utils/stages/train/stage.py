@@ -10,7 +10,7 @@ from utils.messages import failure, progress
 from utils.names import POD_OVERLAY
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.disk import tells_full_disk
-from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
+from utils.stages.marker import finished_result, from_record, read_json, result_of, upstream_hash, write_marker
 from utils.stages.results import Processed, Trained
 from utils.stages.train.choice import LAUNCHERS, choose_launcher
 from utils.stages.train.folder import (
@@ -183,7 +183,9 @@ def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
     record = finished_result(given.data_dir, stage, inputs, given.force)
     result = train(given, launcher, manifest) if record is None else from_record(Trained, record)
     if record is None:
-        write_marker(given.data_dir, stage, inputs, result.checkpoints, result, started)
+        # Of a phase without data there are none, and none of a trainer of an earlier version of ours.
+        versions = read_json(Path(given.output, "versions.json"))
+        write_marker(given.data_dir, stage, inputs, result.checkpoints, result, started, versions)
     shutil.rmtree(given.output + "/full_state", ignore_errors=True)
     measured = {name: getattr(result, name) for name in ("steps", "samples", "tokens_per_second")}
     if result.loss:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def main() -> None:
     given, _ = options.parse_known_args()
     if PROGRESS_PORT in os.environ and os.environ.get("RANK") == "0":
         serve_progress(int(os.environ[PROGRESS_PORT]), given)
+    leave_versions()
     outlast_checkpoints(given.model_name_or_path)
     if importlib.util.find_spec(f"{LIBRARY}.multipack_sampler"):
         pack_every_sample(given.num_epochs)
@@ -49,6 +51,14 @@ def main() -> None:
         pack_in_step()
         save_every()
     runpy.run_module(f"{LIBRARY}.main_ds", run_name="__main__", alter_sys=True)
+
+
+def leave_versions() -> None:
+    """Leave the versions of what trains beside this file, from the first rank: a pod's are not the launcher's."""
+    names = ("torch", "transformers", "instructlab-training")
+    found = {one.name: one.version for one in metadata.distributions() if one.name in names}
+    if os.environ.get("RANK", "0") == "0":
+        Path(__file__).with_name("versions.json").write_text(json.dumps(found))
 
 
 def outlast_checkpoints(model: str) -> None:
