@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg mutation fuzz compile standalone wheel release-check docs lock clean
+.PHONY: help setup stages stages-python notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg mutation fuzz compile standalone wheel release-check docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,6 +21,9 @@ help: ## List the targets
 setup: $(VENV)/ready ## Create .venv with the command `ilab-pipeline`, without torch
 
 stages: $(STAGES)/ready ## Create the environment that the stages run in (7 GB, once)
+
+stages-python: ## Print the interpreter of that environment
+	@echo $(ILAB_PYTHON)
 
 notebook: $(NOTEBOOK)/ready ## Create the environment of the light tasks' image (180 MB, once)
 

@@ -171,7 +171,8 @@ def ilab_pipeline(
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
         sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
         train_launcher: trainjob (Kubeflow Trainer), pytorchjob (training operator), process (in the task itself, on
-            all of its GPUs), or auto: TrainJobs where the cluster has them and the account may use them, else PyTorchJobs.
+            all of its GPUs), or auto: TrainJobs where the cluster has them and the account may use them, else
+            PyTorchJobs.
         train_num_workers: Training pods (nodes), 1 or more. Not used by process.
         train_gpu_per_worker: GPUs per training pod. 0: train on CPU. Not used by process.
         train_gpu_identifier: Resource name of the GPUs.

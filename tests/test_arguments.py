@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from utils.arguments import check_ranges, load_arguments, typed
 from utils.cli.compile import our_pipeline
+from utils.cli.main import main
 from utils.cli.run import run
 from utils.cli.submit import pipeline_command
 from utils.errors import UsageError
@@ -199,3 +201,11 @@ def test_value_that_breaks_a_parser_is_a_finding(tmp_path: Path, name: str, text
     (tmp_path / "p.yaml").write_text(f"required: x\n{name}: {text}\n")
     with pytest.raises(UsageError, match="p.yaml: "):
         load_arguments(SPECS, [tmp_path / "p.yaml"])
+
+
+def test_a_wrong_name_hides_no_value_out_of_range() -> None:
+    words = ["run", "-p", "sdg_scale_facto=3", "-p", "gate_min_mt_bench=11", "-p", "train_seed=x"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    for part in ("did you mean sdg_scale_factor?", "gate_min_mt_bench is '11.0', expected 0 to 10", "train_seed: got"):
+        assert part in done.output

@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,26 @@ _LARGEST_EXACT_INTEGER = 2**53
 
 
 def load_arguments(
-    parameters: Mapping[str, Parameter], files: Sequence[Path] = (), pairs: Sequence[str] = ()
+    parameters: Mapping[str, Parameter],
+    files: Sequence[Path] = (),
+    pairs: Sequence[str] = (),
+    more: Callable[[Mapping[str, Any]], list[str]] = lambda arguments: [],
 ) -> dict[str, Any]:
     """The typed arguments from parameter files (later ones override) and then `NAME=VALUE` pairs (these override
     files).
 
     Only given arguments are returned: defaults are filled in where the pipeline runs.
 
+    Args:
+        more: gives further findings about arguments of the right type, for the error that names findings of this
+            function.
+
     Raises:
         UsageError: an unknown name, a value of another type, credentials in an address, a missing required parameter, a
             file that can't be read; one error lists all findings.
     """
     arguments: dict[str, Any] = {}
+    good: dict[str, Any] = {}
     findings: list[str] = []
     for name, value, source in _given(files, pairs, findings):
         if name not in parameters:
@@ -53,7 +61,7 @@ def load_arguments(
             findings.append(f"{source}: {name}: {CREDENTIALS}")
             continue
         try:
-            arguments[name] = typed(parameters[name], value)
+            good[name] = arguments[name] = typed(parameters[name], value)
         except ValueError as error:
             findings.append(f"{source}: {name}: {error}")
     missing = [
@@ -62,6 +70,7 @@ def load_arguments(
     if missing:
         findings.append(f"required and not given: {', '.join(missing)}")
     if findings:
+        findings += more(good)
         raise UsageError(
             f"{len(findings)} of the arguments do{'es' if len(findings) == 1 else ''} not fit the pipeline",
             "\n         ".join(findings),
@@ -79,13 +88,18 @@ def check_ranges(parameters: Mapping[str, Parameter], arguments: Mapping[str, An
     Raises:
         UsageError: lists all findings.
     """
+    if found := range_findings(parameters, place, arguments):
+        what = f"{len(found)} of the arguments can't be used"
+        raise UsageError(what, "\n         ".join(found), "correct them; docs/parameters.md describes every parameter")
+
+
+def range_findings(parameters: Mapping[str, Parameter], place: str, arguments: Mapping[str, Any]) -> list[str]:
+    """The findings that `check_ranges` raises."""
     given = {name: spec.default for name, spec in parameters.items() if spec.has_default} | dict(arguments)
     found = [one.problem for one in check_parameters(given)]
     if place != "local":
         found += [one.problem for one in check_object_names(given, on_kfp=place == "kfp")]
-    if found:
-        what = f"{len(found)} of the arguments can't be used"
-        raise UsageError(what, "\n         ".join(found), "correct them; docs/parameters.md describes every parameter")
+    return found
 
 
 CREDENTIALS = (

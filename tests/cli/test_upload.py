@@ -245,3 +245,18 @@ def test_the_archive_is_a_gzip_tar_whatever_its_key(s3_server: S3, tree: Path, k
     assert upload(tree, "--key", key, env=environment(s3_server)).exit_code == 0
     with tarfile.open(fileobj=io.BytesIO(stored(s3_server, key)), mode="r:gz") as tar:
         assert "model/config.json" in tar.getnames()
+
+
+def test_connection_of_the_dashboard_serves_as_secret(s3_server: S3, tree: Path, key: str, tmp_path: Path) -> None:
+    names = {
+        "AWS_S3_BUCKET": s3_server.bucket,
+        "AWS_S3_ENDPOINT": s3_server.endpoint,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    names |= {"AWS_ACCESS_KEY_ID": s3_server.access_key, "AWS_SECRET_ACCESS_KEY": s3_server.secret_key}
+    connection = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws-connection-x"}, "stringData": names}
+    (tmp_path / "connection.yaml").write_text(yaml.safe_dump(connection))
+    env = dict.fromkeys(environment(s3_server))
+    done = upload(tree, "--secret", str(tmp_path / "connection.yaml"), "--key", key, env=env)
+    assert done.exit_code == 0, done.output
+    assert stored(s3_server, key)

@@ -40,6 +40,8 @@ def test_folders_are_enough_for_a_run_on_one_machine(tmp_path: Path) -> None:
     assert (result / "report.html").read_bytes() == (home / "runs" / RUN_ID / "report.html").read_bytes()
     facts = json.loads((result / "report.json").read_text())
     assert facts["done"]["data_import"]["result"]["model_source"] == f"file://{work}/granite"
+    assert "registry." not in (result / "report.json").read_text() + (result / "provenance.json").read_text()
+    assert {"torch", "instructlab-training"} <= facts["done"]["train_phase_2"]["versions"].keys()
     got = [*command, "get-model", "--home", str(home), RUN_ID, str(tmp_path / "model")]
     subprocess.run(got, check=True)
     names = {file.name for file in (tmp_path / "model").iterdir()}

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from utils.arguments import check_ranges, load_arguments
+from utils.arguments import check_ranges, load_arguments, range_findings
 from utils.cli.cluster_options import cluster_options, cluster_settings
 from utils.cli.kfp_options import kfp_options, kfp_settings
 from utils.cli.local_options import given_settings, local_options
@@ -92,8 +93,10 @@ def run(
     """
     _refuse_foreign_options(context, place)
     pipeline = with_chosen_images(load(package), images)
-    arguments = load_arguments(pipeline.parameters, files, pairs)
-    if package.resolve() == COMPILED.resolve():
+    ours = package.resolve() == COMPILED.resolve()
+    more = {"more": partial(range_findings, pipeline.parameters, place)} if ours else {}
+    arguments = load_arguments(pipeline.parameters, files, pairs, **more)
+    if ours:
         check_ranges(pipeline.parameters, arguments, place)
     if place != "local":
         refuse_paths(arguments)

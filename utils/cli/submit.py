@@ -118,9 +118,10 @@ def pipeline_command(pipeline: Any) -> click.Group:
     ) -> None:
         """Compile this pipeline, check the arguments against it, and submit it."""
         import tempfile
+        from functools import partial
 
         from components.compile import compile_pipeline
-        from utils.arguments import check_ranges, load_arguments
+        from utils.arguments import check_ranges, load_arguments, range_findings
         from utils.image_choice import with_images
         from utils.ir.load import load
         from utils.queues import in_queue
@@ -129,7 +130,9 @@ def pipeline_command(pipeline: Any) -> click.Group:
             package = Path(folder, "pipeline.yaml")
             compile_pipeline(pipeline, package)
             compiled = with_images(load(package), images, lambda line: click.echo(line, err=True))
-        arguments = load_arguments(compiled.parameters, files, pairs)
+        arguments = load_arguments(
+            compiled.parameters, files, pairs, partial(range_findings, compiled.parameters, "kfp")
+        )
         check_ranges(compiled.parameters, arguments, "kfp")
         queued, settings = in_queue(compiled, arguments), kfp_settings(options)
         raise SystemExit(submit_run(queued, arguments, settings, run_name, wait=options["wait"]))

@@ -27,7 +27,16 @@ from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.upload import Upload, upload_stream
 from utils.stages.patience import ONCE
 
-_SETTINGS = ("bucket", "endpoint", "region", "data_key", "verify_tls", "access_key", "secret_key")
+_SETTINGS = ("bucket", "endpoint", "region", "data_key", "verify_tls", "access_key", "secret_key", "session_token")
+_CONNECTION = {
+    "AWS_S3_BUCKET": "bucket",
+    "AWS_S3_ENDPOINT": "endpoint",
+    "AWS_DEFAULT_REGION": "region",
+    "AWS_ACCESS_KEY_ID": "access_key",
+    "AWS_SECRET_ACCESS_KEY": "secret_key",
+    "AWS_SESSION_TOKEN": "session_token",
+}
+"""Keys of a connection made in the dashboard of OpenShift AI, and ours."""
 _HIDDEN = ("access_key", "secret_key")
 
 
@@ -214,14 +223,16 @@ def store_settings(secret: Path | None, given: dict[str, Any], ca: str) -> Objec
 def _secret_values(secret: Path) -> dict[str, str]:
     from utils.runners.local.volumes import read_key_files
 
-    found = [one for one in read_key_files(secret) if one.kind == "secret" and "bucket" in one.values]
+    buckets = {"bucket", "AWS_S3_BUCKET"}
+    found = [one for one in read_key_files(secret) if one.kind == "secret" and buckets & one.values.keys()]
     if len(found) != 1:
         raise UsageError(
             f"{secret} holds {len(found) or 'no'} Secrets of an object store",
-            "such a Secret has the key bucket",
+            "such a Secret has the key bucket, or is a connection with AWS_S3_BUCKET",
             "give Kubernetes YAML (.yaml) with one such Secret, or a folder with the files bucket, access_key, …",
         )
-    return {key: value.decode(errors="replace").strip() for key, value in found[0].values.items()}
+    texts = {key: value.decode(errors="replace").strip() for key, value in found[0].values.items()}
+    return {ours: texts[theirs] for theirs, ours in _CONNECTION.items() if theirs in texts} | texts
 
 
 def send(store: ObjectStore, folders: dict[str, Path], total: int, replace: bool) -> Upload:

@@ -155,7 +155,10 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list[Findin
             # A module in a package that is not there can't be looked for.
             if not all(map(importlib.util.find_spec, (module.partition(".")[0], module))):
                 problem = f"{user} needs the Python package {module}, which is missing"
-                found.append(Finding(problem, "run make stages, or name the interpreter that has it with --python"))
+                remedy = "run make stages, and name its interpreter (make -s stages-python) with --python"
+                if module == "vllm":
+                    remedy = "name an interpreter that has it with --python, or start with -p eval_engine=llama.cpp"
+                found.append(Finding(problem, remedy))
     if sdg_pipeline not in ("simple", "full") and not os.path.isdir(sdg_pipeline):
         problem = f"sdg_pipeline is {sdg_pipeline!r}, expected simple, full, or a folder that is there"
         found.append(Finding(problem, "give it with -p sdg_pipeline=VALUE"))
