@@ -127,9 +127,29 @@ def test_equal_models_get_equal_scores(seen: dict[str, Any]) -> None:
     # lm-eval has no standard error of a task with one question.
     assert [e["task"] for e in choice["summary"]["no_changes"]] == ["knowledge_one", "knowledge_sums"]
     assert choice["questions"] == 3
+    assert choice["right"] == sum(answer["candidate"] for answer in choice["answers"])
     (entry,) = sum(branch["summary"].values(), [])
     assert entry["qna"] == "compositional_skills/tea/qna.yaml"
     assert (branch["model"], branch["base_model"]) == ("phase_2/hf_format/samples_5", "model")
+
+
+def test_every_comparison_keeps_what_each_question_scored(seen: dict[str, Any]) -> None:
+    scores = seen["scores"]
+    leaves = {
+        "likelihood": ["knowledge/zib"],
+        "mmlu_branch": ["knowledge_one", "knowledge_sums", "knowledge_sums"],
+        "mt_bench_branch": ["compositional_skills/tea/qna.yaml"],
+    }
+    for name, expected in leaves.items():
+        answers = scores[name]["answers"]
+        assert [answer["leaf"] for answer in answers] == expected
+        for answer in answers:
+            assert answer["base"] == pytest.approx(answer["candidate"]) and len(answer["question"]) == 12
+    assert len({answer["question"] for answer in scores["mmlu_branch"]["answers"]}) == 2
+    assert scores["likelihood"]["answers"][0]["weight"] == scores["likelihood"]["tokens"]
+    (checkpoint,) = scores["mt_bench"]["checkpoints"]
+    assert sorted(entry["turn"] for entry in checkpoint["qa_scores"]) == [1, 2]
+    assert scores["mt_bench"]["corrected_score"] is None  # one question can't be left out
 
 
 def test_finished_stages_return_at_once_and_leave_no_work_files(seen: dict[str, Any]) -> None:

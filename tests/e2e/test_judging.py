@@ -81,6 +81,8 @@ def test_no_judgments_are_a_failure_and_not_an_error_rate_of_zero(seen: dict[str
 def test_missing_answer_counts_as_unrated_and_is_not_judged(seen: dict[str, Any], kind: str) -> None:
     (rated,) = seen[kind]["rated"]
     assert (rated["overall_score"], rated["error_rate"], len(rated["qa_scores"])) == (7.0, 2 / 16, 14)
+    turns = {(entry["question_id"], entry["turn"]) for entry in rated["qa_scores"]}
+    assert len(turns) == 14 and {turn for _, turn in turns} == {1, 2}
     assert not [body for body in seen[kind]["judged"] if "Hawaii" in json.dumps(body)]
 
 
@@ -109,6 +111,7 @@ def test_models_are_compared_on_questions_that_were_rated_for_both(seen: dict[st
     assert scores["overall_score"] == scores["base_overall_score"] == 6.0
     assert [entry["qna"].split("/")[1] for entry in scores["summary"]["no_changes"]] == ["a", "b"]
     assert scores["summary"]["new"] == []
+    assert [(answer["base"], answer["candidate"]) for answer in scores["answers"]] == [(6.0, 6.0)] * 2
 
 
 def test_models_are_not_compared_with_too_many_answers_unrated(seen: dict[str, Any]) -> None:

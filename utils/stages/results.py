@@ -117,7 +117,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Benchmarked:
-    """Result of MT-Bench over the checkpoints; candidate is a folder below the volume's root."""
+    """Result of MT-Bench over the checkpoints.
+
+    Attributes:
+        candidate: folder below the volume's root.
+        overall_score: its own.
+        corrected_score: what to expect of it on other questions: the best of several is chosen by the score, which
+            makes that too high. None where there is one question, or an earlier version chose.
+    """
 
     candidate: str
     overall_score: float
@@ -126,6 +133,7 @@ class Benchmarked:
     questions: int
     error_rate: float | None = None
     max_error_rate: float | None = None
+    corrected_score: float | None = None
 
 
 @dataclass(frozen=True)

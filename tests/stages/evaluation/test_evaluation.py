@@ -12,6 +12,7 @@ import yaml
 
 from utils.cpu.llama_cpp import pre_tokenizer_name, vocabulary
 from utils.stages.credentials import ModelServer
+from utils.stages.data_processing.held_out import HeldOut
 from utils.stages.evaluation import judging, likelihood, mmlu, mt_bench, mt_bench_branch, scores
 from utils.stages.evaluation.scores import Pair, Rated, Skipped, kept
 from utils.stages.results import Trained
@@ -163,8 +164,9 @@ def test_tasks_are_written_here_and_files_without_questions_are_left_out(tmp_pat
     """Trap 63: what a task file in an archive says is rendered by Jinja outside any sandbox, or loaded as code."""
     given, written = tmp_path / "node_datasets", tmp_path / "tasks"
     given.mkdir()
+    asked = {"question": "{{ 7 * 7 }}", "choices": [*"abcd"], "answer": 3}
     for leaf, rows in (("many", 6), ("few", 2), ("none", 0)):
-        row = {"question": "{{ 7 * 7 }}", "choices": [*"abcd"], "answer": 3, "icl_document": "x"}
+        row = {**asked, "icl_document": "x", "icl_query_1": "y"}
         (given / f"mmlubench_{leaf}.jsonl").write_text((json.dumps(row) + "\n") * rows)
         evil = "doc_to_text: \"{{ cycler.__init__.__globals__.os.system('touch evil') }}\"\na: !function os.system\n"
         (given / f"{leaf}_task.yaml").write_text(evil)
@@ -177,7 +179,8 @@ def test_tasks_are_written_here_and_files_without_questions_are_left_out(tmp_pat
         assert {name: task[name] for name in mmlu.TASK} == mmlu.TASK
         data = Path(task["dataset_kwargs"]["data_files"]["test"])
         lines = [json.loads(line) for line in data.read_text().splitlines()]
-        assert data.parent == written and all(set(row) == {"question", "choices", "answer"} for row in lines)
+        assert data.parent == written
+        assert all({**row, "document": "?"} == {**asked, "document": "?"} and row["document"] != "x" for row in lines)
     assert not any("evil" in path.read_text() for path in written.iterdir())
 
 
@@ -227,3 +230,60 @@ def test_vocabulary_is_as_long_as_the_embedding() -> None:
     added = [{"id": 2, "content": "<|end|>", "special": True}, {"id": 3, "content": "<tool>", "special": False}]
     tokenizer = {"model": {"vocab": {"a": 0, "b": 1, "<|end|>": 2}}, "added_tokens": added}
     assert vocabulary(tokenizer, 5) == (["a", "b", "<|end|>", "<tool>", "[PAD4]"], [1, 1, 3, 4, 5])
+
+
+class Evaluator:
+    """Results as lm-evaluation-harness 0.4.8 and 0.4.13 give them: a group has results but no samples."""
+
+    def __init__(self, *samples: dict[str, Any]) -> None:
+        self.results = {"results": {"mmlu": {}, "mmlu_anatomy": {}}, "samples": {"mmlu_anatomy": list(samples)}}
+
+    def run(self) -> None:
+        raise ValueError("could not convert string to float: 'N/A'")
+
+
+def test_answers_to_multiple_choice_questions_are_kept_in_their_order() -> None:
+    second = {"doc_id": 10, "doc": {}, "doc_hash": "b" * 64, "acc": 0.0, "filter": "none"}
+    first = {"doc_id": 9, "doc": {"document": "d"}, "doc_hash": "a" * 64, "acc": 1.0, "filter": "none"}
+    found = mmlu.answers_by_task(Evaluator(second, {**first, "filter": "strict"}, first))
+    assert found == {"mmlu_anatomy": [("a" * 12, 1, "d"), ("b" * 12, 0, "")]}
+    assert mmlu.Choices(found).by_task() == {"mmlu_anatomy": 0.5}
+
+
+@pytest.mark.parametrize("samples", [[], [{"doc_id": 1, "doc": {}, "doc_hash": "a", "filter": "none"}]])
+def test_task_without_right_and_wrong_is_refused(samples: list[dict[str, Any]]) -> None:
+    with pytest.raises(KeyError, match="acc"):
+        mmlu.answers_by_task(Evaluator(*samples))
+
+
+def test_accuracy_is_of_all_questions_and_their_pairs_are_kept() -> None:
+    """One right answer of eight is 0.125, not the mean of two leaves with five and three questions."""
+    rights = {"candidate": ([1, 0, 0, 0, 0], [0, 0, 0]), "base": ([0, 0, 0, 0, 0], [1, 1, 0])}
+    new, base = (
+        mmlu.Choices(
+            {
+                leaf: [(f"{leaf}{i}", right, "") for i, right in enumerate(of)]
+                for leaf, of in zip("ab", both, strict=True)
+            }
+        )
+        for both in rights.values()
+    )
+    found = mmlu.accuracies(new, base)
+    assert (found.model_score, found.right, found.base_right, found.questions) == (0.125, 1, 2, 8)
+    assert [(row.question, row.base, row.candidate) for row in found.answers][:2] == [("a0", 0, 1), ("a1", 0, 0)]
+    assert [entry["task"] for entry in found.summary["improvements"]] == ["a"]
+
+
+def test_likelihood_keeps_what_each_answer_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [HeldOut(f"Question {i}?", "Yes.", [], "knowledge/a", "knowledge", "doc") for i in range(2)]
+    (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(vars(row)) + "\n" for row in rows))
+    measured = {"new": likelihood.ModelLikelihood([2.0, 3.0], [4, 5], ["", ""])}
+    measured["old"] = likelihood.ModelLikelihood([6.0, 7.0], [4, 5], ["", ""])
+    monkeypatch.setattr(likelihood, "model_likelihood", lambda folder, *_: measured[folder])
+    found = likelihood.likelihood(Pair("new", "old", str(tmp_path)), str(tmp_path / "held_out.jsonl"))
+    assert isinstance(found, likelihood.Likelihoods)
+    assert [(row.leaf, row.base, row.candidate, row.weight, row.document) for row in found.answers] == [
+        ("knowledge/a", 6.0, 2.0, 4, "doc"),
+        ("knowledge/a", 7.0, 3.0, 5, "doc"),
+    ]
+    assert len({row.question for row in found.answers}) == 2

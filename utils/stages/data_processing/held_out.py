@@ -30,7 +30,7 @@ class Sample:
     Attributes:
         id: copies have the same.
         leaf: as the row itself names it, "" if it does not.
-        document: whether it is about one.
+        document: a hash of the text it is about, "" for none.
         messages: what is trained on, each with role and content.
         unmask: whether all turns are learnt, or the assistant's alone.
         system: text, "" for none.
@@ -41,7 +41,7 @@ class Sample:
 
     id: str
     leaf: str
-    document: bool
+    document: str
     messages: list[dict[str, Any]]
     unmask: bool
     system: str
@@ -62,6 +62,7 @@ class HeldOut:
         messages: the conversation it is in, without a document.
         leaf: of the taxonomy, "" when it is not known.
         kind: knowledge or skills.
+        document: a hash of the text it is about, "" if it is about none or was held out by an earlier version.
     """
 
     question: str
@@ -69,6 +70,12 @@ class HeldOut:
     messages: list[dict[str, str]]
     leaf: str
     kind: str
+    document: str = ""
+
+
+def short_hash(text: str) -> str:
+    """The name of a question or a document, the same in each run; "" for no text."""
+    return text and hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
@@ -94,7 +101,8 @@ def read_samples(path: Path) -> Iterator[Sample]:
             question = question.removeprefix(document).strip()
         system, leaf = "".join(texts["system"][:1]), metadata.get("leaf_node_path") or ""
         unmask = bool(row.get("unmask"))
-        yield Sample(row.get("id", ""), leaf, bool(document), messages, unmask, system, question, answer)
+        about = short_hash(document)
+        yield Sample(row.get("id", ""), leaf, about, messages, unmask, system, question, answer)
 
 
 def leaves_by_id(file: Path) -> dict[str, str]:
@@ -129,7 +137,9 @@ def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, HeldO
                 messages = [{"role": role, "content": text} for role, text in turns.items() if text]
                 of = "knowledge" if sample.document or leaf.startswith("knowledge") else kind
                 found = generated if leaf or sample.document else mixed_in
-                found.setdefault(sample.key, HeldOut(sample.question, sample.answer, messages, leaf, of))
+                found.setdefault(
+                    sample.key, HeldOut(sample.question, sample.answer, messages, leaf, of, sample.document)
+                )
     return generated or mixed_in
 
 

@@ -312,6 +312,9 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
             f"the evaluation library did not write them all to {path}",
             f"look at the log above{THEN}: answers are kept",
         )
+    # The library's entries are the rated records in their order, but do not say which turn was rated.
+    rated_turns = (record["turn"] for record in records if record["score"] != -1)
+    pairs = [pair | {"turn": turn} for pair, turn in zip(pairs, rated_turns, strict=bool(pairs))]
     unrated = [record["judgment"] for record in records if record["score"] == -1]
     example = "".join(unrated[:1])[:300].replace(NO_ANSWER, client.last_error)
     turns = [float(turn) for turn in turns if turn != "N/A"]

@@ -4,13 +4,14 @@ import collections
 import gc
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from utils.messages import progress
-from utils.stages.data_processing.held_out import HeldOut
+from utils.stages.data_processing.held_out import HeldOut, short_hash
 from utils.stages.evaluation.scores import Pair, Skipped
+from utils.stages.evaluation.statistics import Answered
 from utils.stages.json_lines import read_lines
 from utils.stages.marker import from_record
 
@@ -67,6 +68,7 @@ class Likelihoods:
     base_nll: float
     by_leaf: list[LeafLikelihood]
     samples: list[ShownAnswer]
+    answers: list[Answered] = field(default_factory=list)
 
 
 def likelihood(pair: Pair, held_out: str, template: str = "") -> Likelihoods | Skipped:
@@ -98,6 +100,10 @@ def likelihood(pair: Pair, held_out: str, template: str = "") -> Likelihoods | S
                 rows[i].question, rows[i].leaf, rows[i].answer, answer, base_answer, new.mean([i]), base.mean([i])
             )
             for i, answer, base_answer in zip(shown, new.answers, base.answers, strict=True)
+        ],
+        [
+            Answered(short_hash(row.question), row.leaf, base.nll[i], new.nll[i], new.tokens[i], row.document)
+            for i, row in enumerate(rows)
         ],
     )
 

