@@ -30,7 +30,11 @@ HUB = Service("https://huggingface.co", "HF_ENDPOINT (a mirror of the hub)", "HF
 HUB_CAUSES: Rows = (
     ("gated|awaiting", "the data are gated", "accept their terms, and give HF_TOKEN in a pod overlay{then}"),
     ("offline", "the hub is switched off here", "unset HF_HUB_OFFLINE, or start a run without mmlu_tasks"),
-    ("KeyError|NotFound|not exist|HTTP 40[14]", "there is no such task or data", "start a run with other mmlu_tasks"),
+    (
+        "KeyError|NotFound|not exist|HTTP 40[14]",
+        "no such data, or not for all",
+        "start a run with other mmlu_tasks, or give HF_TOKEN",
+    ),
 )
 
 
