@@ -40,6 +40,8 @@ def install(cluster: Cluster, version: str) -> None:
     cluster.must_be_owned(f"install Kubeflow Trainer {version}")
     folder = STATE / TRAINERS[version]
     write_manifests(version, folder)
+    # The pods that a Deployment selects, which differ between the versions, can't be changed.
+    cluster.kubectl("delete", "deployment", *DEPLOYMENTS, "-n", NAMESPACE, "--ignore-not-found")
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
     for deployment in DEPLOYMENTS:
         cluster.kubectl("rollout", "status", f"deployment/{deployment}", "-n", NAMESPACE, "--timeout=240s")
