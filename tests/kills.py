@@ -9,6 +9,7 @@ so libraries are imported once. A program that it starts can have points too: it
 import builtins
 import errno
 import fcntl
+import importlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import signal
 import socket
 import sys
 import tarfile
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -169,6 +171,11 @@ def join() -> None:
         values = json.loads(given)
         values["notes"] = os.open(values["notes"], os.O_RDWR | os.O_APPEND)
         Watched(**values).watch()
+
+
+def unshare_progress_bars() -> None:
+    """Give this process a lock of its own for tqdm: its default is shared by forks, and one that is killed keeps it."""
+    importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
 
 
 def in_child(work: Callable[[], object], folder: Path, at: int = 0, full: bool = False) -> tuple[int, list[str], str]:

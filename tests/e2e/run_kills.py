@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.e2e.run_sdg_data import Teacher, skill
 from tests.e2e.run_training import make_volume
-from tests.kills import kill_faults, tree
+from tests.kills import kill_faults, tree, unshare_progress_bars
 from utils.stages.data_processing.stage import Processing, process
 from utils.stages.marker import read_marker
 from utils.stages.sdg.stage import Generation, generate
@@ -23,11 +23,11 @@ from utils.stages.sdg.stage import Generation, generate
 WORK = Path(sys.argv[1])
 
 
-def generated() -> dict[str, Any]:
-    """SDG with two leaves: what went wrong, and how often each seed example was asked for, at most."""
+def generated(full: bool) -> dict[str, Any]:
+    """SDG with two leaves: what went wrong, and how many requests the teacher got, at most."""
     volume, server = WORK / "generated", ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    (WORK / "secret").mkdir()
+    (WORK / "secret").mkdir(exist_ok=True)
     secret = {"endpoint": f"http://127.0.0.1:{server.server_address[1]}", "model_name": "teacher"}
     for key, value in secret.items():
         (WORK / "secret" / key).write_text(value)
@@ -51,7 +51,7 @@ def generated() -> dict[str, Any]:
         return result["samples_by_leaf"], left, rows, (volume / "sdg/run.json").exists()
 
     given = Generation(str(volume), str(WORK / "secret"), "", "simple", "auto", 2, 0.0, 1, 2, "", 0, False)
-    tried, faults = kill_faults(volume, prepare, lambda: generate(given), seen)
+    tried, faults = kill_faults(volume, prepare, lambda: generate(given), seen, full)
     server.shutdown()
     return {"tried": tried, "faults": faults, "requests": most[0]}
 
@@ -75,6 +75,7 @@ if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
     for library in ("instructlab.sdg.generate_data", "instructlab.training.data_process"):
         importlib.import_module(library)
+    unshare_progress_bars()
     (WORK / "made").mkdir()
     make_volume(WORK / "made")
-    print(json.dumps({"processed": processed(), "generated": generated()}))
+    print(json.dumps({"processed": processed(), "generated": generated(False), "full": generated(True)}))
