@@ -12,7 +12,7 @@ from kfp import compiler, dsl
 
 from utils.cli.lint import lint
 from utils.lint import Severity, examine, lint_text
-from utils.lint.size import MAX_BYTES, MAX_CONTAINER_BYTES, OTHER_BYTES, WARN_BYTES
+from utils.lint.size import MAX_BYTES, MAX_CONTAINER_BYTES, OTHER_BYTES, RETRY_TEMPLATES, WARN_BYTES
 
 
 @dsl.component(base_image="registry.example/stage@sha256:" + "0" * 64, install_kfp_package=False)
@@ -62,6 +62,19 @@ def test_estimate_adds_up_every_tasks_container(compiled: list[Any]) -> None:
         # A comma and two quotation marks come with it, in the container of each component.
         assert after.tasks - before.tasks == 3 * (1000 * each + 3)
         assert after.spec - before.spec == len(before.containers) * (1000 * each + 3)
+
+
+def test_task_with_retries_is_in_one_node_more(tmp_path: Path) -> None:
+    @dsl.pipeline(name="tried")
+    def tried() -> None:
+        work(text="x").set_caching_options(False).set_retry(2)
+        work(text="x").set_caching_options(False)
+
+    estimate = examine(yaml.safe_dump_all(documents_of(tried, tmp_path))).workflow
+    assert estimate is not None
+    assert estimate.retries == estimate.containers["comp-work"] + RETRY_TEMPLATES
+    assert estimate.total == estimate.spec + round(4.7 * estimate.tasks) + estimate.retries + OTHER_BYTES
+    assert estimate.as_record()["retries"] == estimate.retries and "for retries" in str(estimate)
 
 
 def test_static_loop_counts_once_per_item(tmp_path: Path) -> None:

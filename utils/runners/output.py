@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from utils.errors import TaskFailed, TaskRefused
 from utils.ir.model import Progress
 from utils.messages import FINDINGS_HEADER
 
@@ -112,6 +113,15 @@ def failure_text(log: Path, start: int, reason: str) -> str:
     where it was raised; else the last lines, after `reason`.
     """
     return failure_of(log_end(log, start), reason)
+
+
+def task_failure(text: str) -> TaskFailed:
+    """The failure of a task with such a text.
+
+    A stage that has said what to do next knows its cause, and has waited out what passes: another attempt would end the
+    same way. A process that was killed, or an exception that nobody foresaw, may be worth one.
+    """
+    return (TaskRefused if "\n  next: " in text else TaskFailed)(text)
 
 
 def log_end(log: Path, start: int = 0) -> str:

@@ -81,6 +81,20 @@ def test_each_attempt_is_a_job_and_all_share_a_log(lab: Lab) -> None:
     assert "first" in log or "second" in log
 
 
+def test_failure_whose_cause_the_stage_knows_is_not_repeated(lab: Lab) -> None:
+    told = Act(exit_code=1, lines=("error: no teacher", "  cause: HTTP 401", "  next: correct its Secret"))
+    play = lab.node.play("take", told, Act())
+    assert lab.run(tried).state is TaskState.FAILED
+    assert play.made == 1
+
+
+def test_container_that_ran_out_of_memory_is_tried_again_whatever_it_said(lab: Lab) -> None:
+    lines = ("error: a checkpoint is missing", "  cause: c", "  next: n", "going on")
+    play = lab.node.play("take", Act(exit_code=137, reason="OOMKilled", lines=lines), Act())
+    assert lab.run(tried).state is TaskState.SUCCEEDED
+    assert play.made == 2
+
+
 def test_a_pod_that_was_evicted_is_followed_in_its_replacement(lab: Lab) -> None:
     lab.node.play("make", Act(evicted=True), Act(values(Output=3), lines=("again",)))
     result = lab.run(two)

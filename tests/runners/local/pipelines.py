@@ -225,6 +225,17 @@ def retried(claim: str, times: int) -> str:
     return task.output
 
 
+@component
+def tell(cause: str) -> None:
+    """Fails as a stage that knows why."""
+    raise SystemExit(f"error: no teacher\n  cause: {cause}\n  next: correct its Secret")
+
+
+@dsl.pipeline(name="told")
+def told(cause: str) -> None:
+    tell(cause=cause).set_retry(num_retries=2, backoff_duration="0s")
+
+
 @dsl.pipeline(name="checked")
 def checked(ok: bool) -> None:
     prerequisites(ok=ok)
@@ -371,7 +382,7 @@ def dropping(claim: str) -> None:
 
 
 PIPELINES = (
-    *(chain, hanging, timed, meeting, retried, checked, secretive, installing, satisfied, deleting),
+    *(chain, hanging, timed, meeting, retried, told, checked, secretive, installing, satisfied, deleting),
     *(literal, hiding, in_tmp, fields, fieldless, demanding, dropping, filling),
 )
 

@@ -48,6 +48,13 @@ def test_failed_task_is_retried(home: Home) -> None:
     assert log.count("--- started again") == 2
 
 
+def test_failure_whose_cause_the_stage_knows_is_not_repeated(home: Home) -> None:
+    """The stage has waited out what passes; what stays would take minutes, or hours of a GPU, and end the same way."""
+    result = home.run("told", "r1", "-p", "cause=HTTP 401")
+    assert result.exit_code == 1 and "HTTP 401" in result.output
+    assert "--- started again" not in home.call("logs", "r1").output
+
+
 def test_failed_run_reports_task_reason_log_and_how_to_resume(home: Home) -> None:
     result = home.run("retried", "r1", "-p", "times=9", *CLAIM)
     assert result.exit_code == 1

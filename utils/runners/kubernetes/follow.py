@@ -25,7 +25,7 @@ from utils.runners.kubernetes.manifests import CONTAINER, task_root, task_slug
 from utils.runners.kubernetes.observed import Observed, job_end, owned_by
 from utils.runners.kubernetes.pod_log import PodLog
 from utils.runners.kubernetes.refused import PodRefused, Refusals, remedy
-from utils.runners.output import TAIL_LINES
+from utils.runners.output import TAIL_LINES, task_failure
 
 _LOOK_SECONDS = 1.0
 _EVENTS_SECONDS = 5.0
@@ -257,7 +257,7 @@ class Following:
         if not states:
             raise TaskFailed(f"the Job {self.job['metadata']['name']} failed", why or "its pod is gone")
         pod, state = next(((p, s) for p, s in reversed(states) if s.phase == "Failed"), states[-1])
-        raise TaskFailed(self._failure(pod, state, why))
+        raise task_failure(self._failure(pod, state, why))
 
     def _finish_log(self, pod: dict[str, Any]) -> PodLog:
         """Read the pod's log to its end; one that ended before it was seen is read now."""

@@ -37,7 +37,7 @@ from utils.runners.local.task_files import (
     wants_own_temporary,
 )
 from utils.runners.local.volumes import SecretFiles
-from utils.runners.output import failure_text
+from utils.runners.output import failure_text, task_failure
 from utils.runners.run_folder import RunFolder
 from utils.runners.settings import LocalSettings
 
@@ -128,7 +128,7 @@ class LocalRunner(Runner):
                 if shutil.disk_usage(root).free < _NO_ROOM:  # then what the log ends with is not the cause
                     what = f"the disk of {self._folder.path} is full"
                     raise TaskFailed(what, reason, f"make room, then: ilab-pipeline resume {self._ids.id}")
-                raise TaskFailed(reason)
+                raise task_failure(reason) if code == 1 else TaskFailed(reason)
             return read_outputs(task, str(root), files.place)
 
     def cancel(self) -> None:
