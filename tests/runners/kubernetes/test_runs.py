@@ -89,7 +89,7 @@ def test_failure_whose_cause_the_stage_knows_is_not_repeated(lab: Lab) -> None:
 
 
 def test_container_that_ran_out_of_memory_is_tried_again_whatever_it_said(lab: Lab) -> None:
-    lines = ("error: a checkpoint is missing", "  cause: c", "  next: n", "going on")
+    lines = ("error: a checkpoint is missing", "  cause: c", "  next: n", "more")
     play = lab.node.play("take", Act(exit_code=137, reason="OOMKilled", lines=lines), Act())
     assert lab.run(tried).state is TaskState.SUCCEEDED
     assert play.made == 2

@@ -4,18 +4,17 @@ What the library does with each was seen with instructlab-sdg 0.8.2 and 0.8.3, d
 """
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.archives import knowledge_leaf, write_files
+from tests.fakes.git_http import served
+from tests.fakes.waiting import QUARTER, FakeTime
 from utils.names import CLAIMS_DIR
-from utils.stages.data_import import documents
 from utils.stages.data_import.documents import address_problem, check_taxonomy, require_taxonomy
 from utils.stages.data_import.leaves import LeafFinding
-from utils.stages.patience import Patience
 
 LEAF = "knowledge/town"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12345\n"
@@ -161,37 +160,13 @@ def test_a_repository_that_can_not_be_cloned_does_not_show_its_token(tmp_path: P
     assert "https://127.0.0.1:9/documents can't be cloned" in finding.cause
 
 
-def test_a_server_that_is_away_for_a_moment_is_waited_for(repo: Path, tmp_path: Path) -> None:
-    waited: list[float] = []
-    late = tmp_path / "late"
-
-    def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 2:
-            late.symlink_to(repo)
-
-    address = f"file://{late}"
-    taxonomy = write_files(tmp_path / "t", {f"{LEAF}/qna.yaml": knowledge_leaf(address, "main", "plain.md")})
-    patience = Patience(60, sleep)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "_PASSES", "does not (exist|appear)")
-        assert check_taxonomy(taxonomy, tmp_path, patience=patience)[1] == []
-    assert waited == [1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("message", "away"),
-    [
-        ("fatal: unable to access 'https://h/': Could not resolve host: h", True),
-        ("fatal: unable to access 'https://h/': Failed to connect to h port 443: Connection refused", True),
-        ("error: RPC failed; HTTP 502 | fatal: the remote end hung up unexpectedly", True),
-        ("fatal: unable to access 'https://h/': The requested URL returned error: 503", True),
-        ("remote: Repository not found. | fatal: repository 'https://h/' not found", False),
-        ("fatal: could not read Username for 'https://h': terminal prompts disabled", False),
-    ],
-)
-def test_only_a_server_that_is_away_is_waited_for(message: str, away: bool) -> None:
-    assert bool(re.search(documents._PASSES, message)) == away
+def test_documents_whose_server_is_away_for_a_quarter_of_an_hour_are_read(repo: Path, tmp_path: Path) -> None:
+    with served(repo) as server:
+        server.status, clock = 503, FakeTime().at(QUARTER, lambda: setattr(server, "status", 200))
+        leaf = knowledge_leaf(server.url, "main", "plain.md")
+        taxonomy = write_files(tmp_path / "t", {f"{LEAF}/qna.yaml": leaf})
+        require_taxonomy(taxonomy, tmp_path, "", patience=clock.patience())
+    assert QUARTER <= clock.now < QUARTER + 60
 
 
 ADDRESSES = ["https://example.org/d.git", "ssh://git@example.org/d", "git@example.org:team/d.git"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from utils.stages.data_import.git import TaxonomySource, clone_taxonomy, git_credentials, head_commit, safe_git
+from utils.stages.patience import ONCE
 
 NO_CHOICE = {"branch": "", "pr": 0, "commit": ""}
 
@@ -221,7 +222,7 @@ def test_the_ssh_key_is_removed_after_a_failure_too(tmp_path: Path, monkeypatch:
     (tmp_path / "tmp").mkdir()
     folder = secret(tmp_path / "secret", ssh_privatekey="KEY-CANARY\n", known_hosts="")
     with pytest.raises(SystemExit) as error:
-        clone_taxonomy(TaxonomySource("ssh://git@127.0.0.1:1/t.git"), folder, "", tmp_path / "taxonomy")
+        clone_taxonomy(TaxonomySource("ssh://git@127.0.0.1:1/t.git"), folder, "", tmp_path / "taxonomy", ONCE)
     assert "KEY-CANARY" not in str(error.value)
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -270,7 +271,7 @@ def test_settings_that_the_environment_gives_git_stay(monkeypatch: pytest.Monkey
     for name, value in (("COUNT", "1"), ("KEY_0", "http.proxy"), ("VALUE_0", "http://proxy")):
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
     given = safe_git()
-    assert (given["GIT_CONFIG_COUNT"], given["GIT_CONFIG_KEY_1"]) == ("4", "core.symlinks")
+    assert (given["GIT_CONFIG_COUNT"], given["GIT_CONFIG_KEY_1"]) == ("6", "core.symlinks")
     assert "GIT_CONFIG_KEY_0" not in given
 
 

@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.data_import.git import GitError, git_credentials, git_output, in_pod, safe_git
+from utils.stages.data_import.git import GitError, ask_server, git_credentials, git_output, in_pod, safe_git
 from utils.stages.data_import.leaves import ERROR, WARNING, LeafFinding, check_leaf, find_leaves, yaml_line
 from utils.stages.leaves import KINDS
-from utils.stages.patience import ONCE, Patience
+from utils.stages.patience import ONCE, OUTAGE, Patience
 from utils.stages.service_errors import Service, explained
 
 _PUBLIC = r"(https://|ssh://|http://(127\.0\.0\.1|localhost)(:\d+)?/|[\w.-]+@[\w.-]+:)[^-\s]\S*"
 LOCAL_ADDRESS = re.compile(r"(file://)?/\S+")
 """A repository that only runs on its machine can read."""
-_PASSES = r"(?i)could not resolve|timed out|connection|error: 5\d\d|hung up|early EOF"
-"""What git says when a server is away."""
 _PUBLIC_REPO = "name a repository that git clones without a password"
 _PRIVATE = (
     "could not read|denied|not found|not exist|error: 40|Auth|host key",
@@ -57,15 +55,18 @@ class Source:
         )
 
 
-def require_taxonomy(taxonomy: Path, scratch: Path, ca: str, done: Container[str] = ()) -> None:
+def require_taxonomy(
+    taxonomy: Path, scratch: Path, ca: str, done: Container[str] = (), patience: Patience = OUTAGE
+) -> None:
     """End the stage when the taxonomy, or a document that it names, can't be used.
 
     Args:
         scratch: folder for clones, which are removed.
         ca: PEM bundle, "" for the public roots.
         done: leaves that need no look.
+        patience: how long a repository that is away is waited for.
     """
-    leaves, found = check_taxonomy(taxonomy, scratch, ca, done=done, patience=Patience(120))
+    leaves, found = check_taxonomy(taxonomy, scratch, ca, done=done, patience=patience)
     for finding in found:
         print(f"{finding.level}: {finding}", flush=True)
     errors = [str(finding) for finding in found if finding.level == ERROR]
@@ -136,17 +137,11 @@ def clone_repository(repo: str, shown: str, target: Path, patience: Patience, ca
         shown: the address as people may see it.
     """
     options, environment = git_credentials(repo, "", "", ca)
-
-    def clone() -> None:
-        try:
-            git_output([*options, "clone", "--quiet", "--no-checkout", "--", repo, str(target)], environment)
-        except GitError as error:
-            raise GitError(str(error).replace(repo, shown)) from None
-
-    def passes(error: Exception) -> float | None:
-        return 0 if re.search(_PASSES, str(error)) else None
-
-    patience.outlast(clone, passes, shown)
+    arguments = [*options, "clone", "--quiet", "--no-checkout", "--", repo, str(target)]
+    try:
+        ask_server(arguments, environment, patience, shown)
+    except GitError as error:
+        raise GitError(str(error).replace(repo, shown)) from None
 
 
 def address_problem(repo: str) -> str:

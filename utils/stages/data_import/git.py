@@ -13,6 +13,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.names import CLAIMS_DIR
 from utils.stages.credentials import lacking, secret_keys
+from utils.stages.patience import ONCE, OUTAGE, Patience, wait_of_status
 from utils.stages.service_errors import Rows, Service, explained
 
 
@@ -56,12 +57,13 @@ _URLS = "https:// without user name or token, ssh://, git@host:path or a path"
 _URL = r"((https://(?![^/]*@)|ssh://|[\w.-]+@[\w.-]+:)[^-\s]\S*|(file://)?/.*)?"
 
 
-def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: Path) -> None:
+def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: Path, patience: Patience = OUTAGE) -> None:
     """Clone the taxonomy repository into `target` (made anew), with the wanted commit checked out.
 
     Args:
         secret_dir: folder of the Secret: username and password for https; ssh-privatekey and known_hosts for ssh.
         ca: PEM bundle from `ca_bundle`, "" for the public roots.
+        patience: how long a server that is away is waited for.
     """
     shutil.rmtree(target, ignore_errors=True)
     url, branch, pr, commit = astuple(source)
@@ -73,10 +75,10 @@ def clone_taxonomy(source: TaxonomySource, secret_dir: str, ca: str, target: Pat
         return
     with tempfile.TemporaryDirectory() as keys:
         options, environment = git_credentials(url, secret_dir, keys, ca)
-        run_git([*options, "clone", "--no-checkout", "--", url, str(target)], environment, url)
+        run_git([*options, "clone", "--no-checkout", "--", url, str(target)], environment, url, patience)
         options += ["-C", str(target)]
         if pr or branch:
-            run_git([*options, "fetch", "origin", f"refs/pull/{pr}/head" if pr else branch], environment, url)
+            run_git([*options, "fetch", "origin", f"refs/pull/{pr}/head" if pr else branch], environment, url, patience)
             commit = "FETCH_HEAD"
         run_git([*options, "checkout", "--detach", commit or "HEAD"], environment, url)
 
@@ -140,6 +142,9 @@ _SETTINGS = {
     "core.symlinks": "false",
     "core.hooksPath": os.devnull,
     "submodule.recurse": "false",
+    # Five minutes without a byte: the connection is lost.
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "300",
 }
 
 
@@ -188,10 +193,45 @@ GIT_CAUSES: Rows = (
 """Rows of `service_errors` for git and ssh."""
 
 
-def run_git(arguments: Sequence[str], environment: Mapping[str, str], url: str) -> str:
+_AWAY = (
+    r"(?i)could ?n.t (resolve|connect)|could not resolve|failed to connect|timed out|too slow|connection|unreachable|"
+    r"no route|error: (408|429|5(?!0[15]))|HTTP 5|response 5|hung up|early EOF|unexpected (eof|disconnect)"
+)
+"""What git, curl and ssh say when a server is away."""
+_REFUSED = r"(?i)denied|verification failed|authentication|certificate|not found|error: 4(?!08|29)"
+"""What they say of one that is there."""
+
+
+def seconds_until_back(error: Exception, retry_after: str = "") -> float | None:
+    """Seconds to wait at least after an error of git that may pass, None after another one."""
+    said = str(error)
+    away = re.search(_AWAY, said) and not re.search(_REFUSED, said)
+    return wait_of_status(503, retry_after) if away else None
+
+
+def ask_server(arguments: Sequence[str], environment: Mapping[str, str], patience: Patience, what: str) -> str:
+    """`git_output` of a command that asks a server, which is waited for while it is away.
+
+    Args:
+        what: the repository, for the log.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # git itself does not report Retry-After.
+        trace = Path(folder, "trace")
+        environment = {**environment, "GIT_TRACE_CURL": str(trace), "GIT_TRACE_CURL_NO_DATA": "1"}
+
+        def passes(error: Exception) -> float | None:
+            said = trace.read_text(errors="replace") if trace.exists() else ""
+            trace.unlink(missing_ok=True)
+            return seconds_until_back(error, *re.findall(r"(?i)<= recv header.*: retry-after: *(.*)", said)[-1:])
+
+        return patience.outlast(lambda: git_output(arguments, environment), passes, what)
+
+
+def run_git(arguments: Sequence[str], environment: Mapping[str, str], url: str, patience: Patience = ONCE) -> str:
     """Run git for the taxonomy's repository at url and return what it printed; a failure ends the stage."""
     try:
-        return git_output(arguments, environment)
+        return ask_server(arguments, environment, patience, "the taxonomy's repository")
     except GitError as error:
         text = re.sub(r"^.*returned error: (\d+)", r"HTTP \1: ", str(error))
         place = re.sub(r"^[\w.-]+@([\w.-]+):", r"ssh://\1/", url)

@@ -9,9 +9,11 @@ from typing import Any
 
 from utils.messages import failure, progress
 from utils.stages.data_import.documents import require_taxonomy
+from utils.stages.data_import.git import seconds_until_back
 from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.leaves import leaf_id, leaf_names
 from utils.stages.marker import inputs_hash, read_json, write_json
+from utils.stages.patience import OUTAGE
 from utils.stages.sdg.batches import Job, Row
 from utils.stages.sdg.files import LEAVES
 from utils.stages.sdg.teacher import Teacher
@@ -108,7 +110,11 @@ def preprocessed(run: SdgRun, leaf: str, qna: Path) -> Path:
     from instructlab.sdg.generate_data import preprocess_taxonomy
 
     try:
-        (made,) = preprocess_taxonomy(str(qna), str(qna.parents[2]), teacher_model_path=f"{run.data}/model")
+        (made,) = OUTAGE.outlast(
+            lambda: preprocess_taxonomy(str(qna), str(qna.parents[2]), teacher_model_path=f"{run.data}/model"),
+            lambda error: seconds_until_back(error) if type(error).__name__ == "GitCommandError" else None,
+            f"the documents of {leaf}",
+        )
     except (Exception, SystemExit) as error:  # of this library, of docling, and of those that read a PDF
         raise failure(
             f"the documents of {leaf} can't be read",
