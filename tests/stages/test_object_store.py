@@ -413,6 +413,27 @@ def test_refusal_for_good_is_told_at_once(error: Exception, s3_server: S3, tmp_p
     assert time.now == 0
 
 
+@pytest.mark.parametrize(("status", "code"), [(400, "ExpiredToken"), (403, "InvalidAccessKeyId"), (403, "403")])
+def test_keys_that_were_renewed_are_read_again(status: int, code: str, s3_server: S3, tmp_path: Path, key: str) -> None:
+    time, folder = FakeTime(), s3_server.secret(tmp_path / "secret")
+    right = (folder / "access_key").read_text()
+    (folder / "access_key").write_text("expired")
+    store = replace(store_of_secret(str(folder), ""), patience=time.patience())
+
+    def renew(**_: Any) -> Any:
+        (folder / "access_key").write_text(right)
+        raise answered(status, code)
+
+    store.client.put_object = renew
+    store.put(key, b"x")
+    assert store.client.get_object(Bucket="ilab", Key=key)["Body"].read() == b"x"
+    assert time.now == 1
+    with pytest.raises(SystemExit):  # they did not change since
+        failing(store.client, "put_object", [answered(status, code)])
+        store.put(key, b"x")
+    assert time.now == 1
+
+
 def test_store_that_stays_away_is_an_error_after_half_an_hour(s3_server: S3, tmp_path: Path, key: str) -> None:
     time = FakeTime()
     store = replace(store_of(s3_server, tmp_path), patience=time.patience())

@@ -1,6 +1,7 @@
 """Multiple-choice questions to candidate and base: MMLU-branch (the taxonomy's) and MMLU (the harness's)."""
 
 import functools
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from utils.stages.data_processing.held_out import short_hash
 from utils.stages.evaluation.scores import Accuracies, Pair, Skipped, score_summary
 from utils.stages.evaluation.statistics import Answered
 from utils.stages.json_lines import read_lines, write_lines
+from utils.stages.patience import OUTAGE, Patience, wait_of_status
 from utils.stages.service_errors import Rows, Service, explained, told
 
 TASK: dict[str, Any] = {
@@ -81,6 +83,8 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
             device="cuda" if cuda else "cpu",
         )
         try:
+            if not tasks_dir:
+                fetch_tasks(tasks)
             return Choices(answers_by_task(evaluator))
         except (OSError, KeyError) as error:
             raise failure(
@@ -89,6 +93,35 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
             ) from error
 
     return accuracies(*pair.scored(f"{tasks[0]}.choices.json", Choices, choices))
+
+
+def fetch_tasks(tasks: Sequence[str], patience: Patience = OUTAGE) -> None:
+    """Bring the data of tasks from their hub to its cache, before a model is loaded.
+
+    The harness takes them from there when it can't reach the hub. The hub's own client tries again for seconds.
+    """
+    from lm_eval.tasks import TaskManager
+
+    patience.outlast(lambda: TaskManager().load_task_or_group([*tasks]), hub_passes, f"the hub of {', '.join(tasks)}")
+
+
+def hub_passes(error: BaseException) -> float | None:
+    """Seconds to wait at least after an error of a hub's client that may pass, None after another one.
+
+    Versions raise their own errors from those of requests or httpx.
+    """
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following:
+        chain.append(following)
+        following = following.__cause__ or following.__context__
+    names = " ".join(type(one).__name__ for one in chain)
+    if "Offline" in names or "CERTIFICATE_VERIFY_FAILED" in str(chain):
+        return None
+    for one in chain:
+        if (response := getattr(one, "response", None)) is not None:
+            return wait_of_status(response.status_code, response.headers.get("Retry-After", ""))
+    return 0.0 if re.search("Connect|Timeout|ReadError|RemoteProtocol|ChunkedEncoding", names) else None
 
 
 def accuracies(new: Choices, base: Choices) -> Accuracies:

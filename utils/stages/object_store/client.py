@@ -17,6 +17,10 @@ from utils.stages.service_errors import Service, explained, told
 POLICIES = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject", "get_object": "s3:GetObject"}
 """Operation to the policy action that allows it; s3:PutObject allows the rest, and s3:AbortMultipartUpload its own."""
 
+KEYS = ["access_key AWS_ACCESS_KEY_ID", "secret_key AWS_SECRET_ACCESS_KEY", "session_token AWS_SESSION_TOKEN"]
+REFUSED = (400, 401, 403)
+"""Statuses of a request whose keys have expired."""
+
 
 @dataclass(frozen=True)
 class ObjectStore:
@@ -31,6 +35,7 @@ class ObjectStore:
         ca: PEM bundle from `ca_bundle`; "" for the public roots.
         place: for messages, where these settings come from.
         trust: for messages, how to add a certificate authority.
+        secret_dir: folder of the Secret with the keys as they are now; "" where they stay the same.
         patience: how long a store that is away is waited for.
     """
 
@@ -46,6 +51,13 @@ class ObjectStore:
     place: str = "the object store's Secret"
     trust: str = "add the store's CA to k8s_ca_configmap (locally: a config map in --secrets)"
     patience: Patience = Patience()
+    secret_dir: str = ""
+
+    def keys(self) -> tuple[str, ...]:
+        """Access key, secret key and session token, which may be renewed while a run lasts."""
+        if not self.secret_dir:
+            return self.access_key, self.secret_key, self.session_token
+        return tuple(read_secret(self.secret_dir, [], KEYS).values())
 
     @cached_property
     def client(self) -> Any:
@@ -54,7 +66,7 @@ class ObjectStore:
         Raises:
             SystemExit: the endpoint is not a URL.
         """
-        import boto3
+        from boto3 import Session
         from botocore.config import Config
 
         endpoint = self.endpoint
@@ -64,11 +76,13 @@ class ObjectStore:
         # know the option of Config.
         for name in ("REQUEST_CHECKSUM_CALCULATION", "RESPONSE_CHECKSUM_VALIDATION"):
             os.environ.setdefault("AWS_" + name, "when_required")
-        return boto3.client(
+        access_key, secret_key, token = self.keys()
+        # A session of its own: clients may be made anew in several threads.
+        return Session().client(
             "s3",
-            aws_access_key_id=self.access_key or None,
-            aws_secret_access_key=self.secret_key or None,
-            aws_session_token=self.session_token or None,
+            aws_access_key_id=access_key or None,
+            aws_secret_access_key=secret_key or None,
+            aws_session_token=token or None,
             endpoint_url=endpoint or None,
             region_name=self.region or ("us-east-1" if endpoint else None),
             verify=self.verify_tls and (self.ca or None),
@@ -102,8 +116,25 @@ class ObjectStore:
         self.call("put_object", Key=key, Body=body, ContentMD5=base64.b64encode(md5).decode(), **more)
 
     def wait_out(self, action: Callable[[], Value], key: str) -> Value:
-        """The result of action, tried again while the store is away or overloaded."""
-        return self.patience.outlast(action, _passes, f"s3://{self.bucket}/{key}")
+        """The result of action, tried again while the store is away or overloaded, or when its keys were renewed.
+
+        Args:
+            action: takes `client` anew.
+        """
+        from botocore.exceptions import ClientError
+
+        keys = self.keys()
+
+        def passes(error: Exception) -> float | None:
+            nonlocal keys
+            refused = isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in REFUSED
+            if refused and keys != self.keys():
+                keys = self.keys()
+                vars(self).pop("client", None)
+                return 0.0
+            return _passes(error)
+
+        return self.patience.outlast(action, passes, f"s3://{self.bucket}/{key}")
 
     @property
     def service(self) -> Service:
@@ -159,10 +190,10 @@ def store_of_secret(secret_dir: str, ca: str, archive: bool = False, data_key: s
         SystemExit: a key is missing, or verify_tls is neither true nor false.
     """
     data_key = "" if own_path(data_key) else data_key
-    own, keys = secret_keys(secret_dir), ["access_key AWS_ACCESS_KEY_ID", "secret_key AWS_SECRET_ACCESS_KEY"]
+    own, (*keys, session) = secret_keys(secret_dir), KEYS
     identity = own and not own.intersection(" ".join(keys).split())  # the pod's
     optional = [
-        "session_token AWS_SESSION_TOKEN",
+        session,
         "endpoint AWS_S3_ENDPOINT",
         "region AWS_DEFAULT_REGION",
         "verify_tls",
@@ -178,7 +209,7 @@ def store_of_secret(secret_dir: str, ca: str, archive: bool = False, data_key: s
             "it must be true or false; unset means true",
             "correct verify_tls in the object store's Secret",
         )
-    return ObjectStore(**values, verify_tls=verify != "false", ca=ca)
+    return ObjectStore(**values, verify_tls=verify != "false", ca=ca, secret_dir=secret_dir)
 
 
 def _passes(error: Exception) -> float | None:
