@@ -40,14 +40,6 @@ COPY_HOURS = 48  # a model and its archive over a slow connection
 GPU_HOURS = 14 * 24  # every leaf of a large taxonomy with the teacher; every checkpoint with the judge
 TRAIN_HOURS = 100 * 24  # far above train_pending_timeout and train_timeout, which end a phase
 
-# A task that runs for days may lose its pod: to a node's upgrade, memory, a fault of a library. The stage continues
-# where it stopped. Services that are away are waited for inside the stages (utils/stages/patience.py), so an attempt
-# that fails for a cause that stays ends soon, and there are few. Each attempt adds to the Workflow: utils/lint/size.py.
-RETRIES = 2
-RETRY_PAUSE = "60s"  # twice that before the second
-# None starts later than this after the first attempt, and the server then ends the pod of a later one, too.
-RETRY_WINDOW = f"{TRAIN_HOURS * (RETRIES + 1)}h"
-
 # The server replaces it only if it is the entire value of an input.
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
@@ -401,8 +393,6 @@ def ilab_pipeline(
             GPU_HOURS: (generated, scored, compared),
             TRAIN_HOURS: (phase_1, phase_2),
         }
-        for task in (generated, phase_1, phase_2):
-            task.set_retry(RETRIES, RETRY_PAUSE, 2.0, RETRY_WINDOW)
         models = (generated, processed, phase_1, phase_2, scored, compared)
         for most, task in ((most, task) for most, tasks in hours.items() for task in tasks):
             # Never cached: each has an effect on the volume, the cluster or the object store.

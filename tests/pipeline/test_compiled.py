@@ -89,25 +89,6 @@ def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
     assert hours["train-knowledge"] * 3600 > 2 * own
 
 
-def test_tasks_that_run_for_days_are_tried_again_and_keep_their_deadline(package: Path, spec: dict[str, Any]) -> None:
-    """Argo gives the pods of later attempts the time until maxDuration, counted from the start of the first one."""
-    executors = list(yaml.load_all(package.read_text(), yaml.CSafeLoader))[1]["platforms"]["kubernetes"]
-    most = {name: one["activeDeadlineSeconds"] for name, one in executors["deploymentSpec"]["executors"].items()}
-    tasks = {key: task for dag in dags_of(spec) for key, task in dag["tasks"].items() if "retryPolicy" in task}
-    assert sorted(tasks) == ["sdg", "train-knowledge", "train-skills"]
-    for name, task in tasks.items():
-        policy = task["retryPolicy"]
-        attempts = policy["maxRetryCount"] + 1
-        assert 1 < attempts <= 3 and policy["backoffDuration"] == "60s"
-        assert float(policy["backoffFactor"]).is_integer()  # KFP 2.5 and Argo know whole factors alone
-        assert parse_duration(policy["backoffMaxDuration"]) >= attempts * int(most[f"exec-{name}"])
-
-
-def dags_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield spec["root"]["dag"]
-    yield from (component["dag"] for component in spec["components"].values() if "dag" in component)
-
-
 def test_prerequisites_name_each_secret_as_it_is_mounted(package: Path) -> None:
     spec, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
     inputs = dict(tasks(spec))["prerequisites"]["inputs"]["parameters"]
