@@ -1,8 +1,6 @@
 """Teacher and judge: what is waited for, what is not, and which token a request has."""
 
-import time
 from collections.abc import Callable, Iterator
-from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from tests.fakes.waiting import QUARTER, FakeTime
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.evaluation.client import JudgeClient, ModelClient
 from utils.stages.model_client import PatientClient
-from utils.stages.patience import ODD_TRIES, wait_of_status
+from utils.stages.patience import ODD_TRIES
 
 URL = "http://judge.example/v1"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Rate it."}]}
@@ -109,10 +107,6 @@ def test_server_asks_for_a_pause_and_gets_it(value: str, seconds: float) -> None
     answers = iter([httpx.Response(429, headers={"Retry-After": value}), GOOD])
     assert client_of(lambda _: next(answers), clock).post(URL + "/completions", json=BODY).is_success
     assert clock.now == seconds
-
-
-def test_pause_may_end_at_a_date() -> None:
-    assert 80 < (wait_of_status(503, formatdate(time.time() + 90, usegmt=True)) or 0) <= 90
 
 
 def test_request_that_alone_fails_is_given_up_within_a_minute(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 and sends the token that the Secret holds at that time.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -106,8 +105,6 @@ class PatientClient(httpx.Client):
         if request.method == "GET":
             url = httpx.URL(self.server.endpoint + "/completions")
         body: dict[str, Any] = {"model": self.server.model_name, "max_tokens": 1}
-        if request.content:
-            body["model"] = json.loads(request.content).get("model")
         body |= {"messages": [{"role": "user", "content": "Hello"}]} if chat else {"prompt": "Hello"}
         headers = {"Authorization": request.headers.get("Authorization", "")}
         try:

@@ -4,10 +4,10 @@ Object store, teacher, judge, git and hub all wait here. Where their own clients
 off, or takes seconds: tries do not multiply.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from utils.messages import shown
@@ -90,15 +90,8 @@ def wait_of_status(status: int, retry_after: str = "") -> float | None:
     """Seconds to wait at least after an HTTP status that may pass, None after another one.
 
     Args:
-        retry_after: the header of that name, seconds or a date; "" for none.
+        retry_after: the header of that name; a date in it is not heeded.
     """
     if status not in (408, 425, 429) and (status < 500 or status in (501, 505)):
         return None
-    try:
-        return max(0.0, float(retry_after or 0))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return 0.0
+    return float(retry_after) if re.fullmatch(r"\d+(\.\d+)?", retry_after) else 0.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.names import CLAIMS_DIR
 from utils.stages.credentials import lacking, secret_keys
-from utils.stages.patience import ONCE, OUTAGE, Patience, wait_of_status
+from utils.stages.patience import ONCE, OUTAGE, Patience
 from utils.stages.service_errors import Rows, Service, explained
 
 
@@ -142,9 +142,6 @@ _SETTINGS = {
     "core.symlinks": "false",
     "core.hooksPath": os.devnull,
     "submodule.recurse": "false",
-    # Five minutes without a byte: the connection is lost.
-    "http.lowSpeedLimit": "1",
-    "http.lowSpeedTime": "300",
 }
 
 
@@ -194,19 +191,19 @@ GIT_CAUSES: Rows = (
 
 
 _AWAY = (
-    r"(?i)could ?n.t (resolve|connect)|could not resolve|failed to connect|timed out|too slow|connection|unreachable|"
-    r"no route|error: (408|429|5(?!0[15]))|HTTP 5|response 5|hung up|early EOF|unexpected (eof|disconnect)"
+    r"(?i)could ?n.t (resolve|connect)|timed out|connection|unreachable|"
+    r"no route|error: (408|429|5(?!0[15]))|(HTTP|response) 5|hung up|EOF|disconnect"
 )
 """What git, curl and ssh say when a server is away."""
-_REFUSED = r"(?i)denied|verification failed|authentication|certificate|not found|error: 4(?!08|29)"
+_REFUSED = r"(?i)denied|verification|authentication|certificate|not found|error: 4(?!08|29)"
 """What they say of one that is there."""
 
 
-def seconds_until_back(error: Exception, retry_after: str = "") -> float | None:
+def seconds_until_back(error: Exception) -> float | None:
     """Seconds to wait at least after an error of git that may pass, None after another one."""
     said = str(error)
     away = re.search(_AWAY, said) and not re.search(_REFUSED, said)
-    return wait_of_status(503, retry_after) if away else None
+    return 0.0 if away else None
 
 
 def ask_server(arguments: Sequence[str], environment: Mapping[str, str], patience: Patience, what: str) -> str:
@@ -215,17 +212,7 @@ def ask_server(arguments: Sequence[str], environment: Mapping[str, str], patienc
     Args:
         what: the repository, for the log.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        # git itself does not report Retry-After.
-        trace = Path(folder, "trace")
-        environment = {**environment, "GIT_TRACE_CURL": str(trace), "GIT_TRACE_CURL_NO_DATA": "1"}
-
-        def passes(error: Exception) -> float | None:
-            said = trace.read_text(errors="replace") if trace.exists() else ""
-            trace.unlink(missing_ok=True)
-            return seconds_until_back(error, *re.findall(r"(?i)<= recv header.*: retry-after: *(.*)", said)[-1:])
-
-        return patience.outlast(lambda: git_output(arguments, environment), passes, what)
+    return patience.outlast(lambda: git_output(arguments, environment), seconds_until_back, what)
 
 
 def run_git(arguments: Sequence[str], environment: Mapping[str, str], url: str, patience: Patience = ONCE) -> str:

@@ -105,23 +105,16 @@ def fetch_tasks(tasks: Sequence[str], patience: Patience = OUTAGE) -> None:
     patience.outlast(lambda: TaskManager().load_task_or_group([*tasks]), hub_passes, f"the hub of {', '.join(tasks)}")
 
 
-def hub_passes(error: BaseException) -> float | None:
+def hub_passes(error: Exception) -> float | None:
     """Seconds to wait at least after an error of a hub's client that may pass, None after another one.
 
     Versions raise their own errors from those of requests or httpx.
     """
-    chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following:
-        chain.append(following)
-        following = following.__cause__ or following.__context__
-    names = " ".join(type(one).__name__ for one in chain)
-    if "Offline" in names or "CERTIFICATE_VERIFY_FAILED" in str(chain):
-        return None
-    for one in chain:
-        if (response := getattr(one, "response", None)) is not None:
-            return wait_of_status(response.status_code, response.headers.get("Retry-After", ""))
-    return 0.0 if re.search("Connect|Timeout|ReadError|RemoteProtocol|ChunkedEncoding", names) else None
+    said = told(error)
+    if status := re.match(r"HTTP (\d+)", said):
+        return wait_of_status(int(status[1]))
+    away = re.search("Connect|Timeout|ReadError|RemoteProtocol|ChunkedEncoding", said)
+    return 0.0 if away and not re.search("Offline|CERTIFICATE_VERIFY", said) else None
 
 
 def accuracies(new: Choices, base: Choices) -> Accuracies:
