@@ -1,9 +1,10 @@
 """Compile the DAG to pipeline.yaml: KFP's own compiler, then steps that keep the file and its runs small.
 
 The Argo Workflow of a run holds each task's container once in its spec and about 4.7 times in its status, and the
-server stops reporting the states of tasks when the Workflow has grown over 1 MiB. So the stages' code travels once:
-prerequisites, the first task that mounts the run's volume, carries the code of all stages that do, and puts it to
-`code/<digest>/` there; those stages import from it. A task that runs without the volume carries what it needs.
+server stops reporting the states of tasks when the Workflow has grown over 1 MiB. So the stages' code travels once: the
+first tasks that mount the run's volume carry a part of it each and put it to `code/<digest>/` there; all later tasks
+import from it. There are several since a single container has a limit as well (utils/lint/size.py). A task that runs
+without the volume carries what it needs.
 """
 
 import ast
@@ -17,11 +18,14 @@ import yaml
 from kfp import compiler
 
 from components import loading
+from components.dag_inputs import shorten_dag_inputs
 from utils.packing import as_text, bundle, slim_files, tree_digest
 from utils.queues import label_tasks
 
-CARRIER = "prerequisites"
-"""The task that brings the code of all stages to the volume."""
+CARRIERS = ("prerequisites", "data-import")
+"""The tasks that bring code to the volume: what the first one needs and some more, and the second one the rest."""
+_FIRST_SHARE = 0.46
+"""Of the code's bytes. The first one's container also has the names of nearly all parameters."""
 _VOLUME = "data_dir"
 """Components with this parameter run on the volume."""
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
@@ -57,6 +61,7 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") 
     for component in spec["components"].values():
         for argument in component.get("inputDefinitions", {}).get("parameters", {}).values():
             argument.pop("description", None)  # those of the pipeline's own parameters are shown, these are not
+    shorten_dag_inputs(spec, platform[0] if platform else {})
     add_code(spec)
     style: dict[str, Any] = {"default_flow_style": None, "width": 10**9, "sort_keys": True, "allow_unicode": True}
     path.write_text(yaml.dump_all([spec, *platform], Dumper=_Dumper, **style))
@@ -71,24 +76,45 @@ def add_code(spec: dict[str, Any]) -> None:
     executors = spec["deploymentSpec"]["executors"]
     functions = {label: _Function(executor["container"]) for label, executor in executors.items()}
     on_volume = _labels_on_volume(spec)
-    shared = slim_files(sorted({name for label in on_volume for name in functions[label].imports()}))
-    carrier = f"exec-{CARRIER}"
-    for label, executor in executors.items():
-        container: dict[str, Any] = executor["container"]
-        load: list[ast.stmt] = []
-        if label in on_volume and label != carrier:
-            load = loading_body(loading.on_volume, tree_digest(shared))
-        elif files := shared if label == carrier else slim_files(functions[label].imports()):
+    parts = _parts({label: functions[label].imports() for label in on_volume})
+    there: dict[str, bytes] = {}
+    for label in sorted(executors, key=[*parts, *executors].index):
+        container: dict[str, Any] = executors[label]["container"]
+        files = parts.get(label, {}) if label in on_volume else slim_files(functions[label].imports())
+        load = loading_body(loading.on_volume, tree_digest(there)) if label in on_volume and there else []
+        if files:
             container.setdefault("env", []).append({"name": loading.CODE, "value": as_text(bundle(files))})
-            load = loading_body(loading.carried)
+            load += loading_body(loading.carried) + (loading_body(loading.joined) if load else [])
+        there |= parts.get(label, {})
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
         container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
 
 
+def _parts(imports: Mapping[str, list[str]]) -> dict[str, dict[str, bytes]]:
+    """The files that each carrier brings, by its executor's label.
+
+    Args:
+        imports: names that each executor on the volume imports, by its label; none if no task brings code there.
+    """
+    if not imports:
+        return {}
+    files = slim_files(sorted({name for names in imports.values() for name in names}))
+    first, second = (f"exec-{task}" for task in CARRIERS)
+    chosen = list(slim_files(imports[first]))
+    for name in sorted(files.keys() - set(chosen)):
+        if sum(len(files[one]) for one in chosen) > _FIRST_SHARE * sum(map(len, files.values())):
+            break
+        chosen.append(name)
+    return {
+        first: {name: files[name] for name in chosen},
+        second: {name: content for name, content in files.items() if name not in chosen},
+    }
+
+
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
     """Labels of the executors that import their code from the volume; none if no component brings it there."""
-    if f"comp-{CARRIER}" not in spec["components"]:
+    if f"comp-{CARRIERS[0]}" not in spec["components"]:
         return set()
     return {
         component["executorLabel"]

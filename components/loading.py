@@ -1,13 +1,13 @@
 """How a component's function finds the stages' code in its pod.
 
-The compiler puts the body of one of these functions before the component's own, with the digest in place of its name.
-Every task carries it, and each byte counts about five times in a run's Workflow.
+The compiler puts the body of one or two of these functions before the component's own. Every task carries it, and each
+byte counts about five times in a run's Workflow.
 """
 
 CODE = "ILAB_CODE"
 """Environment variable with the bundle: a tar, compressed by bzip2, as text (utils.packing.as_text)."""
-DIGEST = "0" * 32
-"""In the body of `on_volume` the compiler writes the digest of the bundle's files (utils.packing.tree_digest) here."""
+DIGEST = "0" * 16
+"""In the body of `on_volume` the compiler writes the digest of the files on the volume (utils.packing.tree_digest)."""
 
 
 def carried() -> None:
@@ -21,15 +21,18 @@ def carried() -> None:
 
 
 def on_volume(data_dir: str) -> None:
-    """The code lies on the run's volume, where prerequisites have put it; it is imported once its digest is right."""
+    """The code lies on the run's volume, where earlier tasks have put it; it is imported once its digest is right."""
     import hashlib, pathlib, sys  # noqa: E401, I001
 
     code = pathlib.Path(data_dir, "code", DIGEST)
     files = [(file.name, file.read_bytes()) for file in sorted(code.rglob("*.*"))]
-    if hashlib.sha256(repr(files).encode()).hexdigest()[:32] != DIGEST:
-        sys.exit(
-            f"error: {code} is {'changed' if files else 'missing'}\n"
-            "  cause: another version of the pipeline filled this volume\n"
-            "  next: run its prerequisites again; finished work stays"
-        )
+    if hashlib.sha256(repr(files).encode()).hexdigest()[:16] != DIGEST:
+        sys.exit(f"error: {code} is {'changed' if files else 'missing'}\n  next: run the prerequisites again")
     sys.path.insert(0, str(code))
+
+
+def joined() -> None:
+    """A part of the code lay on the volume, and the rest came with the task."""
+    import shutil, sys  # noqa: E401, I001
+
+    shutil.copytree(sys.path[1], sys.path[0], dirs_exist_ok=True)

@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from pathlib import Path, PurePath
 
 from utils.files import ROOT
-from utils.shortening import shortened
+from utils.shortening import constant_names, shortened
 
 PACKAGE = "utils"
 _CHANGED_BY_OTHERS, _INSTEAD = "<>&${}", ",./:[]"
@@ -44,12 +44,12 @@ def module_file(name: str) -> Path | None:
 
 
 def tree_digest(files: Mapping[str, bytes]) -> str:
-    """The first half of a SHA-256 over each file's name, without its folder, and content, in the order of their paths.
+    """The first 16 digits of a SHA-256 over each file's name, without its folder, and content, in the paths' order.
 
     It is over Python's notation of these, in which no two lists of files look the same.
     """
     listed = [(path.name, files[str(path)]) for path in sorted(map(PurePath, files))]
-    return hashlib.sha256(repr(listed).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
 
 
 def bundle(files: Mapping[str, bytes]) -> bytes:
@@ -94,8 +94,11 @@ def slim_files(entries: Iterable[str]) -> dict[str, bytes]:
     """
     # Packages below are found without this file; it makes ours come before a foreign package of that name.
     files = {f"{PACKAGE}/__init__.py": b""}
-    for module, names in _reach(entries).values():
-        files[str(module.file.relative_to(ROOT))] = shortened(module.slim(names))
+    reached = _reach(entries).values()
+    sources = {module: module.slim(names) for module, names in reached}
+    short = constant_names(sources.values())
+    for module, source in sources.items():
+        files[str(module.file.relative_to(ROOT))] = shortened(source, short)
         if module.reads_files:
             beside = [file for file in module.file.parent.iterdir() if file.is_file() and file.suffix != ".py"]
             files |= {str(file.relative_to(ROOT)): file.read_bytes() for file in beside}

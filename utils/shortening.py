@@ -1,7 +1,7 @@
-"""Python sources in fewer bytes, for code that travels: the same statements on the same lines, local names in short.
+"""Python sources in fewer bytes, for code that travels: the same statements on the same lines, some names in short.
 
-Only variables of functions get other names. Those that others see keep theirs: parameters, attributes, and all that a
-module defines.
+Variables of functions and modules' constants get other names, which no traceback shows. Parameters, attributes,
+functions and classes keep theirs.
 """
 
 import ast
@@ -10,7 +10,8 @@ import copy
 import itertools
 import string
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 
 _SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _BLOCKS = ("body", "orelse", "finalbody")
@@ -18,13 +19,59 @@ _BLOCKS = ("body", "orelse", "finalbody")
 _READ_NAMES = {"locals", "vars", "eval", "exec"}
 
 
-def shortened(source: bytes) -> bytes:
+def shortened(source: bytes, constants: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """The source with the local variables of its functions renamed, each statement written on its first line.
+
+    Args:
+        constants: the other name of modules' constants, as `constant_names` gives it.
 
     Raises:
         ValueError: two statements share a line.
     """
-    return written(renamed(ast.parse(source)))
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = constants.get(node.id, node.id)
+        elif isinstance(node, ast.alias):
+            node.name = constants.get(node.name, node.name)
+    return written(renamed(tree))
+
+
+def constant_names(sources: Collection[bytes]) -> dict[str, str]:
+    """Short names for the constants of modules that go together, the same in each of them.
+
+    A name that is also something else in one of them, such as an attribute, stays as it is.
+    """
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    counts = Counter(node.id for node in nodes if isinstance(node, ast.Name))
+    assigned = [target for node in nodes if isinstance(node, ast.Module) for target in _assigned(node)]
+    other = {text for node in nodes for text in _as_text(node)}
+    letters = itertools.chain(string.ascii_uppercase, map("".join, itertools.product(string.ascii_uppercase, repeat=2)))
+    free = (name for name in letters if name not in counts and name not in other)
+    chosen = sorted({name for name in assigned if name.isupper() and len(name) > 3 and name not in other})
+    return dict(zip(sorted(chosen, key=lambda name: -counts[name]), free, strict=False))
+
+
+def _assigned(module: ast.Module) -> Iterator[str]:
+    for statement in module.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _as_text(node: ast.AST) -> Iterator[str]:
+    """What a node of a tree names by text, but for imports of our own modules."""
+    if isinstance(node, ast.Attribute):
+        yield node.attr
+    elif isinstance(node, ast.keyword | ast.arg):
+        yield node.arg or ""
+    elif isinstance(node, ast.Global):
+        yield from node.names
+    elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith("utils."):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.alias) and node.asname:
+        yield from (node.name, node.asname)
+    elif isinstance(node, ast.ClassDef):
+        yield from (one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store))
 
 
 def renamed(tree: ast.Module) -> ast.Module:

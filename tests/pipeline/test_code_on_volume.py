@@ -124,7 +124,7 @@ def test_code_that_was_changed_is_not_imported_and_prerequisites_restore_it(volu
     tamper(volume)
     done = volume.run("sdg", "print('ran')")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {volume.code} is changed\n  cause: ")
+    assert done.stderr.startswith(f"error: {volume.code} is changed\n  next: ")
     volume.run("prerequisites")
     assert volume.run("sdg", "print('ran')").stdout == "ran\n"
 
@@ -133,7 +133,7 @@ def test_a_volume_without_code_says_what_to_run(volume: Volume) -> None:
     done = volume.run("sdg")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {volume.folder}/code/") and "is missing" in done.stderr
-    assert "next: run its prerequisites again; finished work stays" in done.stderr
+    assert "next: run the prerequisites again" in done.stderr
 
 
 @pytest.mark.parametrize("task", ["create-volume", "clean-up"])

@@ -1,4 +1,4 @@
-"""The stages' code on the run's volume: prerequisites bring it, all later tasks import from it."""
+"""The stages' code on the run's volume: two tasks bring a part of it each, all later tasks import from there."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def put_on_volume(data_dir: str) -> None:
-    """Copy the code that this task carries to code/<its digest>/, unless it is there and unchanged.
+    """Copy the code that this task has unpacked to code/<its digest>/, unless it is there and unchanged.
 
     A function that runs outside a compiled pipeline carries none: nothing happens.
     """
@@ -24,9 +24,9 @@ def put_on_volume(data_dir: str) -> None:
 
 
 def tree_digest(folder: Path) -> str:
-    """The digest of the files in a folder, 32 hexadecimal digits (utils.packing.tree_digest)."""
+    """The digest of the files in a folder, 16 hexadecimal digits (utils.packing.tree_digest)."""
     files = [(file.name, file.read_bytes()) for file in sorted(folder.rglob("*.*"))]
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
 def code_digest() -> str:
