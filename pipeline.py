@@ -22,7 +22,7 @@ from components.stage import named
 from components.train import train
 from utils.images import INSTRUCTLAB
 from utils.names import API_LABEL
-from utils.stages.writable import HOME_FOLDERS, MODEL_FOLDERS
+from utils.stages.writable import HOME, HOME_FOLDERS
 
 # Where a task's container sees the run's volume, the Secrets and the certificate. A runner may put them elsewhere:
 # components get every path as a parameter.
@@ -393,17 +393,17 @@ def ilab_pipeline(
             GPU_HOURS: (generated, scored, compared),
             TRAIN_HOURS: (phase_1, phase_2),
         }
-        models = (generated, processed, phase_1, phase_2, scored, compared)
+        models = (generated, processed, scored, compared)
         for most, task in ((most, task) for most, tasks in hours.items() for task in tasks):
             # Never cached: each has an effect on the volume, the cluster or the object store.
             task.set_caching_options(False)
             kubernetes.set_timeout(task, most * 3600)
-            for name, folder in (MODEL_FOLDERS if task in models else HOME_FOLDERS).items():
+            for name, folder in (HOME_FOLDERS if task in models else HOME).items():
                 task.set_env_variable(name, folder)
         for task in (exit_task, checked, volume, phase_1, phase_2, reported):
             # On plain Kubernetes only the pods with this label get the service account's token.
             kubernetes.add_pod_label(task, API_LABEL, "true")
-        for task in (checked, imported, *models, published, reported):
+        for task in (checked, imported, phase_1, phase_2, *models, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
         mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published, reported)
         mount_secret(sdg_repo_secret, TAXONOMY_REPO, checked, imported)

@@ -19,13 +19,11 @@ from kfp import compiler
 
 from components import loading
 from components.dag_inputs import shorten_dag_inputs
-from utils.packing import as_text, bundle, slim_files, tree_digest
+from utils.packing import as_text, bundle, imported_files, slim_files, tree_digest
 from utils.queues import label_tasks
 
 CARRIERS = ("prerequisites", "data-import")
-"""The tasks that bring code to the volume: what the first one needs and some more, and the second one the rest."""
-_FIRST_SHARE = 0.46
-"""Of the code's bytes. The first one's container also has the names of nearly all parameters."""
+"""The tasks that bring code to the volume: the first one what it needs, the second one the rest."""
 _VOLUME = "data_dir"
 """Components with this parameter run on the volume."""
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
@@ -81,10 +79,11 @@ def add_code(spec: dict[str, Any]) -> None:
     for label in sorted(executors, key=[*parts, *executors].index):
         container: dict[str, Any] = executors[label]["container"]
         files = parts.get(label, {}) if label in on_volume else slim_files(functions[label].imports())
-        load = loading_body(loading.on_volume, tree_digest(there)) if label in on_volume and there else []
+        steps: list[Callable[..., None]] = [loading.on_volume] if label in on_volume and there else []
         if files:
             container.setdefault("env", []).append({"name": loading.CODE, "value": as_text(bundle(files))})
-            load += loading_body(loading.carried) + (loading_body(loading.joined) if load else [])
+            steps += [loading.new_folder, *([loading.joined] if steps else []), loading.carried]
+        load = [line for step in steps for line in loading_body(step, tree_digest(there))]
         there |= parts.get(label, {})
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
@@ -102,10 +101,8 @@ def _parts(imports: Mapping[str, list[str]]) -> dict[str, dict[str, bytes]]:
     files = slim_files(sorted({name for names in imports.values() for name in names}))
     first, second = (f"exec-{task}" for task in CARRIERS)
     chosen = list(slim_files(imports[first]))
-    for name in sorted(files.keys() - set(chosen)):
-        if sum(len(files[one]) for one in chosen) > _FIRST_SHARE * sum(map(len, files.values())):
-            break
-        chosen.append(name)
+    for name in chosen:  # with what they import here, where other tasks use more of them
+        chosen += [one for one in imported_files(files[name]) if one in files and one not in chosen]
     return {
         first: {name: files[name] for name in chosen},
         second: {name: content for name, content in files.items() if name not in chosen},

@@ -23,19 +23,27 @@ def shorten_dag_inputs(spec: dict[str, Any], platform: Mapping[str, Any]) -> Non
     executors = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
     dags = {key: component["dag"] for key, component in components.items() if "dag" in component}
     for key, dag in dags.items():
+        around = [spec["root"]["dag"], *dags.values()]
+        run = [task for one in around for task in one["tasks"].values() if task["componentRef"]["name"] == key]
         given = components[key].get("inputDefinitions", {}).get("parameters", {})
+        if not given or not all(_is_plain(task, given) for task in run):
+            continue
         short = dict(zip(given, _names(), strict=False))
-        if short:
-            components[key]["inputDefinitions"]["parameters"] = {short[name]: one for name, one in given.items()}
+        components[key]["inputDefinitions"]["parameters"] = {short[name]: one for name, one in given.items()}
+        for task in run:
+            inputs = task["inputs"]["parameters"]
+            task["inputs"]["parameters"] = {short[name]: one for name, one in inputs.items()}
         for task in dag["tasks"].values():
             label = components[task["componentRef"]["name"]].get("executorLabel", "")
             for reference in _references([task, executors.get(label, {})]):
                 reference[_REFERENCE] = short[reference[_REFERENCE]]
-        for around in [spec["root"]["dag"], *dags.values()]:
-            for task in around["tasks"].values():
-                if task["componentRef"]["name"] == key and short:
-                    inputs = task["inputs"]["parameters"]
-                    task["inputs"]["parameters"] = {short[name]: one for name, one in inputs.items()}
+
+
+def _is_plain(task: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether a task that runs a DAG only hands values on: conditions, loops and texts name its inputs as well."""
+    inputs = task.get("inputs", {}).get("parameters", {})
+    named = {"triggerPolicy", "parameterIterator", "artifactIterator"} & {name for name in task if task[name]}
+    return not named and inputs.keys() <= given.keys() and not any("runtimeValue" in one for one in inputs.values())
 
 
 def _names() -> Iterator[str]:

@@ -30,11 +30,6 @@ def prerequisites(
     k8s_queue: str,
     labelled_queue: str,
     retry_seconds: float,
-    sdg_scale_factor: int,
-    sdg_sample_size: float,
-    sdg_batch_size: int,
-    sdg_num_workers: int,
-    sdg_samples_per_skill: int,
     sdg_max_batch_len: int,
     sdg_held_out_fraction: float,
     train_num_workers: int,
@@ -77,11 +72,11 @@ def prerequisites(
 ) -> None:
     """Check everything that can be checked before a GPU is used; report all findings at once, each with its remedy.
 
-    The checks: parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real
-    completion request (three tries); the object store has the archive and accepts uploads; the taxonomy's repository
-    answers; the API server accepts the training job and the GPU
-    pods in a dry run; the software for training and serving is available; the service account has the permissions that
-    the run needs. Parameters have the same meaning as those of the pipeline with the same names.
+    The checks: parameters are in range and consistent (sdg checks its own before it asks the teacher); the Secrets have
+    their keys; teacher and judge answer a real completion request (three tries); the object store has the archive and
+    accepts uploads; the taxonomy's repository answers; the API server accepts the training job and the GPU pods in a
+    dry run; the software for training and serving is available; the service account has the permissions that the run
+    needs. Parameters have the same meaning as those of the pipeline with the same names.
 
     The run's volume is mounted because this task brings the code of all later stages to it. If a check fails, nothing
     else is on the volume.

@@ -37,6 +37,15 @@ def closure(entry: Path) -> list[Path]:
     return sorted(found)
 
 
+def imported_files(source: bytes) -> list[str]:
+    """Paths below ROOT of our modules that a module imports; [] for what is not Python, such as a style sheet."""
+    try:
+        files = map(module_file, _imported(ast.parse(source)))
+    except SyntaxError:
+        return []
+    return [str(file.relative_to(ROOT)) for file in files if file]
+
+
 def module_file(name: str) -> Path | None:
     """The file of one of our modules; None if there is no such module."""
     place = ROOT / name.replace(".", "/")
@@ -92,13 +101,15 @@ def slim_files(entries: Iterable[str]) -> dict[str, bytes]:
     Raises:
         ValueError: a name is not defined where it is imported from.
     """
+    entries = list(entries)
+    sources = {module: module.slim(names) for module, names in _reach(entries).values()}
+    # What a component imports keeps its name.
+    kept = {entry.rpartition(".")[2] for entry in entries}
+    constants = {name: other for name, other in constant_names(sources.values()).items() if name not in kept}
     # Packages below are found without this file; it makes ours come before a foreign package of that name.
     files = {f"{PACKAGE}/__init__.py": b""}
-    reached = _reach(entries).values()
-    sources = {module: module.slim(names) for module, names in reached}
-    short = constant_names(sources.values())
     for module, source in sources.items():
-        files[str(module.file.relative_to(ROOT))] = shortened(source, short)
+        files[str(module.file.relative_to(ROOT))] = shortened(source, constants)
         if module.reads_files:
             beside = [file for file in module.file.parent.iterdir() if file.is_file() and file.suffix != ".py"]
             files |= {str(file.relative_to(ROOT)): file.read_bytes() for file in beside}

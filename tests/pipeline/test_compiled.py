@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from components.compile import bundles, compile_pipeline, component_text
+from components.compile import CARRIERS, bundles, compile_pipeline, component_text
 from components.loading import CODE
 from tests.docs.guides import commands
 from utils.cli.compile import carried_part, executor_source, names_of, our_pipeline
@@ -24,7 +24,7 @@ from utils.lint import lint_text
 from utils.names import API_LABEL
 from utils.packing import as_text, from_text, tree_digest, unpacked
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
-from utils.stages.writable import HOME_FOLDERS, MODEL_FOLDERS
+from utils.stages.writable import HOME, HOME_FOLDERS
 
 
 @pytest.fixture(scope="module")
@@ -111,24 +111,26 @@ def test_every_object_that_a_task_mounts_has_a_parameter_whose_name_is_checked(p
     spec, platform = yaml.load_all(package.read_text(), yaml.CSafeLoader)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     mounts = [m for e in executors for m in e.get("secretAsVolume", []) + e.get("configMapAsVolume", [])]
-    named = {(m.get("secretNameParameter") or m["configMapNameParameter"])["componentInputParameter"] for m in mounts}
-    assert named == {*OBJECTS}
+    given = spec["root"]["dag"]["tasks"]["exit-handler-1"]["inputs"]["parameters"]
+    inner = [(m.get("secretNameParameter") or m["configMapNameParameter"])["componentInputParameter"] for m in mounts]
+    assert {given[name]["componentInputParameter"] for name in inner} == {*OBJECTS}
     assert all(m["optional"] for m in mounts), "one that is missing is a finding, and no pod that hangs"
     defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
     assert check_object_names(defaults, on_kfp=True) == []
 
 
 def test_the_code_of_the_stages_travels_once(spec: dict[str, Any]) -> None:
-    """Trap 48. Tasks on the volume read what prerequisites have put there."""
+    """Trap 48. Later tasks read what prerequisites and data import have put on the volume."""
     executors = spec["deploymentSpec"]["executors"]
     variables = {
         label.removeprefix("exec-"): {one["name"] for one in executor["container"]["env"]}
         for label, executor in executors.items()
     }
     carry = {name for name, found in variables.items() if CODE in found}
-    assert carry == {"prerequisites", "create-volume", "clean-up"}
-    (bundle,) = [text for component, text in bundles(spec) if component == "comp-prerequisites"]
-    digest = tree_digest(unpacked(bundle))
+    assert carry == {*CARRIERS, "create-volume", "clean-up"}
+    first, second = (unpacked(dict(bundles(spec))[f"comp-{task}"]) for task in CARRIERS)
+    assert not first.keys() & second.keys()
+    digest = tree_digest(first | second)
     sources = {name: executors[f"exec-{name}"]["container"]["command"][-1] for name in variables}
     assert {name for name, source in sources.items() if digest in source} == variables.keys() - carry
     small = [executors[f"exec-{name}"] for name in variables.keys() - carry]
@@ -204,7 +206,7 @@ def test_every_part_of_the_file_can_be_printed(package: Path) -> None:
 def test_a_bundle_is_a_tar_that_anyone_can_list(package: Path) -> None:
     bundle = base64.b64decode(carried_part(package, "prerequisites/code"))
     listed = subprocess.run(["tar", "tj"], input=bundle, capture_output=True, check=True).stdout.decode().splitlines()
-    assert {"utils/__init__.py", "utils/messages.py", "utils/stages/publish.py"} <= set(listed)
+    assert {"utils/__init__.py", "utils/messages.py", "utils/stages/prerequisites/stage.py"} <= set(listed)
 
 
 def test_bundle_as_text_keeps_its_bytes_and_needs_no_quoting() -> None:
@@ -235,9 +237,8 @@ def test_every_task_has_a_home_and_caches_that_any_user_can_write(spec: dict[str
     """Trap 50: in the image, the home is not writable for the user that OpenShift gives a pod."""
     for label, executor in spec["deploymentSpec"]["executors"].items():
         found = {variable["name"]: variable["value"] for variable in executor["container"]["env"]}
-        wanted = HOME_FOLDERS if executor["container"]["image"] == NOTEBOOK and "train" not in label else MODEL_FOLDERS
+        wanted = HOME if executor["container"]["image"] == NOTEBOOK else HOME_FOLDERS
         assert {name: found.get(name) for name in wanted} == wanted, label
-        assert {"HOME", "HF_HOME", "XDG_CACHE_HOME"} <= found.keys()
         assert all(found[name].startswith("/tmp") for name in wanted if name != "USER")
 
 

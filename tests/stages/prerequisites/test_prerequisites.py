@@ -30,11 +30,6 @@ GOOD: dict[str, Any] = {
     "output_data_key": "",
     "sdg_pipeline": "simple",
     "sdg_teacher_family": "auto",
-    "sdg_scale_factor": 30,
-    "sdg_sample_size": 1.0,
-    "sdg_batch_size": 32,
-    "sdg_num_workers": 2,
-    "sdg_samples_per_skill": 0,
     "sdg_max_batch_len": 5000,
     "sdg_held_out_fraction": 0.05,
     "train_launcher": "process",
@@ -159,11 +154,11 @@ def test_all_findings_come_in_one_table_each_with_its_remedy(
     s3_server.secret(tmp_path / "object_store", data_key="absent.tar.gz")
     secret(tmp_path / "judge", endpoint=serve((401, f"bad token {TOKEN}")).url, model_name="m", api_token=TOKEN)
     with pytest.raises(SystemExit) as caught:
-        run_stage(sdg_batch_size=5000, taxonomy_branch="main", base_model="oci://somewhere")
+        run_stage(final_eval_few_shots=-1, taxonomy_branch="main", base_model="oci://somewhere")
     message, table = str(caught.value), (tmp_path / "findings.md").read_text()
     assert "error: 5 prerequisites are not met" in message
     for part in (
-        "sdg_batch_size is '5000', expected 1 to 4096",
+        "final_eval_few_shots is '-1', expected 0 or more",
         "sdg_base_model is 'oci://somewhere'",
         "sdg_repo_branch is set, sdg_repo_url is not",
         "the bucket holds no object 'absent.tar.gz'",

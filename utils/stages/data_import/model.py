@@ -4,10 +4,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from utils.messages import failure
+
 READ = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 INDEX = "model.safetensors.index.json"
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 """How the names of input embeddings end: Llama, Mistral, Granite and Qwen; GPT-2; GPT-NeoX; Bloom."""
+
+
+def check_base_model(base_model: str) -> None:
+    """End the stage when `base_model` is set to something no model can be had from."""
+    path = Path(base_model.removeprefix("file://"))
+    if not base_model or base_model.startswith("s3://") or (path.is_absolute() and path.is_dir()):
+        return
+    raise failure(
+        f"sdg_base_model is {base_model!r}",
+        "it is neither s3://bucket/prefix nor the absolute path of a folder",
+        "correct it (aws s3 cp --recursive DIR s3://bucket/prefix), or leave it blank for the archive's model/",
+    )
 
 
 def model_faults(model: Path) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from utils.stages.authorities import ca_bundle
 from utils.stages.chat_template.choice import choose_chat_template
 from utils.stages.data_import.git import TaxonomySource, clone_taxonomy, head_commit
+from utils.stages.data_import.model import check_base_model
 from utils.stages.data_import.tree import (
     assemble_tree,
-    check_base_model,
     download_archive,
     fetch_model,
     import_folder,

@@ -128,18 +128,6 @@ def fetch_model(base_model: str, store: ObjectStore | None, target: Path) -> Non
         download_object(store, object_stat(store, key), path)
 
 
-def check_base_model(base_model: str) -> None:
-    """End the stage when `base_model` is set to something no model can be had from."""
-    path = Path(base_model.removeprefix("file://"))
-    if not base_model or base_model.startswith("s3://") or (path.is_absolute() and path.is_dir()):
-        return
-    raise failure(
-        f"sdg_base_model is {base_model!r}",
-        "it is neither s3://bucket/prefix nor the absolute path of a folder",
-        "correct it (aws s3 cp --recursive DIR s3://bucket/prefix), or leave it blank for the archive's model/",
-    )
-
-
 def import_folder(data_dir: str, name: str) -> Path:
     """The folder that holds what is not yet whole, `import-<name>.part`; those of other inputs are removed."""
     work = Path(data_dir, f"import-{name}.part")

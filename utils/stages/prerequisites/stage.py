@@ -7,7 +7,7 @@ from functools import partial
 
 from utils.stages.authorities import ca_bundle, certificates_of
 from utils.stages.data_import.git import TaxonomySource
-from utils.stages.data_import.tree import check_base_model
+from utils.stages.data_import.model import check_base_model
 from utils.stages.prerequisites.checks import (
     check_backends,
     check_folders,
