@@ -24,6 +24,8 @@ from utils.queues import label_tasks
 
 CARRIERS = ("prerequisites", "data-import")
 """The tasks that bring code to the volume: the first one what it needs, the second one the rest."""
+_FIRST_SHARE = 0.45
+"""Of the code's bytes, at least. The first one's container also has the names of nearly all parameters."""
 _VOLUME = "data_dir"
 """Components with this parameter run on the volume."""
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
@@ -103,6 +105,10 @@ def _parts(imports: Mapping[str, list[str]]) -> dict[str, dict[str, bytes]]:
     chosen = list(slim_files(imports[first]))
     for name in chosen:  # with what they import here, where other tasks use more of them
         chosen += [one for one in imported_files(files[name]) if one in files and one not in chosen]
+    for name in sorted(files.keys() - set(chosen)):
+        if sum(len(files[one]) for one in chosen) > _FIRST_SHARE * sum(map(len, files.values())):
+            break
+        chosen.append(name)
     return {
         first: {name: files[name] for name in chosen},
         second: {name: content for name, content in files.items() if name not in chosen},
