@@ -87,6 +87,7 @@ def add_code(spec: dict[str, Any]) -> None:
             steps += [loading.new_folder, *([loading.joined] if steps else []), loading.carried]
         load = [line for step in steps for line in loading_body(step, tree_digest(there))]
         there |= parts.get(label, {})
+        functions[label].leave_out_unnamed()
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
         container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
@@ -140,6 +141,11 @@ class _Function:
         """Full names of its imports from our own modules."""
         nodes = [node for node in ast.walk(self._node) if isinstance(node, ast.ImportFrom) and node.module]
         return [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
+
+    def leave_out_unnamed(self) -> None:
+        """Leave out parameters that the body does not name: a stage that needs one reads it from the task's input."""
+        used = {node.id for statement in self._node.body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        self._node.args.args = [argument for argument in self._node.args.args if argument.arg in {*used, _VOLUME}]
 
     def text(self, load: Sequence[ast.stmt] = ()) -> str:
         """A module with the function, without its docstring; its body begins with load."""

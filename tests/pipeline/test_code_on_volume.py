@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.compile import CARRIERS, compile_pipeline
+from components.compile import CARRIERS, compile_pipeline, component_text
 from utils.cli.compile import our_pipeline
 from utils.files import ROOT
 from utils.packing import slim_files
@@ -194,3 +195,15 @@ def test_components_hand_parameters_to_their_stage_in_the_order_of_its_fields() 
                 assert [ast.unparse(argument) for argument in call.args] == fields, file.name
                 checked += 1
     assert checked >= 9
+
+
+def test_prerequisites_find_rules_parameters_in_the_tasks_input(volume: Volume) -> None:
+    """The component's text names only what it hands on; the rest is in the executor's input."""
+    given = {"inputs": {"parameterValues": {"train_seed": 7, "mmlu_tasks": ["a"], "train_node_selectors": {}}}}
+    ask = f"sys.argv[1:] = ['--executor_input', {json.dumps(given)!r}, '--function_to_execute', 'prerequisites']\n"
+    done = volume.run(
+        "prerequisites", ask + "from utils.stages.prerequisites.stage import input_of_task; print(input_of_task())"
+    )
+    assert ast.literal_eval(done.stdout) == given["inputs"]["parameterValues"], done.stderr
+    text = component_text(volume.executors["exec-prerequisites"]["container"])
+    assert "train_seed" not in text and "secret_names: str" in text
