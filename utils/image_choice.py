@@ -12,6 +12,8 @@ from utils.foreign_text import TextError, read_nodes
 from utils.ir.load import parse
 from utils.ir.model import Pipeline
 
+_BOM = "\ufeff"
+
 IMAGES = {name.lower(): str(value) for name, value in vars(images).items() if name.isupper()}
 """Every image by its name in utils/images.py, in lowercase."""
 
@@ -105,6 +107,8 @@ def _texts(text: str) -> Iterator[yaml.ScalarNode]:
 
 def _put(text: str, chosen: dict[str, str]) -> str:
     """The text with each scalar that is in `chosen` replaced in place; an anchor before it is kept."""
+    if text.startswith(_BOM):  # the parser's places do not count it
+        return _BOM + _put(text.removeprefix(_BOM), chosen)
     spots = [(n.start_mark.index, n.end_mark.index, n.value) for n in _texts(text) if n.value in chosen]
     for start, end, old in sorted(spots, reverse=True):
         before, found, after = text[start:end].partition(old)

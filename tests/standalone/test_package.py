@@ -87,7 +87,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.parametrize(
     ("args", "printed"),
     [
-        (["run", "--dry-run", "--sdg-object-store-secret=s", "--judge-serving-model-secret=j"], "kind: PyTorchJob"),
+        (["run", "--dry-run", "--sdg-object-store-secret=s", "--judge-serving-model-secret=j"], "kind: TrainJob"),
         (["show", "--rbac", "--image=i", "--script-configmap=c", "--args=--force-pull"], "kind: RoleBinding"),
     ],
 )

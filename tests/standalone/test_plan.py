@@ -86,7 +86,7 @@ def test_only_tasks_that_ask_for_a_gpu_wait_in_the_queue() -> None:
 def test_the_guides_command_works_unchanged() -> None:
     manifests = dry_run(*GUIDE)
     assert [one["kind"] for one in manifests].count("Job") == 12
-    assert len(kinds(manifests, "PyTorchJob")) == 2
+    assert len(kinds(manifests, "TrainJob")) == 2
     (claim,) = kinds(manifests, "PersistentVolumeClaim")
     assert claim["spec"]["storageClassName"] == "nfs-csi"
     assert claim["spec"]["resources"]["requests"]["storage"] == "200Gi"

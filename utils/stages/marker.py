@@ -143,10 +143,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def as_it_ran(marker: Mapping[str, Any]) -> dict[str, Any]:
     """A marker without inputs that had no effect: those of pods where the task itself trained, of GPUs on a CPU."""
-    unused = {"image", "num_workers", "gpu_per_worker"} if marker["inputs"].get("launcher") == "process" else set()
-    if marker["result"].get("device") == "cpu":
+    inputs, result = marker.get("inputs") or {}, marker.get("result") or {}
+    unused = {"image", "num_workers", "gpu_per_worker"} if inputs.get("launcher") == "process" else set()
+    if result.get("device") == "cpu":
         unused |= {"cpu_offload"}
-    return {**marker, "inputs": {name: value for name, value in marker["inputs"].items() if name not in unused}}
+    return {**marker, "inputs": {name: value for name, value in inputs.items() if name not in unused}}
 
 
 def size_of(path: str) -> int:

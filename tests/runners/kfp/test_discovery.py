@@ -44,7 +44,7 @@ def test_the_server_of_the_current_project_is_found_with_the_users_token(
 ) -> None:
     kubeconfig(server.url, TOKEN)
     server.pipeline_servers = {version: {"items": [application("dspa", externalUrl=server.url, url="https://inner")]}}
-    assert find_server() == Server(server.url, TOKEN, "", "lab", project=True)
+    assert find_server() == Server(server.url, TOKEN, "", "lab", project=True, account="pipeline-runner-dspa")
     assert TOKEN not in repr(find_server())
     assert submit_run(package, {}, KfpSettings()) == 0
     assert {one["headers"]["authorization"] for one in server.requests} == {f"Bearer {TOKEN}"}

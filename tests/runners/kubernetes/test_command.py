@@ -184,8 +184,7 @@ def test_dry_run_contacts_no_cluster_and_shows_everything_the_run_would_create(
     jobs = [name for kind, name in names if kind == "Job"]
     assert jobs[:2] == ["r1-create-volume", "r1-prerequisites"] and jobs[-1] == "r1-clean-up" and len(jobs) == 12
     assert ("PersistentVolumeClaim", "ilab") in names
-    workers = [one["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"] for one in made if one["kind"] == "PyTorchJob"]
-    assert workers == [2, 2]
+    assert [one["spec"]["trainer"]["numNodes"] for one in made if one["kind"] == "TrainJob"] == [3, 3]
     assert {one["metadata"]["namespace"] for one in made} == {"lab"}
     assert not (command.home / "runs").exists()
 

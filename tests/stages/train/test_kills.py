@@ -54,7 +54,14 @@ def phase(
     """A volume, and what kill_faults needs for a phase on it."""
     volume = tmp_path / "volume"
     counts = {"rows": 20, "tokens": 1000, "longest": 60}
-    values = {**PHASE, "data_dir": str(volume), "num_warmup_steps": 0, "effective_batch_size": 10, **changes}
+    values = {
+        **PHASE,
+        "progress": True,
+        "data_dir": str(volume),
+        "num_warmup_steps": 0,
+        "effective_batch_size": 10,
+        **changes,
+    }
     given = TrainingPhase(**{field.name: values[field.name] for field in fields(TrainingPhase)})
 
     def prepare() -> None:
