@@ -120,7 +120,7 @@ def _set_up(cluster: Cluster) -> None:
     cluster.advertise_gpus()
     deployment = f"deployment/{training_operator.DEPLOYMENT}"
     cluster.wait("condition=Available", deployment, "-n", training_operator.NAMESPACE)
-    trainer.install(cluster, trainer.chosen())
+    trainer.install(cluster)
 
 
 def _write_overlay(cluster: Cluster) -> None:

@@ -14,8 +14,10 @@ MODULES = Path(__file__).parent / "tools"
 KUBERNETES, OPERATOR, DNS = "kubernetes", "training-operator", "coredns"
 # Version of Kubeflow Trainer: its module, with the JobSet that it was made for.
 TRAINERS = {"2.1": "trainer-2.1", "2.3": "trainer-2.3"}
+TRAINER = os.environ.get("ILAB_TEST_TRAINER", "2.1")
+"""The version that the cluster gets."""
 # Module: what is built of it. `tool` means the tools that its go.mod names.
-BUILDS = {DNS: ".", OPERATOR: "tool", KUBERNETES: "tool", **dict.fromkeys(TRAINERS.values(), "tool")}
+BUILDS = {DNS: ".", OPERATOR: "tool", KUBERNETES: "tool", TRAINERS[TRAINER]: "tool"}
 # Module: the manifests that come with it, as name: module of Go, folder there.
 MANIFESTS = {
     OPERATOR: {"manifests": ("github.com/kubeflow/training-operator", "manifests")},

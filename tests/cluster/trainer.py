@@ -3,7 +3,6 @@
 One version at a time: its CustomResourceDefinitions are the dialect that the API server serves.
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,59 +11,43 @@ import yaml
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.image import NAME as BASE_IMAGE
-from tests.cluster.programs import TRAINERS, module_folder, program
+from tests.cluster.programs import TRAINER, TRAINERS, module_folder, program
 from tests.cluster.settings import STATE
 
+MODULE = TRAINERS[TRAINER]
 NAMESPACE = "kubeflow-system"
 # Deployment: its program. Its container is called `manager` in both.
 DEPLOYMENTS = {
     "kubeflow-trainer-controller-manager": "trainer-controller-manager",
     "jobset-controller-manager": "jobset",
 }
-VERSIONS = tuple(TRAINERS)
-VERSION = "ILAB_TEST_TRAINER"
-"""Environment variable: the version that `up` installs."""
 
 
-def chosen() -> str:
-    """The version that `up` installs."""
-    return os.environ.get(VERSION, VERSIONS[0])
-
-
-def install(cluster: Cluster, version: str) -> None:
-    """Install a version, in the place of another if there is one, and wait until it serves its webhooks.
+def install(cluster: Cluster) -> None:
+    """Install it, and wait until it serves its webhooks.
 
     Raises:
         NotOursError: the cluster is not ours.
     """
-    cluster.must_be_owned(f"install Kubeflow Trainer {version}")
-    folder = STATE / TRAINERS[version]
-    write_manifests(version, folder)
-    # The pods that a Deployment selects, which differ between the versions, can't be changed.
-    cluster.kubectl("delete", "deployment", *DEPLOYMENTS, "-n", NAMESPACE, "--ignore-not-found")
+    cluster.must_be_owned("install Kubeflow Trainer")
+    folder = STATE / MODULE
+    write_manifests(folder)
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
     for deployment in DEPLOYMENTS:
         cluster.kubectl("rollout", "status", f"deployment/{deployment}", "-n", NAMESPACE, "--timeout=240s")
 
 
-def installed(cluster: Cluster) -> str:
-    """The version whose dialect the API server serves, "" for none."""
-    path = "jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties}"
-    fields = cluster.kubectl("get", "crd", "trainjobs.trainer.kubeflow.org", "--ignore-not-found", "-o", path)
-    return next((v for v, field in (("2.1", "podTemplateOverrides"), ("2.3", "runtimePatches")) if field in fields), "")
-
-
-def write_manifests(version: str, folder: Path) -> None:
+def write_manifests(folder: Path) -> None:
     """Write a kustomization over the manifests of both to a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("manifests", "jobset"):
-        shutil.copytree(module_folder(TRAINERS[version]) / name, folder / name)
+        shutil.copytree(module_folder(MODULE) / name, folder / name)
     # Trainer's own manifests fetch JobSet's from the release page.
     third_party = folder / "manifests/third-party/jobset/kustomization.yaml"
     kustomization = yaml.safe_load(third_party.read_text())
     third_party.write_text(yaml.safe_dump(kustomization | {"resources": ["../../../jobset/default"]}))
     patches = [
-        {"target": {"kind": "Deployment", "name": name}, "patch": yaml.safe_dump(_patch(version, name, binary))}
+        {"target": {"kind": "Deployment", "name": name}, "patch": yaml.safe_dump(_patch(name, binary))}
         for name, binary in DEPLOYMENTS.items()
     ]
     kustomization = {
@@ -76,8 +59,8 @@ def write_manifests(version: str, folder: Path) -> None:
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
 
 
-def _patch(version: str, name: str, binary: str) -> dict[str, Any]:
-    path = str(program(TRAINERS[version], binary))
+def _patch(name: str, binary: str) -> dict[str, Any]:
+    path = str(program(MODULE, binary))
     container = {
         "name": "manager",
         "image": BASE_IMAGE,
