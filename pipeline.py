@@ -206,11 +206,11 @@ def ilab_pipeline(
         eval_gpu_identifier: Resource name of the GPU that evaluation uses.
         eval_answer_options: Fields to add to each request to a scored model, such as max_tokens.
         eval_judge_options: Fields to add to each request to the judge.
-        mt_bench_max_workers: Parallel requests in MT-Bench: auto or a number.
+        mt_bench_max_workers: Parallel requests in MT-Bench: a number, or auto: 64 per GPU, 64 to the judge.
         mt_bench_merge_system_user_message: Merge system and user message, for judges that accept no system message.
         mt_bench_max_questions: MT-Bench questions to ask, spread over the categories. 0: all 80.
         mt_bench_max_error_rate: Highest share of missing or unrated answers for an MT-Bench score to count, 0 to 1.
-        final_eval_max_workers: Parallel requests in the final evaluation: auto or a number.
+        final_eval_max_workers: Parallel requests in the final evaluation, as mt_bench_max_workers.
         final_eval_few_shots: Solved examples before each multiple-choice question.
         final_eval_batch_size: Multiple-choice questions per batch: auto or a number.
         final_eval_merge_system_user_message: Merge system and user message, for judges that accept no system message.

@@ -102,13 +102,26 @@ def test_workers_may_be_given_as_text(text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "gpus", "workers"), [(64, 0, 8), (2, 0, 4), (1, 0, 2), (64, 1, 10), (64, 8, 64), (2, 1, 2)]
+    ("cores", "gpus", "workers"), [(64, 0, 8), (2, 0, 4), (1, 0, 2), (64, 1, 64), (64, 8, 512), (2, 1, 64)]
 )
-def test_auto_workers_are_at_least_one_and_at_most_ten_per_gpu(
-    cores: int, gpus: int, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_workers_follow_the_engine(cores: int, gpus: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """instructlab-eval's rule gave vLLM on 2 GPUs of a pod with 4 cores 4 requests at a time."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     assert judging.eval_workers("auto", gpus=gpus) == workers
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus", "workers", "judging_at_a_time"), [("auto", 4, 256, 64), ("100", 4, 100, 100), ("3", 1, 3, 3)]
+)
+def test_judge_has_a_limit_of_its_own(
+    text: str, gpus: int, workers: int, judging_at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(judging, "visible_gpus", lambda engine: gpus)
+    monkeypatch.setattr(judging, "chat_template_file", lambda *_: "")
+    given = judging.Evaluation(str(tmp_path), "", "", "vllm", text, False, 0, {}, {}, False, 0.25)
+    bench = judging.prepare_bench(given, ModelServer("http://x/v1", "judge"))
+    assert (bench.workers, bench.judge_workers) == (workers, judging_at_a_time)
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "many", "", "1.5"])

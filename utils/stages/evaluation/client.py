@@ -38,6 +38,7 @@ class ModelClient(PatientClient):
         count: Callable[[], None] = lambda: None,
         ca: str = "",
         patience: Patience = ONCE,
+        most: int = 64,
     ) -> None:
         """Make a client for one server.
 
@@ -47,10 +48,12 @@ class ModelClient(PatientClient):
             count: called after each good answer.
             ca: a CA bundle for TLS; "" for the public roots.
             patience: how long a server that is away is waited for: a judge. One of our own is not away, but has ended.
+            most: requests at a time.
         """
         super().__init__(
             server,
             patience,
+            most,
             verify=ssl.create_default_context(cafile=ca) if ca else True,
             timeout=600,
             trust_env=bool(ca or server.api_token),

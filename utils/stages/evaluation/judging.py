@@ -24,6 +24,9 @@ from utils.stages.patience import Patience
 from utils.stages.service_errors import THEN, explained, model_service
 
 NO_MODEL_ANSWER = "the model gave no answer: "
+PER_GPU = 64
+"""Requests at a time that vLLM answers together on one GPU; more wait their turn in the server (at 256 by default)."""
+
 Item = TypeVar("Item")
 Judgment = TypeVar("Judgment")
 
@@ -69,7 +72,7 @@ class Bench:
     Attributes:
         given: of the stage.
         ca: CA bundle for the judge's TLS; "" for the public roots.
-        workers: requests at a time.
+        workers: requests to the model's own server at a time.
         template: Jinja file of the chat template; "" for the tokenizer's own.
         patience: how long a judge that is away is waited for.
     """
@@ -80,6 +83,11 @@ class Bench:
     workers: int
     template: str
     patience: Patience = Patience()
+
+    @property
+    def judge_workers(self) -> int:
+        """Requests to the judge at a time, at most: it gets fewer while it answers 429."""
+        return min(self.workers, PER_GPU) if self.given.max_workers == "auto" else self.workers
 
 
 def prepare_bench(given: Evaluation, judge: ModelServer) -> Bench:
@@ -95,11 +103,11 @@ def prepare_bench(given: Evaluation, judge: ModelServer) -> Bench:
 def eval_workers(max_workers: str, gpus: int) -> int:
     """Requests at a time: a positive integer as text, or `auto`.
 
-    `auto` is instructlab-eval's rule, 10 per GPU but not more than CPU cores; without a GPU, 2 per core, at most 8.
+    `auto` is what the engine takes: PER_GPU, whatever the cores (instructlab-eval allows 10 per GPU, and one per core);
+    without a GPU, 2 per core, at most 8.
     """
     if max_workers == "auto":
-        cores = len(os.sched_getaffinity(0))
-        return min(10 * gpus, cores) if gpus else min(2 * cores, 8)
+        return PER_GPU * gpus or min(2 * len(os.sched_getaffinity(0)), 8)
     if not max_workers.isdecimal() or int(max_workers) < 1:
         raise failure(
             f"max_workers is {max_workers!r}",
@@ -256,7 +264,7 @@ def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
     added = asked.sampling | bench.given.answer_options
     with (
         serve(model.folder, model.served, bench.given.engine, model.work_dir, bench.workers, bench.template) as server,
-        ModelClient(ModelServer(server.url, model.served), added, count) as client,
+        ModelClient(ModelServer(server.url, model.served), added, count, most=bench.workers) as client,
     ):
         try:
             generate_answers(
@@ -286,7 +294,8 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
 
     judge, name = bench.judge, plain_name(bench.judge)
     overall, pairs, turns = None, [], []
-    with JudgeClient(judge, bench.given.judge_options, count, bench.ca, bench.patience) as client:
+    options, most = bench.given.judge_options, bench.judge_workers
+    with JudgeClient(judge, options, count, bench.ca, bench.patience, most) as client:
         try:
             overall, pairs, turns, _ = generate_judgment(
                 model.served,
@@ -296,7 +305,7 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
                 bench_name=asked.name,
                 output_dir=model.work_dir,
                 data_dir=model.work_dir,
-                max_workers=bench.workers,
+                max_workers=most,
                 merge_system_user_message=bench.given.merge_system_user_message,
                 http_client=client,
             )
