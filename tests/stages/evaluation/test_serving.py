@@ -186,3 +186,34 @@ def test_judge_that_is_down_is_tried_for_half_an_hour_and_named() -> None:
     with pytest.raises(SystemExit, match=r"m at http://127\S+/v1 does not answer(.|\n)*ConnectError"):
         judging.check_judge(judge, "", time.patience())
     assert 1700 < time.now <= 1800
+
+
+@pytest.mark.parametrize(("length", "served"), [(131072, "16384"), (16384, "16384"), (4096, "4096"), (None, None)])
+def test_vllm_reserves_memory_for_a_question_not_for_the_longest_text(
+    length: int | None, served: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
+    monkeypatch.setattr(serving, "has_bfloat16", lambda: True)
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4, "max_position_embeddings": length}))
+    command = serving.vllm_command(str(tmp_path), "m", 1, "")
+    given = dict(zip(command, command[1:], strict=False))
+    assert given.get("--max-model-len") == served
+
+
+@pytest.mark.parametrize(("bfloat16", "dtype"), [(True, "bfloat16"), (False, "half")])
+def test_vllm_serves_in_the_type_that_the_gpu_has(
+    bfloat16: bool, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that was saved as float32 was served in float16; T4 and V100 have no bfloat16."""
+    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
+    monkeypatch.setattr(serving, "has_bfloat16", lambda: bfloat16)
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4}))
+    command = serving.vllm_command(str(tmp_path), "m", 1, "")
+    assert command[command.index("--dtype") + 1] == dtype
+
+
+def test_server_asks_no_hub_and_reports_to_nobody(tmp_path: Path) -> None:
+    show = "import os; print(os.environ['HF_HUB_OFFLINE'], os.environ['VLLM_NO_USAGE_STATS'], os.environ['PATH'])"
+    server = serving.start_server([sys.executable, "-c", show], str(tmp_path / "log"), 1)
+    server.process.wait()
+    assert (tmp_path / "log").read_text().startswith("1 1 /")

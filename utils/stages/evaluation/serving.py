@@ -19,6 +19,11 @@ from utils.messages import failure
 from utils.stages.programs import cpu_program, end_group, start_group
 from utils.stages.service_errors import THEN
 
+MOST_TOKENS = 16384
+"""Of a question with its answer: vLLM reserves memory for one request of that length."""
+OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""A server of a local folder asks no hub, and reports to nobody."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -134,7 +139,7 @@ def start_server(command: Sequence[str], log: str, port: int) -> Server:
     """Start a server; on Linux it ends with this process."""
     with open(log, "ab") as output:
         start = output.tell()
-        return Server(start_group(command, stdout=output), port, log, start)
+        return Server(start_group(command, stdout=output, env=os.environ | OFFLINE), port, log, start)
 
 
 def error_lines(log: str) -> list[str]:
@@ -174,17 +179,30 @@ def free_port() -> int:
 
 
 def vllm_command(model_dir: str, name: str, port: int, template: str) -> list[str]:
-    """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow."""
-    heads = json.loads(Path(model_dir, "config.json").read_text())["num_attention_heads"]
-    gpus = [n for n in range(1, visible_gpus("vllm") + 1) if heads % n == 0]
+    """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow.
+
+    vLLM (0.8.5) does not start where one request of the model's whole length does not fit the GPU: 128k do not fit
+    40 GB. It would serve a model that training saved as float32 in float16, which has not the range of bfloat16.
+    """
+    config = json.loads(Path(model_dir, "config.json").read_text())
+    gpus = [n for n in range(1, visible_gpus("vllm") + 1) if config["num_attention_heads"] % n == 0]
+    length = config.get("max_position_embeddings")
     return [
         *[sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_dir],
         *["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)],
-        *["--tensor-parallel-size", str(max(gpus, default=1))],
+        *["--tensor-parallel-size", str(max(gpus, default=1)), "--dtype", "bfloat16" if has_bfloat16() else "half"],
+        *(["--max-model-len", str(min(length, MOST_TOKENS))] if length else []),
         # Without the model's own sampling defaults: base and candidate are sampled alike.
         *["--generation-config", "vllm"],
         *(["--chat-template", template] if template else []),
     ]
+
+
+def has_bfloat16() -> bool:
+    """Whether the GPUs compute in bfloat16: vLLM refuses it on those before Ampere (capability 8)."""
+    import torch
+
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] >= 8
 
 
 def llama_cpp_command(
