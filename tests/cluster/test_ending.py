@@ -13,7 +13,7 @@ from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.runs import Run, assert_nothing_left, names
 from utils.cluster.client import pod_client
 from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_OWNER
-from utils.stages.volume.claims import VolumeClaim, binding_mode, create_claim, wait_bound
+from utils.stages.volume.claims import UNFINISHED, VolumeClaim, binding_mode, create_claim, wait_bound
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
@@ -162,12 +162,15 @@ def test_kept_claim_loses_its_workflow_as_owner_until_a_retry_succeeds(
     assert metadata()["ownerReferences"] == [workflow]
     assert metadata()["labels"][KFP_RUN_LABEL] == "retried"
     end_run("retried", "on_failure")
+    assert metadata()["ownerReferences"] == [workflow], "no check has passed, and nothing is on it"
+    mark_outcome("retried", UNFINISHED)
+    end_run("retried", "on_failure")
     assert "ownerReferences" not in metadata()
     mark_outcome("retried", "succeeded")
     assert metadata()["ownerReferences"] == [workflow]
     assert metadata()["annotations"][OUTCOME_ANNOTATION] == "succeeded"
     claim_of(lab, "retried")
-    assert OUTCOME_ANNOTATION not in metadata()["annotations"]
+    assert metadata()["annotations"][OUTCOME_ANNOTATION] == UNFINISHED
     end_run("retried", "on_failure")
     mark_outcome("retried", "succeeded")
     lab.cluster.kubectl("delete", "workflow", "ilab-x", "-n", here)
@@ -178,6 +181,7 @@ def test_kept_claim_outlives_its_workflow(lab: Lab, here: str, workflow: dict[st
     """The server deletes it a day after the run's end."""
     for run in ("left", "kept"):
         claim_of(lab, run)
+    mark_outcome("kept", UNFINISHED)
     end_run("kept", "on_failure")
     lab.cluster.kubectl("delete", "workflow", "ilab-x", "-n", here)
     wait_for("the other claim's end", lambda: not names(lab.cluster, here, CLAIMS, "ilab-left"))

@@ -257,7 +257,7 @@ def test_account_without_a_right_fails_the_task_that_needs_it(lab: Lab) -> None:
     with without(lab, [rule for rule in lab.rules if rule["resources"] != ["persistentvolumeclaims"]]):
         run = lab.start("short", "really-without")
         assert run.wait(120) == 1
-    assert "create persistentvolumeclaims" in run.output
+    assert "can't get persistentvolumeclaims" in run.output
     assert "is forbidden" in run.output
     assert_nothing_left(lab.cluster, lab.namespace, run.run_id)
 
