@@ -74,6 +74,14 @@ def test_claim_of_another_size_or_class_is_refused(
         create_claim(VolumeClaim("r", size, storage_class, mode))
 
 
+@pytest.mark.parametrize("size", ["200GB", "big", "100Gib", ""])
+def test_size_that_is_no_quantity_is_told_before_any_request(api: KubernetesApi, size: str) -> None:
+    """Prerequisites, which know this rule too, mount the volume and come too late."""
+    with pytest.raises(SystemExit, match=f"k8s_storage_size is '{size}'\n.*\n  next: .*such as 100Gi"):
+        create_claim(replace(WANTED, size=size))
+    assert api.requests == []
+
+
 @pytest.mark.parametrize("kept", ["1Ti", "1048576Mi"])
 def test_size_is_the_same_however_the_cluster_writes_it(api: KubernetesApi, kept: str) -> None:
     create_claim(VolumeClaim("r", "1024Gi", "nfs", "ReadWriteMany"))

@@ -66,8 +66,8 @@ def create_claim(wanted: VolumeClaim) -> str:
         its name.
 
     Raises:
-        SystemExit: a claim of this name is another run's, or has another size, class or access mode; it can't be made
-            or bound; or volumes of its class can be mounted on one node only.
+        SystemExit: the size is not a quantity; a claim of this name is another run's, or has another size, class or
+            access mode; it can't be made or bound; or volumes of its class can be mounted on one node only.
     """
     name, folder = claim_of(wanted.run_id)
     if folder:
@@ -75,6 +75,7 @@ def create_claim(wanted: VolumeClaim) -> str:
         if (folder / "outcome").exists():
             (folder / "outcome").write_text(UNFINISHED)
         return name
+    require_size(wanted.size)
     with stage_cluster() as cluster:
         manifest = wanted.manifest(run_owners(cluster))
         if not get(cluster, VOLUME_CLAIM, name):
@@ -86,6 +87,17 @@ def create_claim(wanted: VolumeClaim) -> str:
             print(f"volume claim {name}: {wanted.size}, class {wanted.storage_class or '(default)'}", flush=True)
         wait_bound(cluster, name)
     return name
+
+
+def require_size(size: str) -> None:
+    """End the stage unless the size is a quantity; `200GB` is none."""
+    from kubernetes.utils import parse_quantity
+
+    try:
+        parse_quantity(size)
+    except ValueError:
+        cause = "it is not a quantity of Kubernetes"
+        raise failure(f"k8s_storage_size is {size!r}", cause, "give a number with Gi or Ti, such as 100Gi") from None
 
 
 def make_claim(cluster: Client, manifest: Object) -> Object | None:
