@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from components.sdg import sdg
 from tests.archives import write_files
+from tests.fakes.json_server import JsonHandler
 from tests.fakes.metrics import Metrics
 from tests.fakes.waiting import QUARTER, FakeTime
 from tests.stages.data_import.taxonomies import BY_KIND
@@ -30,7 +31,7 @@ TOKEN = "canary-5f2c"
 IDENTITY = ["-c", "user.name=a", "-c", "user.email=a@b"]
 
 
-class FakeTeacher(BaseHTTPRequestHandler):
+class FakeTeacher(JsonHandler):
     """An OpenAI-compatible server whose behaviour is a word in the class: good, chatty, html, refusing, slow, away.
 
     Away means a quarter of an hour of `clock`, once two prompts were answered. `accepted` is the only token it takes.
@@ -42,14 +43,11 @@ class FakeTeacher(BaseHTTPRequestHandler):
     prompts = 0
     fail_after = 10**9
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
     def do_GET(self) -> None:
         self.reply(404, {"error": "not here"})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.read()
         if FakeTeacher.behaviour == "refusing":
             return self.reply(401, {"error": {"message": f"wrong key {self.headers['authorization']}"}})
         if FakeTeacher.accepted and self.headers["authorization"] != f"Bearer {FakeTeacher.accepted}":
@@ -78,14 +76,6 @@ class FakeTeacher(BaseHTTPRequestHandler):
             return f"[Question]\nWhich {thing}?\n\n{options}\n[End Question]\n[Answer]\nB) two\n[End Answer]"
         context = f"[Context] On {thing}. [End Context]\n" if "[Context]" in prompt else ""
         return f"{context}[Question] What is {thing}? [End Question]\n[Answer] It is {thing}. [End Answer]"
-
-    def reply(self, status: int, content: Any) -> None:
-        data = (content if isinstance(content, str) else json.dumps(content)).encode()
-        self.send_response(status)
-        self.send_header("content-type", "text/html" if isinstance(content, str) else "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
 
 waiting = threading.Event()

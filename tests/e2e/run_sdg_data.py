@@ -5,13 +5,14 @@ import json
 import os
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from components.sdg import sdg
+from tests.fakes.json_server import JsonHandler
 from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
 from utils.stages.json_lines import read_lines, write_lines
@@ -25,7 +26,7 @@ seed_examples:
 """
 
 
-class Teacher(BaseHTTPRequestHandler):
+class Teacher(JsonHandler):
     """An OpenAI-compatible server: `answer` makes a text of a prompt and a number, `refuses` says which prompts fail.
 
     vLLM takes a list of prompts and n, llama.cpp one conversation: both ways of asking are served.
@@ -35,14 +36,11 @@ class Teacher(BaseHTTPRequestHandler):
     requests: list[str] = []
     lock = threading.Lock()
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
     def do_GET(self) -> None:
         self.reply(200, {"data": [{"id": "teacher"}]})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.read()
         chat = "messages" in body
         prompts = [body["messages"][-1]["content"]] if chat else body["prompt"]
         prompts = [prompts] if isinstance(prompts, str) else prompts
@@ -55,14 +53,6 @@ class Teacher(BaseHTTPRequestHandler):
         texts = [Teacher.answer(prompt, next(Teacher.count)) for prompt in prompts for _ in range(body.get("n") or 1)]
         forms = [{"message": {"role": "assistant", "content": text}} if chat else {"text": text} for text in texts]
         return self.reply(200, {"choices": [{**f, "index": i, "finish_reason": "stop"} for i, f in enumerate(forms)]})
-
-    def reply(self, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
     @staticmethod
     def answer(prompt: str, number: int) -> str:

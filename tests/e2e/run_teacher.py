@@ -6,20 +6,21 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.e2e.run_sdg import make_volume, run, tiny_model
+from tests.fakes.json_server import JsonHandler
 from utils.stages.sdg.formats import ADAPTERS
 
 ROOTS = {"mixtral": "/mnt/models", ADAPTERS[0]: "/mnt/models/skills", ADAPTERS[1]: "/mnt/models/knowledge"}
 PROMPT = {"system": "", "introduction": "Say", "principles": "", "examples": "", "generation": "{{task_description}}"}
 
 
-class Recorder(BaseHTTPRequestHandler):
+class Recorder(JsonHandler):
     """An OpenAI-compatible server, as vLLM 0.8.5 and newer are, that records what it is asked."""
 
     cards: Sequence[Mapping[str, Any]] = []
@@ -29,14 +30,11 @@ class Recorder(BaseHTTPRequestHandler):
     refuses = False
     requests: list[dict[str, Any]] = []
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
     def do_GET(self) -> None:
         self.reply(200, {"object": "list", "data": Recorder.cards} if self.path == "/v1/models" else {})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.read()
         Recorder.requests.append({"path": self.path, **body})
         if Recorder.served and body["model"] not in Recorder.served:
             return self.reply(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
@@ -51,14 +49,6 @@ class Recorder(BaseHTTPRequestHandler):
             prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
             choices = [{"text": f"What? text {number} of {prompt}"} for prompt in prompts for number in range(several)]
         return self.reply(200, {"choices": [{"index": i, **choice} for i, choice in enumerate(choices)]})
-
-    def reply(self, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
 
 def block(name: str, kind: str = "LLMBlock", **config: Any) -> dict[str, Any]:

@@ -5,11 +5,12 @@ pass their filters. Like vLLM it takes several prompts and `n`, as plain complet
 """
 
 import hashlib
-import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from tests.fakes.json_server import JsonHandler
 
 
 class SteadyTeacher(ThreadingHTTPServer):
@@ -37,19 +38,16 @@ class SteadyTeacher(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     """One request."""
 
     server: SteadyTeacher
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
 
     def do_GET(self) -> None:
         self.reply(200, {"object": "list", "data": [{"id": "teacher"}]})
 
     def do_POST(self) -> None:
-        body, server = json.loads(self.rfile.read(int(self.headers["content-length"]))), self.server
+        body, server = self.read(), self.server
         with server.lock:
             if refused := server.now >= server.takes:
                 server.refused += 1
@@ -69,14 +67,6 @@ class Handler(BaseHTTPRequestHandler):
             server.now -= 1
             server.prompts += prompts
         return self.reply(200, {"choices": [{**f, "index": i, "finish_reason": "stop"} for i, f in enumerate(forms)]})
-
-    def reply(self, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
 
 def text_for(prompt: str, number: int) -> str:

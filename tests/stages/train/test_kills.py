@@ -4,7 +4,6 @@ The stage, the launcher and the program of the ranks have points alike; `ILAB_KI
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -15,8 +14,8 @@ import pytest
 
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.kills import kill_faults, tree
+from tests.stages.train import torchrun
 from tests.stages.train.phase_folders import PHASE, save_model, save_steps, step
-from utils.files import ROOT
 from utils.names import CPU_PROGRAMS
 from utils.stages.train.stage import TrainingPhase, train_phase
 
@@ -36,12 +35,7 @@ sys.exit(worker.wait())
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchrun, and the library on CPU."""
-    package = tmp_path / "fake" / "torch" / "distributed"
-    package.mkdir(parents=True)
-    for folder in (package, package.parent):
-        (folder / "__init__.py").touch()
-    (package / "run.py").write_text(TORCHRUN)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "fake"), str(ROOT)]))
+    torchrun.put_in_place(TORCHRUN, tmp_path, monkeypatch)
     programs = tmp_path / "programs"
     programs.mkdir()
     shutil.copyfile(Path(__file__).with_name("library.py"), programs / "main_ds.py")

@@ -1,6 +1,5 @@
 """Training processes of this machine: real processes, with a small program in the place of torchrun."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stages.train import torchrun
 from utils.cpu import PROGRAMS, main_ds
-from utils.files import ROOT
 from utils.names import CPU_PROGRAMS
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 
@@ -37,12 +36,7 @@ MakeLauncher = Callable[[str], ProcessLauncher]
 @pytest.fixture
 def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeLauncher:
     """Make a training whose worker runs the given program."""
-    package = tmp_path / "fake" / "torch" / "distributed"
-    package.mkdir(parents=True)
-    for folder in (package, package.parent):
-        (folder / "__init__.py").touch()
-    (package / "run.py").write_text(TORCHRUN)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "fake"), str(ROOT)]))
+    torchrun.put_in_place(TORCHRUN, tmp_path, monkeypatch)
     output = tmp_path / "phase_1"
     output.mkdir()
 
