@@ -115,7 +115,7 @@ def workflow_lines(package: Path) -> list[Line]:
         Line("Argo Workflow, estimated", size.total / 1000, "kB", WARN_BYTES / 1000),
         Line("  both documents", size.spec / 1000, "kB"),
         Line(f"  containers of tasks × {COPIES_IN_NODES:g}", COPIES_IN_NODES * size.tasks / 1000, "kB"),
-        Line("  tasks, components and DAGs in nodes", size.wiring / 1000, "kB"),
+        Line("  tasks, components and DAGs in nodes", size.definitions / 1000, "kB"),
         Line("  everything else", REST_BYTES / 1000, "kB"),
         Line("largest template of a pod", largest / 1000, "kB", MAX_TEMPLATE_BYTES / 1000),
         Line("containers", sum(size.containers.values()) / 1000, "kB"),

@@ -54,7 +54,7 @@ def padded(documents: list[Any], characters: str) -> str:
 def test_estimate_adds_up_every_tasks_container(compiled: list[Any]) -> None:
     before = examine(yaml.safe_dump_all(compiled)).workflow
     assert before is not None
-    assert before.total == before.spec + round(4.7 * before.tasks) + before.wiring + REST_BYTES
+    assert before.total == before.spec + round(4.7 * before.tasks) + before.definitions + REST_BYTES
     assert sum(before.runs.values()) == 3
     for characters, each in (("a" * 1000, 1), ("<>&<" * 250, 6), ("é" * 1000, 2), ('"' * 1000, 2)):
         after = examine(padded(compiled, characters)).workflow
@@ -74,7 +74,8 @@ def test_task_with_retries_is_in_one_node_more(tmp_path: Path) -> None:
     assert estimate is not None
     assert estimate.retries == estimate.containers["comp-work"] + RETRY_TEMPLATES
     assert (
-        estimate.total == estimate.spec + round(4.7 * estimate.tasks) + estimate.retries + estimate.wiring + REST_BYTES
+        estimate.total
+        == estimate.spec + round(4.7 * estimate.tasks) + estimate.retries + estimate.definitions + REST_BYTES
     )
     assert estimate.as_record()["retries"] == estimate.retries and "for retries" in str(estimate)
 
@@ -137,7 +138,10 @@ def test_the_command_prints_the_estimate_and_its_parts(compiled: list[Any], tmp_
     shown = CliRunner().invoke(lint, [str(file)])
     assert shown.exit_code == 0
     assert "Argo Workflow of a finished run: about 79 " in shown.output
-    assert "containers of 3 tasks + 5 wiring + 62, of 1049" in shown.output
+    assert "containers of 3 tasks + 5 definitions + 62 rest, of 1049" in shown.output
     told = json.loads(CliRunner().invoke(lint, [str(file), "--output", "json"]).output)["workflow"]
-    assert told["bytes"] == told["spec"] + round(4.7 * told["containers_of_all_tasks"]) + told["wiring"] + told["rest"]
+    assert (
+        told["bytes"]
+        == told["spec"] + round(4.7 * told["containers_of_all_tasks"]) + told["definitions"] + told["rest"]
+    )
     assert sum(one["bytes"] * one["tasks"] for one in told["components"].values()) == told["containers_of_all_tasks"]

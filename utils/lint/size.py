@@ -53,8 +53,8 @@ class Estimate:
         retried: how many of them are tried again when they fail.
         templates: the driver's template of each component that runs one: twice what the driver is given, as inputs and
             as arguments. The template of the pod that it starts has about the same, as input and as patch.
-        wiring: what nodes have of everything but containers: a DAG once, a task twice (as input of its driver, and in
-            the template of its DAG), its component four times and its platform config twice.
+        definitions: what nodes have of everything but containers: a DAG once, a task twice (as input of its driver, and
+            in the template of its DAG), its component four times and its platform config twice.
     """
 
     spec: int
@@ -62,7 +62,7 @@ class Estimate:
     runs: Mapping[str, int]
     retried: Mapping[str, int]
     templates: Mapping[str, int]
-    wiring: int
+    definitions: int
 
     @property
     def tasks(self) -> int:
@@ -78,29 +78,33 @@ class Estimate:
     @property
     def total(self) -> int:
         """Of the Workflow."""
-        return self.spec + round(COPIES_IN_NODES * self.tasks) + self.retries + self.wiring + REST_BYTES
+        return self.spec + round(COPIES_IN_NODES * self.tasks) + self.retries + self.definitions + REST_BYTES
 
     def as_record(self) -> dict[str, Any]:
         """The estimate as JSON for `--output json`."""
         parts = {"spec": self.spec, "containers_of_all_tasks": self.tasks, "copies_in_nodes": COPIES_IN_NODES}
         return {
-            "bytes": self.total, **parts, "retries": self.retries, "wiring": self.wiring, "rest": REST_BYTES,
+            "bytes": self.total, **parts, "retries": self.retries, "definitions": self.definitions, "rest": REST_BYTES,
             "limit": MAX_BYTES,
             "components": {name: {"bytes": size, "tasks": self.runs[name]} for name, size in self.containers.items()},
         }  # fmt: skip
 
     def parts(self) -> str:
-        """The containers by size, largest first, in kB."""
+        """The containers by size, largest first, and the longest template, in kB."""
         sizes = sorted(self.containers.items(), key=lambda part: -part[1])
-        return ", ".join(f"{name.removeprefix('comp-')} {size / 1000:.1f}" for name, size in sizes)
+        longest = max(self.templates.values(), default=0)
+        return (
+            ", ".join(f"{name.removeprefix('comp-')} {size / 1000:.1f}" for name, size in sizes)
+            + f"; the longest template of a pod: {longest / 1000:.1f} of {MAX_TEMPLATE_BYTES / 1000:.1f}"
+        )
 
     def __str__(self) -> str:
-        numbers = (self.total, self.spec, self.tasks, self.retries, self.wiring, REST_BYTES)
-        total, spec, tasks, retries, wiring, rest = (f"{number / 1000:.0f}" for number in numbers)
+        numbers = (self.total, self.spec, self.tasks, self.retries, self.definitions, REST_BYTES)
+        total, spec, tasks, retries, definitions, rest = (f"{number / 1000:.0f}" for number in numbers)
         again = f" + {retries} for retries" if self.retries else ""
         return (
             f"{total} kB = {spec} spec + {COPIES_IN_NODES} × {tasks} containers of {sum(self.runs.values())} tasks"
-            f"{again} + {wiring} wiring + {rest}, of {MAX_BYTES / 1000:.0f}"
+            f"{again} + {definitions} definitions + {rest} rest, of {MAX_BYTES / 1000:.0f}"
         )
 
 
@@ -119,17 +123,17 @@ def estimate(pipeline: Pipeline, spec: Mapping[str, Any], platform: Mapping[str,
     components = spec.get("components", {})
     dags = [spec["root"], *(one for one in components.values() if "dag" in one)]
     templates: dict[str, int] = {}
-    wiring = sum(_bytes(_json(dag)) for dag in dags)
+    definitions = sum(_bytes(_json(dag)) for dag in dags)
     for task in (task for dag in dags for task in dag.get("dag", {}).get("tasks", {}).values()):
         key = task["componentRef"]["name"]
         label = components[key].get("executorLabel", "")
         own, its, config = (_bytes(_json(one)) for one in (task, components[key], kubernetes.get(label, {})))
-        wiring += 2 * own
+        definitions += 2 * own
         if key in containers:
-            wiring += 4 * its + 2 * config
+            definitions += 4 * its + 2 * config
             given = own + its + config + _bytes(_json(executors[label]["container"]))
             templates[key] = max(2 * given + TEMPLATE_REST, templates.get(key, 0))
-    return Estimate(_bytes(spec) + _bytes(platform), containers, runs, retried, templates, wiring)
+    return Estimate(_bytes(spec) + _bytes(platform), containers, runs, retried, templates, definitions)
 
 
 def _bytes(value: Any) -> int:
