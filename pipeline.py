@@ -165,7 +165,7 @@ def ilab_pipeline(
         sdg_scale_factor: Samples per seed example in blocks with `n: scaled`, as in simple; full and llama ignore it.
         sdg_sample_size: Fraction of the image's precomputed skills to mix in. 0: none; 1: as its recipe says.
         sdg_batch_size: Completions per request to the teacher, 1 to 4096.
-        sdg_num_workers: Batches for the teacher at a time, of all leaves, 2 to 10. Fewer while it answers 429.
+        sdg_num_workers: Batches for the teacher at a time, of all leaves, 1 to 10. Fewer while it answers 429.
         sdg_samples_per_skill: Samples of each skill leaf to train on, drawn from those generated. 0: all, once.
         sdg_system_prompt: System message of all training samples. Empty: Granite's own for Granite, else neutral.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.

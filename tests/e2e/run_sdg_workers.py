@@ -37,7 +37,11 @@ def case(name: str, pipeline: str, family: str, workers: int, **teacher: Any) ->
     server.shutdown()
     result = seen.get("result") or seen
     prompts = sorted(server.prompts)
-    return {"files": "failure" not in seen and made(volume), "result": result, "highest": server.highest} | {
+    assert "failure" not in seen, seen
+    return {
+        "files": made(volume),
+        "result": result,
+        "highest": server.highest,
         "prompts": prompts,
         "refused": server.refused,
     }

@@ -69,7 +69,7 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
     ("name", "right", "wrong"),
     [
         ("sdg_batch_size", (1, 4096), (0, 4097)),
-        ("sdg_num_workers", (2, 10), (1, 11)),
+        ("sdg_num_workers", (1, 10), (0, 11)),
         ("sdg_scale_factor", (1, 1000), (0,)),
         ("sdg_sample_size", (0.0, 0.0002, 1.0), (-0.1, 1.01, float("nan"))),
         ("sdg_samples_per_skill", (0, 30), (-1,)),

@@ -34,7 +34,7 @@ RANGES = [
     (0, 0.5, ["sdg_held_out_fraction"]),
     (0, 10, ["gate_min_mt_bench"]),
     (1, 4096, ["sdg_batch_size"]),
-    (2, 10, ["sdg_num_workers"]),
+    (1, 10, ["sdg_num_workers"]),
 ]
 """(lowest, highest, names of numbers) each."""
 
