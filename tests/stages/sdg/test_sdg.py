@@ -306,8 +306,10 @@ def test_correct_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
         ({"sample_size": 1.5}, "sdg_sample_size is '1.5', expected 0 to 1"),
     ],
 )
-def test_value_out_of_range_ends_the_stage_before_anything_is_read(changes: dict[str, Any], told: str) -> None:
+def test_value_out_of_range_ends_the_stage_before_anything_is_read(
+    changes: dict[str, Any], told: str, tmp_path: Path
+) -> None:
     """Prerequisites leave these five to the stage; a run from the dashboard comes here with any number."""
-    given = Generation("/no/volume", "/no/secret", "", "simple", "auto", 2, 1.0, 8, 2, "", 0, False)
+    given = Generation(str(tmp_path), "", "", "simple", "auto", 2, 1.0, 8, 2, "", 0, False)
     with pytest.raises(SystemExit, match=re.escape(told) + r"(.|\n)*next: give it with -p sdg_"):
         generate(replace(given, **changes))
