@@ -34,7 +34,12 @@ FILLS = ("open ", "write ", "os.mkdir ")
 """How the names of points begin at which a full disk shows."""
 PROGRAMS = "ILAB_KILLS"
 """Environment variable: what `join` needs."""
-TOLD = re.compile(r"SystemExit: error: (/.*) can't be written\n  cause: the disk is full: .*\n  next: make room .*\n$")
+TOLD = re.compile(
+    r"SystemExit: error: (?:(/.*) can't be written\n  cause: the disk is full: .*"
+    r"|the model server ended with 1; its log is (/.*)\n  cause: (?s:.*No space left.*)\n    the disk is full)"
+    r"\n  next: make room .*\n$"
+)
+"""A stage that a full disk ended, or its model server, whose message names the file as well."""
 
 
 @dataclass
@@ -248,7 +253,7 @@ def kill_faults(
         what = f"{'full' if full else 'killed'} at {number} of {len(points)}, {(reached or points)[number - 1 :][:1]}"
         # With threads, one run has a point less than another: it ends before it is killed. Some files are not needed.
         said = full and status == 1 and TOLD.search(raised)
-        told = said and said[1].startswith(str(folder))
+        told = said and (said[1] or said[2]).startswith(str(folder))
         if status and status != -signal.SIGKILL and not told:
             faults.append(f"{what}: ended with {status}: {raised}")
             continue

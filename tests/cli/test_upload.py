@@ -219,7 +219,7 @@ def test_interrupted_upload_leaves_nothing(
     s3_server: S3, tree: Path, key: str, tmp_path: Path, number: int, code: int
 ) -> None:
     with (tree / "model" / "model.safetensors").open("wb") as file:
-        size = 40 << 30  # sparse: it can't have been sent when the signal comes
+        size = 1 << 40  # sparse: it takes an hour to pack, so it can't have been sent when the signal comes
         header = b'{"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (size, size)
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + size)
@@ -230,12 +230,11 @@ def test_interrupted_upload_leaves_nothing(
         found = client.list_multipart_uploads(Bucket=s3_server.bucket).get("Uploads", [])
         return [one["Key"] for one in found if one["Key"] == key]
 
-    deadline = time.monotonic() + 30
     while not unfinished():
-        assert command.poll() is None and time.monotonic() < deadline
+        assert command.poll() is None
         time.sleep(0.02)
     command.send_signal(number)
-    assert command.wait(30) == code
+    assert command.wait() == code
     assert unfinished() == []
     assert objects(s3_server, key) == []
 

@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import re
 import shutil
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +13,9 @@ from utils.messages import failure
 Stage = TypeVar("Stage", bound=Callable[..., Any])
 LITTLE = 1 << 24
 """Bytes free on a disk that counts as full when only a message says so."""
+FULL = "No space left|Disk quota exceeded|unexpected pos|PytorchStreamWriter failed"
+"""How programs say that a disk is full; the last two are torch's words."""
+MAKE_ROOM = "make room there, or enlarge the volume claim; then resume: what is finished is kept"
 
 
 def disk_failure(path: str) -> SystemExit:
@@ -19,11 +23,13 @@ def disk_failure(path: str) -> SystemExit:
     folder = path
     while not os.path.exists(folder):
         folder = os.path.dirname(folder) or "/"
-    return failure(
-        f"{path} can't be written",
-        f"the disk is full: {shutil.disk_usage(folder).free >> 20} MiB are free",
-        "make room there, or enlarge the volume claim; then resume: what is finished is kept",
-    )
+    cause = f"the disk is full: {shutil.disk_usage(folder).free >> 20} MiB are free"
+    return failure(f"{path} can't be written", cause, MAKE_ROOM)
+
+
+def filled(folder: str, said: str) -> bool:
+    """Whether a program that failed had a full disk: it said so, or the disk may not have taken its last words."""
+    return bool(re.search(FULL, said)) or shutil.disk_usage(folder).free < LITTLE
 
 
 def full_path(error: BaseException | None, folder: str) -> str:

@@ -4,11 +4,20 @@ import os
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from utils.stages.data_import.git import TaxonomySource, clone_taxonomy, git_credentials, head_commit, safe_git
+from utils.stages.data_import.git import (
+    TaxonomySource,
+    clone_taxonomy,
+    git_credentials,
+    head_commit,
+    run_git,
+    safe_git,
+)
+from utils.stages.disk import tells_full_disk
 from utils.stages.patience import ONCE
 
 NO_CHOICE = {"branch": "", "pr": 0, "commit": ""}
@@ -231,6 +240,29 @@ def test_missing_git_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="git is not installed"):
         clone_taxonomy(TaxonomySource("https://example.com/t.git"), "", "", tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("fatal: write error: No space left on device", "the disk is full: .*\n  next: make room"),
+        (
+            "error: unable to write file qna.yaml\nfatal: x: Disk quota exceeded",
+            "the disk is full: .*\n  next: make room",
+        ),
+        ("remote: fatal: No space left on device\nfatal: early EOF", "the connection broke off"),
+    ],
+)
+def test_full_disk_here_is_told_apart_from_one_of_the_git_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, told: str
+) -> None:
+    git_program = tmp_path / "git"
+    git_program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 128\n")
+    git_program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    stage = tells_full_disk(lambda _: run_git(["clone"], {}, "https://example.com/t.git"))
+    with pytest.raises(SystemExit, match=told):
+        stage(SimpleNamespace(data_dir=str(tmp_path)))
 
 
 def test_key_copied_for_ssh_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """What a failed model server's log tells. The lines are of vLLM 0.6 (V0), 0.8, 0.10.1, 0.11 and 0.19, shortened."""
 
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +76,11 @@ def test_log_without_an_error_has_none() -> None:
         ("ValueError: Model architectures ['X'] are not supported for now.", "--image instructlab=REF"),
         ("/usr/bin/python: No module named vllm", "--image instructlab=REF"),
         ("OSError: no such file", "look at that log"),
+        ("OSError: [Errno 28] No space left on device: '/data/scores/served.gguf'", "make room there"),
+        ("OSError: [Errno 122] Disk quota exceeded: '/tmp/cache/vllm'", "make room there"),
+        ("safetensors_rust.SafetensorError: I/O error: No space left on device (os error 28)", "make room there"),
+        ("OSError: [Errno 30] Read-only file system: '/.cache'", "let the task's user read and write that path"),
+        ("PermissionError: [Errno 13] Permission denied: '/.triton'", "let the task's user read and write that path"),
     ],
 )
 def test_failed_server_names_its_log_its_error_and_what_helps(tmp_path: Path, said: str, remedy: str) -> None:
@@ -81,9 +88,20 @@ def test_failed_server_names_its_log_its_error_and_what_helps(tmp_path: Path, sa
     log = tmp_path / "server.log"
     with pytest.raises(SystemExit) as failed, serving.running(command, str(log), serving.free_port(), 20):
         pytest.fail("it was never ready")
-    what, cause, told = str(failed.value).splitlines()
+    what, cause, *_, told = str(failed.value).splitlines()
     assert what.endswith(f"ended with 1; its log is {log}")
     assert said in cause and remedy in told
+
+
+def test_server_whose_last_words_the_disk_did_not_take_needs_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with (
+        pytest.raises(SystemExit, match="the disk is full\n  next: make room"),
+        serving.running([sys.executable, "-c", "exit(1)"], str(tmp_path / "log"), serving.free_port(), 20),
+    ):
+        pytest.fail("it was never ready")
 
 
 def test_killed_server_needs_more_memory(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The PyTorchJob launcher against a small HTTP server that speaks the Kubernetes API."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +45,18 @@ def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesAp
     assert "waiting for rank 1" not in text
     assert "not ours" not in text
     assert api.objects["pytorchjobs"] == {}  # a retry meets no 409
+
+
+@pytest.mark.parametrize(
+    ("last_words", "remedy"),
+    [("OSError: [Errno 28] No space left on device", "make room"), ("CUDA out of memory", "correct that")],
+)
+def test_job_whose_pods_filled_the_volume_asks_for_room(api: KubernetesApi, last_words: str, remedy: str) -> None:
+    add_pod(api, "worker", "Failed")
+    api.logs = {f"{NAME}-worker-0": last_words}
+    api.job_states.extend(["Running", "Failed"])
+    with pytest.raises(SystemExit, match=f"{re.escape(last_words)}\n  next: {remedy}"):
+        launch()
 
 
 def test_logs_are_shown_up_to_the_traceback_of_torchrun() -> None:

@@ -1,5 +1,6 @@
 """The taxonomy from a git repository: credentials stay in the Secret's mounted files, what runs gets argv."""
 
+import errno
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.names import CLAIMS_DIR
 from utils.stages.credentials import lacking, secret_keys
+from utils.stages.disk import FULL
 from utils.stages.patience import ONCE, OUTAGE, Patience
 from utils.stages.service_errors import Rows, Service, explained
 
@@ -248,5 +250,8 @@ def git_output(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     except subprocess.TimeoutExpired:
         raise GitError("git took longer than 30 minutes") from None
     if done.returncode:
-        raise GitError(" | ".join([line for line in done.stderr.splitlines() if line.strip()][-5:]))
+        said = " | ".join([line for line in done.stderr.splitlines() if line.strip()][-5:])
+        if re.search(rf"(^|\| )(?!remote:)[^|]*({FULL})", said):
+            raise OSError(errno.ENOSPC, said)
+        raise GitError(said)
     return done.stdout

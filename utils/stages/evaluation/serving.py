@@ -16,6 +16,7 @@ from pathlib import Path
 import urllib3
 
 from utils.messages import failure
+from utils.stages.disk import MAKE_ROOM, filled
 from utils.stages.programs import cpu_program, end_group, start_group
 from utils.stages.service_errors import THEN
 
@@ -66,6 +67,8 @@ class Server:
         code = self.process.poll()
         text = Path(self.log).read_bytes()[self.start :].decode(errors="replace")
         said = error_lines(text) or ["its last output:", *text.splitlines()[-20:]]
+        if filled(os.path.dirname(self.log), " ".join(said)):
+            said.append("the disk is full")
         searched = f"ended with {code}: " + " ".join(said)
         remedy = next(what for pattern, what in REMEDIES.items() if re.search(pattern, searched, re.I))
         return failure(
@@ -162,6 +165,8 @@ def error_lines(log: str) -> list[str]:
 _PREFIX = r"^(\x1b\[[\d;]*m ?|\([^()]* pid=[^()]*\) ?|ERROR [-\d]+ [:\d]+ \[?[\w.]+:\d+\] ?)+"
 _ERROR = r"([\w.]*(Error|Exception)(:|$)|\S+: error: |.*No module named )"
 REMEDIES = {
+    "the disk is full": MAKE_ROOM,
+    "Read-only file|Permission denied": f"let the task's user read and write that path{THEN}",
     "architecture|No module named": f"give an image whose vLLM knows this model (--image instructlab=REF){THEN}",
     "KV cache|max.?model.?len|max seq": "start a run with a GPU of more memory, or a model with a shorter context",
     "out of memory|Free memory|cache blocks": f"end what else uses this GPU{THEN}; or start a run with a larger GPU",

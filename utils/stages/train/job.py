@@ -5,6 +5,7 @@ PyTorchJobs and TrainJobs alike: their fields that matter here differ in name, a
 A job out of sight is left alone: only what it says of itself, or a deadline that was seen to pass, ends it.
 """
 
+import re
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from utils.cluster.objects import Object, create, delete, event_time, get, list_
 from utils.messages import failure
 from utils.names import INPUTS_LABEL, QUEUE_LABEL
 from utils.stages.cluster import Owner, pod_owners, stage_cluster
+from utils.stages.disk import FULL, MAKE_ROOM
 
 SIGHT_SECONDS = 1800
 """For so long, reading a job that is followed may be refused: a token or a right is renewed. An absent API server is
@@ -285,7 +287,8 @@ def job_failure(job: TrainingJob, found: Object) -> SystemExit:
     """The failure of a job that failed: the operator's reasons, its pods' news and last lines."""
     reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
     cause = "\n".join([*reasons, pod_news(job)[1], last_pod_lines(job)])
-    return failure(f"the {job} failed", cause, "correct that and run again: it resumes from there")
+    remedy = MAKE_ROOM if re.search(FULL, cause) else "correct that and run again: it resumes from there"
+    return failure(f"the {job} failed", cause, remedy)
 
 
 def job_too_late(job: TrainingJob, phase: str, seconds: float, told: str) -> SystemExit:

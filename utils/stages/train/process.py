@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.disk import LITTLE, disk_failure
+from utils.stages.disk import disk_failure, filled
 from utils.stages.programs import cpu_program, end_group, start_group
 
 
@@ -46,8 +46,7 @@ def stop_earlier(output: str) -> None:
 
 def training_failure(output: str, code: int, log: str) -> SystemExit:
     """The error of a torchrun that ended with this exit code and these last lines."""
-    full = ("No space left", "unexpected pos", "PytorchStreamWriter failed")  # torch's words for it are the last two
-    if shutil.disk_usage(output).free < LITTLE or any(sign in log for sign in full):
+    if filled(output, log):
         return disk_failure(output)
     remedy = "correct it, then retry or resume the run: it resumes after the last whole epoch"
     return failure(f"training in {output} failed with exit code {code}", log, remedy)
