@@ -1,16 +1,17 @@
 """Compile the DAG to pipeline.yaml: KFP's own compiler, then steps that keep the file and its runs small.
 
 The Argo Workflow of a run holds each task's container once in its spec and about 4.7 times in its status, and the
-server stops reporting the states of tasks when the Workflow has grown over 1 MiB. So the stages' code travels once: the
-first tasks that mount the run's volume carry a part of it each and put it to `code/<digest>/` there; all later tasks
-import from it. There are several since a single container has a limit as well (utils/lint/size.py). A task that runs
-without the volume carries what it needs.
+server stops reporting the states of tasks when the Workflow has grown over 1 MiB. So the stages' code stands where it
+has only one copy in the status: in a field of each executor's container that no server uses,
+`lifecycle.preCacheCheck` (in pipeline_spec.proto since 2.0; the driver, backend/src/v2/driver, makes the pod of other
+fields). The tasks that run before the run's volume has the code, or without the volume, collect its parts from their
+run's Workflow; the prerequisites put it to `code/<digest>/` on the volume; all later tasks import from there.
 """
 
 import ast
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from kfp import compiler
 
 from components import loading
 from components.dag_inputs import shorten_dag_inputs
-from utils.packing import as_text, bundle, imported_files, slim_files, tree_digest
+from utils.ir.code import carried_code
+from utils.names import CODE
+from utils.packing import as_text, bundle, slim_files, tree_digest
 from utils.queues import label_tasks
 
-CARRIERS = ("prerequisites", "data-import")
-"""The tasks that bring code to the volume: the first one what it needs, the second one the rest."""
-_FIRST_SHARE = 0.45
-"""Of the code's bytes, at least. The first one's container also has the names of nearly all parameters."""
+FIRST_ON_VOLUME = "prerequisites"
+"""The task that puts the code on the volume."""
 _VOLUME = "data_dir"
 """Components with this parameter run on the volume."""
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
@@ -68,62 +69,41 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") 
 
 
 def add_code(spec: dict[str, Any]) -> None:
-    """Add the stages' code, or its location, to each executor, and shorten its function (in place).
+    """Add a part of the stages' code to each executor, and to its function how it finds all of it (in place).
 
     Raises:
         ValueError: a component imports a missing module, or KFP writes sources in another form.
     """
     executors = spec["deploymentSpec"]["executors"]
     functions = {label: _Function(executor["container"]) for label, executor in executors.items()}
-    on_volume = _labels_on_volume(spec)
-    parts = _parts({label: functions[label].imports() for label in on_volume})
-    there: dict[str, bytes] = {}
-    for label in sorted(executors, key=[*parts, *executors].index):
+    files = slim_files(sorted({name for function in functions.values() for name in function.imports()}))
+    digest, on_volume = tree_digest(files), _labels_on_volume(spec)
+    for label, part in zip(executors, _parts(as_text(bundle(files)), len(executors)), strict=True):
         container: dict[str, Any] = executors[label]["container"]
-        files = parts.get(label, {}) if label in on_volume else slim_files(functions[label].imports())
-        steps: list[Callable[..., None]] = [loading.on_volume] if label in on_volume and there else []
-        if files:
-            container.setdefault("env", []).append({"name": loading.CODE, "value": as_text(bundle(files))})
-            steps += [loading.new_folder, *([loading.joined] if steps else []), loading.carried]
-        load = [line for step in steps for line in loading_body(step, tree_digest(there))]
-        there |= parts.get(label, {})
+        container["lifecycle"] = {"preCacheCheck": {"args": part}}
+        if label not in on_volume:
+            container.setdefault("env", []).append({"name": CODE, "value": "Workflow"})
+        load = loading_body(loading.on_volume if label in on_volume else loading.from_workflow, digest)
         functions[label].leave_out_unnamed()
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
         container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
 
 
-def _parts(imports: Mapping[str, list[str]]) -> dict[str, dict[str, bytes]]:
-    """The files that each carrier brings, by its executor's label.
-
-    Args:
-        imports: names that each executor on the volume imports, by its label; none if no task brings code there.
-    """
-    if not imports:
-        return {}
-    files = slim_files(sorted({name for names in imports.values() for name in names}))
-    first, second = (f"exec-{task}" for task in CARRIERS)
-    chosen = list(slim_files(imports[first]))
-    for name in chosen:  # with what they import here, where other tasks use more of them
-        chosen += [one for one in imported_files(files[name]) if one in files and one not in chosen]
-    for name in sorted(files.keys() - set(chosen)):
-        if sum(len(files[one]) for one in chosen) > _FIRST_SHARE * sum(map(len, files.values())):
-            break
-        chosen.append(name)
-    return {
-        first: {name: files[name] for name in chosen},
-        second: {name: content for name, content in files.items() if name not in chosen},
-    }
+def _parts(text: str, number: int) -> list[list[str]]:
+    """A text cut in parts of about the same length, each with its place in the order."""
+    size = -(-len(text) // number)
+    return [[f"{index:03}", text[index * size : (index + 1) * size]] for index in range(number)]
 
 
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
-    """Labels of the executors that import their code from the volume; none if no component brings it there."""
-    if f"comp-{CARRIERS[0]}" not in spec["components"]:
+    """Labels of the executors that find the code on the volume; none if no component puts it there."""
+    if f"comp-{FIRST_ON_VOLUME}" not in spec["components"]:
         return set()
     return {
         component["executorLabel"]
-        for component in spec["components"].values()
-        if _VOLUME in component.get("inputDefinitions", {}).get("parameters", {})
+        for key, component in spec["components"].items()
+        if _VOLUME in component.get("inputDefinitions", {}).get("parameters", {}) and key != f"comp-{FIRST_ON_VOLUME}"
     }
 
 
@@ -205,17 +185,13 @@ def _wrapped(line: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def bundles(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(component, bundle as text) of each component of a compiled pipeline that carries code.
+def code_of(spec: Mapping[str, Any]) -> str:
+    """The bundle that a compiled pipeline carries, as text; "" if it carries none.
 
     Args:
         spec: the pipeline's first document.
     """
-    for key, component in spec["components"].items():
-        executor = spec["deploymentSpec"]["executors"].get(component.get("executorLabel", ""), {})
-        for variable in executor.get("container", {}).get("env", []):
-            if variable["name"] == loading.CODE:
-                yield key, variable["value"]
+    return "".join(carried_code(spec["deploymentSpec"]["executors"]).values())
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -51,10 +51,7 @@ def data_import(
         force: Import again if the volume holds an import of other inputs.
         metrics: Size of the archive in bytes, and whether it contained generated data (1 or 0).
     """
-    from utils.stages.code import put_on_volume
     from utils.stages.data_import.stage import DataImport, import_data
-
-    put_on_volume(data_dir)
 
     given = DataImport(
         data_dir,

@@ -20,7 +20,6 @@ from utils.files import ROOT
 from utils.shortening import constant_names, shortened
 
 PACKAGE = "utils"
-_CHANGED_BY_OTHERS, _INSTEAD = "<>&${}", ",./:[]"
 
 
 def closure(entry: Path) -> list[Path]:
@@ -35,15 +34,6 @@ def closure(entry: Path) -> list[Path]:
                 queue += [file, *packages - found]
                 found |= {file, *packages}
     return sorted(found)
-
-
-def imported_files(source: bytes) -> list[str]:
-    """Paths below ROOT of our modules that a module imports; [] for what is not Python, such as a style sheet."""
-    try:
-        files = map(module_file, _imported(ast.parse(source)))
-    except SyntaxError:
-        return []
-    return [str(file.relative_to(ROOT)) for file in files if file]
 
 
 def module_file(name: str) -> Path | None:
@@ -73,22 +63,13 @@ def bundle(files: Mapping[str, bytes]) -> bytes:
 
 
 def as_text(data: bytes) -> str:
-    """Bytes as text, a sixteenth shorter than in base64.
-
-    It is base85 as Python's base64.b85encode writes it, but for six characters: Go's JSON writes each of <>& as six,
-    Kubernetes expands $(NAME) in a variable, and Argo replaces what is between two braces.
-    """
-    return base64.b85encode(data).decode().translate(str.maketrans(_CHANGED_BY_OTHERS, _INSTEAD))
-
-
-def from_text(text: str) -> bytes:
-    """The bytes of `as_text`."""
-    return base64.b85decode(text.translate(str.maketrans(_INSTEAD, _CHANGED_BY_OTHERS)))
+    """Bytes in base64, which no JSON lengthens and no shell, template or kubelet changes."""
+    return base64.b64encode(data).decode()
 
 
 def unpacked(carried: str) -> dict[str, bytes]:
     """The files of a bundle as text, by path."""
-    with tarfile.open(fileobj=io.BytesIO(from_text(carried))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(carried))) as archive:
         files = {member.name: archive.extractfile(member) for member in archive}
         return {name: file.read() for name, file in files.items() if file}
 

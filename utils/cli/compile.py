@@ -1,6 +1,5 @@
 """`ilab-pipeline compile`: write pipeline.yaml, or show what a component of it carries."""
 
-import base64
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -26,24 +25,20 @@ def carried_part(package: Path, name: str) -> str:
     """A part of what a compiled pipeline carries.
 
     Args:
-        name: a component, for its function; `COMPONENT/code`, for the bundle that it carries, in base64; or the path of
-            a file in a bundle, such as utils/stages/publish.py.
+        name: a component, for its function; `code`, for the bundle of the stages' code, in base64; or the path of a
+            file in it, such as utils/stages/publish.py.
 
     Raises:
         UsageError: the package has no such part.
     """
-    from components.compile import bundles
-    from utils.packing import from_text, unpacked
+    from components.compile import code_of
+    from utils.packing import unpacked
 
     with package.open() as file:
         spec = next(yaml.load_all(file, yaml.CSafeLoader))
     parts = {component: executor_source(package, component) for component in names_of(package)}
-    for key, bundle in bundles(spec):
-        component = key.removeprefix("comp-")
-        # The same file may be in several bundles, here more of it and there less: the largest is shown.
-        files = {path: content.decode() for path, content in unpacked(bundle).items()}
-        parts |= {path: text for path, text in files.items() if len(text) > len(parts.get(path, ""))}
-        parts[f"{component}/code"] = base64.b64encode(from_text(bundle)).decode()
+    if code := code_of(spec):
+        parts |= {"code": code} | {path: content.decode() for path, content in unpacked(code).items()}
     if name not in parts:
         raise UsageError(
             f"{package} has no part {name!r}",
@@ -88,7 +83,7 @@ def names_of(package: Path) -> list[str]:
     metavar="PART",
     envvar="ILAB_COMPILE_SOURCE",
     help="Write nothing; print a part of the compiled file: the function of a component (train-skills), a file that "
-    "pods carry (utils/stages/publish.py), or a component's bundle of them (prerequisites/code | base64 -d | tar tj).",
+    "pods import (utils/stages/publish.py), or the bundle of these (code | base64 -d | tar tj).",
 )
 @image_option
 @option(

@@ -8,6 +8,7 @@ from typing import Any
 
 from utils.errors import PipelineError
 from utils.foreign_text import SHAPE_ERRORS, read_json
+from utils.ir.code import with_code
 from utils.ir.command import runs_executor
 from utils.ir.model import (
     ArtifactSpec,
@@ -65,7 +66,7 @@ def parse(text: str, name: str = "pipeline") -> Pipeline:
 
 def _pipeline(spec: _Spec, platform: _Spec, text: str) -> Pipeline:
     info = spec["pipelineInfo"] or {}
-    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    executors = with_code(spec.get("deploymentSpec", {}).get("executors", {}))
     kubernetes = platform.get("platforms", {}).get("kubernetes", {})
     settings = kubernetes.get("deploymentSpec", {}).get("executors", {})
     components = {

@@ -1,21 +1,22 @@
-"""The stages' code on the run's volume: two tasks bring a part of it each, all later tasks import from there."""
+"""The stages' code on the run's volume: the prerequisites put it there, all later tasks import it from there."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
+CODE_FOLDER = "code"
+
 
 def put_on_volume(data_dir: str) -> None:
-    """Copy the code that this task has unpacked to code/<its digest>/, unless it is there and unchanged.
+    """Copy the code that runs to code/<its digest>/, unless it is there and unchanged.
 
-    A function that runs outside a compiled pipeline carries none: nothing happens.
+    A function that runs outside a compiled pipeline has brought none: nothing happens.
     """
-    if "ILAB_CODE" not in os.environ:
-        return
     own = Path(__file__).parents[2]
-    target = Path(data_dir, "code", tree_digest(own))
-    if tree_digest(target) == target.name:
+    if not code_digest():
+        return
+    target = Path(data_dir, CODE_FOLDER, own.name)
+    if _content(target) == _content(own):
         return
     partial = target.with_name(f"{os.uname().nodename}.{os.getpid()}")
     shutil.copytree(own, partial, dirs_exist_ok=True)
@@ -23,13 +24,12 @@ def put_on_volume(data_dir: str) -> None:
     partial.rename(target)
 
 
-def tree_digest(folder: Path) -> str:
-    """The digest of the files in a folder, 16 hexadecimal digits (utils.packing.tree_digest)."""
-    files = [(file.name, file.read_bytes()) for file in sorted(folder.rglob("*.*"))]
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+def _content(folder: Path) -> list[tuple[Path, bytes]]:
+    """The files of a folder."""
+    return [(file.relative_to(folder), file.read_bytes()) for file in sorted(folder.rglob("*.*")) if file.is_file()]
 
 
 def code_digest() -> str:
-    """The digest of the code that runs; "" where it does not run from a run's volume."""
+    """The digest of the code that runs; "" where it did not come with a compiled pipeline."""
     folder = Path(__file__).parents[2]
-    return folder.name if folder.parent.name == "code" else ""
+    return folder.name if folder.parent.name == CODE_FOLDER else ""
