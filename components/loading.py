@@ -1,7 +1,7 @@
 """How a component's function finds the stages' code in its pod.
 
-The compiler puts the body of one of these functions before the component's own. Every task carries it, and each byte counts
-about six times in a run's Workflow.
+The compiler puts the body of one of these functions before the component's own. Every task carries it, and each byte
+counts about six times in a run's Workflow.
 """
 
 DIGEST = "0" * 16
@@ -45,13 +45,14 @@ def from_workflow() -> None:
                 "  next: let the service account get workflows.argoproj.io in this namespace, then retry the run"
             )
         time.sleep(pause)
-    sys.path.insert(0, f"{tempfile.mkdtemp()}/code/{DIGEST}")
+    folder = f"{tempfile.mkdtemp()}/code/{DIGEST}"
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode("".join(parts)))) as bundle:
-        bundle.extractall(sys.path[0])
+        bundle.extractall(folder)
+    sys.path.insert(0, folder)
 
 
 def on_volume(data_dir: str) -> None:
-    """The code lies on the run's volume, where the prerequisites have put it; it is imported once its digest is right."""
+    """The prerequisites have put the code on the run's volume; it is imported once its digest is right."""
     import hashlib, pathlib, sys  # noqa: E401, I001
 
     code = pathlib.Path(data_dir, "code", DIGEST)

@@ -1,4 +1,4 @@
-"""The stages' code travels with prerequisites and data import; later tasks import it from the volume."""
+"""The first tasks read the stages' code from their run's Workflow; later tasks import it from the volume."""
 
 import ast
 import dataclasses
@@ -6,67 +6,85 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from components.compile import CARRIERS, compile_pipeline, component_text
+from components.compile import compile_pipeline, component_text
+from tests.fakes.json_server import JsonHandler
+from tests.fakes.tls import make_certificate, serve_tls
 from utils.cli.compile import our_pipeline
 from utils.files import ROOT
+from utils.ir.load import load
+from utils.ir.model import Container, Pipeline
 from utils.packing import slim_files
 
 LOADED = "import utils.messages, sys; print(utils.messages.__file__)"
 
 
 @pytest.fixture(scope="module")
-def executors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     file = tmp_path_factory.mktemp("ours") / "pipeline.yaml"
     compile_pipeline(our_pipeline(), file)
-    found: dict[str, Any] = next(yaml.load_all(file.read_text(), yaml.CSafeLoader))["deploymentSpec"]["executors"]
-    return found
+    return load(file)
 
 
 class Volume:
     """A run's volume, and the tasks' functions up to where they call their stage."""
 
-    def __init__(self, folder: Path, executors: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, pipeline: Pipeline) -> None:
         self.folder = folder
-        self.executors = executors
+        self.pipeline = pipeline
 
-    def run(self, task: str, ask: str = "1") -> subprocess.CompletedProcess[str]:
-        """Run a task's function until all is imported and the code lies on the volume; then `ask`."""
-        container = self.executors[f"exec-{task}"]["container"]
-        (function,) = [one for one in ast.parse(container["command"][-1]).body if isinstance(one, ast.FunctionDef)]
+    def container(self, task: str) -> Container:
+        found = self.pipeline.components[f"comp-{task}"].container
+        assert found
+        return found
+
+    def run(
+        self, task: str, ask: str = "1", first: str = "", variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a task's function until all is imported and the code lies on the volume; then `ask`.
+
+        Args:
+            first: Python that runs before it.
+            variables: the environment; as a runner without Workflows gives it if left out.
+        """
+        container = self.container(task)
+        (function,) = [one for one in ast.parse(container.command[-1]).body if isinstance(one, ast.FunctionDef)]
         end = max(n for n, one in enumerate(function.body) if isinstance(one, ast.ImportFrom)) + 1
         puts = [n for n, one in enumerate(function.body) if ast.unparse(one).startswith("put_on_volume(")]
-        lines = [f"data_dir = {str(self.folder)!r}", *map(ast.unparse, function.body[: max([end, *puts]) + bool(puts)])]
-        variables = {one["name"]: one["value"] for one in container["env"]}
+        lines = [first, f"data_dir = {str(self.folder)!r}"]
+        lines += map(ast.unparse, function.body[: max([end, *puts]) + bool(puts)])
         command = [sys.executable, "-B", "-c", "\n".join([*lines, ask])]
         # Outside of the checkout: whatever is imported came with the task or from the volume.
-        return subprocess.run(command, env=variables, cwd=self.folder.parent, capture_output=True, text=True)
+        return subprocess.run(
+            command, env=variables or container.env, cwd=self.folder.parent, capture_output=True, text=True
+        )
 
     def fill(self) -> None:
-        """Run both tasks that bring code."""
-        for task in CARRIERS:
-            done = self.run(task)
-            assert done.returncode == 0, done.stderr
+        """Run the task that brings the code."""
+        done = self.run("prerequisites")
+        assert done.returncode == 0, done.stderr
 
     @property
     def code(self) -> Path:
-        """What the tasks after data import import."""
-        sizes = {found: len(list(found.rglob("*.py"))) for found in self.folder.glob("code/*")}
-        return max(sizes, key=lambda found: sizes[found])
+        """What later tasks import."""
+        (found,) = self.folder.glob("code/*")  # nothing unfinished stays
+        return found
 
 
 @pytest.fixture
-def volume(tmp_path: Path, executors: dict[str, Any]) -> Volume:
+def volume(tmp_path: Path, pipeline: Pipeline) -> Volume:
     (tmp_path / "volume").mkdir()
-    return Volume(tmp_path / "volume", executors)
+    return Volume(tmp_path / "volume", pipeline)
 
 
 ON_VOLUME = [
+    "data-import",
     "sdg",
     "data-processing",
     "train-knowledge",
@@ -80,8 +98,6 @@ ON_VOLUME = [
 
 def test_prerequisites_unpack_the_code_and_later_tasks_import_it_from_the_volume(volume: Volume) -> None:
     volume.fill()
-    first, second = volume.code.parent.iterdir()
-    assert {len(first.name), len(second.name)} == {16}, "nothing unfinished stays"
     for task in ON_VOLUME:
         done = volume.run(task, LOADED)
         assert done.stdout == f"{volume.code}/utils/messages.py\n", done.stderr
@@ -136,18 +152,6 @@ def test_code_that_was_changed_is_not_imported_and_prerequisites_restore_it(volu
     assert volume.run("sdg", "print('ran')").stdout == "ran\n"
 
 
-def test_each_of_the_two_parts_is_checked_where_it_is_used(volume: Volume) -> None:
-    """Data import takes what it does not bring from what prerequisites have brought."""
-    volume.run("prerequisites")
-    (first,) = volume.folder.glob("code/*")
-    next(first.rglob("messages.py")).write_text("print('foreign')\n")
-    done = volume.run("data-import", "print('ran')")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {first} is changed\n")
-    volume.fill()
-    assert volume.run("sdg", "print('ran')").stdout == "ran\n"
-
-
 def test_a_volume_without_code_says_what_to_run(volume: Volume) -> None:
     done = volume.run("sdg")
     assert done.returncode == 1
@@ -156,13 +160,107 @@ def test_a_volume_without_code_says_what_to_run(volume: Volume) -> None:
 
 
 @pytest.mark.parametrize("task", ["create-volume", "clean-up"])
-def test_tasks_without_the_volume_carry_what_they_need(volume: Volume, task: str) -> None:
+def test_tasks_without_the_volume_find_the_code(volume: Volume, task: str) -> None:
     done = volume.run(task, LOADED)
     assert done.returncode == 0 and done.stdout.endswith("/utils/messages.py\n"), done.stderr
     assert list(volume.folder.iterdir()) == []
 
 
-def test_a_name_that_a_stage_takes_from_another_module_is_carried() -> None:
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/"
+TOKEN = "account-" + "token" * 3
+
+
+class Cluster:
+    """An API server with the Workflow of one run, and what Kubernetes and Argo give to a pod of it.
+
+    A Workflow has each container as the value of an argument, as protojson writes it (argocompiler/argo.go,
+    saveProtoToArguments); ARGO_NODE_ID is its name and a number (argo-workflows, workflow_types.go, NodeID).
+    """
+
+    def __init__(self, folder: Path, pipeline: Pipeline) -> None:
+        self.failures: list[int] = []
+        self.asked: list[str] = []
+        spec = next(yaml.load_all(pipeline.text, yaml.CSafeLoader))
+        values = [
+            *spec["components"].values(),
+            *(one["container"] for one in spec["deploymentSpec"]["executors"].values()),
+        ]
+        parameters = [{"name": f"argument-{number}", "value": json.dumps(value)} for number, value in enumerate(values)]
+        self.workflow: dict[str, Any] = {"spec": {"arguments": {"parameters": parameters[::-1]}}}
+        self.folder = folder
+        for name, text in (("token", TOKEN), ("namespace", "team")):
+            (folder / name).write_text(text)
+
+    def handler(self) -> type[JsonHandler]:
+        cluster = self
+
+        class Handler(JsonHandler):
+            def do_GET(self) -> None:
+                assert self.headers["Authorization"] == f"Bearer {TOKEN}"
+                cluster.asked.append(self.path)
+                status = cluster.failures.pop(0) if cluster.failures else 200
+                self.reply(status, cluster.workflow if status == 200 else {"kind": "Status", "code": status})
+
+        return Handler
+
+    def run(self, volume: Volume, task: str) -> subprocess.CompletedProcess[str]:
+        """As a pod: with a clock of its own, and the account's folder elsewhere."""
+        certificate, chain = make_certificate(self.folder)
+        certificate.rename(self.folder / "ca.crt")
+        first = (
+            "import pathlib, ssl, time\ntime.sleep = lambda seconds: print('waits', seconds)\n"
+            f"moved = lambda path: str(path).replace({ACCOUNT!r}, {str(self.folder) + '/'!r})\n"
+            "read, trust = pathlib.Path.read_text, ssl.create_default_context\n"
+            "pathlib.Path.read_text = lambda path: read(pathlib.Path(moved(path)))\n"
+            "ssl.create_default_context = lambda cafile: trust(cafile=moved(cafile))\n"
+        )
+        with serve_tls(self.handler(), chain) as url:
+            host, port = url.removeprefix("https://").split(":")
+            variables = {
+                **{"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port, "ILAB_CODE": "Workflow"},
+                **{"ARGO_NODE_ID": "ilab-pipeline-x7k2p-3141592653", "HTTPS_PROXY": "http://proxy.example:3128"},
+            }
+            return volume.run(task, LOADED, first, variables)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, pipeline: Pipeline) -> Cluster:
+    (tmp_path / "account").mkdir()
+    return Cluster(tmp_path / "account", pipeline)
+
+
+@pytest.mark.parametrize("task", ["create-volume", "prerequisites", "clean-up"])
+def test_on_kubeflow_pipelines_the_first_tasks_read_the_code_from_the_workflow(
+    cluster: Cluster, volume: Volume, task: str
+) -> None:
+    done = cluster.run(volume, task)
+    assert done.returncode == 0 and done.stdout.endswith("/utils/messages.py\n"), done.stderr
+    assert cluster.asked == ["/apis/argoproj.io/v1alpha1/namespaces/team/workflows/ilab-pipeline-x7k2p"]
+
+
+def test_an_api_server_that_is_away_is_asked_again_for_seven_minutes(cluster: Cluster, volume: Volume) -> None:
+    cluster.failures = [503, 429, 500]
+    done = cluster.run(volume, "create-volume")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:3] == ["waits 1", "waits 9", "waits 50"]
+    cluster.failures = [503] * 6
+    done = cluster.run(volume, "create-volume")
+    assert done.returncode == 1 and "503 Service Unavailable\n" in done.stderr
+    assert sum(int(line.split()[1]) for line in done.stdout.splitlines()) == 420
+
+
+def test_an_account_that_may_not_read_workflows_is_told_at_once(cluster: Cluster, volume: Volume) -> None:
+    cluster.failures = [403]
+    done = cluster.run(volume, "create-volume")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "error: the code of this run can't be read from its Workflow ilab-pipeline-x7k2p: 403 Forbidden",
+        "  next: let the service account get workflows.argoproj.io in this namespace, then retry the run",
+    ]
+    assert TOKEN not in done.stderr
+
+
+def test_a_name_that_a_stage_takes_from_another_module_comes_with_it() -> None:
     files = slim_files(["utils.stages.train.stage.TrainingPhase"])
     assert b"class TrainingPhase" in files["utils/stages/train/training.py"]
 
@@ -205,5 +303,6 @@ def test_prerequisites_find_rules_parameters_in_the_tasks_input(volume: Volume) 
         "prerequisites", ask + "from utils.stages.prerequisites.stage import input_of_task; print(input_of_task())"
     )
     assert ast.literal_eval(done.stdout) == given["inputs"]["parameterValues"], done.stderr
-    text = component_text(volume.executors["exec-prerequisites"]["container"])
+    container = volume.container("prerequisites")
+    text = component_text({"command": container.command, "args": container.args})
     assert "train_seed" not in text and "secret_names: str" in text

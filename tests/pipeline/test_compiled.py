@@ -12,8 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from components.compile import CARRIERS, bundles, compile_pipeline, component_text
-from components.loading import CODE
+from components.compile import code_of, compile_pipeline, component_text
 from tests.docs.guides import commands
 from utils.cli.compile import carried_part, executor_source, names_of, our_pipeline
 from utils.cli.compile import compile as compile_command
@@ -21,8 +20,8 @@ from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.images import NOTEBOOK
 from utils.lint import lint_text
-from utils.names import API_LABEL
-from utils.packing import as_text, from_text, tree_digest, unpacked
+from utils.names import API_LABEL, CODE
+from utils.packing import tree_digest, unpacked
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
 from utils.stages.writable import HOME, HOME_FOLDERS
 
@@ -120,22 +119,19 @@ def test_every_object_that_a_task_mounts_has_a_parameter_whose_name_is_checked(p
 
 
 def test_the_code_of_the_stages_travels_once(spec: dict[str, Any]) -> None:
-    """Trap 48. Later tasks read what prerequisites and data import have put on the volume."""
+    """Trap 48. Each container has a part where a Workflow's nodes have it once; later tasks import from the volume."""
     executors = spec["deploymentSpec"]["executors"]
-    variables = {
-        label.removeprefix("exec-"): {one["name"] for one in executor["container"]["env"]}
-        for label, executor in executors.items()
-    }
-    carry = {name for name, found in variables.items() if CODE in found}
-    assert carry == {*CARRIERS, "create-volume", "clean-up"}
-    first, second = (unpacked(dict(bundles(spec))[f"comp-{task}"]) for task in CARRIERS)
-    assert not first.keys() & second.keys()
-    digest = tree_digest(first | second)
-    sources = {name: executors[f"exec-{name}"]["container"]["command"][-1] for name in variables}
-    assert {name for name, source in sources.items() if digest in source} == variables.keys() - carry
-    small = [executors[f"exec-{name}"] for name in variables.keys() - carry]
-    assert max(len(json.dumps(executor)) for executor in small) < 2600
-    assert max(len(json.dumps(executor)) for executor in executors.values()) < 100_000
+    containers = {label.removeprefix("exec-"): executor["container"] for label, executor in executors.items()}
+    parts = [container["lifecycle"]["preCacheCheck"]["args"] for container in containers.values()]
+    assert len({index for index, _ in parts}) == len(parts) >= 12
+    assert max(len(text) for _, text in parts) < 20_000
+    digest = tree_digest(unpacked(code_of(spec)))
+    assert all(digest in container["command"][-1] for container in containers.values())
+    reading = {name for name, one in containers.items() if {"name": CODE, "value": "Workflow"} in one["env"]}
+    assert reading == {"create-volume", "prerequisites", "clean-up"}
+    for name, container in containers.items():
+        rest = {key: value for key, value in container.items() if key != "lifecycle"}
+        assert len(json.dumps(rest)) < (4000 if name in reading else 2600), name
 
 
 def test_file_compiled_for_a_queue_differs_only_by_labels_and_their_parameter(package: Path, tmp_path: Path) -> None:
@@ -207,13 +203,6 @@ def test_a_bundle_is_a_tar_that_anyone_can_list(package: Path) -> None:
     bundle = base64.b64decode(carried_part(package, "prerequisites/code"))
     listed = subprocess.run(["tar", "tj"], input=bundle, capture_output=True, check=True).stdout.decode().splitlines()
     assert {"utils/__init__.py", "utils/messages.py", "utils/stages/prerequisites/stage.py"} <= set(listed)
-
-
-def test_bundle_as_text_keeps_its_bytes_and_needs_no_quoting() -> None:
-    data = bytes(range(256)) * 5
-    text = as_text(data)
-    assert from_text(text) == data and len(text) == len(data) * 5 / 4
-    assert not set(text) & set("<>&${}\"\\'")
 
 
 def test_packed_code_contains_nothing_that_a_server_would_expand(spec: dict[str, Any]) -> None:

@@ -195,13 +195,12 @@ def test_code_that_was_killed_at_is_put_on_the_volume(
     full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume = tmp_path / "volume"
-    source = write_files(tmp_path / "carried", dict.fromkeys(("utils/stages/code.py", "a.py"), b"x = 1"))
+    source = write_files(tmp_path / "code/0123456789abcdef", dict.fromkeys(("utils/stages/code.py", "a.py"), b"x = 1"))
     monkeypatch.setattr(code, "__file__", str(source / "utils/stages/code.py"))
-    monkeypatch.setenv("ILAB_CODE", "")
     given = SimpleNamespace(data_dir=str(volume))
 
     def seen() -> object:
-        return tree(volume / "code" / code.tree_digest(source))
+        return tree(volume / "code" / source.name)
 
     work = tells_full_disk(lambda given: code.put_on_volume(given.data_dir))
     tried, faults = kill_faults(volume, volume.mkdir, lambda: work(given), seen, full)
