@@ -200,7 +200,7 @@ def test_every_part_of_the_file_can_be_printed(package: Path) -> None:
 
 
 def test_a_bundle_is_a_tar_that_anyone_can_list(package: Path) -> None:
-    bundle = base64.b64decode(carried_part(package, "prerequisites/code"))
+    bundle = base64.b64decode(carried_part(package, "code"))
     listed = subprocess.run(["tar", "tj"], input=bundle, capture_output=True, check=True).stdout.decode().splitlines()
     assert {"utils/__init__.py", "utils/messages.py", "utils/stages/prerequisites/stage.py"} <= set(listed)
 
