@@ -116,6 +116,7 @@ def ilab_pipeline(
     eval_judge_secret: str = "judge-secret",
     eval_engine: str = "vllm",
     eval_gpu_identifier: str = "nvidia.com/gpu",
+    eval_server_arguments: list = [],  # noqa: B006
     eval_answer_options: dict = {},  # noqa: B006
     eval_judge_options: dict = {},  # noqa: B006
     mt_bench_max_workers: str = "auto",
@@ -204,6 +205,8 @@ def ilab_pipeline(
         eval_judge_secret: Secret of the judge: endpoint, model_name, api_token.
         eval_engine: Server for checkpoints during evaluation: vllm (GPU) or llama.cpp (CPU).
         eval_gpu_identifier: Resource name of the GPU that evaluation uses.
+        eval_server_arguments: Arguments to add to vLLM's, as a list of words, such as ["--max-model-len", "8192"]. Not
+            those that evaluation sets: model, its name, address, chat template.
         eval_answer_options: Fields to add to each request to a scored model, such as max_tokens.
         eval_judge_options: Fields to add to each request to the judge.
         mt_bench_max_workers: Parallel requests in MT-Bench: a number, or auto: 64 per GPU, 64 to the judge.
@@ -348,6 +351,7 @@ def ilab_pipeline(
             "answer_options": eval_answer_options,
             "judge_options": eval_judge_options,
             "max_error_rate": mt_bench_max_error_rate,
+            "server_arguments": eval_server_arguments,
             "force": force_pull,
         }
         scored = mt_bench(

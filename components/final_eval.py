@@ -19,6 +19,7 @@ def final_eval(
     judge_options: dict,
     force: bool,
     max_error_rate: float,
+    server_arguments: list,
     few_shots: int,
     batch_size: str,
     mmlu_tasks: list,
@@ -41,6 +42,7 @@ def final_eval(
         force: compare again if the inputs have changed.
         max_error_rate: share of answers that are missing or have no rating, 0 to 1, above which MT-Bench-branch does
             not count.
+        server_arguments: words to add to vLLM's command line; [] = none.
         few_shots: examples before each multiple-choice question, 0 or more.
         batch_size: multiple-choice questions per batch, a positive integer or auto.
         mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
@@ -61,6 +63,7 @@ def final_eval(
         judge_options,
         force,
         max_error_rate,
+        server_arguments,
         few_shots,
         batch_size,
         mmlu_tasks,

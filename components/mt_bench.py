@@ -19,6 +19,7 @@ def mt_bench(
     judge_options: dict,
     force: bool,
     max_error_rate: float,
+    server_arguments: list,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Score every checkpoint of the last training phase with MT-Bench and choose the candidate.
@@ -37,6 +38,7 @@ def mt_bench(
         judge_options: fields to add to each request to the judge, such as a grammar; {} = none.
         force: score again if the inputs have changed.
         max_error_rate: share of answers that are missing or have no rating, 0 to 1, above which a score does not count.
+        server_arguments: words to add to vLLM's command line; [] = none.
         metrics: questions asked, share of the candidate's answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.mt_bench import CheckpointScoring, score_checkpoints
@@ -53,6 +55,7 @@ def mt_bench(
         judge_options,
         force,
         max_error_rate,
+        server_arguments,
     )
     for metric, value in score_checkpoints(given).items():
         metrics.log_metric(metric, value)

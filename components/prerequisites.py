@@ -65,6 +65,7 @@ def prerequisites(
     gate_min_mt_bench: float,
     gate_max_error_rate: float,
     eval_gpu_identifier: str,
+    eval_server_arguments: list,
     k8s_storage_size: str,
     k8s_keep_volume: str,
     k8s_queue_timeout: str,

@@ -58,7 +58,7 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
     common: dict[str, Any] = {
         **{"data_dir": data_dir, "judge_secret_dir": str(secret), "ca_file": "", "engine": "llama.cpp"},
         **{"max_workers": "2", "merge_system_user_message": False, "max_questions": 1, "force": False},
-        **{"answer_options": {"max_tokens": 24}, "max_error_rate": 0.25},
+        **{"answer_options": {"max_tokens": 24}, "max_error_rate": 0.25, "server_arguments": []},
     }
     seen: dict[str, Any] = {}
     metrics = Metrics()

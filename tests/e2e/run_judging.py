@@ -60,7 +60,7 @@ def run(
         yield SimpleNamespace(url=server.url + "/v1")
 
     vars(judging)["serve"] = serve
-    given = Evaluation(str(WORK / "volume"), "", "", "", "2", False, 0, dict(answer_options), options, False, limit)
+    given = Evaluation(str(WORK / "volume"), "", "", "", "2", False, 0, dict(answer_options), options, False, limit, [])
 
     def outcome(act: Callable[[], Any]) -> Any:
         try:

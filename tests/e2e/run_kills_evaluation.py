@@ -49,6 +49,7 @@ COMMON: dict[str, Any] = {
     **{"data_dir": str(WORK / "volume"), "judge_secret_dir": str(WORK / "judge"), "ca_file": "", "engine": "llama.cpp"},
     **{"max_workers": "1", "merge_system_user_message": False, "max_questions": 2, "answer_options": {}},
     **{"judge_options": {}, "force": False, "max_error_rate": 0.25},
+    "server_arguments": [],
 }
 
 

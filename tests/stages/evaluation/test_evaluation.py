@@ -119,7 +119,7 @@ def test_judge_has_a_limit_of_its_own(
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(judging, "visible_gpus", lambda engine: gpus)
     monkeypatch.setattr(judging, "chat_template_file", lambda *_: "")
-    given = judging.Evaluation(str(tmp_path), "", "", "vllm", text, False, 0, {}, {}, False, 0.25)
+    given = judging.Evaluation(str(tmp_path), "", "", "vllm", text, False, 0, {}, {}, False, 0.25, [])
     bench = judging.prepare_bench(given, ModelServer("http://x/v1", "judge"))
     assert (bench.workers, bench.judge_workers) == (workers, judging_at_a_time)
 
@@ -162,7 +162,7 @@ def test_branch_questions_are_spread_over_the_skill_leaves(tmp_path: Path) -> No
 
 def test_a_kind_of_evaluation_without_questions_is_skipped_with_its_reason(tmp_path: Path) -> None:
     write_leaf(tmp_path / "taxonomy", "knowledge/k", ["k1"])
-    given = judging.Evaluation(str(tmp_path), "", "", "llama.cpp", "1", False, 0, {}, {}, False, 0.25)
+    given = judging.Evaluation(str(tmp_path), "", "", "llama.cpp", "1", False, 0, {}, {}, False, 0.25, [])
     bench = judging.Bench(given, ModelServer("", ""), "", 1, "")
     pair = Pair("", "", str(tmp_path / "work"))
     branch = mt_bench_branch.mt_bench_branch(bench, pair)

@@ -33,7 +33,9 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
     monkeypatch.setattr(judging, "serve", served)
     monkeypatch.setattr(judging, "check_judge", lambda *args: None)
     monkeypatch.setattr(judging, "judge_answers", lambda *args: JUDGED)
-    given = Evaluation(str(tmp_path), "", "", "vllm", "1", False, 0, {}, {}, False, max_error_rate=0.5)
+    given = Evaluation(
+        str(tmp_path), "", "", "vllm", "1", False, 0, {}, {}, False, max_error_rate=0.5, server_arguments=[]
+    )
     return Bench(given, ModelServer("http://judge.example/v1", "judge"), "", 1, "")
 
 

@@ -76,6 +76,8 @@ def test_log_without_an_error_has_none() -> None:
         ("ValueError: Model architectures ['X'] are not supported for now.", "--image instructlab=REF"),
         ("/usr/bin/python: No module named vllm", "--image instructlab=REF"),
         ("OSError: no such file", "look at that log"),
+        ("api_server.py: error: unrecognized arguments: --y", "start a run with other eval_server_arguments"),
+        ("api_server.py: error: argument --dtype: invalid choice: 'x'", "start a run with other eval_server_arguments"),
         ("OSError: [Errno 28] No space left on device: '/data/scores/served.gguf'", "make room there"),
         ("OSError: [Errno 122] Disk quota exceeded: '/tmp/cache/vllm'", "make room there"),
         ("safetensors_rust.SafetensorError: I/O error: No space left on device (os error 28)", "make room there"),

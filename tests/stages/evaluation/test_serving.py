@@ -212,6 +212,23 @@ def test_vllm_serves_in_the_type_that_the_gpu_has(
     assert command[command.index("--dtype") + 1] == dtype
 
 
+def test_arguments_of_the_run_come_last_and_no_shell_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
+    monkeypatch.setattr(serving, "has_bfloat16", lambda: True)
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4, "max_position_embeddings": 4096}))
+    more = ["--max-model-len", "1024", "--hf-overrides", '{"a": "$(touch evil)"}']
+    command = serving.vllm_command(str(tmp_path), "m", 1, "", more)
+    assert command[-4:] == more and command.index("--max-model-len") < len(command) - 4
+
+
+def test_arguments_for_a_server_that_takes_none_end_the_stage(tmp_path: Path) -> None:
+    given = judging.Evaluation(str(tmp_path), "", "", "llama.cpp", "1", False, 0, {}, {}, False, 0.25, ["--a"])
+    with pytest.raises(SystemExit, match="eval_server_arguments must be nothing for llama.cpp"):
+        judging.prepare_bench(given, ModelServer("", ""))
+
+
 def test_server_asks_no_hub_and_reports_to_nobody(tmp_path: Path) -> None:
     show = "import os; print(os.environ['HF_HUB_OFFLINE'], os.environ['VLLM_NO_USAGE_STATS'], os.environ['PATH'])"
     server = serving.start_server([sys.executable, "-c", show], str(tmp_path / "log"), 1)

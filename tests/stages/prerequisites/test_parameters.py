@@ -126,6 +126,20 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("mmlu_tasks", ([], ["mmlu_anatomy"]), ([1], [""], [["mmlu_anatomy"]])),
         ("eval_engine", ("vllm", "llama.cpp"), ("tgi", "llama-cpp")),
         ("eval_gpu_identifier", ("nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb"), ("gpu", "a b/c", "")),
+        (
+            "eval_server_arguments",
+            (
+                *([], ["--max-model-len", "8192"], ["--max_model_len=8192"], ["-q", "fp8"], ["--config-format", "hf"]),
+                *(["--tensor-parallel-size", "2"], ["--enforce-eager"], ["--model-impl=transformers"]),
+                ["--chat-template-content-format", "openai"],
+            ),
+            (
+                *(["--port", "1"], ["--port=1"], ["--por=1"], ["--host", "::"], ["--served_model_name", "a"]),
+                *(["--ssl-keyfile", "k"], ["--config", "c"], ["--api-key=k"], ["-tp", "2"], ["-dp=2"], ["--", "x"]),
+                *(["--trust-remote-code"], ["--tensor-parallel-size"], ["--tensor-parallel-size", "two"], ["--uds=s"]),
+                *(["--chat-template", "t"], ["--pipeline_parallel_size", "2"], ["8192"], [""], [1], ["--a\0"]),
+            ),
+        ),
         ("mt_bench_max_error_rate", (0.0, 1.0), (-0.01, 1.5)),
         ("mt_bench_max_questions", (0, 80), (-1,)),
         ("final_eval_max_questions", (0, 5), (-1,)),

@@ -67,6 +67,7 @@ GOOD: dict[str, Any] = {
     "gate_max_error_rate": 1.0,
     "eval_engine": "vllm",
     "eval_gpu_identifier": "nvidia.com/gpu",
+    "eval_server_arguments": [],
     "k8s_storage_size": "100Gi",
     "k8s_keep_volume": "on_failure",
     "k8s_queue": "",

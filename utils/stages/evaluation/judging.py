@@ -17,6 +17,7 @@ from utils.stages.chat_template.files import chat_template_file
 from utils.stages.credentials import ModelServer
 from utils.stages.evaluation.client import NO_ANSWER, JudgeClient, ModelClient
 from utils.stages.evaluation.scores import Rated, kept
+from utils.stages.evaluation.server_arguments import arguments_fault
 from utils.stages.evaluation.serving import serve, visible_gpus
 from utils.stages.json_lines import count_lines, read_lines
 from utils.stages.marker import inputs_hash, upstream_hash
@@ -46,6 +47,7 @@ class Evaluation:
     judge_options: dict[str, Any]
     force: bool
     max_error_rate: float
+    server_arguments: list[str]
 
     def answer_inputs(self, upstream: str) -> dict[str, Any]:
         """What decides the models' answers. upstream: the stage before, by its marker's name."""
@@ -54,6 +56,7 @@ class Evaluation:
             "engine": self.engine,
             "max_questions": self.max_questions,
             "answer_options": self.answer_options,
+            **({"server_arguments": self.server_arguments} if self.server_arguments else {}),
         }
 
     def judgment_inputs(self, judge: ModelServer) -> dict[str, Any]:
@@ -92,6 +95,8 @@ class Bench:
 
 def prepare_bench(given: Evaluation, judge: ModelServer) -> Bench:
     """The bench of a stage. It sets what libraries read when they are imported: call it before them."""
+    if fault := arguments_fault(given.engine, given.server_arguments):
+        raise failure("models can't be served", f"eval_server_arguments must be {fault}", "start a run with others")
     os.environ["TQDM_DISABLE"] = "1"  # bars of two threads in one log; progress lines tell the same
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads made busy cores several times slower
     ca = ca_bundle(given.ca_file)
@@ -262,8 +267,17 @@ def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
         if count_lines(path) == asked.questions and (share := missing()) <= bench.given.max_error_rate:
             return share, ""
     added = asked.sampling | bench.given.answer_options
+    given = bench.given
     with (
-        serve(model.folder, model.served, bench.given.engine, model.work_dir, bench.workers, bench.template) as server,
+        serve(
+            model.folder,
+            model.served,
+            given.engine,
+            model.work_dir,
+            bench.workers,
+            bench.template,
+            given.server_arguments,
+        ) as server,
         ModelClient(ModelServer(server.url, model.served), added, count, most=bench.workers) as client,
     ):
         try:

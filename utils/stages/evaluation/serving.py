@@ -83,7 +83,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, template: str = "") -> Iterator[Server]:
+def serve(
+    model_dir: str, name: str, engine: str, work_dir: str, slots: int, template: str = "", more: Sequence[str] = ()
+) -> Iterator[Server]:
     """Serve model_dir while the block runs; yields the server when it is ready (see `running`).
 
     Args:
@@ -92,6 +94,7 @@ def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, tem
         work_dir: for the converted model, removed afterwards, and `server.log`.
         slots: requests answered at a time (llama.cpp).
         template: Jinja file of the chat template, "" for the tokenizer's own.
+        more: arguments for vLLM, checked by `arguments_fault`.
 
     Raises:
         SystemExit: the server ended, or was not ready in time; the message has its last output.
@@ -101,7 +104,7 @@ def serve(model_dir: str, name: str, engine: str, work_dir: str, slots: int, tem
     if engine == "llama.cpp":
         command = llama_cpp_command(model_dir, name, port, slots, converted, template)
     else:
-        command = vllm_command(model_dir, name, port, template)
+        command = vllm_command(model_dir, name, port, template, more)
     try:
         with running(command, f"{work_dir}/server.log", port, 1800) as server:
             yield server
@@ -165,6 +168,7 @@ def error_lines(log: str) -> list[str]:
 _PREFIX = r"^(\x1b\[[\d;]*m ?|\([^()]* pid=[^()]*\) ?|ERROR [-\d]+ [:\d]+ \[?[\w.]+:\d+\] ?)+"
 _ERROR = r"([\w.]*(Error|Exception)(:|$)|\S+: error: |.*No module named )"
 REMEDIES = {
+    r"error: (unrecognized |ambiguous option|argument )": "start a run with other eval_server_arguments",
     "the disk is full": MAKE_ROOM,
     "Read-only file|Permission denied": f"let the task's user read and write that path{THEN}",
     "architecture|No module named": f"give an image whose vLLM knows this model (--image instructlab=REF){THEN}",
@@ -183,7 +187,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def vllm_command(model_dir: str, name: str, port: int, template: str) -> list[str]:
+def vllm_command(model_dir: str, name: str, port: int, template: str, more: Sequence[str] = ()) -> list[str]:
     """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow.
 
     vLLM (0.8.5) does not start where one request of the model's whole length does not fit the GPU: 128k do not fit
@@ -200,6 +204,7 @@ def vllm_command(model_dir: str, name: str, port: int, template: str) -> list[st
         # Without the model's own sampling defaults: base and candidate are sampled alike.
         *["--generation-config", "vllm"],
         *(["--chat-template", template] if template else []),
+        *more,
     ]
 
 
