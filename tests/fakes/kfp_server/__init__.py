@@ -26,6 +26,7 @@ AI 2.25), 2.14.3 (3.0 to 3.3), 2.16.0 and 2.16.1 (3.4, 3.5), folder backend/src;
 | a run created from a version has a reference and no spec, one from a spec has no reference: the dashboard's Duplicate starts empty | `toApiRun`; seen |
 | the Workflow: label pipeline/runid, nodes with phase, message, displayName, templateName; pods named Workflow-template-hash, annotation workflows.argoproj.io/node-name | workflow.go `RetrievePodName`; argo-workflows util/node_id.go |
 | tasks with labels or annotations have the template metadata-A-L-system-container-impl since 2.14 | container.go `addContainerExecutorTemplate` at the tags |
+| a task with a retry policy: its `executor` is a node of type Retry, message "No more retries left", with the pods `executor(0)`, `executor(1)`, … as children; Retry by a user starts at 0 again | argo-workflows 3.5 to 3.7 controller/operator.go `executeTemplate`, `processNodeRetries`; workflow.go `GenerateRetryExecution` |
 | message of a node: "Error (exit code 1)"; of one whose pod was refused: "task 'NODE' errored: " and the API server's text | seen |
 | ConsoleLinks `rhodslink` and `odhlink` link to the dashboard, and every user may read them | odh-dashboard manifests/; openshift/console-operator: console-extensions-reader for system:authenticated |
 """  # noqa: E501 - a table

@@ -32,7 +32,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the Workflow."""
+    """A node of the Workflow; `minute` is when it started, and its pod."""
 
     name: str
     display: str
@@ -41,6 +41,7 @@ class Node:
     template: str = ""
     children: tuple[str, ...] = ()
     message: str = ""
+    minute: int = 0
 
 
 def hashed(text: str) -> int:
@@ -61,6 +62,7 @@ class Run:
         logs: of the tasks' pods; a task without one never had a pod.
         messages: of tasks' nodes, where it is another than that of a container that ended with 1.
         templates: of tasks' pods, where it is another than that of most.
+        attempts: logs of the pods of tasks that were tried again, first to last; all but a success failed.
     """
 
     request: dict[str, Any]
@@ -70,6 +72,7 @@ class Run:
     logs: Mapping[str, str] = field(default_factory=dict)
     messages: Mapping[str, str] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
+    attempts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     asked: int = 0
     stopped: bool = False
@@ -148,7 +151,17 @@ class Run:
         failed = f"child '{self.node_id(executor)}' failed" if state == "FAILED" else ""
         yield Node(name, task, state, "DAG", "system-container-executor", (executor,), failed)
         template = self.templates.get(task, IMPL)
-        yield Node(executor, "executor", state, "Pod", template, (), said if state == "FAILED" else "")
+        if task not in self.attempts:
+            yield Node(executor, "executor", state, "Pod", template, (), said if state == "FAILED" else "")
+            return
+        count = len(self.attempts[task])
+        pods = tuple(f"{executor}({number})" for number in range(count))
+        over = "No more retries left" if state == "FAILED" else ""
+        yield Node(executor, "executor", state, "Retry", template, pods, over)
+        for number, pod in enumerate(pods):
+            stood = state if number == count - 1 else "FAILED"
+            message = f"attempt {number}: {said}" if stood == "FAILED" else ""
+            yield Node(pod, f"executor({number})", stood, "Pod", template, (), message, number)
 
     def manifest(self) -> dict[str, Any]:
         """The Workflow as the cluster has it."""
@@ -160,6 +173,7 @@ class Run:
                 "type": one.kind,
                 "templateName": one.template,
                 "phase": _PHASES[one.state],
+                "startedAt": f"2026-11-26T04:{one.minute:02}:00Z",
                 **({"message": one.message} if one.message else {}),
             }
             for one in self.nodes()
@@ -171,18 +185,20 @@ class Run:
         return {"metadata": metadata, "spec": spec, "status": {"phase": phase, "nodes": nodes}}
 
     def pods(self) -> list[dict[str, Any]]:
-        """The pods of tasks that had one, by their log."""
+        """The pods of tasks that had one, by their log, in the order of their names."""
+        known = {*self.logs, *self.attempts}
         return [
             {
                 "metadata": {
                     "name": f"{self.workflow}-{one.template}-{hashed(one.name)}",
                     "labels": {"pipeline/runid": self.id, "workflows.argoproj.io/workflow": self.workflow},
                     "annotations": {"workflows.argoproj.io/node-name": one.name},
+                    "creationTimestamp": f"2026-11-26T04:{one.minute:02}:00Z",
                 },
                 "status": {"phase": _PHASES[one.state]},
             }
-            for one in self.nodes()
-            if one.display == "executor" and one.name.split(".")[-2] in self.logs
+            for one in self._sorted()
+            if one.kind == "Pod" and one.display.startswith("executor") and one.name.split(".")[-2] in known
         ]
 
     def log(self, pod: str) -> str | None:
@@ -190,4 +206,5 @@ class Run:
         names = {one["metadata"]["name"]: one["metadata"]["annotations"] for one in self.pods()}
         if pod not in names:
             return None
-        return self.logs[names[pod]["workflows.argoproj.io/node-name"].split(".")[-2]]
+        task, executor = names[pod]["workflows.argoproj.io/node-name"].split(".")[-2:]
+        return self.attempts[task][int(executor[9:-1])] if task in self.attempts else self.logs[task]

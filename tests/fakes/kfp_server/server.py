@@ -24,7 +24,7 @@ class KfpServer(AnsweringServer):
     Attributes:
         kfp: major and minor version of KFP.
         moments: how the next runs go; a number is the status of a server that fails at that moment.
-        group, logs, messages: of the next runs, see Run.
+        group, logs, messages, attempts: of the next runs, see Run.
         denied: resources of Kubernetes that the user may not read.
         no_uploads: the user may not upload pipelines.
         store_away: the object store can't be reached from here.
@@ -37,6 +37,7 @@ class KfpServer(AnsweringServer):
         self.moments: list[Any] = [Moment("SUCCEEDED")]
         self.group = ""
         self.logs: dict[str, str] = {}
+        self.attempts: dict[str, tuple[str, ...]] = {}
         self.messages: dict[str, str] = {}
         self.denied: set[str] = set()
         self.no_uploads = False
@@ -167,7 +168,16 @@ class KfpServer(AnsweringServer):
         name = spec["pipelineInfo"]["name"]
         templates = self._templates(spec, held.get("platform_spec", {}))
         self.runs.append(
-            Run(body, name, list(self.moments), self.group, dict(self.logs), dict(self.messages), templates)
+            Run(
+                body,
+                name,
+                list(self.moments),
+                self.group,
+                dict(self.logs),
+                dict(self.messages),
+                templates,
+                self.attempts,
+            )
         )
         return 200, {**body, "run_id": self.runs[-1].id, "state": "PENDING"}
 

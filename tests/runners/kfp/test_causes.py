@@ -181,6 +181,23 @@ def test_a_killed_pod_is_explained_by_the_workflow_and_its_last_lines(start: Sta
     assert f"error: {message}\n    epoch 1\n    epoch 2\n" in told
 
 
+@pytest.mark.parametrize("denied", [set(), {"pods", "pods/log"}], ids=["pods", "Workflow"])
+def test_of_a_task_that_was_tried_again_the_last_attempt_is_told(
+    start: Start, explain: Explain, denied: set[str]
+) -> None:
+    tasks = {"prerequisites": "SUCCEEDED", "train": "FAILED"}
+    logs = tuple(f"attempt {number}: it broke\n" for number in range(3))
+    told = explain(start("2.5.0", tasks, attempts={"train": logs}, cluster=True, denied=denied), code=1)
+    assert [number for number in range(3) if f"attempt {number}: " in told] == [2], told
+
+
+def test_task_that_succeeds_when_it_is_tried_again_has_not_failed(start: Start, explain: Explain) -> None:
+    tasks = {"prerequisites": "SUCCEEDED", "train": "SUCCEEDED"}
+    server = start("2.16.1", tasks, attempts={"train": ("it broke\n", "done\n")}, cluster=True)
+    server.moments = [Moment("SUCCEEDED", tasks)]
+    assert "it broke" not in explain(server, code=0)
+
+
 def test_an_exception_is_named(start: Start, explain: Explain) -> None:
     trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nRuntimeError: CUDA out of memory\n'
     tasks = {"prerequisites": "SUCCEEDED", "train": "FAILED"}

@@ -146,7 +146,9 @@ class Causes:
             )
         for workflow in self._workflows:
             nodes = workflow.get("status", {}).get("nodes", {}).values()
-            for node in sorted(nodes, key=lambda one: one.get("type") != "Pod"):
+            # A pod says more than the nodes around it, and of a task that was tried again the last one counts.
+            newest = sorted(nodes, key=lambda one: str(one.get("startedAt", "")), reverse=True)
+            for node in sorted(newest, key=lambda one: one.get("type") != "Pod"):
                 message = node.get("message", "")
                 if node.get("phase") in ("Failed", "Error") and _belongs(node["name"], task.name) and message:
                     name = workflow["metadata"]["name"]
@@ -161,7 +163,9 @@ class Causes:
 
     @cached_property
     def _pods(self) -> list[dict[str, Any]]:
-        return list_objects(self._cluster, POD, f"{KFP_RUN_LABEL}={self._run_id}")
+        """The run's pods, the newest first: a task that was tried again has several."""
+        pods = list_objects(self._cluster, POD, f"{KFP_RUN_LABEL}={self._run_id}")
+        return sorted(pods, key=lambda one: str(one["metadata"].get("creationTimestamp", "")), reverse=True)
 
     @cached_property
     def _workflows(self) -> list[dict[str, Any]]:
