@@ -12,6 +12,7 @@ from tests.fakes.kubernetes_api import KubernetesApi
 from tests.stages.train.pytorchjobs import NAME, add_pod, launch
 from utils.cluster import client
 from utils.stages.train.job import trainer_lines
+from utils.stages.train.late import TooLate
 
 
 def test_succeeded_job_is_kept_for_its_logs(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
@@ -73,7 +74,7 @@ def test_logs_are_shown_up_to_the_traceback_of_torchrun() -> None:
 def test_job_without_success_does_not_count_as_succeeded(api: KubernetesApi) -> None:  # trap 25
     add_pod(api, "master", "Succeeded")
     api.job_states.append("Running")
-    with pytest.raises(SystemExit, match=r"did not end in 0\.2 s"):
+    with pytest.raises(TooLate, match=r"did not end in 0\.2 s"):
         launch(timeout=0.2)
     assert api.objects["pytorchjobs"] == {}
 
@@ -83,7 +84,7 @@ def test_unschedulable_job_fails_with_the_schedulers_message(api: KubernetesApi)
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": reason}
     add_pod(api, "master", "Pending", conditions=[condition])  # without containerStatuses
     api.job_states.append("")
-    with pytest.raises(SystemExit, match=rf"did not start in 0\.2 s\n  cause: {reason}"):
+    with pytest.raises(TooLate, match=rf"did not start in 0\.2 s\n  cause: {reason}"):
         launch(pending=0.2)
     assert api.objects["pytorchjobs"] == {}
 
@@ -150,7 +151,7 @@ def test_running_deadline_counts_from_the_start_of_the_pods(api: KubernetesApi) 
             api.job_states.clear()
             api.job_states.append("Running")
 
-    with pytest.raises(SystemExit, match=r"did not end in 0\.1 s"):
+    with pytest.raises(TooLate, match=r"did not end in 0\.1 s"):
         launch(timeout=0.1, tick=start)
 
 
@@ -190,7 +191,7 @@ def test_api_server_that_never_answers_does_not_delay_the_deadline(
     add_pod(api, "master", "Pending")
     api.job_states.append("")
     begun = time.monotonic()
-    with pytest.raises(SystemExit, match=r"did not start in 0\.1 s"):
+    with pytest.raises(TooLate, match=r"did not start in 0\.1 s"):
         launch(pending=0.1)
     assert time.monotonic() - begun < 5
 

@@ -12,6 +12,7 @@ import pytest
 from tests.stages.train import torchrun
 from utils.cpu import PROGRAMS, main_ds
 from utils.names import CPU_PROGRAMS
+from utils.stages.train.late import TooLate
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 
 # Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
@@ -94,7 +95,7 @@ def test_full_disk_is_reported(training: MakeLauncher) -> None:
 
 def test_training_is_stopped_after_its_timeout(training: MakeLauncher) -> None:
     sleeping = training(SLEEPER)
-    with pytest.raises(SystemExit, match="it ran longer than 1 s"):
+    with pytest.raises(TooLate, match="it ran longer than 1 s"):
         run(sleeping, timeout=1)
     assert trainers(sleeping.output) == []
 

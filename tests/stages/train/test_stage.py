@@ -16,6 +16,7 @@ from tests.fakes.metrics import Metrics
 from tests.stages.train.phase_folders import save_model, save_state
 from utils.stages.train import stage
 from utils.stages.train.folder import ends_whole
+from utils.stages.train.late import RETRIES, TooLate
 from utils.stages.train.trainer import TRAINER
 from utils.stages.train.training import seconds_of
 
@@ -248,6 +249,43 @@ def test_durations() -> None:
     assert seconds_of("30m") == 1800
     with pytest.raises(SystemExit, match="'30 minutes' is not a valid duration"):
         seconds_of("30 minutes")
+
+
+def test_training_that_took_too_long_is_not_repeated_by_itself(
+    api: KubernetesApi, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong GPU name, a timeout of a week: each of KFP's attempts would take as long. Other failures are repeated."""
+    begun: list[SystemExit] = []
+    monkeypatch.setenv("KFP_POD_NAME", "ilab-1")
+
+    def fails(*_: object) -> None:
+        begun.append(error)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "run_training", fails)
+        for error in (SystemExit("a pod failed"), TooLate("it did not start in 3600 s")):
+            with pytest.raises(SystemExit, match=str(error)):
+                run(1)
+        for _ in range(RETRIES):
+            with pytest.raises(SystemExit, match="not tried again by itself\n  cause: it did not start"):
+                run(1)
+    assert len(begun) == 2
+    assert run(1)["checkpoint"] == "phase_1/hf_format/samples_200"
+
+
+def test_failure_after_the_time_of_a_phase_counts_as_too_late(
+    api: KubernetesApi, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.job_states[0] = "Failed"
+    api.add(
+        "pods",
+        "p",
+        metadata={"labels": {"training.kubeflow.org/job-name": "train-phase-1-run-1"}},
+        status={"phase": "Failed"},
+    )
+    with pytest.raises(TooLate, match="PyTorchJob train-phase-1-run-1 failed"):
+        run(1, timeout="0s", pending_timeout="0s", queue_timeout="0s")
 
 
 @pytest.mark.parametrize("state", ["Running", "Succeeded"])

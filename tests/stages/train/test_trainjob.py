@@ -11,6 +11,7 @@ from tests.stages.train.trainjobs import NAME, add_pod, launch, manifests, pod_t
 from utils.cluster.kinds import TRAIN_JOB
 from utils.names import INPUTS_LABEL, QUEUE_LABEL, RUN_LABEL
 from utils.stages.train.job import job_is_there
+from utils.stages.train.late import TooLate
 
 # Names of the fields of the CustomResourceDefinitions of Kubeflow Trainer; a pod's fields are Kubernetes' own.
 DIALECTS = sorted((Path(__file__).parent / "dialects").glob("*.json"))
@@ -129,11 +130,11 @@ def test_deadlines_of_pending_and_running(api: KubernetesApi) -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": reason}
     add_pod(api, 0, "Pending", conditions=[condition])
     api.job_states.append("")
-    with pytest.raises(SystemExit, match=rf"did not start in 0\.2 s\n  cause: {reason}"):
+    with pytest.raises(TooLate, match=rf"did not start in 0\.2 s\n  cause: {reason}"):
         launch(pending=0.2)
     assert api.objects["trainjobs"] == api.objects["trainingruntimes"] == {}
     add_pod(api, 0, "Running")
-    with pytest.raises(SystemExit, match=r"did not end in 0\.2 s"):
+    with pytest.raises(TooLate, match=r"did not end in 0\.2 s"):
         launch(timeout=0.2)
     assert api.objects["trainjobs"] == api.objects["trainingruntimes"] == {}
 

@@ -19,6 +19,7 @@ from utils.messages import failure
 from utils.names import INPUTS_LABEL, QUEUE_LABEL
 from utils.stages.cluster import Owner, pod_owners, stage_cluster
 from utils.stages.disk import FULL, MAKE_ROOM
+from utils.stages.train.late import TooLate
 
 SIGHT_SECONDS = 1800
 """For so long, reading a job that is followed may be refused: a token or a right is renewed. An absent API server is
@@ -291,14 +292,14 @@ def job_failure(job: TrainingJob, found: Object) -> SystemExit:
     return failure(f"the {job} failed", cause, remedy)
 
 
-def job_too_late(job: TrainingJob, phase: str, seconds: float, told: str) -> SystemExit:
+def job_too_late(job: TrainingJob, phase: str, seconds: float, told: str) -> TooLate:
     """The failure of a job that stayed in a phase for longer than it may."""
     what, remedy = {
         "queued": ("was not admitted by its queue", "free quota, name another k8s_queue, or raise k8s_queue_timeout"),
         "pending": ("did not start", "free GPUs, or raise train_pending_timeout"),
         "running": ("did not end", "raise train_timeout, or train less"),
     }[phase]
-    return failure(f"the {job} {what} in {seconds} s", told or "unknown", remedy)
+    return TooLate(failure(f"the {job} {what} in {seconds} s", told or "unknown", remedy).code)
 
 
 def delete_job(job: TrainingJob) -> None:
@@ -319,8 +320,8 @@ def follow_job(job: TrainingJob, limits: Limits, tick: Callable[[], None], poll:
         None when the job succeeded, the failure to raise when it failed.
 
     Raises:
-        SystemExit: it was in one of its phases for too long, and was deleted; someone else deleted it; or it could not
-            be read for too long, and was left alone.
+        TooLate: it was in one of its phases for too long, and was deleted.
+        SystemExit: someone else deleted it; or it could not be read for too long, and was left alone.
     """
     cluster = job.cluster
     sight = Sight(job, SIGHT_SECONDS, max(SIGHT_SECONDS, limits.pending + limits.running))

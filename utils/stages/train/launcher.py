@@ -52,5 +52,6 @@ class Launcher(Protocol):
             None when it succeeded; the failure to raise when it may help to launch it again.
 
         Raises:
-            SystemExit: it took too long, or can no longer be seen.
+            TooLate: it took too long.
+            SystemExit: it can no longer be seen.
         """

@@ -18,6 +18,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.disk import disk_failure, filled
 from utils.stages.programs import cpu_program, end_group, start_group
+from utils.stages.train.late import TooLate
 
 
 def copy_cpu_main_ds(output: str) -> None:
@@ -88,7 +89,8 @@ class ProcessLauncher:
         """Train, see `Launcher.launch`.
 
         Raises:
-            SystemExit: training failed, filled the disk, or took too long; with the last lines of its log.
+            TooLate: it took too long.
+            SystemExit: it failed, or filled the disk; with the last lines of its log.
         """
         stop_earlier(self.output)
         environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
@@ -119,4 +121,5 @@ class ProcessLauncher:
             signal.signal(signal.SIGTERM, before)
         if code:
             log = f"it ran longer than {timeout} s" if expired else "".join(last).strip()
-            raise training_failure(self.output, code, log)
+            error = training_failure(self.output, code, log)
+            raise TooLate(error.code) if expired else error

@@ -23,6 +23,7 @@ from utils.stages.train.folder import (
     training_steps,
     whole_states,
 )
+from utils.stages.train.late import TooLate, note_late, refuse_repeat
 from utils.stages.train.launcher import Launcher
 from utils.stages.train.pods import PodLauncher, job_name
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
@@ -109,6 +110,10 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
 
     Args:
         manifest: path for what the launcher starts (JSON).
+
+    Raises:
+        TooLate: that time is over.
+        SystemExit: training failed for another reason.
     """
     output, gained = training.output, None
     end = time.monotonic() + launcher.waiting + launcher.timeout
@@ -133,7 +138,9 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
         if error is None:
             return
         newest = whole_states(output)[-1:]
-        if newest == gained or time.monotonic() > end:
+        if time.monotonic() > end:
+            raise TooLate(error.code)
+        if newest == gained:
             raise error
         print(f"{error}\ntraining is started again, from its last whole epoch", flush=True)
         gained = newest
@@ -161,7 +168,12 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
         )
         raise failure(what, "it was lowered after data processing; long samples would be lost", f"set {data.longest}")
     training = describe_training(given, data.rows, base.checkpoint, launcher)
-    run_training(training, launcher, manifest)
+    refuse_repeat(training.output, vars(given))
+    try:
+        run_training(training, launcher, manifest)
+    except TooLate as error:
+        note_late(training.output, vars(given), error)
+        raise
     seen = time.monotonic() + LATE
     while not ends_whole(training.output) and time.monotonic() < seen:
         time.sleep(2)
