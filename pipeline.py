@@ -22,6 +22,7 @@ from components.stage import named
 from components.train import train
 from utils.images import INSTRUCTLAB
 from utils.names import API_LABEL
+from utils.stages.train.late import RETRIES
 from utils.stages.writable import HOME, HOME_FOLDERS
 
 # Where a task's container sees the run's volume, the Secrets and the certificate. A runner may put them elsewhere:
@@ -39,6 +40,16 @@ CHECK_HOURS = 2  # waits minutes for model servers, five minutes for the API ser
 COPY_HOURS = 48  # a model and its archive over a slow connection
 GPU_HOURS = 14 * 24  # every leaf of a large taxonomy with the teacher; every checkpoint with the judge
 TRAIN_HOURS = 100 * 24  # far above train_pending_timeout and train_timeout, which end a phase
+
+# A task that runs for hours or days may lose its pod: to a node's upgrade, memory, a fault of a library. The stage
+# continues where it stopped. Services that are away are waited for inside the stages (utils/stages/patience.py), so an
+# attempt that fails for a cause that stays ends soon; a training that took too long is not repeated (train/late.py).
+# Argo repeats pods that failed, not those that were deleted before it saw them fail (retryPolicy OnFailure, its
+# default; KFP sets none). Each attempt adds to the Workflow: utils/lint/size.py.
+RETRY_PAUSE = "60s"  # twice that before the second
+# None starts later than this after the start of the first attempt, and pods of later ones end then, too (Argo 3.5 to
+# 3.7, processNodeRetries in workflow/controller/operator.go). KFP's default is an hour.
+RETRY_WINDOW = f"{TRAIN_HOURS * (RETRIES + 1)}h"
 
 # The server replaces it only if it is the entire value of an input.
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -397,6 +408,8 @@ def ilab_pipeline(
             GPU_HOURS: (generated, scored, compared),
             TRAIN_HOURS: (phase_1, phase_2),
         }
+        for task in (generated, phase_1, phase_2, scored, compared):
+            task.set_retry(RETRIES, RETRY_PAUSE, 2.0, RETRY_WINDOW)
         models = (generated, processed, scored, compared)
         for most, task in ((most, task) for most, tasks in hours.items() for task in tasks):
             # Never cached: each has an effect on the volume, the cluster or the object store.

@@ -23,6 +23,7 @@ from utils.lint import lint_text
 from utils.names import API_LABEL, CODE
 from utils.packing import tree_digest, unpacked
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
+from utils.stages.train.late import RETRIES
 from utils.stages.writable import HOME, HOME_FOLDERS
 
 
@@ -86,6 +87,25 @@ def test_every_task_has_a_deadline(package: Path, spec: dict[str, Any]) -> None:
     defaults = {name: p.get("defaultValue") for name, p in spec["root"]["inputDefinitions"]["parameters"].items()}
     own = sum(parse_duration(defaults[name]) for name in ("train_pending_timeout", "train_timeout"))
     assert hours["train-knowledge"] * 3600 > 2 * own
+
+
+def test_long_tasks_are_tried_again_and_keep_their_deadline(package: Path, spec: dict[str, Any]) -> None:
+    """Argo starts no attempt later than maxDuration after the first one, and ends pods of later attempts then, too."""
+    executors = list(yaml.load_all(package.read_text(), yaml.CSafeLoader))[1]["platforms"]["kubernetes"]
+    most = {name: one["activeDeadlineSeconds"] for name, one in executors["deploymentSpec"]["executors"].items()}
+    tasks = {key: task for dag in dags_of(spec) for key, task in dag["tasks"].items() if "retryPolicy" in task}
+    assert sorted(tasks) == ["final-eval", "mt-bench", "sdg", "train-knowledge", "train-skills"]
+    for name, task in tasks.items():
+        policy = task["retryPolicy"]
+        attempts = policy["maxRetryCount"] + 1
+        assert attempts == RETRIES + 1 == 3 and policy["backoffDuration"] == "60s"
+        assert float(policy["backoffFactor"]).is_integer()  # Argo knows whole factors alone
+        assert parse_duration(policy["backoffMaxDuration"]) >= attempts * int(most[f"exec-{name}"])
+
+
+def dags_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield spec["root"]["dag"]
+    yield from (component["dag"] for component in spec["components"].values() if "dag" in component)
 
 
 def test_prerequisites_name_each_secret_as_it_is_mounted(package: Path) -> None:
