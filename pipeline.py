@@ -20,7 +20,7 @@ from components.report import report
 from components.sdg import sdg
 from components.stage import named
 from components.train import train
-from utils.images import INSTRUCTLAB
+from utils.images import INSTRUCTLAB, NOTEBOOK
 from utils.names import API_LABEL
 from utils.stages.train.late import RETRIES
 from utils.stages.writable import HOME, HOME_FOLDERS
@@ -390,6 +390,7 @@ def ilab_pipeline(
             min_mt_bench=gate_min_mt_bench,
             max_error_rate=gate_max_error_rate,
             require_improvement=gate_require_improvement,
+            images={"instructlab": INSTRUCTLAB, "notebook": NOTEBOOK},
             force=force_pull,
         ).after(compared)
         reported = report(

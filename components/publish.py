@@ -17,14 +17,16 @@ def publish(
     min_mt_bench: float,
     max_error_rate: float,
     require_improvement: bool,
+    images: dict,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Upload the candidate model, its scores and its provenance as one archive, if the gate accepts it.
+    """Upload the candidate model with its card, its scores and its provenance as one archive, if the gate accepts it.
 
     The archive YYYY-MM-DD_HH-MM-SS.NAME (UTC) is uploaded beside the imported one, with KEY.sha256. It contains model/,
-    scores/ and provenance.json. A NAME ending in .tar gives a plain tar, any other a gzip tar with uncompressed blocks,
-    because weights do not compress. Returns the key, or nothing if the gate rejects the candidate.
+    scores/ and provenance.json, which has the hash of every file: `ilab-pipeline verify` compares them. With a NAME in
+    .tar it is a plain tar, else a gzip tar with uncompressed blocks, because weights do not compress. Returns the key,
+    or nothing if the gate rejects the candidate.
 
     Args:
         data_dir: The run's volume.
@@ -38,6 +40,7 @@ def publish(
         max_error_rate: Highest judge error rate to publish, 0 to 1; 1 for any.
         require_improvement: Publish only a candidate that is better than the base model in at least one comparison and
             worse in none.
+        images: The pipeline's images by name, for the provenance.
         force: Publish again if this volume's candidate was published with other inputs.
         metrics: 1 if published, else 0; size of the archive in bytes.
     """
@@ -53,6 +56,7 @@ def publish(
         min_mt_bench,
         max_error_rate,
         require_improvement,
+        images,
         force,
     )
     key, measured = publish_candidate(given)

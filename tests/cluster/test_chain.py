@@ -244,7 +244,11 @@ def test_published_archive_has_the_same_structure_as_that_of_a_local_run(left: L
     with tarfile.open(left.archive) as tar:
         members = set(tar.getnames())
         provenance = tar.extractfile("provenance.json")
-        assert provenance and chain.run_id in provenance.read().decode()
+        assert provenance
+        told = json.load(provenance)
+        files = {member.name for member in tar.getmembers() if member.isfile()}
+    assert told["run_id"] == chain.run_id and {*told["files"]} == files - {"provenance.json"}
+    assert told["origin"]["code"] and told["origin"]["images"].keys() == {"instructlab", "notebook"}
     assert {"model/config.json", "model/tokenizer.json", "scores/mt_bench.json", "scores/likelihood.json"} <= members
     assert any(name.startswith("model/") and name.endswith(".safetensors") for name in members)
 

@@ -105,6 +105,15 @@ def test_published_archive_holds_candidate_scores_and_provenance(finished: Finis
     assert RUN_ID in json.dumps(provenance)
 
 
+def test_published_archive_is_verified_by_the_run_id(finished: Finished) -> None:
+    home, _, _, _ = finished
+    command = [str(Path(sys.executable).with_name("ilab-pipeline")), "verify", "--home", str(home), RUN_ID]
+    done = subprocess.run([*command, "--output", "json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["findings"] == [] and told["sha256_compared_with"].endswith(".sha256") and told["files"] > 5
+
+
 def test_model_of_the_demo_can_be_had(finished: Finished, tmp_path: Path) -> None:
     home, _, _, _ = finished
     command = [str(Path(sys.executable).with_name("ilab-pipeline")), "get-model", "--home", str(home), RUN_ID]

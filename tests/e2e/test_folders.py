@@ -42,7 +42,11 @@ def test_folders_are_enough_for_a_run_on_one_machine(tmp_path: Path) -> None:
     assert facts["done"]["data_import"]["result"]["model_source"] == f"file://{work}/granite"
     assert "registry." not in (result / "report.json").read_text() + (result / "provenance.json").read_text()
     assert {"torch", "instructlab-training"} <= facts["done"]["train_phase_2"]["versions"].keys()
+    verified = subprocess.run([*command, "verify", "--home", str(home), RUN_ID], capture_output=True, text=True)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
     got = [*command, "get-model", "--home", str(home), RUN_ID, str(tmp_path / "model")]
     subprocess.run(got, check=True)
     names = {file.name for file in (tmp_path / "model").iterdir()}
-    assert {"config.json", "tokenizer.json"} <= names and any(name.endswith(".safetensors") for name in names)
+    assert {"config.json", "tokenizer.json", "README.md"} <= names and any(
+        name.endswith(".safetensors") for name in names
+    )

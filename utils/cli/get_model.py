@@ -95,7 +95,7 @@ def _downloaded(folder: RunFolder, key: str, scratch: Path) -> Path:
     # The key is the address of the report's neighbour where there is one: s3://bucket/key.
     name = key.split("/", 3)[-1] if key.startswith("s3://") else key
     try:
-        with _credentials(folder, scratch) as secret, contextlib.redirect_stdout(None):
+        with run_credentials(folder) as secret, contextlib.redirect_stdout(None):
             store = replace(store_of_secret(str(secret), ""), patience=ONCE)
             download_object(store, object_stat(store, name), scratch / "archive.tar.gz")
             unpack_archive(scratch / "archive.tar.gz", scratch / "unpacked", ["model"])
@@ -105,8 +105,14 @@ def _downloaded(folder: RunFolder, key: str, scratch: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _credentials(folder: RunFolder, scratch: Path) -> Iterator[Path]:
-    """The folder with the keys of the object store's Secret; the demo's store runs while the block does."""
+def run_credentials(folder: RunFolder) -> Iterator[Path]:
+    """The folder with the keys of the object store's Secret of a run on this machine.
+
+    The demo's store runs, and keys from YAML lie in files, while the block does.
+
+    Raises:
+        IlabError: there is no such Secret.
+    """
     from utils.demo.run import STORE_SECRET, Demo, object_store
     from utils.runners.local.volumes import SecretFiles
 
@@ -118,4 +124,5 @@ def _credentials(folder: RunFolder, scratch: Path) -> Iterator[Path]:
         return
     name = str(folder.arguments.get(_SECRET, STORE_SECRET))
     source = Path(settings.secrets) if settings.secrets else None
-    yield SecretFiles(source, scratch / "keys").folder("secret", name, optional=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        yield SecretFiles(source, Path(scratch)).folder("secret", name, optional=False)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "status": ("utils.cli.status:status", "Show the runs on this machine, or the tasks of one."),
     "logs": ("utils.cli.logs:logs", "Print what the tasks of a run printed."),
     "get-model": ("utils.cli.get_model:get_model", "Get the trained model of a run on this machine."),
+    "verify": ("utils.cli.verify:verify", "Compare every file of a published archive with its hash."),
     "resume": ("utils.cli.run:resume", "Resume a run that failed or was interrupted."),
     "clean": ("utils.cli.clean:clean", "Remove past runs with their volumes."),
     "compile": ("utils.cli.compile:compile", "Write pipeline.yaml."),

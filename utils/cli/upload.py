@@ -250,7 +250,7 @@ def send(store: ObjectStore, folders: dict[str, Path], total: int, replace: bool
     try:
         with _shown_progress():
             # Data import reads gzip, whatever the key is called.
-            sent = upload_stream(store, key, total, lambda sink: write_tar(sink, places, {}, "archive.tar.gz"), replace)
+            sent = upload_stream(store, key, total, lambda sink: write_tar(sink, places, "archive.tar.gz"), replace)
     except KeyboardInterrupt:
         click.echo("interrupted; nothing is left in the object store", err=True)
         sys.exit(INTERRUPTED)

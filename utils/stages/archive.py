@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import tarfile
-import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from utils.messages import failure, progress
+from utils.stages.digests import Digests, HashedTar
 
 MAX_MEMBERS = 500_000
 """Headers in an archive."""
@@ -32,6 +32,7 @@ EXTENDED = b"LKxXg"
 """Types of headers that tell more about the member after them, or about all: long names of GNU, and pax."""
 KINDS = ("knowledge", "compositional_skills", "foundational_skills")
 """Folders of a taxonomy."""
+Last = tuple[str, Callable[[Digests], str]]
 
 
 def require_space(folder: Path, need: int, what: str) -> None:
@@ -112,7 +113,7 @@ def extract_members(archive: Path, target: Path, wanted: Sequence[str]) -> dict[
     return places
 
 
-def tar_members(plain: gzip.GzipFile) -> Iterator[tarfile.TarInfo]:
+def tar_members(plain: io.BufferedIOBase) -> Iterator[tarfile.TarInfo]:
     """The members of a tar, at whose content the reader stands; the caller reads it before the next.
 
     Not `tarfile.open`: that keeps extended headers of any size and every member in memory, and takes a damaged header
@@ -171,7 +172,7 @@ def pax_records(data: bytes) -> dict[str, str]:
     return found
 
 
-def padded_pieces(plain: gzip.GzipFile, size: int) -> Iterator[bytes]:
+def padded_pieces(plain: io.BufferedIOBase, size: int) -> Iterator[bytes]:
     """The next `size` bytes, in pieces; what fills up their last block is read and left out.
 
     Raises:
@@ -224,24 +225,28 @@ def pack_archive(model_dir: str, taxonomy_dir: str, data_dir: str, target: str) 
     partial = Path(target + ".part")
     data = {data_dir: "data"} if data_dir else {}
     with partial.open("wb") as file:
-        write_tar(file, {model_dir: "model", taxonomy_dir: "taxonomy", **data}, {}, target)
+        write_tar(file, {model_dir: "model", taxonomy_dir: "taxonomy", **data}, target)
     partial.rename(target)
 
 
-def write_tar(sink: Any, folders: Mapping[str, str], files: Mapping[str, str], name: str) -> None:
+def write_tar(
+    sink: Any, folders: Mapping[str, str], name: str, texts: Mapping[str, str] | None = None, last: Last | None = None
+) -> None:
     """Write a tar to a file-like sink: plain when `name` ends in .tar, else gzip with stored blocks (no compression).
 
     Of a link goes in what it points to: a model in a hub's cache consists of links.
 
     Args:
         folders: folder to its name in the archive.
-        files: name in the archive to content (str).
+        texts: name in the archive to text; it replaces a file of that name in the folders.
+        last: a file of text that comes last: its name, and what makes it of the files before it.
     """
+    more = texts or {}
     packed = nullcontext(sink) if name.endswith(".tar") else gzip.GzipFile("", "wb", 0, sink)
-    with packed as out, tarfile.open(fileobj=out, mode="w|", bufsize=1 << 20, dereference=True) as tar:
+    with packed as out, HashedTar.open(fileobj=out, mode="w|", bufsize=1 << 20, dereference=True) as tar:
         for folder, arcname in folders.items():
-            tar.add(folder, arcname)
-        for arcname, text in files.items():
-            info = tarfile.TarInfo(arcname)
-            info.size, info.mtime = len(text.encode()), int(time.time())
-            tar.addfile(info, io.BytesIO(text.encode()))
+            tar.add(folder, arcname, filter=lambda member: None if member.name in more else member)
+        for arcname, text in more.items():
+            tar.add_text(arcname, text)
+        if last:
+            tar.add_text(last[0], last[1](tar.written))

@@ -1,11 +1,12 @@
 """Files and folders of the user's machine: in a run on one machine they can take the object store's place."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from utils.messages import failure
 from utils.stages.archive import require_space
+from utils.stages.digests import Digests, digests_of
 from utils.stages.marker import read_json, size_of
 
 PROVENANCE = "provenance.json"
@@ -32,12 +33,19 @@ def copy_folder(source: str, target: Path) -> None:
         raise failure(f"{source} can't be copied to {target.parent}", str(error), "correct that, then resume") from None
 
 
-def write_result(target: Path, run_id: str, folders: Mapping[str, str], provenance: str) -> int:
+def write_result(
+    target: Path,
+    run_id: str,
+    folders: Mapping[str, str],
+    texts: Mapping[str, str],
+    provenance: Callable[[Digests], str],
+) -> int:
     """Put a result into the folder `target`, whole or not at all; one of the same run is replaced. Returns its bytes.
 
     Args:
         folders: folder to its name in the result.
-        provenance: JSON with the run's id.
+        texts: name in the result to text; it replaces a file of that name in the folders.
+        provenance: makes of the result's files JSON with the run's id.
 
     Raises:
         SystemExit: the folder holds something else, or can't be written.
@@ -47,7 +55,10 @@ def write_result(target: Path, run_id: str, folders: Mapping[str, str], provenan
         part.mkdir(parents=True, exist_ok=True)
         for folder, name in folders.items():
             copy_folder(folder, part / name)
-        part.joinpath(PROVENANCE).write_text(provenance)
+        for name, text in texts.items():
+            part.joinpath(name).write_text(text, "utf-8", "replace")
+        part.joinpath(PROVENANCE).unlink(missing_ok=True)  # of a try that was killed
+        part.joinpath(PROVENANCE).write_text(provenance(digests_of(part)))
         if read_json(target / PROVENANCE).get("run_id") == run_id:
             shutil.rmtree(target)
         part.rename(target)  # an empty folder is replaced

@@ -16,7 +16,6 @@ from utils.stages.authorities import ca_bundle
 from utils.stages.disk import tells_full_disk
 from utils.stages.folders import PROVENANCE, own_path, write_result
 from utils.stages.marker import (
-    as_it_ran,
     finished_result,
     from_record,
     inputs_hash,
@@ -24,8 +23,10 @@ from utils.stages.marker import (
     upstream_hash,
     write_marker,
 )
+from utils.stages.model_card import CARD, model_card
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.upload import Upload, stored, take_up, upload_stream
+from utils.stages.provenance import provenance
 from utils.stages.results import Published
 
 COMPARISONS = {
@@ -111,19 +112,6 @@ def archive_key(name: str, data_key: str, now: float) -> str:
     return f"{folder}{slash}{time.strftime('%Y-%m-%d_%H-%M-%S', time.gmtime(now))}.{last or 'model.tar.gz'}"
 
 
-def provenance(data_dir: str, run_id: str, candidate: str, gate: Sequence[GateCheck]) -> str:
-    """JSON of where a candidate comes from: of every stage its inputs, their hash, versions, times and results."""
-    markers = [as_it_ran(json.loads(file.read_text())) for file in sorted(Path(data_dir, "done").glob("*.json"))]
-    facts = {
-        "run_id": run_id,
-        "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "candidate": candidate,
-        "gate": list(map(asdict, gate)),
-        "stages": {marker.pop("stage"): marker for marker in markers},
-    }
-    return json.dumps(facts, indent=1)
-
-
 @dataclass(frozen=True)
 class Publication:
     """What the stage is given: the parameters of the component `publish`."""
@@ -137,6 +125,7 @@ class Publication:
     min_mt_bench: float
     max_error_rate: float
     require_improvement: bool
+    images: dict[str, str]
     force: bool
 
 
@@ -179,7 +168,7 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
 def upload_candidate(
     given: Publication, store: ObjectStore | None, candidate: str, checks: Sequence[GateCheck], note: Path
 ) -> Upload:
-    """Pack candidate, scores and provenance, and upload the archive, unless a killed process has done so.
+    """Pack candidate with its card, scores and provenance, and upload the archive, unless a killed process has done so.
 
     Args:
         store: None to put them into a folder of this machine instead, as they are.
@@ -187,13 +176,13 @@ def upload_candidate(
         note: names the upload while it is under way; the same for the same inputs.
     """
     folders = {f"{given.data_dir}/{candidate}": "model", f"{given.data_dir}/scores": "scores"}
-    origin = provenance(given.data_dir, given.run_id, candidate, checks)
+    card = {f"model/{CARD}": model_card(given.data_dir, given.run_id)}
+    origin = provenance(given.data_dir, given.run_id, candidate, list(map(asdict, checks)), given.images)
     if not store:
         target = Path(own_path(given.name))
-        size = write_result(target, given.run_id, folders, origin)
+        size = write_result(target, given.run_id, folders, card, origin)
         print(f"published {target}", flush=True)
         return Upload(str(target), "", size)
-    files = {PROVENANCE: origin}
     found = {old: take_up(store, old) for old in {note, *note.parent.glob("publish.*.upload")}}
     total, sent = sum(map(size_of, folders)), found[note]
     # Kubernetes and the local runner stop a task by SIGTERM: as an exception it lets the upload be aborted.
@@ -202,7 +191,7 @@ def upload_candidate(
         second = 0
         while not sent:
             key = archive_key(given.name, store.data_key, time.time() + second)  # another run's may have this name
-            pack = partial(write_tar, folders=folders, files=files, name=key)
+            pack = partial(write_tar, folders=folders, name=key, texts=card, last=(PROVENANCE, origin))
             try:
                 sent = None if stored(store, key) else upload_stream(store, key, total, pack, note=note)
             except SystemExit as error:

@@ -1,11 +1,11 @@
-"""The gate before publication, the archive's name, and its provenance."""
+"""The gate before publication, and the archive's name."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from utils.stages.publish import GateCheck, archive_key, gate_checks, provenance, read_scores
+from utils.stages.publish import archive_key, gate_checks, read_scores
 
 SCORES = {
     "mt_bench": {
@@ -105,16 +105,3 @@ def test_candidate_named_by_the_score_file_must_exist(tmp_path: Path) -> None:
         read_scores(str(tmp_path))
     (tmp_path / "phase_2/hf_format/samples_20").mkdir(parents=True)
     assert read_scores(str(tmp_path)) == SCORES
-
-
-def test_provenance_has_inputs_hash_and_versions_of_every_stage(tmp_path: Path) -> None:
-    (tmp_path / "done").mkdir()
-    marker = {"stage": "sdg", "inputs": {"scale": 3}, "inputs_hash": "ab12", "versions": {"torch": "2"}, "result": {}}
-    (tmp_path / "done" / "sdg.json").write_text(json.dumps(marker))
-    told = json.loads(provenance(str(tmp_path), "ilab-1", "phase_2/x", [GateCheck("g", 1.0, 2.0, True)]))
-    assert told["stages"]["sdg"]["inputs_hash"] == "ab12" and told["stages"]["sdg"]["inputs"] == {"scale": 3}
-    assert (told["run_id"], told["candidate"], told["gate"]) == (
-        "ilab-1",
-        "phase_2/x",
-        [{"name": "g", "limit": 1.0, "value": 2.0, "passed": True}],
-    )

@@ -38,7 +38,7 @@ def volume(tmp_path: Path) -> Path:
     """A volume after the evaluation, with a candidate among other checkpoints."""
     files = {f"scores/{name}.json": json.dumps(content).encode() for name, content in SCORES.items()}
     files |= {f"{CANDIDATE}/config.json": b"{}", f"{CANDIDATE}/model.safetensors": os.urandom(100_000)}
-    files |= {"phase_2/hf_format/samples_10/config.json": b"other"}
+    files |= {"phase_2/hf_format/samples_10/config.json": b"other", f"{CANDIDATE}/README.md": b"of the base model"}
     marker = {"stage": "final_eval", "inputs": {"few_shots": 5}, "inputs_hash": "abc", "versions": {}, "result": {}}
     return write_files(tmp_path / "volume", {**files, "done/final_eval.json": json.dumps(marker).encode()})
 
@@ -55,6 +55,7 @@ def run(s3_server: S3, volume: Path, data_key: str, **arguments: Any) -> tuple[s
         "min_mt_bench": 0.0,
         "max_error_rate": 1.0,
         "require_improvement": False,
+        "images": {},
         "force": False,
         "metrics": dsl.Metrics(uri=str(volume.parent / "metrics")),
     }
@@ -85,11 +86,19 @@ def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_
         "size": len(body),
     }
     with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
-        files = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
+        members = tar.getmembers()
+        files = {m.name: tar.extractfile(m).read() for m in members if m.isfile()}  # type: ignore[union-attr]
     weights = (volume / CANDIDATE / "model.safetensors").read_bytes()
     assert files["model/model.safetensors"] == weights and files["model/config.json"] == b"{}"
     assert {n for n in files if n.startswith("scores/")} == {f"scores/{name}.json" for name in SCORES}
+    assert files["model/README.md"].startswith(b"---\nlibrary_name: transformers\n")
     told = json.loads(files["provenance.json"])
+    assert told["files"] == {
+        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+        if name != "provenance.json"
+    }
+    assert len(told["files"]) == sum(member.isfile() for member in members) - 1, "a name is there twice"
     assert told["candidate"] == CANDIDATE and told["stages"]["final_eval"]["inputs_hash"] == "abc"
     assert s3_server.secret_key.encode() not in b"".join(files.values())
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.stages.report.example_run import full_run
-from utils.stages.publish import provenance
+from utils.stages.provenance import stage_records
 from utils.stages.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
 from utils.stages.report.text import counted, duration, flat, leaf_label, listed, number, plain
 
@@ -208,5 +208,5 @@ def test_report_has_no_image_or_setting_of_pods_where_the_machine_itself_trained
     (tmp_path / "done" / "train_phase_1.json").write_text(json.dumps(marker))
     found = report_facts(str(tmp_path), "r1", [])["done"]["train_phase_1"]["inputs"]
     assert found == {name: value for name, value in inputs.items() if name not in left_out}
-    told = json.loads(provenance(str(tmp_path), "r1", "c", []))["stages"]["train_phase_1"]["inputs"]
+    told = stage_records(str(tmp_path))["train_phase_1"]["inputs"]
     assert told == found
