@@ -19,10 +19,8 @@ import yaml
 from kfp import compiler
 
 from components import loading
-from components.dag_inputs import shorten_dag_inputs
-from utils.ir.code import carried_code
 from utils.names import CODE
-from utils.packing import as_text, bundle, slim_files, tree_digest
+from utils.packing import as_text, bundle, stage_files, tree_digest
 from utils.queues import label_tasks
 
 FIRST_ON_VOLUME = "prerequisites"
@@ -62,7 +60,6 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") 
     for component in spec["components"].values():
         for argument in component.get("inputDefinitions", {}).get("parameters", {}).values():
             argument.pop("description", None)  # those of the pipeline's own parameters are shown, these are not
-    shorten_dag_inputs(spec, platform[0] if platform else {})
     add_code(spec)
     style: dict[str, Any] = {"default_flow_style": None, "width": 10**9, "sort_keys": True, "allow_unicode": True}
     path.write_text(yaml.dump_all([spec, *platform], Dumper=_Dumper, **style))
@@ -76,7 +73,7 @@ def add_code(spec: dict[str, Any]) -> None:
     """
     executors = spec["deploymentSpec"]["executors"]
     functions = {label: _Function(executor["container"]) for label, executor in executors.items()}
-    files = slim_files(sorted({name for function in functions.values() for name in function.imports()}))
+    files = stage_files(sorted({name for function in functions.values() for name in function.imports()}))
     digest, on_volume = tree_digest(files), _labels_on_volume(spec)
     for label, part in zip(executors, _parts(as_text(bundle(files)), len(executors)), strict=True):
         container: dict[str, Any] = executors[label]["container"]
@@ -84,7 +81,6 @@ def add_code(spec: dict[str, Any]) -> None:
         if label not in on_volume:
             container.setdefault("env", []).append({"name": CODE, "value": "Workflow"})
         load = loading_body(loading.on_volume if label in on_volume else loading.from_workflow, digest)
-        functions[label].leave_out_unnamed()
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
         container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
@@ -93,7 +89,7 @@ def add_code(spec: dict[str, Any]) -> None:
 def _parts(text: str, number: int) -> list[list[str]]:
     """A text cut in parts of about the same length, each with its place in the order."""
     size = -(-len(text) // number)
-    return [[f"{index:03}", text[index * size : (index + 1) * size]] for index in range(number)]
+    return [[f"PART_{index:03}", text[index * size : (index + 1) * size]] for index in range(number)]
 
 
 def _labels_on_volume(spec: Mapping[str, Any]) -> set[str]:
@@ -122,16 +118,9 @@ class _Function:
         nodes = [node for node in ast.walk(self._node) if isinstance(node, ast.ImportFrom) and node.module]
         return [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
 
-    def leave_out_unnamed(self) -> None:
-        """Leave out parameters that the body does not name: a stage that needs one reads it from the task's input."""
-        used = {node.id for statement in self._node.body for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        self._node.args.args = [argument for argument in self._node.args.args if argument.arg in {*used, _VOLUME}]
-
     def text(self, load: Sequence[ast.stmt] = ()) -> str:
         """A module with the function, without its docstring; its body begins with load."""
         body = self._node.body[ast.get_docstring(self._node) is not None :]
-        names = [argument.arg for argument in self._node.args.args]
-        body = [_HandedOn(names).visit(statement) for statement in body]
         self._node.body = [*load, *body]
         return "from kfp import dsl\n" + "".join(map(_wrapped, ast.unparse(self._node).splitlines()))
 
@@ -139,25 +128,6 @@ class _Function:
 def component_text(container: Mapping[str, Any]) -> str:
     """The module that a lightweight component's container runs, without what loads the stages' code."""
     return _Function(container).text()
-
-
-class _HandedOn(ast.NodeTransformer):
-    """Shortens calls that hand on the function's parameters from the first to the nth, in order.
-
-    Python's `locals()` has a function's parameters first, in their order.
-    """
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        given = [ast.unparse(argument) for argument in node.args]
-        if len(given) > 4 and given == self._names[: len(given)] and not node.keywords:
-            call = ast.parse(f"f(*list(locals().values())[:{len(given)}])", mode="eval").body
-            assert isinstance(call, ast.Call)
-            node.args = call.args
-        return node
 
 
 def loading_body(load: Callable[..., Any], digest: str = "") -> list[ast.stmt]:
@@ -185,15 +155,6 @@ def _wrapped(line: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def code_of(spec: Mapping[str, Any]) -> str:
-    """The bundle that a compiled pipeline carries, as text; "" if it carries none.
-
-    Args:
-        spec: the pipeline's first document.
-    """
-    return "".join(carried_code(spec["deploymentSpec"]["executors"]).values())
-
-
 class _Dumper(yaml.CSafeDumper):
     """Sources as literal blocks, no anchors, short mappings on one line."""
 
@@ -205,7 +166,9 @@ class _Dumper(yaml.CSafeDumper):
 
 
 def _text(dumper: yaml.CSafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    # Texts that YAML for Go takes for numbers and YAML for Python does not, such as 008 and 1e5, are in quotes.
+    style = "|" if "\n" in value else "'" if re.match(r"[-+.]?\d", value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _text)

@@ -33,7 +33,7 @@ CLAIMS_DIR = "ILAB_CLAIMS_DIR"
 """Environment variable: the folder of all volume claims on one machine; unset in a pod."""
 CODE = "ILAB_CODE"
 """Environment variable of tasks that read the stages' code from their run's Workflow. Runners without Workflows give
-them its parts in ILAB_CODE_000 and so on."""
+them its parts in ILAB_CODE_PART_000 and so on."""
 CPU_PROGRAMS = "ILAB_CPU_PROGRAMS"
 """Environment variable: the folder with programs that replace those that need a GPU."""
 POD_OVERLAY = "ILAB_POD_OVERLAY"

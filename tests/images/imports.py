@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from types import FunctionType
 
-from utils.packing import slim_files
+from tests.images.reach import imports_at_once, reached
 
 # What a name in an import is called as a distribution, where they differ. The longest match counts.
 DISTRIBUTIONS = {
@@ -22,11 +22,20 @@ DISTRIBUTIONS = {
 
 
 def sources(func: FunctionType) -> list[str]:
-    """The source of a component's function and of every file that it carries, as far as it is reached."""
-    source = textwrap.dedent(inspect.getsource(func))
-    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
-    names = [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
-    return [source, *(text.decode() for path, text in slim_files(names).items() if path.endswith(".py"))]
+    """The source of a component's function and of all that it can reach in our modules."""
+    return [textwrap.dedent(inspect.getsource(func)), *reached(our_names(func))]
+
+
+def needed_at_once(func: FunctionType) -> set[str]:
+    """Distributions that are imported when a component's function imports its stage: whole modules travel."""
+    return set().union(*map(third_party, imports_at_once(our_names(func))))
+
+
+def our_names(func: FunctionType) -> list[str]:
+    """Full names that a component's function imports from our modules."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(func)))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    return [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
 
 
 def third_party(source: str) -> set[str]:

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from components.compile import compile_pipeline, component_text
+from components.compile import compile_pipeline
 from tests.fakes.json_server import JsonHandler
 from tests.fakes.tls import make_certificate, serve_tls
 from utils.cli.compile import our_pipeline
 from utils.files import ROOT
 from utils.ir.load import load
 from utils.ir.model import Container, Pipeline
-from utils.packing import slim_files
+from utils.packing import stage_files, without_docstrings
 
 LOADED = "import utils.messages, sys; print(utils.messages.__file__)"
 
@@ -260,9 +260,21 @@ def test_an_account_that_may_not_read_workflows_is_told_at_once(cluster: Cluster
     assert TOKEN not in done.stderr
 
 
-def test_a_name_that_a_stage_takes_from_another_module_comes_with_it() -> None:
-    files = slim_files(["utils.stages.train.stage.TrainingPhase"])
-    assert b"class TrainingPhase" in files["utils/stages/train/training.py"]
+def test_modules_travel_with_all_that_they_import_anywhere() -> None:
+    files = stage_files(["utils.stages.report.stage.write_report"])
+    assert {"utils/__init__.py", "utils/stages/marker.py", "utils/stages/report/page.css"} <= files.keys()
+    assert "utils/stages/sdg/stage.py" not in files
+    with pytest.raises(ValueError, match="no module for utils.stages.nothing.run"):
+        stage_files(["utils.stages.nothing.run"])
+
+
+def test_lines_of_docstrings_are_blank_and_all_others_are_as_they_were() -> None:
+    source = (ROOT / "utils/stages/marker.py").read_text()
+    before, after = source.splitlines(), without_docstrings(source.encode()).decode().splitlines()
+    assert len(before) == len(after)
+    assert {line for line, kept in zip(before, after, strict=True) if line != kept} and '"""' not in "".join(after)
+    assert all(kept in (line, "") for line, kept in zip(before, after, strict=True))
+    compile("\n".join(after), "marker.py", "exec")
 
 
 def test_a_traceback_names_files_and_lines_of_the_repository(volume: Volume) -> None:
@@ -293,16 +305,3 @@ def test_components_hand_parameters_to_their_stage_in_the_order_of_its_fields() 
                 assert [ast.unparse(argument) for argument in call.args] == fields, file.name
                 checked += 1
     assert checked >= 9
-
-
-def test_prerequisites_find_rules_parameters_in_the_tasks_input(volume: Volume) -> None:
-    """The component's text names only what it hands on; the rest is in the executor's input."""
-    given = {"inputs": {"parameterValues": {"train_seed": 7, "mmlu_tasks": ["a"], "train_node_selectors": {}}}}
-    ask = f"sys.argv[1:] = ['--executor_input', {json.dumps(given)!r}, '--function_to_execute', 'prerequisites']\n"
-    done = volume.run(
-        "prerequisites", ask + "from utils.stages.prerequisites.stage import input_of_task; print(input_of_task())"
-    )
-    assert ast.literal_eval(done.stdout) == given["inputs"]["parameterValues"], done.stderr
-    container = volume.container("prerequisites")
-    text = component_text({"command": container.command, "args": container.args})
-    assert "train_seed" not in text and "secret_names: str" in text

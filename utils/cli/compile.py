@@ -31,13 +31,13 @@ def carried_part(package: Path, name: str) -> str:
     Raises:
         UsageError: the package has no such part.
     """
-    from components.compile import code_of
+    from utils.ir.code import carried_code
     from utils.packing import unpacked
 
     with package.open() as file:
         spec = next(yaml.load_all(file, yaml.CSafeLoader))
     parts = {component: executor_source(package, component) for component in names_of(package)}
-    if code := code_of(spec):
+    if code := "".join(carried_code(spec["deploymentSpec"]["executors"]).values()):
         parts |= {"code": code} | {path: content.decode() for path, content in unpacked(code).items()}
     if name not in parts:
         raise UsageError(

@@ -22,7 +22,7 @@ def build(root: Path) -> bytes:
         "__main__.py": (root / "standalone.py").read_bytes(),
         "pipeline.yaml": (root / "pipeline.yaml").read_bytes(),
     }
-    members |= {str(file.relative_to(root)): file.read_bytes() for file in closure(root / "standalone.py")}
+    members |= {str(file.relative_to(root)): file.read_bytes() for file in closure([root / "standalone.py"])}
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name in sorted(members):

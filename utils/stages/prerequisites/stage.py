@@ -1,8 +1,6 @@
 """Stage 1: all that can be checked before a GPU is used."""
 
-import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -59,13 +57,11 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     """Run all checks, side by side, and write the table of findings.
 
     Args:
-        parameters: those that have rules (parameters.py), by name. What a compiled component leaves out is read from
-            the task's input: a run's Workflow has each name many times as it is.
+        parameters: those that have rules (parameters.py), by name.
 
     Raises:
         SystemExit: a finding is an error.
     """
-    parameters = {**input_of_task(), **parameters}
     names = given.secret_names.split(",")
     mounted = dict(zip(OBJECTS, names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
     ca = ca_bundle(given.ca_file, strict=False)
@@ -104,15 +100,6 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     if error:
         raise error
     mark_outcome(given.run_id, UNFINISHED)
-
-
-def input_of_task() -> dict[str, object]:
-    """The values of this task's parameters, by name, as Kubeflow Pipelines' executor gets them; {} outside a task."""
-    words = sys.argv[1:]
-    if "--executor_input" not in words:
-        return {}
-    values: dict[str, object] = json.loads(words[words.index("--executor_input") + 1])["inputs"]["parameterValues"]
-    return values
 
 
 def named(finding: Finding, given: Prerequisites) -> Finding:
