@@ -49,6 +49,10 @@ def may(cluster: Client, kind: Kind, verb: str, part: str = "") -> bool:
     return bool(review["status"]["allowed"])
 
 
-def run_owners(cluster: Client) -> list[Owner]:
-    """The owners of what belongs to the run: the objects in ILAB_RUN_OWNER (JSON), else this pod's owners."""
-    return json.loads(os.environ.get(RUN_OWNER, "[]")) or pod_owners(cluster)
+def run_owners(cluster: Client, pods: list[Owner] | None = None) -> list[Owner]:
+    """The owners of what belongs to the run: the objects in ILAB_RUN_OWNER (JSON), else this pod's owners.
+
+    Args:
+        pods: this pod's owners where they are known.
+    """
+    return json.loads(os.environ.get(RUN_OWNER, "[]")) or (pod_owners(cluster) if pods is None else pods)

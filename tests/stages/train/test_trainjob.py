@@ -1,6 +1,7 @@
 """The TrainJob and its TrainingRuntime: their manifests in every dialect, and their launcher."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,50 @@ def test_failed_job_fails_the_step_with_logs_and_is_deleted_with_its_runtime(api
     assert f"the TrainJob {NAME} failed" in str(error.value) and "job is Failed" in str(error.value)
     assert "CUDA out of memory" in str(error.value)
     assert api.objects["trainjobs"] == api.objects["trainingruntimes"] == {}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_runtime_is_deleted_only_after_its_job_is_gone(
+    api: KubernetesApi, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Trainer 2.3 refuses every change to a TrainJob without its runtime: its finalizer stayed, and it with that."""
+    monkeypatch.setattr("utils.stages.train.job.GONE_SECONDS", 60 if ends else 2)
+    answer, looks = api.answer, 0
+
+    def slowly(method: str, path: str, query: dict, body: Any) -> tuple:
+        nonlocal looks
+        job = api.objects.get("trainjobs", {}).get(NAME, {})
+        if method == "DELETE" and path.endswith(f"trainjobs/{NAME}"):
+            job["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
+            return 200, job
+        if "deletionTimestamp" in job.get("metadata", {}):
+            looks += 1
+            assert not path.endswith(f"trainingruntimes/{NAME}"), "its job is there"
+            if ends and looks > 3:
+                api.objects["trainjobs"].clear()
+        return answer(method, path, query, body)
+
+    monkeypatch.setattr(api, "answer", slowly)
+    add_pod(api, 0, "Failed")
+    api.job_states.extend(["Running", "Failed"])
+    with pytest.raises(SystemExit, match=f"the TrainJob {NAME} failed"):
+        launch()
+    assert (NAME in api.objects["trainingruntimes"]) is not ends
+    left = f"it could not be deleted (its pods have not ended); kubectl -n lab delete trainjob {NAME}"
+    assert (left in capsys.readouterr().out) is not ends
+
+
+def test_runtime_belongs_to_the_run_and_the_job_to_the_pods_owner(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Job that is deleted in the foreground takes the TrainJob along, and would take the runtime before it."""
+    run, job = ({"apiVersion": "v1", "kind": kind, "name": "n", "uid": kind} for kind in ("ConfigMap", "Job"))
+    monkeypatch.setenv("ILAB_RUN_OWNER", json.dumps([run]))
+    api.add("pods", os.uname().nodename, metadata={"ownerReferences": [job]}, status={})
+    api.job_states.append("Succeeded")
+    launch()
+    assert api.objects["trainjobs"][NAME]["metadata"]["ownerReferences"] == [job]
+    assert api.objects["trainingruntimes"][NAME]["metadata"]["ownerReferences"] == [run]
 
 
 def test_deadlines_of_pending_and_running(api: KubernetesApi) -> None:

@@ -48,9 +48,14 @@ def tidy_up(run: RunObject, keep_jobs: bool) -> None:
 
 
 def remove_run(settings: ClusterSettings, run_id: str) -> bool:
-    """Delete a run's object, and with it all that belongs to it, volume included; False when there is none."""
+    """Delete a run's object, and with it all that belongs to it, volume included; False when there is none.
+
+    In the background: a TrainJob that is deleted in the foreground, after its runtime, is never gone (`delete_job` in
+    utils/stages/train/job.py).
+    """
     cluster = connect(settings.namespace, settings.kubeconfig, settings.context)
-    return find_object(cluster, run_id) is not None and delete(cluster, CONFIG_MAP, run_object_name(run_id))
+    name = run_object_name(run_id)
+    return find_object(cluster, run_id) is not None and delete(cluster, CONFIG_MAP, name, "Background")
 
 
 def _delete_extra(run: RunObject, kind: Kind, name: str) -> None:

@@ -14,10 +14,10 @@ from utils.cluster.client import TRANSIENT, Client
 from utils.cluster.errors import ClusterError
 from utils.cluster.kinds import EVENT, KINDS, POD, PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, Kind
 from utils.cluster.logs import tail_log
-from utils.cluster.objects import Object, create, delete, event_time, get, list_objects
+from utils.cluster.objects import Object, create, delete, event_time, get, list_objects, wait_gone
 from utils.messages import failure
 from utils.names import INPUTS_LABEL, QUEUE_LABEL
-from utils.stages.cluster import Owner, pod_owners, stage_cluster
+from utils.stages.cluster import Owner, pod_owners, run_owners, stage_cluster
 from utils.stages.disk import FULL, MAKE_ROOM
 from utils.stages.train.late import TooLate
 
@@ -28,6 +28,8 @@ waited for until the job must have ended. The first look gets START_SECONDS: the
 START_SECONDS = 300
 # A server that has just started does not know the kind yet.
 KIND_SECONDS = 60
+GONE_SECONDS = 60
+"""How long a deleted job is waited for: pods get 30 s to end."""
 POD_LABELS = {PYTORCH_JOB: "training.kubeflow.org/job-name", TRAIN_JOB: "jobset.sigs.k8s.io/jobset-name"}
 """The label of a job's pods that holds its name."""
 NEEDS = {PYTORCH_JOB: (), TRAIN_JOB: (TRAINING_RUNTIME,)}
@@ -230,11 +232,14 @@ def create_job(job: TrainingJob, manifests: Sequence[Object], owners: list[Owner
         ClusterError: the API refuses the job.
         SystemExit: the one there is another one.
     """
-    *needed, manifest = ({**one, "metadata": {**one["metadata"], "ownerReferences": owners}} for one in manifests)
+    *needed, manifest = manifests
+    manifest = manifest | {"metadata": manifest["metadata"] | {"ownerReferences": owners}}
     found = get(job.cluster, job.kind, job.name) if needed else None
     if not found:
         for one in needed:
-            create_needed(job, one, poll)
+            # The deletion of this pod's Job takes the job along; what that needs must outlive it, see `delete_job`.
+            kept = {"ownerReferences": run_owners(job.cluster, owners)}
+            create_needed(job, one | {"metadata": one["metadata"] | kept}, poll)
         try:
             create(job.cluster, job.kind, manifest)
         except ClusterError as error:
@@ -303,14 +308,24 @@ def job_too_late(job: TrainingJob, phase: str, seconds: float, told: str) -> Too
 
 
 def delete_job(job: TrainingJob) -> None:
-    """Delete the job and what it needed; a refusal is only printed: there is another error to tell."""
+    """Delete the job and, once it is gone, what it needed; a refusal is only printed: there is another error to tell.
+
+    Kubeflow Trainer 2.2 and newer refuse every change to a TrainJob whose runtime is gone, even that the garbage
+    collector takes its finalizer away: it would be there forever.
+    """
     print(f"deleting {job}", flush=True)
-    for kind in (job.kind, *NEEDS[job.kind]):
+    kinds = (job.kind, *NEEDS[job.kind])
+    for kind in kinds:
         try:
             delete(job.cluster, kind, job.name)
+            if kind == kinds[-1] or wait_gone(job.cluster, kind, job.name, GONE_SECONDS):
+                continue
+            why = "its pods have not ended"
         except ClusterError as refused:
-            command = f"{job.kubectl} delete {kind.name.lower()} {job.name}"
-            print(f"it could not be deleted ({refused}); {command}", flush=True)
+            why = str(refused)
+        command = f"{job.kubectl} delete {kind.name.lower()} {job.name}"
+        print(f"it could not be deleted ({why}); {command}", flush=True)
+        return
 
 
 def follow_job(job: TrainingJob, limits: Limits, tick: Callable[[], None], poll: float) -> SystemExit | None:
