@@ -94,6 +94,7 @@ def ilab_pipeline(
     # Data processing
     sdg_max_batch_len: int = 5000,
     sdg_held_out_fraction: float = 0.05,
+    sdg_checks: dict = {},  # noqa: B006
     # Training
     train_launcher: str = "auto",
     train_num_workers: int = 2,
@@ -182,6 +183,9 @@ def ilab_pipeline(
         sdg_system_prompt: System message of all training samples. Empty: Granite's own for Granite, else neutral.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
         sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
+        sdg_checks: Limits of the checks of samples that differ from the defaults: near_duplicates (0.9; 1: off),
+            overlap_words (13; 0: off), min_answer (1 letter), max_foreign_letters (0.5; 1: off), drop_refusals (true),
+            max_dropped (0.9 of a leaf: more is an error).
         train_launcher: trainjob (Kubeflow Trainer), pytorchjob (training operator), process (in the task itself, on
             all of its GPUs), or auto: TrainJobs where the cluster has them and the account may use them, else
             PyTorchJobs.
@@ -306,6 +310,8 @@ def ilab_pipeline(
             max_seq_len=train_max_seq_len,
             max_batch_len=sdg_max_batch_len,
             seed=train_seed,
+            checks=sdg_checks,
+            mmlu_tasks=mmlu_tasks,
             force=force_pull,
         ).after(generated)
 

@@ -1,4 +1,4 @@
-"""Stage 6: converts both data sets to token ids, after holding out some questions."""
+"""Stage 6: checks the samples, holds out some questions, and converts both data sets to token ids."""
 
 from kfp import dsl
 
@@ -13,12 +13,19 @@ def data_processing(
     max_seq_len: int,
     max_batch_len: int,
     seed: int,
+    checks: dict,
+    mmlu_tasks: list,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Convert the generated samples to token ids with the model's chat template.
+    """Check the generated samples, and convert them to token ids with the model's chat template.
 
-    Some questions are first held out for evaluation. No copy of them is used for training.
+    Some samples are dropped: duplicates and near duplicates, samples with words of an MT-Bench or MMLU question,
+    refusals, left-overs of templates, answers without a letter or in another script than the leaf's seed examples, and
+    samples that are too long. The log and processed/checks.json say how many of each taxonomy leaf, and why. If a leaf
+    loses nearly all, this task fails.
+
+    Some questions are held out for evaluation. Neither they nor near duplicates of them are used for training.
 
     Args:
         data_dir: the run's volume; reads model/, sdg/ and the chat template, writes processed/.
@@ -27,11 +34,15 @@ def data_processing(
         max_seq_len: tokens; longer samples are dropped.
         max_batch_len: tokens; longer samples are dropped, because training can't process them.
         seed: selects which questions are held out.
+        checks: limits that differ from the defaults: near_duplicates (0.9), overlap_words (13), min_answer (1),
+            max_foreign_letters (0.5), drop_refusals (true), max_dropped (0.9).
+        mmlu_tasks: MMLU tasks whose questions the samples are compared with, if their data can be downloaded.
         force: process again if the inputs have changed.
-        metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set.
+        metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set; dropped samples
+            by reason.
     """
     from utils.stages.data_processing.stage import Processing, process
 
-    given = Processing(data_dir, held_out_fraction, max_seq_len, max_batch_len, seed, force)
+    given = Processing(data_dir, held_out_fraction, max_seq_len, max_batch_len, seed, force, checks, mmlu_tasks)
     for metric, value in process(given).items():
         metrics.log_metric(metric, value)

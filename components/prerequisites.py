@@ -32,6 +32,7 @@ def prerequisites(
     retry_seconds: float,
     sdg_max_batch_len: int,
     sdg_held_out_fraction: float,
+    sdg_checks: dict,
     train_num_workers: int,
     train_gpu_per_worker: int,
     train_gpu_identifier: str,

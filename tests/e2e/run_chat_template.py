@@ -183,7 +183,7 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
     )  # fmt: skip
     try_tokenizing(str(data_dir))
     write_samples(data_dir)
-    limits = {"held_out_fraction": 0.25, "max_seq_len": 1000, "max_batch_len": 2000}
+    limits = {"held_out_fraction": 0.25, "max_seq_len": 1000, "max_batch_len": 2000, "checks": {}, "mmlu_tasks": []}
     data_processing.python_func(data_dir=str(data_dir), seed=42, force=False, metrics=Metrics(), **limits)
     train_steps(data_dir, 1)
     result = train_steps(data_dir, 2)

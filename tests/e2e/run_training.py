@@ -58,7 +58,7 @@ def sample(user: str, answer: str, unmask: bool, metadata: dict[str, str]) -> di
 
 def process(data_dir: Path) -> dict[str, Any]:
     metrics = Metrics()
-    limits = {"max_seq_len": 512, "max_batch_len": 512, "held_out_fraction": 0.2}
+    limits = {"max_seq_len": 512, "max_batch_len": 512, "held_out_fraction": 0.2, "checks": {}, "mmlu_tasks": []}
     data_processing.python_func(data_dir=str(data_dir), seed=42, force=False, metrics=metrics, **limits)
     return metrics
 

@@ -83,10 +83,11 @@ class DataCounts:
 
 @dataclass(frozen=True)
 class Processed:
-    """Result of data processing."""
+    """Result of data processing; dropped: samples by reason, see utils/stages/data_processing/checks.py."""
 
     knowledge: DataCounts
     skills: DataCounts
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

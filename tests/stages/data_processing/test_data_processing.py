@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from utils.stages.data_processing.checks import Checks, Limits
 from utils.stages.data_processing.held_out import (
     HeldOut,
     choose_held_out,
     find_questions,
+    located_samples,
     read_samples,
-    write_training_rows,
 )
+from utils.stages.data_processing.overlap import Overlap
+from utils.stages.data_processing.stage import write_training_rows
+from utils.stages.data_processing.table import Table
 
 DOCUMENT = "The tide of Pell rises twice a day.\n\nIt falls as often."
 FILES = ["sdg/knowledge_train_msgs_X.jsonl", "sdg/skills_train_msgs_X.jsonl"]
@@ -143,10 +147,14 @@ def test_held_out_questions_depend_on_the_seed_and_not_on_the_order() -> None:
 def test_no_copy_of_a_held_out_question_is_trained_on(data_dir: Path) -> None:
     held_out = choose_held_out(questions_of(data_dir), 0.25, 42)
     assert sorted(entry.kind for entry in held_out.values()) == ["knowledge", "knowledge", "skills"]
-    rows = []
-    for i, file in enumerate(FILES):
-        assert write_training_rows(data_dir / file, data_dir / f"out{i}", held_out) == 0
-        rows.append((data_dir / f"out{i}").read_text())
+    table, checks = Table(), Checks(Limits(), {}, Overlap(13))
+    files = dict(zip(("knowledge", "skills"), (data_dir / file for file in FILES), strict=True))
+    checks.look_at(data_dir / "taxonomy", files)
+    checks.hold_out(held_out, questions_of(data_dir))
+    samples = located_samples(data_dir / "taxonomy", files)
+    write_training_rows(samples, data_dir / "out", checks, held_out, table)
+    assert not any(table.dropped().values())
+    rows = [(data_dir / "out" / f"{kind}.jsonl").read_text() for kind in files]
     for entry in held_out.values():
         assert entry.question not in rows[0] + rows[1]
         assert [m["role"] for m in entry.messages] == ["system", "user", "assistant"]
@@ -160,6 +168,8 @@ def test_rows_with_an_empty_turn_are_left_out_and_counted(tmp_path: Path) -> Non
     blank = row("c", "Where?", "There.")
     blank["messages"][0]["content"] = None  # a system prompt without text is dropped, the row stays
     write(tmp_path / "rows.jsonl", [bad, blank])
-    assert write_training_rows(tmp_path / "rows.jsonl", tmp_path / "out", {}) == 1
-    (kept,) = (tmp_path / "out").read_text().splitlines()
+    table, samples = Table(), located_samples(tmp_path, {"skills": tmp_path / "rows.jsonl"})
+    write_training_rows(samples, tmp_path / "out", Checks(Limits(), {}, Overlap(13)), {}, table)
+    assert table.dropped()["empty"] == 1
+    (kept,) = (tmp_path / "out" / "skills.jsonl").read_text().splitlines()
     assert [m["role"] for m in json.loads(kept)["messages"]] == ["user", "assistant"]

@@ -53,11 +53,11 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(stage, "tokenize_rows", tokenize)
     write_marker(str(tmp_path), "data_import", {}, [], Imported(size=1, chat_template=ChatTemplate("tokenizer")), 0.0)
-    made = {
-        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}],
-        "metadata": "{}",
-    }
-    for name, rows in {"knowledge.jsonl": [made] * 2, "skills.jsonl": [made]}.items():
+    made = [
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "So."}], "metadata": "{}"}
+        for text in ("Why?", "What for?")
+    ]
+    for name, rows in {"knowledge.jsonl": made, "skills.jsonl": made[:1]}.items():
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     generated = Generated(knowledge_file="knowledge.jsonl", skills_file="skills.jsonl")
     write_marker(str(tmp_path), "sdg", {"seed": 1}, [], generated, 0.0)

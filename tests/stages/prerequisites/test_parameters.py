@@ -74,6 +74,15 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("sdg_sample_size", (0.0, 0.0002, 1.0), (-0.1, 1.01, float("nan"))),
         ("sdg_samples_per_skill", (0, 30), (-1,)),
         ("sdg_held_out_fraction", (0.0, 0.5), (-0.1, 0.51)),
+        (
+            "sdg_checks",
+            ({}, {"near_duplicates": 1}, {"near_duplicates": 0.5, "overlap_words": 0.0}, {"drop_refusals": False}),
+            (
+                *({"near_duplicate": 0.9}, {"near_duplicates": 0.4}, {"near_duplicates": "0.9"}, {"max_dropped": 2}),
+                *({"overlap_words": 12.5}, {"overlap_words": -1}, {"drop_refusals": 1}, {"min_answer": True}),
+                {"max_foreign_letters": float("nan")},
+            ),
+        ),
         ("sdg_max_batch_len", (4096, 20000), (4095,)),
         ("sdg_teacher_family", ("auto", "chat", "mixtral", "llama", "blank"), ("qwen", "", "Mixtral")),
         ("train_launcher", ("pytorchjob", "process"), ("mpi", "")),

@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
     "sdg_teacher_family": "auto",
     "sdg_max_batch_len": 5000,
     "sdg_held_out_fraction": 0.05,
+    "sdg_checks": {},
     "train_launcher": "process",
     "train_num_workers": 2,
     "train_gpu_per_worker": 2,

@@ -9,8 +9,8 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Sample:
         id: copies have the same.
         leaf: as the row itself names it, "" if it does not.
         document: a hash of the text it is about, "" for none.
+        passage: that text.
         messages: what is trained on, each with role and content.
         unmask: whether all turns are learnt, or the assistant's alone.
         system: text, "" for none.
@@ -42,6 +43,7 @@ class Sample:
     id: str
     leaf: str
     document: str
+    passage: str
     messages: list[dict[str, Any]]
     unmask: bool
     system: str
@@ -52,6 +54,11 @@ class Sample:
     def key(self) -> str:
         """The same for questions that differ in case and white space alone."""
         return " ".join(self.question.lower().split())
+
+    @property
+    def of_taxonomy(self) -> bool:
+        """Whether the row names a leaf or a document: others are precomputed samples, if there are any of these."""
+        return bool(self.leaf or self.document)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
         system, leaf = "".join(texts["system"][:1]), metadata.get("leaf_node_path") or ""
         unmask = bool(row.get("unmask"))
         about = short_hash(document)
-        yield Sample(row.get("id", ""), leaf, about, messages, unmask, system, question, answer)
+        yield Sample(row.get("id") or "", leaf, about, document, messages, unmask, system, question, answer)
 
 
 def leaves_by_id(file: Path) -> dict[str, str]:
@@ -115,7 +122,23 @@ def leaves_by_id(file: Path) -> dict[str, str]:
     return leaves
 
 
-def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, HeldOut]:
+def located_samples(taxonomy: Path, files: Mapping[str, Path]) -> Iterator[tuple[str, Sample]]:
+    """Kind and sample of each row; its leaf is the path in the taxonomy, where that has it.
+
+    Args:
+        files: the training files by kind, knowledge and skills.
+    """
+    ids = {number: name for file in files.values() for number, name in leaves_by_id(file).items()}
+    places = {name: leaf for leaf, name in leaf_names(taxonomy_leaves(taxonomy)).items()}
+    for kind, file in files.items():
+        for sample in read_samples(file):
+            name = ids.get(sample.id) or sample.leaf
+            yield kind, replace(sample, leaf=places.get(name, name))
+
+
+def find_questions(
+    taxonomy: Path, files: Mapping[str, Path], usable: Callable[[Sample], bool] = lambda sample: True
+) -> dict[str, HeldOut]:
     """All questions that may be held out, by their key.
 
     A row that has neither a leaf nor a document counts only where all are so: else it is one of the precomputed samples
@@ -123,27 +146,25 @@ def find_questions(taxonomy: Path, files: Mapping[str, Path]) -> dict[str, HeldO
 
     Args:
         files: the training files by kind, knowledge and skills.
+        usable: whether a sample may be asked.
     """
-    ids = {number: name for file in files.values() for number, name in leaves_by_id(file).items()}
-    places = {name: leaf for leaf, name in leaf_names(taxonomy_leaves(taxonomy)).items()}
     mixed_in: dict[str, HeldOut] = {}
     generated: dict[str, HeldOut] = {}
-    for kind, file in files.items():
-        for sample in read_samples(file):
-            name = ids.get(sample.id) or sample.leaf
-            leaf = places.get(name, name)
-            if sample.key and sample.answer:
-                turns = {"system": sample.system, "user": sample.question, "assistant": sample.answer}
-                messages = [{"role": role, "content": text} for role, text in turns.items() if text]
-                of = "knowledge" if sample.document or leaf.startswith("knowledge") else kind
-                found = generated if leaf or sample.document else mixed_in
-                found.setdefault(
-                    sample.key, HeldOut(sample.question, sample.answer, messages, leaf, of, sample.document)
-                )
+    for kind, sample in located_samples(taxonomy, files):
+        if sample.key and sample.answer and usable(sample):
+            turns = {"system": sample.system, "user": sample.question, "assistant": sample.answer}
+            messages = [{"role": role, "content": text} for role, text in turns.items() if text]
+            of = "knowledge" if sample.document or sample.leaf.startswith("knowledge") else kind
+            found = generated if sample.of_taxonomy else mixed_in
+            found.setdefault(
+                sample.key, HeldOut(sample.question, sample.answer, messages, sample.leaf, of, sample.document)
+            )
     return generated or mixed_in
 
 
-def choose_held_out(questions: Mapping[str, HeldOut], fraction: float, seed: int) -> dict[str, HeldOut]:
+def choose_held_out(
+    questions: Mapping[str, HeldOut], fraction: float, seed: int, crowded: Collection[str] = ()
+) -> dict[str, HeldOut]:
     """Part of the questions, the same for the same seed in any order of rows.
 
     Of each leaf that is large enough the fraction, at least 1.
@@ -151,9 +172,11 @@ def choose_held_out(questions: Mapping[str, HeldOut], fraction: float, seed: int
     Args:
         questions: as find_questions gives them.
         fraction: 0 to 0.5; 0 sets nothing aside.
+        crowded: keys of those that are chosen only where a leaf has no others.
     """
     leaves = defaultdict[str, list[str]](list)
-    for key in sorted(questions, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest()):
+    drawn = {key: hashlib.sha256(f"{seed} {key}".encode()).digest() for key in questions}
+    for key in sorted(questions, key=lambda key: (key in crowded, drawn[key])):
         leaves[questions[key].leaf].append(key)
     chosen = {}
     for _, keys in sorted(leaves.items()):
@@ -161,21 +184,3 @@ def choose_held_out(questions: Mapping[str, HeldOut], fraction: float, seed: int
             count = min(MOST, max(1, round(len(keys) * fraction)))
             chosen.update({key: questions[key] for key in keys[:count]})
     return chosen
-
-
-def write_training_rows(source: Path, target: Path, held_out: Mapping[str, HeldOut]) -> int:
-    """Copy the rows that are trained on: none whose question is held out, none with an empty turn.
-
-    Returns:
-        the rows that were left out because a turn has no text.
-    """
-    broken = 0
-    with target.open("w") as file:
-        for sample in read_samples(source):
-            if sample.key in held_out:
-                continue
-            if sample.messages and all(message.get("content") for message in sample.messages):
-                file.write(json.dumps({"messages": sample.messages, "unmask": sample.unmask}) + "\n")
-            else:
-                broken += 1
-    return broken

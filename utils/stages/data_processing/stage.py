@@ -1,18 +1,31 @@
-"""Stage 6: generated samples become token ids, after some questions have been set aside."""
+"""Stage 6: generated samples are checked and become token ids, after some questions have been set aside."""
 
+import contextlib
+import json
 import shutil
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from utils.messages import failure
 from utils.stages.chat_template.files import chat_template_choice
-from utils.stages.data_processing.held_out import choose_held_out, find_questions, write_training_rows
-from utils.stages.data_processing.tokenizing import tokenize_rows
+from utils.stages.data_processing.checks import Checks, Dropped, seed_texts
+from utils.stages.data_processing.evaluation_questions import add_evaluation_questions
+from utils.stages.data_processing.held_out import Sample, choose_held_out, find_questions, located_samples
+from utils.stages.data_processing.limits import Limits, limits_of
+from utils.stages.data_processing.overlap import Overlap
+from utils.stages.data_processing.table import HELD_OUT, KEPT, Table, log_lines, require_enough
+from utils.stages.data_processing.tokenizing import left_out_rows, tokenize_rows
 from utils.stages.disk import tells_full_disk
 from utils.stages.json_lines import write_lines
-from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_marker
+from utils.stages.leaves import taxonomy_leaves
+from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_json, write_marker
 from utils.stages.results import DataCounts, Generated, Processed
+
+CHECKED = "checks.json"
+"""In processed/: what became of the samples of each leaf, for the report."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,13 @@ class Processing:
     max_batch_len: int
     seed: int
     force: bool
+    checks: dict[str, Any] = field(default_factory=dict)
+    mmlu_tasks: list[str] = field(default_factory=list)
+
+    @property
+    def limits(self) -> Limits:
+        """Of the checks."""
+        return limits_of(self.checks)
 
     @property
     def max_len(self) -> int:
@@ -41,6 +61,7 @@ def process(given: Processing) -> dict[str, float]:
         "max_len": given.max_len,
         "seed": given.seed,
         "upstream": upstream_hash(given.data_dir, "sdg"),
+        **given.limits.changed(),  # not the defaults: an older volume stays finished
     }
     template = chat_template_choice(given.data_dir)
     if template.name != "tokenizer":
@@ -52,11 +73,12 @@ def process(given: Processing) -> dict[str, float]:
     else:
         result = from_record(Processed, record)
     names = ("samples", "tokens", "longest_sample_tokens", "dropped_samples", "held_out_questions")
+    counts = {"knowledge": result.knowledge, "skills": result.skills}
     return {
         f"{kind}_{name}": value
-        for kind, counts in vars(result).items()
-        for name, value in zip(names, vars(counts).values(), strict=True)
-    }
+        for kind, counted in counts.items()
+        for name, value in zip(names, vars(counted).values(), strict=True)
+    } | {f"dropped_{reason}": number for reason, number in result.dropped.items()}
 
 
 def process_samples(given: Processing) -> Processed:
@@ -65,22 +87,67 @@ def process_samples(given: Processing) -> Processed:
     sdg = result_of(given.data_dir, "sdg", Generated) or Generated()
     names = {"knowledge": sdg.knowledge_file, "skills": sdg.skills_file}
     files = {kind: data / (name or "/dev/null") for kind, name in names.items()}
-    held_out = choose_held_out(find_questions(data / "taxonomy", files), given.held_out_fraction, given.seed)
+    evaluation = Overlap(given.limits.overlap_words)
+    tasks_dir = sdg.mmlu_tasks_dir and str(data / sdg.mmlu_tasks_dir)
+    notes = add_evaluation_questions(evaluation, tasks_dir, given.mmlu_tasks) if given.limits.overlap_words else []
+    taxonomy = data / "taxonomy"
+    checks = Checks(given.limits, seed_texts(taxonomy, taxonomy_leaves(taxonomy)), evaluation)
+    checks.look_at(taxonomy, files)
+    questions = find_questions(taxonomy, files, checks.usable)
+    held_out = choose_held_out(questions, given.held_out_fraction, given.seed, checks.crowded(questions))
+    checks.hold_out(held_out, questions)
+
     target, part = data / "processed", data / "processed.part"
     shutil.rmtree(part, ignore_errors=True)
+    table = Table()
+    leaves = write_training_rows(located_samples(taxonomy, files), part, checks, held_out, table)
     counted: dict[str, DataCounts] = {}
-    for kind, file in files.items():
-        folder, rows = part / kind, part / "rows.jsonl"
-        folder.mkdir(parents=True)
-        broken = write_training_rows(file, rows, held_out)
+    for kind in files:
+        folder, rows = part / kind, part / f"{kind}.jsonl"
+        folder.mkdir()
         counts = tokenize_rows(rows, folder, given.data_dir, given.max_len)
+        missing = left_out_rows(rows, folder, given.data_dir) if counts.rows < len(leaves[kind]) else []
+        for row in missing:
+            table.move(leaves[kind][row], "length")
+        if len(missing) != len(leaves[kind]) - counts.rows:
+            notes.append(f"{kind}: {len(leaves[kind]) - counts.rows} more rows can't be trained on, of unknown leaves")
         aside = sum(question.kind == kind for question in held_out.values())
-        counted[kind] = counts = replace(counts, dropped=counts.dropped + broken, held_out=aside)
+        counted[kind] = replace(counts, dropped=table.rows[kind] - counts.rows, held_out=aside)
         rows.unlink()
-        print(f"{kind}: {counts}", flush=True)
+        print(f"{kind}: {counted[kind]}", flush=True)
     write_lines(part / "held_out.jsonl", map(vars, held_out.values()))
+    facts = table.facts(notes, given.limits)
+    write_json(part / CHECKED, facts)
+    print("\n".join(log_lines(facts)), flush=True)
     if not any(counts.rows for counts in counted.values()):
         raise failure("there is nothing to train on", "sdg made no sample", "look at its log")
+    require_enough(facts, given.limits.max_dropped, f"{part / CHECKED}")
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
-    return Processed(**counted)
+    return Processed(**counted, dropped=table.dropped())
+
+
+def write_training_rows(
+    samples: Iterable[tuple[str, Sample]], part: Path, checks: Checks, held_out: Collection[str], table: Table
+) -> dict[str, list[str]]:
+    """Write the rows that are trained on, <kind>.jsonl: none that is dropped or whose question is held out.
+
+    Args:
+        samples: as located_samples gives them.
+        held_out: keys of questions.
+        table: counts them all.
+
+    Returns:
+        the leaf of each row that was written, by kind.
+    """
+    leaves: dict[str, list[str]] = {"knowledge": [], "skills": []}
+    part.mkdir()
+    with contextlib.ExitStack() as stack:
+        files = {kind: stack.enter_context((part / f"{kind}.jsonl").open("w")) for kind in leaves}
+        for kind, sample in samples:
+            outcome = Dropped(HELD_OUT) if sample.key in held_out else checks.verdict(kind, sample)
+            table.count(kind, sample, outcome or Dropped(KEPT))
+            if not outcome:
+                leaves[kind].append(sample.leaf)
+                files[kind].write(json.dumps({"messages": sample.messages, "unmask": sample.unmask}) + "\n")
+    return leaves

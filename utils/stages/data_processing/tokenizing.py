@@ -9,7 +9,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.stages.chat_template.files import prepare_chat_template
 from utils.stages.chat_template.template import ASKED, GENERATED, example
-from utils.stages.json_lines import count_lines, write_lines
+from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.results import DataCounts
 
 
@@ -106,6 +106,25 @@ def kept_rows(folder: Path, given: int, max_len: int) -> DataCounts:
     if dull:
         raise ValueError("no token to learn: no assistant turn, or the chat template's marks of it are not found")
     raise ValueError(f"all samples have fewer than 20 or more than {max_len} tokens, or no end-of-text token")
+
+
+def left_out_rows(source: Path, folder: Path, data_dir: str) -> list[int]:
+    """Numbers of the rows of source, from 0, that are not in folder/data.jsonl.
+
+    The library keeps the order of rows, but does not say which it drops: those that are there hold the row's texts.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(f"{data_dir}/model")
+    kept = map(tokenizer.decode, (row["input_ids"] for row in read_lines(folder / "data.jsonl")))
+    text, missing = "".join(next(kept, "").split()), []
+    for number, row in enumerate(read_lines(source)):
+        turns = ["".join(turn["content"].split()) for turn in row["messages"] if turn["role"] != "system"]
+        if text and all(turn in text for turn in turns):
+            text = "".join(next(kept, "").split())
+        else:
+            missing.append(number)
+    return missing
 
 
 def without_deepspeed() -> None:

@@ -95,14 +95,16 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
     return accuracies(*pair.scored(f"{tasks[0]}.choices.json", Choices, choices))
 
 
-def fetch_tasks(tasks: Sequence[str], patience: Patience = OUTAGE) -> None:
-    """Bring the data of tasks from their hub to its cache, before a model is loaded.
+def fetch_tasks(tasks: Sequence[str], patience: Patience = OUTAGE) -> dict[Any, Any]:
+    """Bring the data of tasks from their hub to its cache, before a model is loaded; the tasks, in groups.
 
     The harness takes them from there when it can't reach the hub. The hub's own client tries again for seconds.
     """
     from lm_eval.tasks import TaskManager
 
-    patience.outlast(lambda: TaskManager().load_task_or_group([*tasks]), hub_passes, f"the hub of {', '.join(tasks)}")
+    return patience.outlast(
+        lambda: TaskManager().load_task_or_group([*tasks]), hub_passes, f"the hub of {', '.join(tasks)}"
+    )
 
 
 def hub_passes(error: Exception) -> float | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from utils.names import DNS_LABEL as _LABEL
 from utils.names import is_object_name
+from utils.stages.data_processing.limits import limit_faults
 from utils.stages.evaluation.server_arguments import arguments_fault
 from utils.stages.prerequisites.findings import Finding
 from utils.stages.train.choice import LAUNCHERS
@@ -132,6 +133,8 @@ def _inconsistent(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "train_tolerations", f"{wrong} in {one}"
     if fault := arguments_fault(given.get("eval_engine", "vllm"), given.get("eval_server_arguments", [])):
         yield "eval_server_arguments", fault
+    for expected in limit_faults(given.get("sdg_checks", {})):
+        yield "sdg_checks", expected
     if not all(isinstance(one, str) and one for one in given.get("mmlu_tasks", [])):
         yield "mmlu_tasks", 'names of tasks, like ["mmlu_anatomy"]'
 

