@@ -251,7 +251,7 @@ def test_runs_of_this_machine_are_verified_by_their_id(
     ("settings", "published", "message"),
     [
         (local(), "", "it published none"),
-        (ClusterSettings(namespace="lab"), "a.tar.gz", "next: ilab-pipeline verify a.tar.gz --secret FILE"),
+        (ClusterSettings(namespace="lab"), "a.tar.gz", "next: ilab-pipeline verify r1 --secret FILE"),
         (local(), "/gone/result", "there is no /gone/result"),
         (local(), "a.tar.gz", "there is no Secret sdg-object-store-credentials"),
     ],

@@ -1,0 +1,63 @@
+"""`compare`: two runs side by side."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from utils.cli.comparison import compare_given, compare_scores, lines_of
+from utils.cli.options import home_option, option, output_option
+from utils.cli.reports import find_report
+from utils.cli.store_access import store_options
+from utils.cli.terminal import on_terminal, print_table
+
+
+@click.command()
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@option(
+    "--confidence",
+    type=click.FloatRange(0.5, 0.999),
+    default=0.95,
+    show_default=True,
+    help="Of the intervals, and of the words better and worse.",
+)
+@store_options
+@home_option
+@output_option
+def compare(
+    first: str, second: str, confidence: float, secret: Path | None, ca: Path | None, home: Path, output: str
+) -> None:
+    """Compare the second RUN with the first: what they were given differently, and how their candidates score.
+
+    RUN is the id of a run started on this machine, a part of one, or `latest`; a report.json, or a result's folder; or,
+    with --secret, an archive's key in the object store.
+
+    Where both candidates were asked the same questions, the change is that of pairs, with an interval, and is called
+    better, worse or not distinguishable. Two MT-Bench scores are of the checkpoints that each run chose by them: both
+    are a little too high.
+    """
+    runs = [find_report(run, home, secret, ca, f"ilab-pipeline compare {first} {second}") for run in (first, second)]
+    changed = compare_given(*runs)
+    scores = compare_scores(runs[0], runs[1], confidence)
+    if output == "json":
+        facts = {
+            "runs": [{"run_id": run.name, "address": run.address, "headline": run.facts["headline"]} for run in runs],
+            "confidence": confidence,
+            "given": [asdict(one) for one in changed],
+            "scores": [asdict(one) for one in scores],
+        }
+        click.echo(json.dumps(facts, indent=1))
+        return
+    names = runs[0].name, runs[1].name
+    if scores:
+        print_table([list(map(on_terminal, row)) for row in lines_of(scores, names, confidence)])
+    else:
+        click.echo("neither run has scores")
+    click.echo()
+    if changed:
+        rows = [[on_terminal(text) for text in (one.name, one.first or "–", one.second or "–")] for one in changed]
+        print_table([["given", *names], *rows])
+    else:
+        click.echo("both were given the same")
