@@ -145,6 +145,8 @@ def ilab_pipeline(
     gate_min_mt_bench: float = 0.0,
     gate_max_error_rate: float = 1.0,
     gate_require_improvement: bool = False,
+    gate_confidence: float = 0.95,
+    gate_max_regression: dict = {},  # noqa: B006
     output_data_key: str = "",
     report_notes: list = [],  # noqa: B006
     # Kubernetes
@@ -236,7 +238,11 @@ def ilab_pipeline(
         mmlu_tasks: Standard MMLU tasks to add, such as mmlu_anatomy; their data are downloaded from a hub.
         gate_min_mt_bench: Lowest MT-Bench score to publish, 0 to 10. 0: any.
         gate_max_error_rate: Highest judge error rate to publish, 0 to 1. 1: any.
-        gate_require_improvement: Publish only a candidate better than the base model and not worse in any comparison.
+        gate_require_improvement: Publish only a candidate better than the base model in a comparison and worse in none,
+            each by more than chance: its interval excludes zero.
+        gate_confidence: Confidence of these intervals, 0.5 to 0.999.
+        gate_max_regression: Largest loss that the interval of a comparison may leave possible, in its own unit, such as
+            {"mmlu_branch": 0.02}; of likelihood, mmlu_branch, mmlu, mt_bench_branch. Empty: any.
         output_data_key: Name of the published archive, after its timestamp. Empty: the Secret's data_key. On one
             machine also a new folder.
         report_notes: Remarks to show at the top of the report.
@@ -396,6 +402,8 @@ def ilab_pipeline(
             min_mt_bench=gate_min_mt_bench,
             max_error_rate=gate_max_error_rate,
             require_improvement=gate_require_improvement,
+            confidence=gate_confidence,
+            max_regression=gate_max_regression,
             images={"instructlab": INSTRUCTLAB, "notebook": NOTEBOOK},
             force=force_pull,
         ).after(compared)

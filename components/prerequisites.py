@@ -65,6 +65,8 @@ def prerequisites(
     mmlu_tasks: list,
     gate_min_mt_bench: float,
     gate_max_error_rate: float,
+    gate_confidence: float,
+    gate_max_regression: dict,
     eval_gpu_identifier: str,
     eval_server_arguments: list,
     k8s_storage_size: str,

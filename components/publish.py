@@ -17,6 +17,8 @@ def publish(
     min_mt_bench: float,
     max_error_rate: float,
     require_improvement: bool,
+    confidence: float,
+    max_regression: dict,
     images: dict,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
@@ -39,7 +41,9 @@ def publish(
         min_mt_bench: Lowest MT-Bench score to publish, 0 to 10; 0 for any.
         max_error_rate: Highest judge error rate to publish, 0 to 1; 1 for any.
         require_improvement: Publish only a candidate that is better than the base model in at least one comparison and
-            worse in none.
+            worse in none, each by more than chance.
+        confidence: Of the intervals and of these words, 0.5 to 0.999.
+        max_regression: Comparison to the largest loss that its interval may leave possible; {} for any.
         images: The pipeline's images by name, for the provenance.
         force: Publish again if this volume's candidate was published with other inputs.
         metrics: 1 if published, else 0; size of the archive in bytes.
@@ -56,6 +60,8 @@ def publish(
         min_mt_bench,
         max_error_rate,
         require_improvement,
+        confidence,
+        max_regression,
         images,
         force,
     )

@@ -165,3 +165,23 @@ def test_removed_result_is_told(tmp_path: Path) -> None:
     make_run(tmp_path, "r1", local(), publish=Outputs(parameters={"Output": str(tmp_path / "gone")}))
     done = call(tmp_path, "get-model", "r1", str(tmp_path / "model"))
     assert done.exit_code == 2 and "there is no" in done.output
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [
+        ({"mt_bench_candidate": 6.5}, "mt_bench: candidate 6.5"),
+        ({"mmlu_base": 0.5, "mmlu_candidate": 0.6, "mmlu_change": 0.1}, "mmlu: base 0.5, candidate 0.6 (+0.1)"),
+        (
+            {"mmlu_base": 0.5, "mmlu_candidate": 0.6, "mmlu_change": 0.1, "mmlu_verdict": 0},
+            "mmlu: base 0.5, candidate 0.6 (+0.1: not distinguishable)",
+        ),
+        (
+            {"nll_base": 2, "nll_candidate": 1, "nll_change": -1, "nll_low": -1.5, "nll_high": -0.5, "nll_verdict": 1},
+            "nll: base 2, candidate 1 (-1, -1.5 to -0.5: better)",
+        ),
+    ],
+)
+def test_line_of_a_score_has_its_interval_and_verdict(metrics: dict[str, float], line: str) -> None:
+    artifact = Artifact("metrics", "system.Metrics", "file:///m", dict(metrics))
+    assert [*result_lines({REPORT: Outputs(artifacts={"metrics": [artifact]})})] == [line]

@@ -98,10 +98,26 @@ def test_object_store_of_a_demo_stays_as_long_as_its_run(tmp_path: Path) -> None
 
 
 def test_summary_has_scores_report_and_key() -> None:
-    measure = {"name": "Likelihood", "base": 2.0, "candidate": 1.5, "change": -0.5, "better": True, "digits": 3}
-    skipped = {"name": "MMLU", "base": None, "candidate": None, "change": None, "better": None, "digits": 3}
+    measure: dict[str, Any] = {
+        "name": "Likelihood",
+        "base": 2.0,
+        "candidate": 1.5,
+        "change": -0.5,
+        "better": True,
+        "digits": 3,
+    }
+    measure["verdict"] = {"low": -0.7, "high": -0.3, "said": "better", "word": "better", "p": 0.001}
+    skipped: dict[str, Any] = {
+        "name": "MMLU",
+        "base": None,
+        "candidate": None,
+        "change": None,
+        "better": None,
+        "digits": 3,
+    }
+    skipped["verdict"] = {}
     facts = {
-        "headline": "The candidate beats the base model on Likelihood",
+        "headline": "The candidate is better than the base model on Likelihood",
         "comparisons": [{**measure, "reason": ""}, {**skipped, "reason": "not run"}],
         "done": {"publish": {"result": {"published": True, "key": "2025.demo", "sha256": "ab"}}},
         "notes": ["small"],
@@ -111,6 +127,7 @@ def test_summary_has_scores_report_and_key() -> None:
     assert summary["report"] == "/r/report.html"
     assert summary["seconds"] == 61.2
     assert [score["reason"] for score in summary["scores"]] == ["", "not run"]
+    assert [(score["low"], score["said"]) for score in summary["scores"]] == [(-0.7, "better"), (None, None)]
 
 
 def test_servers_end_when_the_demo_is_killed(tmp_path: Path) -> None:

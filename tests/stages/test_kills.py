@@ -97,7 +97,7 @@ def test_publication_that_was_killed_leaves_one_whole_archive(full: bool, s3_ser
     files = {f"scores/{name}.json": json.dumps(content).encode() for name, content in scores.items()}
     files |= {f"{CANDIDATE}/config.json": b"{}", "done/final_eval.json": b'{"stage": "final_eval", "inputs_hash": "a"}'}
     secret = str(s3_server.secret(tmp_path / "secret", data_key=f"{prefix}data.tar.gz"))
-    given = Publication(str(volume), "ilab-1", secret, "", "", "", 0.0, 1.0, False, {}, False)
+    given = Publication(str(volume), "ilab-1", secret, "", "", "", 0.0, 1.0, False, 0.95, {}, {}, False)
 
     def listed() -> list[str]:
         return [one["Key"] for one in client.list_objects_v2(Bucket="ilab", Prefix=prefix).get("Contents", [])]

@@ -136,6 +136,7 @@ def summarise(run_id: str, page: Path, facts: dict[str, Any], seconds: float) ->
         "headline": facts["headline"],
         "scores": [
             {name: measure[name] for name in ("name", "base", "candidate", "change", "better", "digits", "reason")}
+            | {name: measure["verdict"].get(name) for name in ("low", "high", "said")}
             for measure in facts["comparisons"]
         ],
         "notes": facts["notes"],
@@ -150,15 +151,14 @@ def _print_summary(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{summary['headline']} ({format_duration(summary['seconds'])})", title_justify="left")
-    for heading in ("score", "base", "candidate", "change", ""):
-        table.add_column(heading, justify="left" if heading in ("score", "") else "right")
+    for heading in ("score", "base", "candidate", "change", "interval", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("score", "verdict") else "right")
     for score in summary["scores"]:
         digits = score["digits"]
         shown = ["-" if score[n] is None else f"{score[n]:.{digits}f}" for n in ("base", "candidate")]
         change = "-" if score["change"] is None else f"{score['change']:+.{digits}f}"
-        verdict = {True: "better", False: "worse", None: "same"}[score["better"]]
-        verdict = score["reason"] if score["change"] is None else verdict
-        table.add_row(score["name"], *shown, change, verdict)
+        interval = "-" if score["low"] is None else f"{score['low']:+.{digits}f} to {score['high']:+.{digits}f}"
+        table.add_row(score["name"], *shown, change, interval, score["said"] or score["reason"])
     console = Console()
     console.print(table)
     for note in summary["notes"]:

@@ -12,12 +12,13 @@ from utils.runners.run_folder import RunFolder
 
 # Names of our pipeline's report and publication tasks, and the endings of the report's metrics.
 _REPORT, _PUBLISH = "report", "publish"
-_SIDES = ("base", "candidate", "change")
+_SIDES = ("base", "candidate", "change", "low", "high", "verdict")
+_WORDS = {1: "better", -1: "worse", 0: "not distinguishable"}
 _PAGE = ".report.html"
 
 
 def scores(tasks: Mapping[str, Outputs]) -> dict[str, dict[str, float]]:
-    """Scores by measure, each of the base model and the candidate, and the change, from the report's metrics."""
+    """Scores by measure, from the report's metrics: base model, candidate, the change, its interval and its verdict."""
     found: dict[str, dict[str, float]] = {}
     for artifact in _metrics(_task(tasks, _REPORT)):
         for name, value in artifact.metadata.items():
@@ -91,9 +92,13 @@ def result_lines(tasks: Mapping[str, Outputs]) -> Iterator[str]:
 
 
 def _change(values: Mapping[str, float]) -> str:
-    """`base 2.23, candidate 1.456 (-0.774)`; MT-Bench scores only the candidate."""
+    """`base 2.23, candidate 1.456 (-0.774, -1.1 to -0.45: better)`; MT-Bench scores only the candidate."""
     sides = ", ".join(f"{side} {values[side]:.4g}" for side in ("base", "candidate") if side in values)
-    return f"{sides} ({values['change']:+.4g})" if "change" in values else sides
+    if "change" not in values:
+        return sides
+    interval = f", {values['low']:+.4g} to {values['high']:+.4g}" if "low" in values and "high" in values else ""
+    word = f": {_WORDS.get(int(values['verdict']), '')}" if "verdict" in values else ""
+    return f"{sides} ({values['change']:+.4g}{interval}{word})"
 
 
 def _task(tasks: Mapping[str, Outputs], name: str) -> Outputs:

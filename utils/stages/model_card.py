@@ -16,6 +16,7 @@ from utils.stages.report.text import number, plain
 
 CARD = "README.md"
 """Its name beside the weights."""
+SCORES = ("Measure", "Base", "Candidate", "Verdict", "Questions", "What is measured")
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 """Name of a model in a hub."""
 METRICS = {
@@ -33,7 +34,8 @@ def model_card(data_dir: str, run_id: str) -> str:
     scores = {file.stem: json.loads(file.read_text()) for file in sorted(Path(data_dir, "scores").glob("*.json"))}
     records = stage_records(data_dir)
     leaves = records.get("sdg", {}).get("result", {}).get("samples_by_leaf", {})
-    measured = [one for one in comparisons(scores, leaves) if one.candidate is not None]
+    judged = scores.pop("verdict", {}).get("measures", {})
+    measured = [one for one in comparisons(scores, judged, leaves) if one.candidate is not None]
     base = base_facts(Path(data_dir, "model"), records.get("data_import", {}).get("result", {}).get("model_source", ""))
     judge = scores.get("mt_bench", {}).get("judge_model", "")
     return front_matter(run_id, base, measured) + body(run_id, base, measured, records, judge)
@@ -111,14 +113,17 @@ def body(
     }  # fmt: skip
     leaves = result.get("sdg", {}).get("samples_by_leaf", {})
     scored = [
-        (one.name, number(one.base, one.digits), number(one.candidate, one.digits), number(one.questions), one.what)
+        (
+            *(one.name, number(one.base, one.digits), number(one.candidate, one.digits)),
+            *(one.verdict.get("said", ""), number(one.questions), one.what),
+        )
         for one in measured
     ]
     parts = [
         f"# {cell(run_id)}\n\nA language model that was trained with InstructLab: its teacher wrote samples from a "
         "taxonomy, and it learned them in two phases. The run's report says how it compares with its base model.",
         "## What it was made of\n\n" + table(("", ""), [(name, value) for name, value in made.items() if value]),
-        "## Scores\n\n" + table(("Measure", "Base", "Candidate", "Questions", "What is measured"), scored),
+        "## Scores\n\n" + table(SCORES, scored),
         "## What it was taught\n\n" + table(("Taxonomy leaf", "Samples"), [(k, number(v)) for k, v in leaves.items()]),
         "## Use\n\n```\nvllm serve ./model --served-model-name MODEL\n```\n\nIt loads with transformers, too.",
         "## Origin\n\n`provenance.json` in the archive names the data, code, images, versions and parameters of the "

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from utils.messages import failure
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
 from utils.stages.disk import tells_full_disk
+from utils.stages.evaluation.statistics import BETTER, WORSE
+from utils.stages.evaluation.verdict import CONFIDENCE, Verdict, verdict_on
 from utils.stages.folders import PROVENANCE, own_path, write_result
 from utils.stages.marker import (
     finished_result,
@@ -21,6 +23,7 @@ from utils.stages.marker import (
     inputs_hash,
     size_of,
     upstream_hash,
+    write_json,
     write_marker,
 )
 from utils.stages.model_card import CARD, model_card
@@ -29,22 +32,19 @@ from utils.stages.object_store.upload import Upload, stored, take_up, upload_str
 from utils.stages.provenance import provenance
 from utils.stages.results import Published
 
-COMPARISONS = {
-    "mt_bench_branch": ("base_overall_score", "overall_score"),
-    "mmlu_branch": ("base_model_score", "model_score"),
-    "likelihood": ("nll", "base_nll"),
-}
-"""Comparison to the two entries of its scores whose order is better: the second above the first."""
+COMPARISONS = ("mt_bench_branch", "mmlu_branch", "likelihood")
+"""The comparisons that each run makes or skips with a reason."""
 
 
 def read_scores(data_dir: str) -> dict[str, Any]:
-    """The score files of the evaluation by name: mt_bench, mt_bench_branch, mmlu_branch, likelihood.
+    """The score files of the evaluation by name: mt_bench, mt_bench_branch, mmlu_branch, likelihood; mmlu if asked for.
 
     Raises:
         SystemExit: files are missing, or no candidate was chosen.
     """
     files = {name: Path(data_dir, "scores", f"{name}.json") for name in ("mt_bench", *COMPARISONS)}
     missing = [f"scores/{file.name}" for file in files.values() if not file.is_file()]
+    files["mmlu"] = Path(data_dir, "scores", "mmlu.json")
     scores = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
     candidate = scores.get("mt_bench", {}).get("candidate")
     if not candidate or not Path(data_dir, candidate).is_dir():
@@ -60,44 +60,57 @@ class GateCheck:
 
     Attributes:
         name: the parameter that sets it, without `gate_`.
-        value: what the candidate has: a number, None where it was not measured; for require_improvement the gain in
-            each comparison by name. More is better there, in likelihood too.
+        value: what the candidate has: a number, None where it was not measured; for require_improvement the word of
+            each comparison by name; for max_regression the largest loss that its interval leaves possible.
     """
 
     name: str
-    limit: float | bool
-    value: float | None | dict[str, float]
+    limit: float | bool | dict[str, float]
+    value: float | None | dict[str, Any]
     passed: bool
 
 
-def gate_checks(
-    scores: Mapping[str, Any], min_mt_bench: float, max_error_rate: float, require_improvement: bool
-) -> list[GateCheck]:
-    """The gate's conditions for a candidate.
+@dataclass(frozen=True)
+class Gate:
+    """What lets a candidate pass: the parameters `gate_…`.
 
-    A limit of 0 for the score, of 1 for the error rate, and no required improvement let everything pass. Improvement
-    means: at least one comparison of candidate and base was made, at least one shows the candidate better, none worse.
+    Attributes:
+        min_mt_bench: lowest MT-Bench score, 0 to 10; a candidate without a score fails any above 0.
+        max_error_rate: highest share of the candidate's answers that the judge did not rate, 0 to 1.
+        require_improvement: at least one comparison says better, none says worse.
+        confidence: of these words and of the intervals, 0.5 to 0.999.
+        max_regression: by measure, the largest loss, in its own unit, that its interval may leave possible. A measure
+            without an interval fails: what is not known may be a loss.
+    """
+
+    min_mt_bench: float = 0.0
+    max_error_rate: float = 1.0
+    require_improvement: bool = False
+    confidence: float = CONFIDENCE
+    max_regression: dict[str, float] = field(default_factory=dict)
+
+
+def gate_checks(scores: Mapping[str, Any], verdict: Verdict, gate: Gate) -> list[GateCheck]:
+    """The gate's conditions for a candidate; the defaults let everything pass.
 
     Args:
-        scores: of `read_scores`.
-        min_mt_bench: lowest MT-Bench score of the candidate, 0 to 10; a candidate without a score fails any above 0.
-        max_error_rate: highest share of the candidate's answers that the judge did not rate, 0 to 1.
+        scores: of `read_scores`. Of MT-Bench, the score that is corrected for the choice by it counts, if there is one.
     """
     bench = scores["mt_bench"]
     scored: Mapping[str, Any] = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
     score, errors = scored.get("overall_score"), scored.get("error_rate")
-    gains = {}
-    for name, keys in COMPARISONS.items():
-        low, high = map(scores[name].get, keys)
-        if not scores[name].get("skipped") and None not in (low, high):
-            gains[name] = round(high - low, 6)
-    better = max(gains.values(), default=0) > 0 and min(gains.values()) >= 0
-    enough = min_mt_bench <= 0 or (score is not None and score >= min_mt_bench)
-    rated = max_error_rate >= 1 or (errors is not None and errors <= max_error_rate)
+    score = bench.get("corrected_score") or score
+    words = {name: found.word for name, found in verdict.measures.items()}
+    improved = BETTER in words.values() and WORSE not in words.values()
+    losses = {name: verdict.loss(name) for name in gate.max_regression}
+    kept = all(loss is not None and loss <= gate.max_regression[name] for name, loss in losses.items())
+    enough = gate.min_mt_bench <= 0 or (score is not None and score >= gate.min_mt_bench)
+    rated = gate.max_error_rate >= 1 or (errors is not None and errors <= gate.max_error_rate)
     return [
-        GateCheck("min_mt_bench", min_mt_bench, score, enough),
-        GateCheck("max_error_rate", max_error_rate, errors, rated),
-        GateCheck("require_improvement", require_improvement, gains, better or not require_improvement),
+        GateCheck("min_mt_bench", gate.min_mt_bench, score, enough),
+        GateCheck("max_error_rate", gate.max_error_rate, errors, rated),
+        GateCheck("require_improvement", gate.require_improvement, words, improved or not gate.require_improvement),
+        GateCheck("max_regression", gate.max_regression, losses, kept),
     ]
 
 
@@ -125,8 +138,15 @@ class Publication:
     min_mt_bench: float
     max_error_rate: float
     require_improvement: bool
+    confidence: float
+    max_regression: dict[str, float]
     images: dict[str, str]
     force: bool
+
+    @property
+    def gate(self) -> Gate:
+        """Its part of the parameters."""
+        return Gate(**{name: vars(self)[name] for name in Gate.__dataclass_fields__})
 
 
 @tells_full_disk
@@ -143,16 +163,20 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
     inputs = {
         "upstream": upstream_hash(given.data_dir, "final_eval"),
         "store": [store.endpoint, store.bucket, given.name or store.data_key] if store else [given.name],
-        "gate": [given.min_mt_bench, given.max_error_rate, given.require_improvement],
+        "gate": [*astuple(given.gate)],
     }
     found = finished_result(given.data_dir, "publish", inputs, given.force)
     result = from_record(Published, found) if found else None
     if result is None:
         scores = read_scores(given.data_dir)
-        checks = gate_checks(scores, given.min_mt_bench, given.max_error_rate, given.require_improvement)
+        verdict = verdict_on(scores, given.gate.confidence)
+        write_json(Path(given.data_dir, "scores", "verdict.json"), asdict(verdict))  # it is published too
+        for name, compared in verdict.measures.items():
+            print(f"{name}: {compared.said}", flush=True)
+        checks = gate_checks(scores, verdict, given.gate)
         for check in checks:
-            verdict = "passed" if check.passed else "NOT PASSED"
-            print(f"gate {check.name}: {check.value}, limit {check.limit}: {verdict}", flush=True)
+            outcome = "passed" if check.passed else "NOT PASSED"
+            print(f"gate {check.name}: {check.value}, limit {check.limit}: {outcome}", flush=True)
         passed = all(check.passed for check in checks)
         sent, note = Upload("", "", 0), Path(given.data_dir, "done", f"publish.{inputs_hash(inputs)}.upload")
         if passed:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from components.prerequisites import prerequisites
+from utils.stages.evaluation.verdict import MEASURES
 from utils.stages.prerequisites.parameters import (
+    COMPARED,
     OBJECTS,
     PATTERNS,
     RANGES,
@@ -155,6 +157,12 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("final_eval_few_shots", (0, 5), (-1,)),
         ("gate_max_error_rate", (0.0, 1.0), (2.0,)),
         ("gate_min_mt_bench", (0.0, 10.0), (80.0, -1.0)),
+        ("gate_confidence", (0.5, 0.95, 0.999), (0.0, 1.0, 95)),
+        (
+            "gate_max_regression",
+            ({}, {"likelihood": 0.02, "mt_bench_branch": 1}, {"mmlu": 0}),
+            ({"mt_bench": 0.1}, {"likelihood": -0.1}, {"likelihood": "0.1"}, {"mmlu": True}, {"mmlu": float("nan")}),
+        ),
         ("k8s_keep_volume", ("never", "on_failure", "always"), ("yes",)),
     ],
 )
@@ -255,3 +263,7 @@ def test_all_errors_are_found_at_once() -> None:
         "k8s_storage_size",
         "train_timeout",
     ]
+
+
+def test_comparisons_that_may_have_a_limit_are_those_of_the_verdict() -> None:
+    assert set(COMPARED) == set(MEASURES)

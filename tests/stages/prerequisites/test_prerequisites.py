@@ -66,6 +66,8 @@ GOOD: dict[str, Any] = {
     "mmlu_tasks": [],
     "gate_min_mt_bench": 0.0,
     "gate_max_error_rate": 1.0,
+    "gate_confidence": 0.95,
+    "gate_max_regression": {},
     "eval_engine": "vllm",
     "eval_gpu_identifier": "nvidia.com/gpu",
     "eval_server_arguments": [],

@@ -1,13 +1,17 @@
 """The gate before publication, and the archive's name."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from utils.stages.publish import archive_key, gate_checks, read_scores
+from utils.stages.evaluation.statistics import BETTER, SAME, WORSE, Answered
+from utils.stages.evaluation.verdict import verdict_on
+from utils.stages.publish import Gate, archive_key, gate_checks, read_scores
 
-SCORES = {
+SCORES: dict[str, Any] = {
     "mt_bench": {
         "candidate": "phase_2/hf_format/samples_20",
         "checkpoints": [
@@ -19,14 +23,24 @@ SCORES = {
     "mmlu_branch": {"model_score": 0.5, "base_model_score": 0.5},
     "likelihood": {"nll": 1.5, "base_nll": 2.0},
 }
-WORSE = {"nll": 2.0, "base_nll": 1.5}
-UNRATED = {"overall_score": None, "base_overall_score": 4.0}
 SKIPPED = {"skipped": True, "reason": "no such questions"}
 
 
-def verdicts(scores: dict, **limits: float) -> dict[str, bool]:
-    checks = gate_checks(scores, limits.get("min_mt_bench", 0.0), limits.get("max_error_rate", 1.0), False)
-    return {check.name: check.passed for check in checks}
+def answers(change: float, questions: int = 12) -> dict[str, Any]:
+    """Pairs whose candidate is that far from the base, with a little noise."""
+    rows = (Answered(str(i), "leaf", 5.0, 5.0 + change + 0.1 * (i % 3 - 1)) for i in range(questions))
+    return {"answers": [*map(asdict, rows)]}
+
+
+def choices(gained: int, lost: int, same: int) -> dict[str, Any]:
+    """Pairs of right and wrong answers."""
+    pairs = [(0, 1)] * gained + [(1, 0)] * lost + [(1, 1)] * same
+    return {"answers": [asdict(Answered(str(i), "leaf", *pair)) for i, pair in enumerate(pairs)]}
+
+
+def verdicts(scores: dict[str, Any], **limits: Any) -> dict[str, bool]:
+    gate = Gate(**limits)
+    return {check.name: check.passed for check in gate_checks(scores, verdict_on(scores, gate.confidence), gate)}
 
 
 def test_the_defaults_let_everything_pass() -> None:
@@ -54,21 +68,65 @@ def test_candidate_without_a_score_fails_any_limit_above_zero() -> None:
     assert verdicts(scores)["max_error_rate"] and not verdicts(scores, max_error_rate=0.99)["max_error_rate"]
 
 
+def test_score_that_is_corrected_for_the_choice_is_compared() -> None:
+    """The best of many checkpoints owes part of its score to the questions that chose it."""
+    scores = {**SCORES, "mt_bench": {**SCORES["mt_bench"], "corrected_score": 6.2}}
+    assert not verdicts(scores, min_mt_bench=6.5)["min_mt_bench"]
+    assert verdicts(scores, min_mt_bench=6.2)["min_mt_bench"]
+
+
 @pytest.mark.parametrize(
-    ("changes", "passed", "gains"),
+    ("changes", "passed", "words"),
     [
-        ({}, True, {"mmlu_branch": 0.0, "mt_bench_branch": 1.0, "likelihood": 0.5}),
-        ({"mt_bench_branch": SKIPPED, "mmlu_branch": SKIPPED}, True, {"likelihood": 0.5}),
-        ({"mt_bench_branch": SKIPPED, "likelihood": WORSE}, False, {"mmlu_branch": 0.0, "likelihood": -0.5}),
-        ({"mmlu_branch": SKIPPED, "likelihood": WORSE}, False, {"mt_bench_branch": 1.0, "likelihood": -0.5}),
-        ({"mt_bench_branch": SKIPPED, "likelihood": SKIPPED}, False, {"mmlu_branch": 0.0}),
-        ({"mt_bench_branch": SKIPPED, "likelihood": SKIPPED, "mmlu_branch": SKIPPED}, False, {}),
-        ({"mt_bench_branch": UNRATED, "mmlu_branch": SKIPPED}, True, {"likelihood": 0.5}),
+        ({}, False, {}),
+        ({"likelihood": answers(-0.5)}, True, {"likelihood": BETTER}),
+        ({"likelihood": answers(0.5)}, False, {"likelihood": WORSE}),
+        ({"likelihood": answers(-0.5, questions=5)}, False, {"likelihood": SAME}),
+        ({"likelihood": answers(-0.02)}, False, {"likelihood": SAME}),
+        ({"mt_bench_branch": answers(0.5)}, True, {"mt_bench_branch": BETTER}),
+        (
+            {"likelihood": answers(-0.5), "mmlu_branch": choices(1, 3, 9)},
+            True,
+            {"likelihood": BETTER, "mmlu_branch": SAME},
+        ),
+        ({"likelihood": answers(-0.5), "mmlu": choices(0, 9, 9)}, False, {"likelihood": BETTER, "mmlu": WORSE}),
+        ({"mmlu_branch": choices(9, 0, 9), "likelihood": SKIPPED}, True, {"mmlu_branch": BETTER}),
     ],
 )
-def test_improvement_needs_one_gain_and_no_loss(changes: dict[str, str], passed: bool, gains: dict[str, float]) -> None:
-    (check,) = (c for c in gate_checks({**SCORES, **changes}, 0.0, 1.0, True) if c.name == "require_improvement")
-    assert check.passed is passed and check.value == gains
+def test_improvement_needs_a_better_that_is_no_chance_and_no_worse(
+    changes: dict[str, Any], passed: bool, words: dict[str, str]
+) -> None:
+    scores = {**SCORES, **changes}
+    gate = Gate(require_improvement=True)
+    (check,) = (c for c in gate_checks(scores, verdict_on(scores), gate) if c.name == "require_improvement")
+    assert check.passed is passed and check.value == words
+
+
+def test_confidence_decides_what_is_better() -> None:
+    scores = {**SCORES, "mmlu_branch": choices(6, 0, 9)}
+    assert verdicts(scores, require_improvement=True)["require_improvement"]
+    assert not verdicts(scores, require_improvement=True, confidence=0.99)["require_improvement"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "limits", "passed"),
+    [
+        ({}, {}, True),
+        ({}, {"likelihood": 1.0}, False),
+        ({"likelihood": answers(-0.5)}, {"likelihood": 0}, True),
+        ({"likelihood": answers(0.5)}, {"likelihood": 0.4}, False),
+        ({"likelihood": answers(0.5)}, {"likelihood": 0.6}, True),
+        ({"mt_bench_branch": answers(-0.5)}, {"mt_bench_branch": 0.6}, True),
+        ({"mt_bench_branch": answers(-0.5)}, {"mt_bench_branch": 0.4}, False),
+        ({"mmlu_branch": choices(3, 3, 3)}, {"mmlu_branch": 0.02}, False),
+        ({"mmlu_branch": choices(2, 2, 900)}, {"mmlu_branch": 0.02}, True),
+        ({"likelihood": answers(-0.5), "mmlu": SKIPPED}, {"likelihood": 0.1, "mmlu": 0.1}, False),
+    ],
+)
+def test_regression_is_limited_by_what_the_interval_leaves_possible(
+    changes: dict[str, Any], limits: dict[str, float], passed: bool
+) -> None:
+    assert verdicts({**SCORES, **changes}, max_regression=limits)["max_regression"] is passed
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_metadata_are_those_of_the_hub(volume: Path) -> None:
 def test_text_tells_what_the_model_was_made_of(volume: Path) -> None:
     _, text = card_of(volume)
     lines = text.splitlines()
-    assert "| Likelihood | 2.297 | 1.304 | 228 | negative log-likelihood per token, lower is better |" in lines
+    assert "| Likelihood | 2.297 | 1.304 | better | 228 | negative log-likelihood per token, lower is better |" in lines
     assert "| Commit of the taxonomy | 8d1f3a7c2be94f0d6a5c1b7e9f20438acd51be77 |" in lines
     assert "| Judge | prometheus-8x7b-v2-0 |" in lines and "| knowledge/astronomy/lumera/orbit | 1,480 |" in text
     assert "| Training data, skills | 12,150 samples, 5,630,921 tokens |" in lines

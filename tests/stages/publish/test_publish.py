@@ -28,7 +28,11 @@ SCORES = {
     },
     "mt_bench_branch": {"skipped": True, "reason": "no questions"},
     "mmlu_branch": {"skipped": True, "reason": "no questions"},
-    "likelihood": {"nll": 1.5, "base_nll": 2.0},
+    "likelihood": {
+        "nll": 1.5,
+        "base_nll": 2.0,
+        "answers": [{"question": str(i), "leaf": "a", "base": 2.0, "candidate": 1.4 + 0.1 * (i % 3)} for i in range(9)],
+    },
 }
 NAME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\."
 
@@ -55,6 +59,8 @@ def run(s3_server: S3, volume: Path, data_key: str, **arguments: Any) -> tuple[s
         "min_mt_bench": 0.0,
         "max_error_rate": 1.0,
         "require_improvement": False,
+        "confidence": 0.95,
+        "max_regression": {},
         "images": {},
         "force": False,
         "metrics": dsl.Metrics(uri=str(volume.parent / "metrics")),
@@ -90,7 +96,9 @@ def test_candidate_scores_and_provenance_arrive_as_one_archive_under_a_key_with_
         files = {m.name: tar.extractfile(m).read() for m in members if m.isfile()}  # type: ignore[union-attr]
     weights = (volume / CANDIDATE / "model.safetensors").read_bytes()
     assert files["model/model.safetensors"] == weights and files["model/config.json"] == b"{}"
-    assert {n for n in files if n.startswith("scores/")} == {f"scores/{name}.json" for name in SCORES}
+    assert {n for n in files if n.startswith("scores/")} == {f"scores/{name}.json" for name in (*SCORES, "verdict")}
+    verdict = json.loads(files["scores/verdict.json"])
+    assert verdict["confidence"] == 0.95 and verdict["measures"]["likelihood"]["word"] == "better"
     assert files["model/README.md"].startswith(b"---\nlibrary_name: transformers\n")
     told = json.loads(files["provenance.json"])
     assert told["files"] == {
@@ -122,10 +130,11 @@ def test_a_name_that_ends_in_tar_gives_a_plain_tar(s3_server: S3, volume: Path) 
     [
         ({"min_mt_bench": 7.0}, ["min_mt_bench"]),
         ({"max_error_rate": 0.05, "min_mt_bench": 9.9}, ["min_mt_bench", "max_error_rate"]),
+        ({"max_regression": {"mmlu_branch": 0.1, "likelihood": 0.1}}, ["max_regression"]),
     ],
 )
 def test_candidate_below_the_gate_is_not_published_and_the_run_continues(
-    s3_server: S3, volume: Path, limits: dict[str, float], failed: list[str], capsys: pytest.CaptureFixture[str]
+    s3_server: S3, volume: Path, limits: dict[str, Any], failed: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     key, marker = run(s3_server, volume, "publish-4/data.tar.gz", **limits)
     assert key == "" and marker["result"]["published"] is False

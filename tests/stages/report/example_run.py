@@ -4,7 +4,10 @@ import json
 import math
 import random
 import sys
+from dataclasses import asdict
 from pathlib import Path
+
+from utils.stages.evaluation.verdict import verdict_on
 
 KNOWLEDGE = [
     "knowledge/astronomy/lumera/orbit",
@@ -43,7 +46,10 @@ def held_back_run(root: Path) -> Path:
     full_run(root)
     write_publish(root, passed=False)
     branch = json.loads((root / "scores/mt_bench_branch.json").read_text())
-    write(root, "scores/mt_bench_branch.json", {**branch, "overall_score": 6.41, "base_overall_score": 6.83})
+    worse = [{**row, "candidate": row["base"] - 0.2 - 0.1 * (i % 4)} for i, row in enumerate(branch["answers"])]
+    lost = {"overall_score": 6.41, "base_overall_score": 6.83, "answers": worse}
+    write(root, "scores/mt_bench_branch.json", branch | lost)
+    write_verdict(root)
     return root
 
 
@@ -156,6 +162,27 @@ def write_training(root: Path) -> None:
         marker(root, f"train_phase_{phase}", seconds, result, inputs)
 
 
+def pairs(leaf: str, questions: int, base: float, candidate: float, spread: float, tokens: int = 1) -> list[dict]:
+    """What each question of a leaf scored, around the leaf's means."""
+    noise = random.Random(leaf)
+    return [
+        {"question": f"{leaf}{i}", "leaf": leaf, "base": tokens * base, "weight": tokens, "document": f"{i % 7}",
+         "candidate": tokens * (candidate + noise.gauss(0, spread))}
+        for i in range(questions)
+    ]  # fmt: skip
+
+
+def chosen(leaf: str, questions: int, base: float, candidate: float) -> list[dict]:
+    """The same of multiple-choice questions: 1 for right."""
+    rows = [row | {"base": i < questions * base} for i, row in enumerate(pairs(leaf, questions, 0, 0, 0))]
+    return [row | {"candidate": i >= questions * (1 - candidate)} for i, row in enumerate(rows)]
+
+
+def write_verdict(root: Path) -> None:
+    scores = {path.stem: json.loads(path.read_text()) for path in (root / "scores").glob("*.json")}
+    write(root, "scores/verdict.json", asdict(verdict_on(scores)))
+
+
 def write_scores(root: Path) -> None:
     checkpoints = [
         {
@@ -174,32 +201,36 @@ def write_scores(root: Path) -> None:
         )
     ]
     bench = {"candidate": CANDIDATE, "judge_model": "prometheus-8x7b-v2-0", "max_error_rate": 0.25, "questions": 80,
-             "reason": "best score of those with an error rate of at most 0.25",
+             "reason": "best score of those with an error rate of at most 0.25", "corrected_score": 6.81,
              "checkpoints": checkpoints}  # fmt: skip
     write(root, "scores/mt_bench.json", bench)
     qnas = [f"{leaf}/qna.yaml" for leaf in SKILLS]
-    entries = [{"qna": q, "base_score": b, "new_score": n, "delta": n - b}
+    entries: list[dict] = [{"qna": q, "base_score": b, "new_score": n, "delta": n - b}
                for q, b, n in zip(qnas, (5.2, 6.4, 7.1), (7.6, 6.2, 7.1), strict=True)]  # fmt: skip
     branch = {"model": CANDIDATE, "base_model": "model", "judge_model": "prometheus-8x7b-v2-0", "max_score": "10.0",
-              "overall_score": 6.97, "base_overall_score": 6.23, "error_rate": 0.0208,
+              "overall_score": 6.97, "base_overall_score": 6.23, "error_rate": 0.0208, "questions": 15,
+              "answers": sum((pairs(e["qna"], 5, e["base_score"], e["new_score"], 1.5) for e in entries), []),
               "summary": {"improvements": entries[:1], "regressions": entries[1:2], "no_changes": entries[2:],
                           "new": []}}  # fmt: skip
     write(root, "scores/mt_bench_branch.json", branch)
-    tasks = [{"task": f"mmlu_pr_{leaf.rsplit('/', 1)[-1]}", "base_score": b, "new_score": n, "delta": n - b}
+    tasks: list[dict] = [{"task": f"mmlu_pr_{leaf.rsplit('/', 1)[-1]}", "base_score": b, "new_score": n, "delta": n - b}
              for leaf, b, n in zip(KNOWLEDGE, (0.38, 0.41, 0.29), (0.71, 0.66, 0.62), strict=True)]  # fmt: skip
+    answers = sum((chosen(t["task"], 62, t["base_score"], t["new_score"]) for t in tasks), [])
     mmlu = {"max_score": "1.0", "model": CANDIDATE, "model_score": 0.663, "base_model": "model",
-            "base_model_score": 0.36, "summary": {"improvements": tasks, "regressions": [], "no_changes": [],
+            "base_model_score": 0.36, "questions": 186, "right": sum(row["candidate"] for row in answers),
+            "base_right": sum(row["base"] for row in answers), "answers": answers,
+            "summary": {"improvements": tasks, "regressions": [], "no_changes": [],
                                                   "new": []}}  # fmt: skip
     write(root, "scores/mmlu_branch.json", mmlu)
     write_likelihood(root)
 
 
 def write_publish(root: Path, passed: bool) -> None:
-    gains = {"mmlu_branch": 0.303, "mt_bench_branch": 0.74 if passed else -0.42, "likelihood": 0.993}
+    words = {"likelihood": "better", "mmlu_branch": "better"}
     checks = [
         {"name": "min_mt_bench", "limit": 6.0 if passed else 7.5, "value": 6.94, "passed": passed},
         {"name": "max_error_rate", "limit": 0.25, "value": 0.0208, "passed": True},
-        {"name": "require_improvement", "limit": False, "value": gains, "passed": True},
+        {"name": "require_improvement", "limit": False, "value": words, "passed": True},
     ]
     result = {
         "published": passed,
@@ -208,14 +239,18 @@ def write_publish(root: Path, passed: bool) -> None:
         "size": 14_771_003_392 if passed else 0,
         "gate": {"passed": passed, "checks": checks},
     }
-    inputs = {"name": "", "gate": [6.0, 0.25, False]}
+    inputs = {"name": "", "gate": [6.0, 0.25, False, 0.95, {}]}
+    write_verdict(root)
     marker(root, "publish", 241.7, result, inputs)
 
 
 def write_likelihood(root: Path) -> None:
     values = zip(KNOWLEDGE + SKILLS, (68, 61, 49, 14, 16, 20), (1.12, 1.31, 1.24, 1.66, 1.93, 0.88),
                  (2.41, 2.37, 2.66, 2.02, 2.21, 0.97), strict=True)  # fmt: skip
-    by_leaf = [{"leaf": leaf, "questions": n, "nll": nll, "base_nll": base} for leaf, n, nll, base in values]
+    by_leaf: list[dict] = [
+        {"leaf": leaf, "questions": n, "nll": nll, "base_nll": base} for leaf, n, nll, base in values
+    ]
+    leaves = (pairs(e["leaf"], e["questions"], e["base_nll"], e["nll"], 0.4, 81) for e in by_leaf)
     samples = [
         {
             "question": "How long does Lumera take to circle its star, and why does the calendar ignore it?",
@@ -254,7 +289,7 @@ def write_likelihood(root: Path) -> None:
         },
     ]
     score = {"model": CANDIDATE, "base_model": "model", "questions": 228, "tokens": 18_411, "nll": 1.304,
-             "base_nll": 2.297, "by_leaf": by_leaf, "samples": samples}  # fmt: skip
+             "base_nll": 2.297, "by_leaf": by_leaf, "samples": samples, "answers": sum(leaves, [])}  # fmt: skip
     write(root, "scores/likelihood.json", score)
 
 

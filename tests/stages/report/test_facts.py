@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.stages.report.example_run import full_run
+from tests.stages.report.example_run import KNOWLEDGE, SKILLS, full_run
 from utils.stages.provenance import stage_records
-from utils.stages.report.facts import comparisons, leaf_rows, report_facts, verdict, versions_of
+from utils.stages.report.facts import comparisons, leaf_rows, outcome, report_facts, versions_of
 from utils.stages.report.text import counted, duration, flat, leaf_label, listed, number, plain
 
 
@@ -17,17 +17,18 @@ from utils.stages.report.text import counted, duration, flat, leaf_label, listed
     [
         (
             "full",
-            "The candidate beats the base model on Likelihood, MMLU-branch and MT-Bench-branch",
+            "The candidate is better than the base model on Likelihood and MMLU-branch; not distinguishable on "
+            "MT-Bench-branch",
             "It passed the gate and was published as 2025-06-13_09-49-31.lumera.tar",
         ),
         (
             "held back",
-            "The candidate beats the base model on Likelihood and MMLU-branch; it loses on MT-Bench-branch",
+            "The candidate is better than the base model on Likelihood and MMLU-branch; worse on MT-Bench-branch",
             "The gate rejected it (min_mt_bench): nothing was published",
         ),
         (
             "sparse",
-            "The candidate beats the base model on Likelihood",
+            "The candidate is better than the base model on Likelihood",
             "Nothing was published: the publish stage has not run",
         ),
         (
@@ -43,25 +44,50 @@ def test_verdict_follows_from_the_comparisons(
     assert (facts[run]["headline"], facts[run]["fate"]) == (headline, fate)
 
 
-def likelihood(nll: float, base: float) -> dict[str, Any]:
-    return {"likelihood": {"nll": nll, "base_nll": base}}
+LIKELIHOOD = {"likelihood": {"nll": 1.5, "base_nll": 2.0}}
+MMLU = {"mmlu": {"model_score": 0.5, "base_model_score": 0.4}}
 
 
 @pytest.mark.parametrize(
-    ("scores", "headline"),
+    ("words", "headline"),
     [
-        (likelihood(2.0, 1.5), "The candidate does not beat the base model; it loses on Likelihood"),
-        (likelihood(1.5, 1.5), "The candidate does not beat the base model; Likelihood did not change"),
-        (likelihood(1.0, 1.5), "The candidate beats the base model on Likelihood"),
-        ({"mmlu": {"model_score": 0.5, "base_model_score": 0.4}}, "The candidate beats the base model on MMLU"),
+        ({"likelihood": "worse"}, "is worse than the base model on Likelihood"),
+        ({"likelihood": "better"}, "is better than the base model on Likelihood"),
+        ({"likelihood": "not distinguishable"}, "is not distinguishable from the base model on Likelihood"),
+        ({}, "is not distinguishable from the base model on Likelihood and MMLU"),
+        ({"likelihood": "worse", "mmlu": "better"}, "is better than the base model on MMLU; worse on Likelihood"),
         (
-            {"mmlu_branch": {"model_score": 0.3, "base_model_score": 0.4}, **likelihood(1.0, 1.5)},
-            "The candidate beats the base model on Likelihood; it loses on MMLU-branch",
+            {"likelihood": "better", "mmlu": "not distinguishable"},
+            "is better than the base model on Likelihood; not distinguishable on MMLU",
         ),
     ],
 )
-def test_verdict_names_the_measures(scores: dict[str, Any], headline: str) -> None:
-    assert verdict(comparisons(scores), {})[0] == headline
+def test_headline_says_one_of_three_words_for_each_measure(words: dict[str, str], headline: str) -> None:
+    """A measure whose pairs an earlier version did not keep can't be told apart."""
+    scores = {name: score for name, score in {**LIKELIHOOD, **MMLU}.items() if name in words or not words}
+    found = comparisons(scores, {name: {"word": word} for name, word in words.items()})
+    assert outcome(found, {})[0] == f"The candidate {headline}"
+
+
+def test_verdict_of_the_gate_is_shown_and_not_another(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    path = tmp_path / "scores/verdict.json"
+    judged = json.loads(path.read_text())
+    judged["confidence"], judged["measures"]["likelihood"]["word"] = 0.999, "worse"
+    path.write_text(json.dumps(judged))
+    found = report_facts(str(tmp_path), "run", [])
+    assert found["confidence"] == 0.999 and found["comparisons"][0]["better"] is False
+    (tmp_path / "done/publish.json").unlink()
+    found = report_facts(str(tmp_path), "run", [])
+    assert found["confidence"] == 0.95 and found["comparisons"][0]["better"] is True
+
+
+def test_leaves_have_a_verdict_of_their_own(facts: dict[str, dict[str, Any]]) -> None:
+    measures = {c["key"]: c for c in facts["full"]["comparisons"]}
+    assert {one["leaf"] for one in measures["mt_bench_branch"]["leaves"]} == {f"{leaf}/qna.yaml" for leaf in SKILLS}
+    words = {one["leaf"]: one["word"] for one in measures["likelihood"]["leaves"]}
+    assert words[KNOWLEDGE[0]] == "better" and measures["likelihood"]["leaves"][-1]["leaf"] == SKILLS[2]
+    assert "leaves" not in measures["likelihood"]["verdict"]
 
 
 def test_mt_bench_shows_the_candidate_and_not_the_best_score(tmp_path: Path) -> None:
@@ -186,7 +212,9 @@ def test_leaves_have_short_labels(leaf: Any, label: str) -> None:
 
 def test_multiple_choice_tasks_are_named_after_their_leaf() -> None:
     score = {"summary": {"new": [{"task": "knowledge_arts_tidehorn", "new_score": 1.0}]}}
-    assert leaf_rows(score, ["knowledge/arts/tidehorn"]) == [("knowledge/arts/tidehorn", None, 1.0)]
+    assert leaf_rows(score, {"knowledge_arts_tidehorn": "knowledge/arts/tidehorn"}) == [
+        ("knowledge/arts/tidehorn", None, 1.0)
+    ]
 
 
 @pytest.mark.parametrize(

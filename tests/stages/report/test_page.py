@@ -58,7 +58,12 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        "The candidate beats the base model on Likelihood, MMLU-branch and MT-Bench-branch.",
+        "The candidate is better than the base model on Likelihood and MMLU-branch; not distinguishable on MT-Bench-br",
+        "not distinguishable: about",
+        "68 of 186",
+        "at 95.0 %",
+        "MT-Bench expected on other questions: 6.81.",
+        "Likelihood by leaf",
         "Published",
         "2025-06-13_09-49-31.lumera.tar",
         "A small judge.",

@@ -21,6 +21,8 @@ _TOLERATION = {
     "effect": ("", "NoSchedule", "PreferNoSchedule", "NoExecute"),
 }
 _POSITIVE = "(?=[0.]*[1-9])"
+COMPARED = ("likelihood", "mmlu_branch", "mmlu", "mt_bench_branch")
+"""The comparisons of candidate and base: utils/stages/evaluation/verdict.py, which is too large to be carried here."""
 _DURATION = "0*[1-9][0-9]*[smhd]"
 
 RANGES = [
@@ -35,6 +37,7 @@ RANGES = [
     (1e-9, 1, ["train_learning_rate_phase_1", "train_learning_rate_phase_2"]),  # all but 0
     (0, 0.5, ["sdg_held_out_fraction"]),
     (0, 10, ["gate_min_mt_bench"]),
+    (0.5, 0.999, ["gate_confidence"]),
     (1, 4096, ["sdg_batch_size"]),
     (1, 10, ["sdg_num_workers"]),
 ]
@@ -135,6 +138,10 @@ def _inconsistent(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "eval_server_arguments", fault
     for expected in limit_faults(given.get("sdg_checks", {})):
         yield "sdg_checks", expected
+    for name, loss in given.get("gate_max_regression", {}).items():
+        if name not in COMPARED or type(loss) not in (int, float) or not 0 <= loss < _MANY:
+            yield "gate_max_regression", f'{", ".join(COMPARED)}, each with 0 or more, like {{"likelihood": 0.02}}'
+            break
     if not all(isinstance(one, str) and one for one in given.get("mmlu_tasks", [])):
         yield "mmlu_tasks", 'names of tasks, like ["mmlu_anatomy"]'
 

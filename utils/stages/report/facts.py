@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from utils.stages.code import code_digest
+from utils.stages.evaluation.statistics import BETTER, SAME, WORSE
+from utils.stages.evaluation.verdict import verdict_on
 from utils.stages.leaves import leaf_names
 from utils.stages.marker import as_it_ran, read_json
 from utils.stages.report.text import listed
@@ -16,7 +18,7 @@ def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, 
     """Everything the report shows: report.json holds this, and the page is drawn from it.
 
     Returns:
-        run_id, notes, comparisons (Measure), headline and fate (see verdict), versions, code, and by name:
+        run_id, notes, confidence, comparisons (Measure), headline and fate (see outcome), versions, code, and by name:
         checks (what became of the samples of each leaf, see utils/stages/data_processing/table.py),
         done (markers of the finished stages, in the order they finished, see `as_it_ran`), and scores as they lie on
         the volume.
@@ -28,19 +30,25 @@ def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, 
         found[folder] = {f.stem: json.loads(f.read_text(), parse_constant=lambda _: None) for f in files}
     markers = {stage: as_it_ran(marker) for stage, marker in found["done"].items()}
     done = dict(sorted(markers.items(), key=lambda marker: marker[1]["finished"]))
-    compared = comparisons(found["scores"], done.get("sdg", {}).get("result", {}).get("samples_by_leaf", {}))
-    headline, fate = verdict(compared, done.get("publish", {}).get("result", {}))
+    scores, published = found["scores"], done.get("publish", {}).get("result", {})
+    judged = scores.pop("verdict", {})
+    if not (published and judged):  # nobody has judged these scores yet
+        judged = asdict(verdict_on(scores))
+    leaves = done.get("sdg", {}).get("result", {}).get("samples_by_leaf", {})
+    compared = comparisons(scores, judged["measures"], leaves)
+    headline, fate = outcome(compared, published)
     return {
         "run_id": run_id,
         "notes": notes,
         "headline": headline,
         "fate": fate,
+        "confidence": judged["confidence"],
         "comparisons": list(map(asdict, compared)),
         "versions": versions_of(done),
         "code": code_digest(),
         "checks": read_json(Path(data_dir, "processed/checks.json")),
         "done": done,
-        "scores": found["scores"],
+        "scores": scores,
     }
 
 
@@ -52,9 +60,12 @@ class Measure:
         what: a line that says what is measured.
         digits: decimal places to show.
         change: None when base or candidate is missing.
-        better: None when nothing changed or was compared.
+        better: None when the two can't be told apart, or were not compared.
         reason: why there is no score, or "".
+        right: number of right answers of base and candidate, [] where answers are not right or wrong.
         rows: (leaf, base, candidate) by taxonomy leaf.
+        verdict: what was said of the change (utils.stages.evaluation.statistics.Difference), {} if nothing.
+        leaves: the same by taxonomy leaf, with `leaf`; the clearest first.
     """
 
     key: str
@@ -68,7 +79,10 @@ class Measure:
     reason: str
     questions: int | None
     error_rate: float | None
+    right: list[int]
     rows: list[tuple[str, float | None, float | None]]
+    verdict: dict[str, Any]
+    leaves: list[dict[str, Any]] = field(default_factory=list)
 
 
 MEASURES = (
@@ -81,36 +95,42 @@ MEASURES = (
 """(name, the candidate's entry in the score file, digits, what is measured), the one that needs no judge first."""
 
 
-def comparisons(scores: Mapping[str, Any], leaves: Iterable[str] = ()) -> list[Measure]:
+def comparisons(scores: Mapping[str, Any], judged: Mapping[str, Any], leaves: Iterable[str] = ()) -> list[Measure]:
     """Candidate against base by each measure.
 
     Args:
         scores: the score files by name.
+        judged: `measures` of the verdict.
         leaves: paths of the taxonomy's leaves.
     """
+    leaf_of = {name: leaf for leaf, name in leaf_names(leaves).items()}
     bench = scores.get("mt_bench", {})
     chosen = [c for c in bench.get("checkpoints", []) if c["model"] == bench["candidate"]]
     scores = {**scores, "mt_bench": {**bench, **(chosen[0] if chosen else {})}}
     found = []
-    for name, field, digits, what in MEASURES:
+    for name, entry, digits, what in MEASURES:
         key = name.lower().replace("-", "_")
         score = scores.get(key, {})
-        candidate, base = score.get(field), score.get(f"base_{field}")
+        candidate, base = score.get(entry), score.get(f"base_{entry}")
         change = None if None in (candidate, base) else candidate - base
-        better = (change < 0) == (field == "nll") if change else None
+        told = dict(judged.get(key, {}))
+        by_leaf = sorted(told.pop("leaves", {}).items(), key=lambda named: named[1]["p"])
+        better = {BETTER: True, WORSE: False}.get(told.get("word", ""))
         reason = score.get("reason", "not run") if candidate is None else ""
         counts = score.get("questions"), score.get("error_rate")
-        rows = leaf_rows(score, leaves)
-        found.append(Measure(key, name, what, digits, base, candidate, change, better, reason, *counts, rows))
+        right = [score[n] for n in ("base_right", "right") if n in score]
+        rows = leaf_rows(score, leaf_of)
+        measured = Measure(key, name, what, digits, base, candidate, change, better, reason, *counts, right, rows, told)
+        found.append(replace(measured, leaves=[{**one, "leaf": leaf_of.get(leaf, leaf)} for leaf, one in by_leaf]))
     return found
 
 
-def leaf_rows(score: Mapping[str, Any], leaves: Iterable[str]) -> list[tuple[str, float | None, float | None]]:
+def leaf_rows(score: Mapping[str, Any], leaf_of: Mapping[str, str]) -> list[tuple[str, float | None, float | None]]:
     """(leaf, base, candidate) of a score file: from its `by_leaf`, or its `summary` of branch scores.
 
-    MMLU-branch names a task after its leaf (`leaf_names`): leaves, the paths of the taxonomy, give it back.
+    Args:
+        leaf_of: the leaf's path by its name, after which MMLU-branch names a task.
     """
-    leaf_of = {name: leaf for leaf, name in leaf_names(leaves).items()}
     rows = [(entry["leaf"], entry["base_nll"], entry["nll"]) for entry in score.get("by_leaf", [])]
     for entries in score.get("summary", {}).values():
         for entry in entries:
@@ -119,18 +139,19 @@ def leaf_rows(score: Mapping[str, Any], leaves: Iterable[str]) -> list[tuple[str
     return rows
 
 
-def verdict(compared: Iterable[Measure], publish: Mapping[str, Any]) -> tuple[str, str]:
-    """The run's outcome in two clauses: whether the candidate beat the base and by what; and where it went.
+def outcome(compared: Iterable[Measure], publish: Mapping[str, Any]) -> tuple[str, str]:
+    """The run's outcome in two clauses: what the candidate is compared with the base, by measure; and where it went.
 
     Args:
         publish: result of the publish stage, {} when it has not run.
     """
     known = [measure for measure in compared if measure.change is not None]
-    won, lost, same = (listed([one.name for one in known if one.better is better]) for better in (True, False, None))
-    headline = f"beats the base model on {won}" if won else "does not beat the base model"
-    headline += f"; it loses on {lost}" if lost else ""
-    headline += f"; {same} did not change" if same else ""
-    headline = f"The candidate {headline if known else 'was not compared with the base model'}"
+    words = {True: (BETTER, "than"), False: (WORSE, "than"), None: (SAME, "from")}
+    said: list[str] = []
+    for better, (word, than) in words.items():
+        if names := listed([measure.name for measure in known if measure.better is better]):
+            said.append(f"{word} on {names}" if said else f"is {word} {than} the base model on {names}")
+    headline = f"The candidate {'; '.join(said) or 'was not compared with the base model'}"
     if not publish:
         return headline, "Nothing was published: the publish stage has not run"
     if publish["published"]:

@@ -55,10 +55,16 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
         for which in ("base", "candidate", "change")
         if measure[which] is not None
     }
+    for measure in facts["comparisons"]:
+        said = measure["verdict"]
+        measured |= {f"{measure['key']}_{end}": said[end] for end in ("low", "high") if said.get(end) is not None}
+        if said:
+            measured[f"{measure['key']}_verdict"] = (measure["better"] is True) - (measure["better"] is False)
     print(f"{facts['headline']}. {facts['fate']}.", flush=True)
     published = facts["done"].get("publish", {}).get("result", {})
     place = upload_report(given, published.get("key", ""), parts)
-    mark_outcome(given.run_id, "succeeded" if published.get("published") else facts["fate"])
+    ended = f"{facts['headline']}. {facts['fate']}"
+    mark_outcome(given.run_id, "succeeded" if published.get("published") else ended)
     return place, measured
 
 

@@ -1,0 +1,59 @@
+"""The verdict on a candidate: one object for gate, report, metrics, archive and terminal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from utils.stages.evaluation.statistics import Answered, Difference, compared
+from utils.stages.marker import from_record
+
+CONFIDENCE = 0.95
+MEASURES = {
+    "likelihood": (True, False),
+    "mmlu_branch": (False, True),
+    "mmlu": (False, True),
+    "mt_bench_branch": (False, False),
+}
+"""Comparison, by its score file: whether lower is better, and whether an answer is right or wrong."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Candidate against base by each measure that was taken: scores/verdict.json.
+
+    Each measure is judged by itself: of three without a difference, each has a chance of 1 - confidence to look better
+    or worse.
+
+    Attributes:
+        confidence: of the intervals and of the words, 0.5 to 0.999.
+        measures: by the name of the score file.
+    """
+
+    confidence: float
+    measures: dict[str, Difference]
+
+    def loss(self, measure: str) -> float | None:
+        """How much worse than the base the candidate may be: the end of the interval, above 0 for a loss.
+
+        None where there is no interval.
+        """
+        found = self.measures.get(measure, Difference())
+        if found.low is None or found.high is None:
+            return None
+        return found.high if MEASURES[measure][0] else -found.low
+
+
+def verdict_on(scores: Mapping[str, Any], confidence: float = CONFIDENCE) -> Verdict:
+    """The verdict, from the pairs in the score files.
+
+    Args:
+        scores: the score files by name. Those that earlier versions wrote keep no pairs: they are not judged.
+    """
+    return Verdict(
+        confidence,
+        {
+            name: compared([from_record(Answered, row) for row in scores[name]["answers"]], confidence, *kind)
+            for name, kind in MEASURES.items()
+            if scores.get(name, {}).get("answers")
+        },
+    )
