@@ -12,7 +12,7 @@ from utils.runners.run_folder import RunFolder
 
 # Names of our pipeline's report and publication tasks, and the endings of the report's metrics.
 _REPORT, _PUBLISH = "report", "publish"
-_SIDES = ("base", "candidate", "change", "low", "high", "verdict")
+_SIDES = ("base", "candidate", "change", "low", "high", "verdict", "needed")
 _WORDS = {1: "better", -1: "worse", 0: "not distinguishable"}
 _PAGE = ".report.html"
 
@@ -98,7 +98,8 @@ def _change(values: Mapping[str, float]) -> str:
         return sides
     interval = f", {values['low']:+.4g} to {values['high']:+.4g}" if "low" in values and "high" in values else ""
     word = f": {_WORDS.get(int(values['verdict']), '')}" if "verdict" in values else ""
-    return f"{sides} ({values['change']:+.4g}{interval}{word})"
+    needed = f", {values['needed']:,.0f} questions needed" if "needed" in values else ""
+    return f"{sides} ({values['change']:+.4g}{interval}{word}{needed})"
 
 
 def _task(tasks: Mapping[str, Outputs], name: str) -> Outputs:

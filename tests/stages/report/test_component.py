@@ -48,5 +48,6 @@ def test_metrics_hold_base_candidate_and_change(outputs: dict[str, Any]) -> None
     assert logged["likelihood_low"] < -0.993 < logged["likelihood_high"] < 0
     words = [logged[f"{name}_verdict"] for name in ("likelihood", "mmlu_branch", "mt_bench_branch")]
     assert words == [1, 1, 0] and "mt_bench_verdict" not in logged
+    assert logged["mt_bench_branch_needed"] > 40 and "likelihood_needed" not in logged
     assert logged["mt_bench_candidate"] == 6.94
     assert "mt_bench_base" not in logged

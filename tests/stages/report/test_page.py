@@ -59,9 +59,9 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
     "text",
     [
         "The candidate is better than the base model on Likelihood and MMLU-branch; not distinguishable on MT-Bench-br",
-        "not distinguishable: about",
+        "not distinguishable about",
         "68 of 186",
-        "at 95.0 %",
+        "at 95 %",
         "MT-Bench expected on other questions: 6.81.",
         "Likelihood by leaf",
         "Published",

@@ -35,10 +35,10 @@ class Verdict:
     def loss(self, measure: str) -> float | None:
         """How much worse than the base the candidate may be: the end of the interval, above 0 for a loss.
 
-        None where there is no interval.
+        None where there is no interval, or some answers have no score.
         """
         found = self.measures.get(measure, Difference())
-        if found.low is None or found.high is None:
+        if found.low is None or found.high is None or found.left_out:
             return None
         return found.high if MEASURES[measure][0] else -found.low
 

@@ -116,7 +116,8 @@ def comparisons(scores: Mapping[str, Any], judged: Mapping[str, Any], leaves: It
         told = dict(judged.get(key, {}))
         by_leaf = sorted(told.pop("leaves", {}).items(), key=lambda named: named[1]["p"])
         better = {BETTER: True, WORSE: False}.get(told.get("word", ""))
-        reason = score.get("reason", "not run") if candidate is None else ""
+        unscored = score.get("reason") or told.get("said") or ("no score" if score else "not run")
+        reason = unscored if candidate is None else ""
         counts = score.get("questions"), score.get("error_rate")
         right = [score[n] for n in ("base_right", "right") if n in score]
         rows = leaf_rows(score, leaf_of)

@@ -49,17 +49,14 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
     for (kind, text), artifact in zip(parts.items(), (page, data), strict=True):
         for path in (artifact, f"{given.data_dir}/report/report.{kind}"):
             Path(path).write_text(text, "utf-8", "replace")
-    measured = {
-        f"{measure['key']}_{which}": measure[which]
-        for measure in facts["comparisons"]
-        for which in ("base", "candidate", "change")
-        if measure[which] is not None
-    }
+    measured: dict[str, float] = {}
     for measure in facts["comparisons"]:
         said = measure["verdict"]
-        measured |= {f"{measure['key']}_{end}": said[end] for end in ("low", "high") if said.get(end) is not None}
+        values = {name: measure[name] for name in ("base", "candidate", "change")}
+        values |= {name: said.get(name) for name in ("low", "high", "needed")}
         if said:
-            measured[f"{measure['key']}_verdict"] = (measure["better"] is True) - (measure["better"] is False)
+            values["verdict"] = (measure["better"] is True) - (measure["better"] is False)
+        measured |= {f"{measure['key']}_{name}": value for name, value in values.items() if value is not None}
     print(f"{facts['headline']}. {facts['fate']}.", flush=True)
     published = facts["done"].get("publish", {}).get("result", {})
     place = upload_report(given, published.get("key", ""), parts)
