@@ -141,6 +141,7 @@ def ilab_pipeline(
     final_eval_merge_system_user_message: bool = False,
     final_eval_max_questions: int = 0,
     mmlu_tasks: list = [],  # noqa: B006
+    final_eval_reuse_base: bool = True,
     # Publication and report
     gate_min_mt_bench: float = 0.0,
     gate_max_error_rate: float = 1.0,
@@ -236,6 +237,8 @@ def ilab_pipeline(
         final_eval_merge_system_user_message: Merge system and user message, for judges that accept no system message.
         final_eval_max_questions: Taxonomy questions to ask in MT-Bench-branch. 0: all.
         mmlu_tasks: Standard MMLU tasks to add, such as mmlu_anatomy; their data are downloaded from a hub.
+        final_eval_reuse_base: Keep the base model's scores in the object store, beside the archive, and take those that
+            an earlier run with the same base, questions, settings and library versions has left there.
         gate_min_mt_bench: Lowest MT-Bench score to publish, 0 to 10. 0: any.
         gate_max_error_rate: Highest judge error rate to publish, 0 to 1. 1: any.
         gate_require_improvement: Publish only a candidate better than the base model in a comparison and worse in none,
@@ -390,6 +393,9 @@ def ilab_pipeline(
             merge_system_user_message=final_eval_merge_system_user_message,
             mmlu_tasks=mmlu_tasks,
             max_questions=final_eval_max_questions,
+            object_store_secret_dir=OBJECT_STORE,
+            data_key=sdg_data_key,
+            reuse_base=final_eval_reuse_base,
             **every_evaluation,
         ).after(scored)
         published = publish(
@@ -437,7 +443,7 @@ def ilab_pipeline(
             kubernetes.add_pod_label(task, API_LABEL, "true")
         for task in (checked, imported, phase_1, phase_2, *models, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
-        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, published, reported)
+        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, compared, published, reported)
         mount_secret(sdg_repo_secret, TAXONOMY_REPO, checked, imported)
         mount_secret(sdg_teacher_secret, TEACHER, checked, generated)
         mount_secret(eval_judge_secret, JUDGE, checked, scored, compared)

@@ -23,6 +23,9 @@ def final_eval(
     few_shots: int,
     batch_size: str,
     mmlu_tasks: list,
+    object_store_secret_dir: str,
+    data_key: str,
+    reuse_base: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Compare the candidate with the base model: MT-Bench-branch, MMLU-branch, likelihood, and optionally MMLU.
@@ -47,6 +50,9 @@ def final_eval(
         batch_size: multiple-choice questions per batch, a positive integer or auto.
         mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
             none.
+        object_store_secret_dir: folder of the object store's Secret.
+        data_key: key of the archive, beside which the base model's scores are kept; empty = the Secret's.
+        reuse_base: take the base model's scores from the object store if a run has left them there, else leave them.
         metrics: questions asked, share of answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.final_eval import Comparison, compare
@@ -67,6 +73,9 @@ def final_eval(
         few_shots,
         batch_size,
         mmlu_tasks,
+        object_store_secret_dir,
+        data_key,
+        reuse_base,
     )
     for metric, value in compare(given).items():
         metrics.log_metric(metric, value)

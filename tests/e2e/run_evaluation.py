@@ -73,16 +73,25 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
         except SystemExit as error:
             seen["without_ratings"] = str(error)
         bench(rating)
-        arguments = {**common, "few_shots": 1, "batch_size": "auto", "mmlu_tasks": [], "judge_options": rating}
+        arguments = {
+            **{**common, "few_shots": 1, "batch_size": "auto", "mmlu_tasks": [], "judge_options": rating},
+            **{"object_store_secret_dir": work_dir + "/store", "data_key": "", "reuse_base": True},
+        }
+        final_eval.python_func(**arguments, metrics=metrics)
+        seen["first"] = read_scores(data_dir)
+        Path(data_dir, "done/final_eval.json").unlink()  # as on the volume of a later run
         final_eval.python_func(**arguments, metrics=metrics)
     started = time.monotonic()
     bench(rating)  # nothing to do, and the judge is gone
     final_eval.python_func(**arguments, metrics=metrics)
     seen["seconds_again"] = time.monotonic() - started
-    folder = Path(data_dir, "scores")
-    seen["scores"] = {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
-    seen["left"] = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    seen["scores"] = read_scores(data_dir)
+    seen["left"] = sorted(p.name for p in Path(data_dir, "scores").iterdir() if p.is_dir())
     return {**seen, "metrics": metrics}
+
+
+def read_scores(data_dir: str) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in Path(data_dir, "scores").glob("*.json")}
 
 
 def begins(model_dir: str, work_dir: str) -> dict[str, Any]:

@@ -52,6 +52,8 @@ COMMON: dict[str, Any] = {
     "server_arguments": [],
 }
 
+NO_STORE: dict[str, Any] = {"object_store_secret_dir": "", "data_key": "", "reuse_base": False}
+
 
 def prepare() -> None:
     """A volume as training leaves it, with two checkpoints, a skill leaf, multiple-choice and held-out questions."""
@@ -96,7 +98,7 @@ def faults(full: bool) -> dict[str, Any]:
     volume = WORK / "volume"
     checkpoints, comparison = (
         CheckpointScoring(**COMMON),
-        Comparison(**COMMON, few_shots=0, batch_size="4", mmlu_tasks=[]),
+        Comparison(**COMMON, few_shots=0, batch_size="4", mmlu_tasks=[], **NO_STORE),
     )
     first = kill_faults(volume, prepare, lambda: score_checkpoints(checkpoints), seen, full)
 

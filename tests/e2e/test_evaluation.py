@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.stages import in_stages
+from tests.fakes.s3 import S3
 from utils.stages.results import Generated, Trained
 
 
@@ -93,12 +94,14 @@ def write_tasks(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def seen(model_dir: Path, tmp_path_factory: pytest.TempPathFactory, s3_server: S3) -> dict[str, Any]:
     """What both stages left on one volume."""
     data_dir = tmp_path_factory.mktemp("volume")
     write_volume(data_dir, model_dir)
-    work_dir = str(tmp_path_factory.mktemp("work"))
-    result: dict[str, Any] = json.loads(in_stages("tests/e2e/run_evaluation.py", "stages", str(data_dir), work_dir))
+    work_dir = tmp_path_factory.mktemp("work")
+    s3_server.secret(work_dir / "store", data_key="evaluation/data.tar.gz")
+    seen_text = in_stages("tests/e2e/run_evaluation.py", "stages", str(data_dir), str(work_dir))
+    result: dict[str, Any] = json.loads(seen_text)
     return result
 
 
@@ -150,6 +153,14 @@ def test_every_comparison_keeps_what_each_question_scored(seen: dict[str, Any]) 
     (checkpoint,) = scores["mt_bench"]["checkpoints"]
     assert sorted(entry["turn"] for entry in checkpoint["qa_scores"]) == [1, 2]
     assert scores["mt_bench"]["corrected_score"] is None  # one question can't be left out
+
+
+def test_later_run_takes_the_scores_of_the_base_model_from_the_store(seen: dict[str, Any]) -> None:
+    for name in ("mt_bench_branch", "mmlu_branch", "likelihood"):
+        first, later = seen["first"][name], seen["scores"][name]
+        assert later.pop("base_scores").startswith("evaluation/base-scores/") and "base_scores" not in first
+        base = [[answer["base"] for answer in run["answers"]] for run in (first, later)]
+        assert base[0] == base[1] != []
 
 
 def test_finished_stages_return_at_once_and_leave_no_work_files(seen: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.credentials import model_server
 from utils.stages.disk import tells_full_disk
+from utils.stages.evaluation.base_scores import base_scores, digest_of_files
 from utils.stages.evaluation.judging import Bench, Evaluation, prepare_bench
 from utils.stages.evaluation.likelihood import Likelihoods, likelihood
 from utils.stages.evaluation.mmlu import mmlu, mmlu_branch
@@ -26,6 +27,24 @@ class Comparison(Evaluation):
     few_shots: int
     batch_size: str
     mmlu_tasks: list[str]
+    object_store_secret_dir: str
+    data_key: str
+    reuse_base: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """An evaluation of both models.
+
+    Attributes:
+        evaluate: their scores.
+        files: what it keeps of the base model, below that model's work folder.
+        decides: what decides the base model's scores.
+    """
+
+    evaluate: Callable[[], BranchScores | Accuracies | Likelihoods | Skipped]
+    files: list[str]
+    decides: dict[str, Any]
 
 
 @tells_full_disk
@@ -51,6 +70,44 @@ def compare(given: Comparison) -> dict[str, float]:
     return {f"{p}_{name}": result[p][name] for p, names in metrics.items() for name in names if name in result[p]}
 
 
+def parts_of(given: Comparison, bench: Bench, pair: Pair) -> dict[str, Part]:
+    """The evaluations, by name. The served models first: later evaluations keep GPU memory in this process."""
+    data = Path(given.data_dir)
+    tasks_dir = (result_of(given.data_dir, "sdg", Generated) or Generated()).mmlu_tasks_dir
+    asked = {
+        **{name: value for name, value in given.answer_inputs("").items() if name != "upstream"},
+        **given.judgment_inputs(bench.judge),
+        **{"endpoint": bench.judge.endpoint, "max_error_rate": given.max_error_rate},
+        "questions": digest_of_files(data / "taxonomy", ["**/qna.yaml"]),
+    }
+    choices = {"few_shots": given.few_shots, "batch_size": given.batch_size}
+    tasks = data / tasks_dir if tasks_dir else data / "no tasks"
+    parts = {
+        "mt_bench_branch": Part(
+            lambda: mt_bench_branch(bench, pair),
+            ["mt_bench_branch/model_answer/base.jsonl", bench.score_file],
+            asked,
+        ),
+        "mmlu_branch": Part(
+            lambda: mmlu_branch(pair, str(tasks) if tasks_dir else "", given.few_shots, given.batch_size),
+            ["ilab_branch.choices.json"],
+            {**choices, "questions": digest_of_files(tasks, ["mmlubench_*.jsonl"])},
+        ),
+        "likelihood": Part(
+            lambda: likelihood(pair, f"{given.data_dir}/processed/held_out.jsonl", bench.template),
+            ["likelihood.json"],
+            {"questions": digest_of_files(data / "processed", ["held_out.jsonl"])},
+        ),
+    }
+    if given.mmlu_tasks:
+        parts["mmlu"] = Part(
+            lambda: mmlu(pair, given.mmlu_tasks, "", given.few_shots, given.batch_size),
+            [f"{given.mmlu_tasks[0]}.choices.json"],
+            {**choices, "tasks": given.mmlu_tasks},
+        )
+    return parts
+
+
 def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, dict[str, Any]]:
     """Compare both models by each measure, into scores/<measure>.json.
 
@@ -66,21 +123,14 @@ def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, di
     scored = result_of(given.data_dir, "mt_bench", Benchmarked)
     if not scored:
         raise failure("there is no candidate to compare", "MT-Bench has not finished", "run it first")
-    tasks_dir = (result_of(given.data_dir, "sdg", Generated) or Generated()).mmlu_tasks_dir
     pair = Pair(f"{given.data_dir}/{scored.candidate}", f"{given.data_dir}/model", work_dir)
-    # The served models first: later evaluations keep GPU memory in this process.
-    parts: dict[str, Callable[[], BranchScores | Accuracies | Likelihoods | Skipped]] = {
-        "mt_bench_branch": lambda: mt_bench_branch(bench, pair),
-        "mmlu_branch": lambda: mmlu_branch(
-            pair, tasks_dir and f"{given.data_dir}/{tasks_dir}", given.few_shots, given.batch_size
-        ),
-        "likelihood": lambda: likelihood(pair, f"{given.data_dir}/processed/held_out.jsonl", bench.template),
-    }
-    if given.mmlu_tasks:
-        parts["mmlu"] = lambda: mmlu(pair, given.mmlu_tasks, "", given.few_shots, given.batch_size)
+    secret_dir, base_dir = given.object_store_secret_dir if given.reuse_base else "", Path(work_dir, "base")
+    bases = base_scores(secret_dir, given.data_key, given.ca_file, Path(pair.base), bench.template, base_dir)
     result = {}
-    for part, evaluate in parts.items():
-        values = {name: value for name, value in asdict(evaluate()).items() if value is not None}
+    for part, of in parts_of(given, bench, pair).items():
+        with bases.reused({"part": part, **of.decides}, of.files) as taken:
+            values = {name: value for name, value in asdict(of.evaluate()).items() if value is not None}
+        values |= {"base_scores": taken} if taken else {}
         write_json(
             Path(f"{given.data_dir}/scores/{part}.json"), {"model": scored.candidate, "base_model": "model", **values}
         )

@@ -92,6 +92,11 @@ class Bench:
         """Requests to the judge at a time, at most: it gets fewer while it answers 429."""
         return min(self.workers, PER_GPU) if self.given.max_workers == "auto" else self.workers
 
+    @property
+    def score_file(self) -> str:
+        """Name of the file with a model's ratings."""
+        return f"score-{inputs_hash(self.given.judgment_inputs(self.judge))}.json"
+
 
 def prepare_bench(given: Evaluation, judge: ModelServer) -> Bench:
     """The bench of a stage. It sets what libraries read when they are imported: call it before them."""
@@ -175,10 +180,8 @@ def rated_models(bench: Bench, models: Sequence[Examinee], asked: Benchmark) -> 
     def count() -> None:
         progress(min(next(numbers), total), total, "answers and judgments")
 
-    judged_by = inputs_hash(bench.given.judgment_inputs(bench.judge))
-
     def path(model: Examinee) -> str:
-        return f"{model.work_dir}/score-{judged_by}.json"
+        return f"{model.work_dir}/{bench.score_file}"
 
     if not all(map(os.path.exists, map(path, models))):
         check_judge(bench.judge, bench.ca, bench.patience)

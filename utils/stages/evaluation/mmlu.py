@@ -46,6 +46,10 @@ class Choices:
 
     tasks: dict[str, list[tuple[str, int, str]]]
 
+    def asked(self) -> dict[str, list[str]]:
+        """The questions' hashes."""
+        return {task: [row[0] for row in chosen] for task, chosen in self.tasks.items()}
+
     def by_task(self) -> dict[str, float]:
         """Share of right answers, 0 to 1."""
         return {task: sum(right for _, right, _ in chosen) / len(chosen) for task, chosen in self.tasks.items()}
@@ -92,7 +96,12 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
                 *explained(told(error), HUB, first=HUB_CAUSES),
             ) from error
 
-    return accuracies(*pair.scored(f"{tasks[0]}.choices.json", Choices, choices))
+    name = f"{tasks[0]}.choices.json"
+    new, base = pair.scored(name, Choices, choices)
+    if new.asked() != base.asked():  # the hub had other data when the base model was asked
+        Path(pair.work_dir, "base", name).unlink()
+        new, base = pair.scored(name, Choices, choices)
+    return accuracies(new, base)
 
 
 def fetch_tasks(tasks: Sequence[str], patience: Patience = OUTAGE) -> dict[Any, Any]:
