@@ -90,6 +90,7 @@ def ilab_pipeline(
     sdg_batch_size: int = 32,
     sdg_num_workers: int = 8,
     sdg_samples_per_skill: int = 0,
+    sdg_held_out_seeds: int = 0,
     sdg_system_prompt: str = "",
     # Data processing
     sdg_max_batch_len: int = 5000,
@@ -183,6 +184,8 @@ def ilab_pipeline(
         sdg_batch_size: Completions per request to the teacher, 1 to 4096.
         sdg_num_workers: Batches for the teacher at a time, of all leaves, 1 to 10. Fewer while it answers 429.
         sdg_samples_per_skill: Samples of each skill leaf to train on, drawn from those generated. 0: all, once.
+        sdg_held_out_seeds: Seed examples of each leaf that the teacher does not see and that are held-out questions, at
+            least one less than the leaf has. No effect on data from an archive.
         sdg_system_prompt: System message of all training samples. Empty: Granite's own for Granite, else neutral.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
         sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
@@ -311,6 +314,7 @@ def ilab_pipeline(
             num_workers=sdg_num_workers,
             system_prompt=sdg_system_prompt,
             samples_per_skill=sdg_samples_per_skill,
+            held_out_seeds=sdg_held_out_seeds,
             force=force_pull,
         ).after(imported)
         processed = data_processing(

@@ -19,6 +19,7 @@ def sdg(
     num_workers: int,
     system_prompt: str,
     samples_per_skill: int,
+    held_out_seeds: int,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -41,6 +42,7 @@ def sdg(
         num_workers: Batches that the teacher is sent at a time, of one leaf or several; fewer while it answers 429.
         system_prompt: System message of all training samples; empty for the base model's own, or a neutral one.
         samples_per_skill: Samples of each skill leaf to train on; 0 for all that are generated.
+        held_out_seeds: Seed examples of each leaf that the teacher does not see; they become held-out questions.
         force: Generate again if the volume holds data from other inputs.
         metrics: Samples, multiple-choice questions, and tokens that the teacher generated.
     """
@@ -59,6 +61,7 @@ def sdg(
         system_prompt,
         samples_per_skill,
         force,
+        held_out_seeds,
     )
     for metric, value in generate(given).items():
         metrics.log_metric(metric, value)

@@ -109,6 +109,7 @@ def run(volume: Path, secret: Path, **changes: Any) -> dict[str, Any]:
             "num_workers": 2,
             "system_prompt": "",
             "samples_per_skill": 0,
+            "held_out_seeds": 0,
             **changes,
         },
     }

@@ -84,7 +84,7 @@ def run(work: Path, leaves: dict[str, str], again: bool = False, **changes: Any)
         **{"data_dir": str(volume), "teacher_secret_dir": str(BASE / "secret"), "ca_file": "", "force": False},
         **{"sdg_pipeline": "simple", "teacher_family": "merlinite", "scale_factor": 2, "sample_size": 1.0},
         **{"batch_size": 1, "num_workers": 2},
-        **{"system_prompt": "", "samples_per_skill": 0},
+        **{"system_prompt": "", "samples_per_skill": 0, "held_out_seeds": 0},
         **changes,
     }
     Teacher.requests = []
@@ -181,6 +181,9 @@ def main(work: Path) -> dict[str, Any]:
         for i in range(5)
     )
     seen["both_kinds"] = shown(run(work / "both", {f"{kind}/x": QNA.format(what="both") + both}, batch_size=5))
+    seen["kept_out"] = shown(run(work / "kept_out", leaf, held_out_seeds=3))
+    asked = [*read_lines(work / "kept_out/volume/sdg/held_out_seeds.jsonl")]
+    seen["kept_out"]["asked"] = [question["question"] for question in asked]
     seen["mixed"] = mixed(work / "mixed")
     server.shutdown()
     return seen

@@ -80,3 +80,11 @@ def test_every_seed_example_of_a_skill_is_asked_in_its_own_form(seen: dict[str, 
     both = seen["both_kinds"]
     assert both["result"]["samples"] == 10
     assert sorted("A text on 3" in request for request in both["requests"]) == [False, True]
+
+
+def test_the_teacher_sees_no_seed_example_that_is_held_out(seen: dict[str, Any]) -> None:
+    found = seen["kept_out"]
+    assert len(found["asked"]) == 3 and len(found["requests"]) == 7
+    assert not [text for text in found["asked"] if text in " ".join(found["requests"])]
+    assert found["result"]["held_out_seeds_file"] == "sdg/held_out_seeds.jsonl"
+    assert found["result"]["samples"] == 14

@@ -56,6 +56,8 @@ class Generated:
         samples_by_leaf: taxonomy leaf to its number of samples.
         tokens: tokens that the teacher wrote.
         teacher_formats: the format of each model that was asked, for people.
+        held_out_seeds_file: questions of seed examples that the teacher did not see, JSON lines below the volume's
+            root; "" for none.
     """
 
     generated: bool = True
@@ -68,6 +70,7 @@ class Generated:
     mmlu_questions: int = 0
     tokens: int = 0
     teacher_formats: list[str] = field(default_factory=list)
+    held_out_seeds_file: str = ""
 
 
 @dataclass(frozen=True)

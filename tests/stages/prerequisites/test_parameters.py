@@ -75,6 +75,7 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("sdg_scale_factor", (1, 1000), (0,)),
         ("sdg_sample_size", (0.0, 0.0002, 1.0), (-0.1, 1.01, float("nan"))),
         ("sdg_samples_per_skill", (0, 30), (-1,)),
+        ("sdg_held_out_seeds", (0, 3), (-1,)),
         ("sdg_held_out_fraction", (0.0, 0.5), (-0.1, 0.51)),
         (
             "sdg_checks",

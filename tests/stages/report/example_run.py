@@ -138,6 +138,13 @@ def write_import_and_data(root: Path) -> None:
     skills = {"rows": 12_150, "tokens": 5_630_921, "longest": 4088, "dropped": 61, "held_out": 50}
     inputs = {"held_out_fraction": 0.05, "max_seq_len": 4096, "max_batch_len": 5000, "seed": 42}
     marker(root, "data_processing", 41.2, {"knowledge": knowledge, "skills": skills}, inputs)
+    rows = [
+        {"leaf": leaf, "kept": count - 9, "held_out": 4, "dropped": {"near_duplicate": 3, "refusal": 2}}
+        for leaf, count in counts.items()
+    ]
+    reasons = {"refusal": "the answer refuses to answer", "near_duplicate": "another sample is nearly the same"}
+    compared = ["samples were compared with 160 questions of MT-Bench"]
+    write(root, "processed/checks.json", {"leaves": rows, "reasons": reasons, "compared": compared, "examples": []})
 
 
 def write_training(root: Path) -> None:

@@ -71,7 +71,7 @@ def run_component(data_dir: Path, **changes: Any) -> Metrics:
     arguments: dict[str, Any] = {
         **{"data_dir": str(data_dir), "teacher_secret_dir": str(data_dir / "no-secret"), "ca_file": ""},
         **{"sdg_pipeline": "simple", "scale_factor": 2, "sample_size": 1.0, "batch_size": 8, "num_workers": 2},
-        **{"teacher_family": "auto", "system_prompt": "", "samples_per_skill": 0},
+        **{"teacher_family": "auto", "system_prompt": "", "samples_per_skill": 0, "held_out_seeds": 0},
         **{"force": False, **changes},
     }
     sdg.python_func(**arguments, metrics=metrics)

@@ -53,7 +53,7 @@ class Sample:
     @property
     def key(self) -> str:
         """The same for questions that differ in case and white space alone."""
-        return " ".join(self.question.lower().split())
+        return question_key(self.question)
 
     @property
     def of_taxonomy(self) -> bool:
@@ -78,6 +78,11 @@ class HeldOut:
     leaf: str
     kind: str
     document: str = ""
+
+
+def question_key(question: str) -> str:
+    """The key of a question, see `Sample.key`."""
+    return " ".join(question.lower().split())
 
 
 def short_hash(text: str) -> str:

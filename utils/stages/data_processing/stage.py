@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,20 @@ from utils.messages import failure
 from utils.stages.chat_template.files import chat_template_choice
 from utils.stages.data_processing.checks import Checks, Dropped, seed_texts
 from utils.stages.data_processing.evaluation_questions import add_evaluation_questions
-from utils.stages.data_processing.held_out import Sample, choose_held_out, find_questions, located_samples
+from utils.stages.data_processing.held_out import (
+    HeldOut,
+    Sample,
+    choose_held_out,
+    find_questions,
+    located_samples,
+    question_key,
+)
 from utils.stages.data_processing.limits import Limits, limits_of
 from utils.stages.data_processing.overlap import Overlap
 from utils.stages.data_processing.table import HELD_OUT, KEPT, Table, log_lines, require_enough
 from utils.stages.data_processing.tokenizing import left_out_rows, tokenize_rows
 from utils.stages.disk import tells_full_disk
-from utils.stages.json_lines import write_lines
+from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.leaves import taxonomy_leaves
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_json, write_marker
 from utils.stages.results import DataCounts, Generated, Processed
@@ -93,9 +100,8 @@ def process_samples(given: Processing) -> Processed:
     taxonomy = data / "taxonomy"
     checks = Checks(given.limits, seed_texts(taxonomy, taxonomy_leaves(taxonomy)), evaluation)
     checks.look_at(taxonomy, files)
-    questions = find_questions(taxonomy, files, checks.usable)
-    held_out = choose_held_out(questions, given.held_out_fraction, given.seed, checks.crowded(questions))
-    checks.hold_out(held_out, questions)
+    seeds = data / (sdg.held_out_seeds_file or "/dev/null")
+    held_out = hold_out(find_questions(taxonomy, files, checks.usable), seeds, checks, given)
 
     target, part = data / "processed", data / "processed.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -125,6 +131,17 @@ def process_samples(given: Processing) -> Processed:
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
     return Processed(**counted, dropped=table.dropped())
+
+
+def hold_out(generated: Mapping[str, HeldOut], seeds: Path, checks: Checks, given: Processing) -> dict[str, HeldOut]:
+    """The questions that are held out, by their key: those of seed examples, and part of the generated ones."""
+    lines = (from_record(HeldOut, line) for line in read_lines(seeds))
+    asked = {question_key(question.question): question for question in lines}
+    questions = {**generated, **asked}
+    others = {key: question for key, question in generated.items() if key not in asked}
+    chosen = choose_held_out(others, given.held_out_fraction, given.seed, checks.crowded(questions))
+    checks.hold_out(asked | chosen, questions)
+    return asked | chosen
 
 
 def write_training_rows(

@@ -16,6 +16,7 @@ from utils.stages.marker import inputs_hash, read_json, write_json
 from utils.stages.patience import OUTAGE
 from utils.stages.sdg.batches import Job, Row
 from utils.stages.sdg.files import LEAVES
+from utils.stages.sdg.held_out_seeds import without_kept_out
 from utils.stages.sdg.teacher import Teacher
 
 
@@ -34,6 +35,7 @@ class SdgRun:
         num_workers: batches in parallel, of one leaf or several.
         system_prompt: of the training samples, "" for that of the model.
         samples_per_skill: training samples of each skill leaf, 0 for all.
+        held_out_seeds: seed examples of each leaf that the teacher does not see.
     """
 
     data: Path
@@ -46,6 +48,7 @@ class SdgRun:
     num_workers: int
     system_prompt: str
     samples_per_skill: int
+    held_out_seeds: int = 0
 
     def context(self) -> Any:
         """The library's PipelineContext, of samples and questions alike."""
@@ -91,14 +94,14 @@ def seed_records(run: SdgRun, leaf: str) -> list[Row]:
         qna = temporary / leaf.partition("/")[0] / leaf_id(leaf) / "qna.yaml"
         qna.parent.mkdir(parents=True)
         shutil.copyfile(run.data / "taxonomy" / leaf / "qna.yaml", qna)
-        rows = [*read_lines(preprocessed(run, leaf, qna))]
+        rows, examples = [*read_lines(preprocessed(run, leaf, qna))], yaml.safe_load(qna.read_text())["seed_examples"]
         if not leaf.startswith("knowledge/"):
             # The library forgets the contexts of a skill whose first seed example has none.
-            for row, example in zip(rows, yaml.safe_load(qna.read_text())["seed_examples"], strict=True):
+            for row, example in zip(rows, examples, strict=True):
                 if example.get("context"):
                     row["seed_context"] = example["context"]
         # It splits its files also at U+2028 and the like: here they are escaped.
-        write_lines(temporary / "seeds", rows)
+        write_lines(temporary / "seeds", without_kept_out(rows, examples, run.held_out_seeds))
         seeds.parent.mkdir(exist_ok=True)
         (temporary / "seeds").replace(seeds)
         shutil.rmtree(temporary)

@@ -19,7 +19,7 @@ from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
 from utils.stages.disk import tells_full_disk
-from utils.stages.json_lines import count_lines, read_lines
+from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.leaves import leaf_names, taxonomy_leaves
 from utils.stages.marker import (
     finished_result,
@@ -38,7 +38,8 @@ from utils.stages.sdg.blocks import PARALLEL, ask_in_formats
 from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import LEAVES, imported_samples, run_files
 from utils.stages.sdg.formats import PIPELINES, Formats, cards_of
-from utils.stages.sdg.mixing import mix_samples, try_mixing
+from utils.stages.sdg.held_out_seeds import FILE, held_out_seeds
+from utils.stages.sdg.mixing import mix_samples, system_prompt, try_mixing
 from utils.stages.sdg.samples import (
     SdgRun,
     drop_outdated,
@@ -49,7 +50,7 @@ from utils.stages.sdg.samples import (
 )
 from utils.stages.sdg.teacher import Teacher
 
-CHECKED = ("scale_factor", "sample_size", "batch_size", "num_workers", "samples_per_skill")
+CHECKED = ("scale_factor", "sample_size", "batch_size", "num_workers", "samples_per_skill", "held_out_seeds")
 """Fields that have ranges: those of the pipeline's parameters, which have `sdg_` before the name."""
 NOTE = "run.json"
 """In the folder of a run that has no marker yet: the hash of its inputs, and the date in its files' names. When all is
@@ -72,6 +73,7 @@ class Generation:
     system_prompt: str
     samples_per_skill: int
     force: bool
+    held_out_seeds: int = 0
 
 
 @tells_full_disk
@@ -92,6 +94,7 @@ def generate(given: Generation) -> dict[str, float]:
             "sample_size": given.sample_size,
             "teacher": server.model_name,
             **({} if given.teacher_family == "auto" else {"teacher_family": given.teacher_family}),
+            **({"held_out_seeds": given.held_out_seeds} if given.held_out_seeds else {}),
         }
     # What only changes how samples are mixed leaves an unfinished run's samples as they are.
     mixing = {"system_prompt": given.system_prompt, "samples_per_skill": given.samples_per_skill} if server else {}
@@ -104,6 +107,8 @@ def generate(given: Generation) -> dict[str, float]:
             record = whole_run(sdg, hashed) or ask_teacher(given, server, inputs, hashed)
         else:
             record = asdict(imported_samples(given.data_dir))
+            if given.held_out_seeds:
+                print("no effect of sdg_held_out_seeds: nothing is generated", flush=True)
         outputs = [value for value in record.values() if str(value).startswith("sdg/")]
         write_marker(given.data_dir, "sdg", decided, outputs, record, started)
     (sdg / NOTE).unlink(missing_ok=True)
@@ -172,6 +177,7 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
             given.num_workers,
             given.system_prompt,
             given.samples_per_skill,
+            given.held_out_seeds,
         )
         try_mixing(run)
         drop_outdated(run, leaves, settings_hash(inputs))
@@ -252,8 +258,13 @@ def generate_samples(run: SdgRun, leaves: list[str]) -> Generated:
         )
     counted = mix_samples(run, {names[leaf]: read_lines(generated(run, leaf)) for leaf in leaves})
     samples = {leaf: counted[names[leaf]] for leaf in leaves}
+    if run.held_out_seeds:
+        prompt = run.system_prompt or system_prompt(run.data / "model")
+        questions = held_out_seeds(run.data / "taxonomy", leaves, run.held_out_seeds, prompt)
+        write_lines(run.part / FILE, map(vars, questions))
     return replace(
         run_files(run.part, run.suffix),
+        held_out_seeds_file=f"sdg/{FILE}" if run.held_out_seeds else "",
         samples=sum(samples.values()),
         samples_by_leaf=samples,
         mmlu_questions=sum(count_lines(question_files(run, name)[0]) for name in names.values()),
