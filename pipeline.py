@@ -262,6 +262,7 @@ def ilab_pipeline(
     """
     parameters = dict(locals())
     ca_file = f"{CA}/{k8s_ca_key}"
+    images = {"instructlab": INSTRUCTLAB, "notebook": NOTEBOOK}
 
     exit_task = clean_up(run_id=RUN_ID, keep_volume=k8s_keep_volume)
 
@@ -414,7 +415,7 @@ def ilab_pipeline(
             require_improvement=gate_require_improvement,
             confidence=gate_confidence,
             max_regression=gate_max_regression,
-            images={"instructlab": INSTRUCTLAB, "notebook": NOTEBOOK},
+            images=images,
             force=force_pull,
         ).after(compared)
         reported = report(
@@ -425,6 +426,7 @@ def ilab_pipeline(
             data_key=sdg_data_key,
             ca_file=ca_file,
             name=output_data_key,
+            images=images,
         ).after(published)
 
         hours = {

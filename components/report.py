@@ -15,6 +15,7 @@ def report(
     data_key: str,
     ca_file: str,
     name: str,
+    images: dict,
     page: dsl.Output[dsl.HTML],
     data: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -35,13 +36,14 @@ def report(
         data_key: Key of the imported archive; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
         name: Name of the archive, for the report of a run that published none; blank for the Secret's data_key.
+        images: The pipeline's images by name.
         page: The self-contained page.
         data: Everything the page shows, as JSON.
         metrics: Scores of base and candidate, and their change.
     """
     from utils.stages.report.stage import Reporting, make_report
 
-    given = Reporting(data_dir, run_id, notes, object_store_secret_dir, data_key, ca_file, name)
+    given = Reporting(data_dir, run_id, notes, object_store_secret_dir, data_key, ca_file, name, images)
     place, measured = make_report(given, page.path, data.path)
     for metric, value in measured.items():
         metrics.log_metric(metric, value)

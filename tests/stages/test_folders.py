@@ -82,12 +82,12 @@ def test_a_folder_with_other_content_is_left_alone(volume: Path, tmp_path: Path)
 def test_rejected_candidate_leaves_no_folder(volume: Path, tmp_path: Path) -> None:  # noqa: F811
     assert put(volume, str(tmp_path / "out"), min_mt_bench=9.0)[0] == ""
     assert not (tmp_path / "out").exists()
-    given = Reporting(str(volume), "r1", [], "", "", "", str(tmp_path / "out"))
+    given = Reporting(str(volume), "r1", [], "", "", "", str(tmp_path / "out"), {})
     assert upload_report(given, "", {"html": "page"}) == ""
 
 
 def test_report_lies_in_the_result(tmp_path: Path) -> None:
-    given = Reporting(str(tmp_path), "r1", [], "", "", "", f"file://{tmp_path}")
+    given = Reporting(str(tmp_path), "r1", [], "", "", "", f"file://{tmp_path}", {})
     assert upload_report(given, str(tmp_path), {"html": "page", "json": "{}"}) == f"{tmp_path}/report.html"
     assert (tmp_path / "report.html").read_text() == "page"
 

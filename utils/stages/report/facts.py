@@ -11,14 +11,22 @@ from utils.stages.evaluation.statistics import BETTER, SAME, WORSE
 from utils.stages.evaluation.verdict import verdict_on
 from utils.stages.leaves import leaf_names
 from utils.stages.marker import as_it_ran, read_json
+from utils.stages.report.deploy import deployment
+from utils.stages.report.made import gpu_hours, made_with
 from utils.stages.report.text import listed
 
 
-def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, Any]:
+def report_facts(
+    data_dir: str, run_id: str, notes: Sequence[str], images: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Everything the report shows: report.json holds this, and the page is drawn from it.
 
+    Args:
+        images: the pipeline's images by name; None on one machine, where none is used.
+
     Returns:
-        run_id, notes, confidence, comparisons (Measure), headline and fate (see outcome), versions, code, and by name:
+        run_id, notes, confidence, comparisons (Measure), headline and fate (see outcome), versions, code, images,
+        made_with, gpu_hours and deploy (see utils.stages.report.made and .deploy), and by name:
         checks (what became of the samples of each leaf, see utils/stages/data_processing/table.py),
         done (markers of the finished stages, in the order they finished, see `as_it_ran`), and scores as they lie on
         the volume.
@@ -46,6 +54,10 @@ def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, 
         "comparisons": list(map(asdict, compared)),
         "versions": versions_of(done),
         "code": code_digest(),
+        "images": dict(images or {}),
+        "made_with": made_with(done, found["scores"]),
+        "gpu_hours": gpu_hours(done),
+        "deploy": deployment(run_id, done.get("publish", {}), images or {}),
         "checks": read_json(Path(data_dir, "processed/checks.json")),
         "done": done,
         "scores": scores,

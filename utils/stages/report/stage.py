@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import secret_keys
+from utils.stages.data_import.git import in_pod
 from utils.stages.disk import tells_full_disk
 from utils.stages.folders import own_path
 from utils.stages.object_store.client import store_of_secret
@@ -30,6 +31,7 @@ class Reporting:
     data_key: str
     ca_file: str
     name: str
+    images: dict[str, str]
 
 
 @tells_full_disk
@@ -43,7 +45,7 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
     Returns:
         where the page is beside the published archive, or ""; and the stage's metrics.
     """
-    facts = report_facts(given.data_dir, given.run_id, given.notes)
+    facts = report_facts(given.data_dir, given.run_id, given.notes, given.images if in_pod() else {})
     Path(given.data_dir, "report").mkdir(exist_ok=True)
     parts = {"html": render(facts), "json": json.dumps(facts, indent=1)}
     for (kind, text), artifact in zip(parts.items(), (page, data), strict=True):
