@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.fakes.s3 import S3
 from tests.fakes.tls import make_certificate, serve_tls
@@ -41,6 +42,26 @@ def test_every_wrong_setting_is_named(
     text = str(error.value)
     assert all(part in text for part in told), text
     assert len(text.splitlines()) == 3 and s3_server.secret_key not in text and "wrong" not in text.split("cause")[0]
+
+
+@pytest.mark.parametrize(
+    ("operation", "policy"),
+    [
+        ("list_objects_v2", "s3:ListBucket"),
+        ("head_object", "s3:GetObject"),
+        ("get_object", "s3:GetObject"),
+        ("create_multipart_upload", "s3:PutObject"),
+        ("abort_multipart_upload", "s3:AbortMultipartUpload"),
+    ],
+)
+def test_policy_that_a_refused_operation_lacks_is_named(
+    s3_server: S3, tmp_path: Path, operation: str, policy: str
+) -> None:
+    """These are all that stages and prerequisites ask for; none deletes an object."""
+    denied = {"Error": {"Code": "AccessDenied", "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    error = ClientError(denied, operation)
+    told = str(store_of(s3_server, tmp_path).failure("a/data.tar.gz", error, operation))
+    assert f"this account may not {operation}" in told and f"give it {policy} on the bucket" in told
 
 
 @pytest.mark.parametrize("value", ["maybe", "on", "enabled", "1"])

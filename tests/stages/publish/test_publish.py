@@ -149,6 +149,20 @@ def test_repeated_publish_uploads_no_second_archive(s3_server: S3, volume: Path)
     assert s3_server.client().list_objects_v2(Bucket="ilab", Prefix="publish-5/")["KeyCount"] == 2
 
 
+def test_two_runs_that_publish_in_one_second_have_an_archive_each(
+    s3_server: S3, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    monkeypatch.setattr("utils.stages.publish.time.time", lambda: now)
+    first, _ = run(s3_server, volume, "publish-7/data.tar.gz")
+    before = get(s3_server, first)
+    (volume / "done" / "publish.json").unlink()  # the other run has a volume of its own
+    second, _ = run(s3_server, volume, "publish-7/data.tar.gz", run_id="ilab-2")
+    stamps = [calendar.timegm(time.strptime(Path(key).name[:19], "%Y-%m-%d_%H-%M-%S")) for key in (first, second)]
+    assert stamps == [now, now + 1]
+    assert get(s3_server, first) == before
+
+
 def test_missing_results_fail_the_stage(s3_server: S3, volume: Path) -> None:  # trap 15
     (volume / "scores/likelihood.json").unlink()
     with pytest.raises(SystemExit, match="missing: scores/likelihood.json"):
