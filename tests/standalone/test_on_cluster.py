@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from tests.fakes.api_server import Fault
 from tests.fakes.node import Act, Node, values
+from tests.runners.end_fields import END_FIELDS
 from utils.standalone.commands import main
 from utils.standalone.flags import FLAGS
 
@@ -120,7 +121,9 @@ def test_failed_run_says_how_to_resume_and_resumes(node: Node, run: Run) -> None
 
 def test_output_json_is_one_document(node: Node, run: Run) -> None:
     done = run("--output", "json", "train", "--training-phase", "1")
-    assert json.loads(done.stdout)["state"] == "SUCCEEDED" and done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert found["state"] == "SUCCEEDED" and done.exit_code == 0
+    assert found.keys() - END_FIELDS == {"folder", "namespace", "object"} and found.keys() >= END_FIELDS
 
 
 def test_credentials_that_differ_from_an_existing_secret_are_refused(node: Node, run: Run) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.kfp_server import KfpServer as FakeServer
 from tests.fakes.kfp_server import Moment
+from tests.runners.end_fields import END_FIELDS
 from tests.runners.kfp.small_pipeline import TASKS
 from utils.cli.submit import submit_run
 from utils.errors import IlabError
@@ -124,6 +125,7 @@ def test_json_output_is_one_document(server: FakeServer, package: Pipeline, caps
     settings = KfpSettings(server.url, namespace="lab")
     assert submit_run(package, {}, settings, "r", "json", wait=True) == 1
     got = json.loads(capsys.readouterr().out)
+    assert got.keys() >= END_FIELDS
     assert got == {
         "run_id": server.runs[0].id,
         "name": "r",

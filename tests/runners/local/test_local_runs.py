@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runners.end_fields import END_FIELDS
 from tests.runners.local.conftest import Home, is_alive
 
 CANARY = "canary-4f9c2e71"
@@ -24,6 +25,7 @@ def test_a_run_succeeds_and_its_paths_lie_in_the_claims_folder(home: Home) -> No
 def test_json_output_is_one_document(home: Home) -> None:
     found = home.run_json("retried", "r1", "-p", "times=0", *CLAIM)
     assert (found["state"], found["exit_code"], found["outputs"]) == ("SUCCEEDED", 0, {"Output": "try 0"})
+    assert found.keys() - END_FIELDS == {"folder", "page"} and found.keys() >= END_FIELDS
 
 
 def test_two_tasks_run_in_parallel_up_to_the_limit(home: Home) -> None:
