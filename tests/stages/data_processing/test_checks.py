@@ -263,6 +263,14 @@ def test_mmlu_questions_of_the_run_and_of_the_hub_are_compared(tmp_path: Path, m
     assert [line.rpartition(" of ")[2] for line in seen.facts["compared"]] == ["MT-Bench", "MMLU-branch", "MMLU"]
 
 
+def test_short_question_of_mmlu_branch_may_be_asked_in_training(tmp_path: Path) -> None:
+    """Both are about the same document: "Who founded the harbour town of Pellwick on Orrin?" leaks nothing."""
+    asked = "Who founded the old harbour town of Pellwick on Orrin?"
+    volume = make_volume(tmp_path, [*good_rows(), row("a", asked, "Ada Thorne did.")])
+    write_rows(volume / "sdg/node_datasets_X/mmlubench_knowledge_a.jsonl", [{"question": asked}])
+    assert Processed(volume).dropped == {}
+
+
 def test_hub_that_is_away_is_told_and_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(names: list[str], patience: object) -> None:
         raise ConnectionError("Couldn't reach 'cais/mmlu' on the Hub")
@@ -304,7 +312,7 @@ def test_log_has_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     Processed(make_volume(tmp_path, [*good_rows(), row("a", "Where?", "...")]))
     lines = capsys.readouterr().out.splitlines()
     assert f"      16        0        1  {LEAF}; short 1" in lines
-    assert "samples were compared with 2 questions of MT-Bench" in lines
+    assert "Samples were compared with 2 questions of MT-Bench" in lines
 
 
 def test_taxonomy_that_cannot_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,7 @@ def write_import_and_data(root: Path) -> None:
         for leaf, count in counts.items()
     ]
     reasons = {"refusal": "the answer refuses to answer", "near_duplicate": "another sample is nearly the same"}
-    compared = ["samples were compared with 160 questions of MT-Bench"]
+    compared = ["Samples were compared with 160 questions of MT-Bench"]
     write(root, "processed/checks.json", {"leaves": rows, "reasons": reasons, "compared": compared, "examples": []})
 
 

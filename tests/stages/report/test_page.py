@@ -81,7 +81,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> str:
         "knowledge 3,378 2,204,518 3,811 4 178",
         "knowledge/astronomy/lumera/orbit dropped: near duplicate 3, refusal 2 1,471 4 5",
         "near duplicate: another sample is nearly the same.",
-        "samples were compared with 160 questions of MT-Bench.",
+        "Samples were compared with 160 questions of MT-Bench.",
         "train_phase_2 7 h 45 min 38,502,400 1,378",
         "min_mt_bench 6 6.94 passed",
         "learning_rate 2e-05",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.messages import shown
-from utils.stages.data_processing.overlap import Overlap
+from utils.stages.data_processing.overlap import FEWEST, Overlap
 from utils.stages.evaluation.mmlu import fetch_tasks
 from utils.stages.json_lines import read_lines
 from utils.stages.patience import CHECK_TRIES, Patience
@@ -33,11 +33,12 @@ def add_evaluation_questions(overlap: Overlap, tasks_dir: str, mmlu_tasks: Seque
         except (OSError, LookupError, ValueError, ImportError, httpx.HTTPError) as error:
             found["MMLU"], why["MMLU"] = [], f"its data can't be had here: {shown(told(error))}"
     for name, questions in found.items():
-        overlap.add(name, questions)
+        # Those of MMLU-branch are about the documents that samples are about: short ones are asked alike.
+        overlap.add(name, questions, fewest=overlap.words if name == "MMLU-branch" else FEWEST)
     return [
-        f"samples were compared with {len(questions)} questions of {name}"
+        f"Samples were compared with {len(questions)} questions of {name}"
         if questions
-        else f"samples were not compared with questions of {name}: {why[name]}"
+        else f"Samples were not compared with questions of {name}: {why[name]}"
         for name, questions in found.items()
     ]
 

@@ -26,23 +26,26 @@ class Overlap:
         self.source: dict[str, str] = {}
         self.lengths: list[int] = []
 
-    def add(self, name: str, questions: Iterable[str], among: Iterable[str] | None = None) -> None:
+    def add(
+        self, name: str, questions: Iterable[str], among: Iterable[str] | None = None, fewest: int = FEWEST
+    ) -> None:
         """Take in questions.
 
         Args:
             name: where they are from, for people.
+            fewest: questions of fewer words are not compared.
             among: those in which wording may be common; None: the questions themselves.
         """
         asked = [*map(normal, questions)]
-        times = Counter(gram for one in {*(map(normal, among) if among else asked)} for gram in self.grams(one))
+        times = Counter(gram for one in {*(map(normal, among) if among else asked)} for gram in self.grams(one, fewest))
         for question in asked if self.words else []:
-            self.source.update((gram, name) for gram in self.grams(question) if times[gram] <= COMMON)
+            self.source.update((gram, name) for gram in self.grams(question, fewest) if times[gram] <= COMMON)
         self.lengths = sorted({gram.count(" ") + 1 for gram in self.source})
 
-    def grams(self, question: str) -> set[str]:
+    def grams(self, question: str, fewest: int) -> set[str]:
         """A question's words in a row, all of its words where it has fewer; none of a short question."""
         length = min(self.words, len(WORD.findall(question)))
-        return {*grams(question, length)} if length >= FEWEST else set()
+        return {*grams(question, length)} if length >= min(fewest, self.words) else set()
 
     def found_in(self, text: str) -> str:
         """Words of a question in a text, and where the question is from; "" for none."""

@@ -107,5 +107,6 @@ def require_enough(facts: dict[str, Any], most: float, place: str) -> None:
             f"too many samples of {len(lost)} of {len(rows)} taxonomy leaves were dropped, before training",
             f"more than max_dropped ({most:.0%}) or all: {'; '.join(lost[:10])}",
             f"look at the samples in {place}; then start a new run with another teacher or seed examples, or with "
-            f"other limits in sdg_checks ({', '.join(vars(Limits()))})",
+            f"other limits in sdg_checks ({', '.join(vars(Limits()))}). With this volume's sdg/ in its archive, "
+            "nothing is generated again",
         )
