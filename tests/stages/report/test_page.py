@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.stages.report.example_run import full_run
+from utils.files import ROOT
 from utils.stages.report.charts import bar_chart, line_chart
 from utils.stages.report.facts import report_facts
 from utils.stages.report.page import render
@@ -199,3 +200,53 @@ def test_page_of_many_leaves_stays_small(tmp_path: Path) -> None:
     page = render(report_facts(str(tmp_path), "run", []))
     assert len(page.encode()) < 400_000
     assert "40 of 500 leaves, by change or number" in page
+
+
+STYLE = (ROOT / "utils/stages/report/page.css").read_text()
+PHONE = 390 - 2 * 14
+"""Width of the page's content on a phone, in pixels."""
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of #rgb (https://www.w3.org/TR/WCAG22/#dfn-relative-luminance)."""
+    parts = [int(digit * 2, 16) / 255 for digit in color.removeprefix("#")]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted(map(luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_marks_and_text_stand_out_from_the_background(mode: int) -> None:
+    """3 for marks, 4.5 for text (https://www.w3.org/TR/WCAG22/#non-text-contrast, #contrast-minimum)."""
+    names = ("bg", "ink", "muted", "base", "candidate", "good", "bad")
+    colors = {name: re.findall(rf"--{name}: (#\w+)", STYLE)[mode] for name in names}
+    ratios = {name: contrast(color, colors["bg"]) for name, color in colors.items() if name != "bg"}
+    assert [name for name, ratio in ratios.items() if ratio < (3 if name in ("base", "candidate") else 4.5)] == []
+    assert contrast(colors["base"], colors["candidate"]) > 1.5, "told apart without color"
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        bar_chart([("knowledge/a/b", 1.0, 2.0), ("compositional_skills/a/quite_a_long_name_of_a_leaf", 3.0, 1.0)], 2),
+        line_chart([(step, 2.0 + step % 7, step == 30) for step in range(60)], "samples"),
+    ],
+    ids=["bars", "line"],
+)
+def test_text_of_charts_is_large_enough_on_a_phone(chart: str) -> None:
+    (width,) = re.findall(r'viewBox="0 0 ([\d.]+) ', chart)
+    sizes = [float(size) for size in re.findall(r"font(?:-size)?: (?:\w+ )*([\d.]+)px", chart)]
+    assert sizes and min(sizes) * PHONE / float(width) >= 11
+
+
+@pytest.mark.parametrize("run", ["full", "sparse"])
+def test_every_chart_has_a_role_and_a_title(pages: dict[str, str], run: str) -> None:
+    charts = re.findall(
+        r"<figcaption>(.*?)</figcaption>\s*(<svg[^>]*>)\s*(?:<title>(.*?)</title>)?", pages[run], re.DOTALL
+    )
+    assert charts and all('role="img"' in tag and title == caption for caption, tag, title in charts)
+    assert len(charts) == pages[run].count("<svg")

@@ -7,9 +7,12 @@ from typing import Any
 
 from utils.stages.report.text import leaf_label, number
 
+WIDTH = 340
+"""Of a chart: on a phone, 390 pixels wide, its smallest text has 11 pixels."""
+
 
 def svg(draw: Callable[[Any], None], height: int) -> str:
-    """Markup of an `<svg>` that draw(axes) paints, 440 CSS pixels wide at natural size.
+    """Markup of an `<svg>` that draw(axes) paints, WIDTH CSS pixels wide at natural size.
 
     Matplotlib escapes all text in it. The colours that draw uses become CSS variables of the page, so that a chart is
     light or dark with it: #000001 muted, #000002 rule, #000003 base, #000004 candidate.
@@ -25,7 +28,7 @@ def svg(draw: Callable[[Any], None], height: int) -> str:
     }
     out = io.StringIO()
     with matplotlib.rc_context(style):
-        figure = Figure((440 / 72, height / 72), layout="constrained")
+        figure = Figure((WIDTH / 72, height / 72), layout="constrained")
         axes = figure.add_subplot(frame_on=False)
         axes.tick_params(length=0)
         draw(axes)
@@ -34,6 +37,13 @@ def svg(draw: Callable[[Any], None], height: int) -> str:
     for digit, name in enumerate(("muted", "rule", "base", "candidate"), 1):
         text = text.replace(f"#00000{digit}", f"var(--{name})")
     return text
+
+
+def titled(chart: str, title: str) -> str:
+    """A chart that says to a screen reader what it is."""
+    from markupsafe import escape
+
+    return re.sub("<svg([^>]*)>", lambda tag: f'<svg role="img"{tag[1]}><title>{escape(title)}</title>', chart, count=1)
 
 
 def bar_chart(rows: Iterable[Sequence[Any]], digits: int = 0) -> str:
@@ -53,7 +63,7 @@ def bar_chart(rows: Iterable[Sequence[Any]], digits: int = 0) -> str:
         for column in range(1, pair + 2):
             at = [i + pair * (0.57 - 0.38 * column) for i in range(len(rows))]
             bars = axes.barh(at, [r[column] or 0 for r in rows], 0.6 - 0.24 * pair, color=colours[column])
-            axes.bar_label(bars, [number(r[column], digits) for r in rows], padding=4, fontsize=10)
+            axes.bar_label(bars, [number(r[column], digits) for r in rows], padding=4, fontsize=10.5)
         axes.set_yticks(range(len(rows)), [leaf_label(r[0]) for r in rows])
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_xticks([])
@@ -71,8 +81,8 @@ def line_chart(points: Sequence[Sequence[Any]], x_label: str) -> str:
 
     def draw(axes: Any) -> None:
         if reach:
-            axes.plot(xs, ys, "#000003", linewidth=0.7)
-        axes.plot(xs, [sum(w) / len(w) for w in windows], "#000004", marker="" if reach else ".")
+            axes.plot(xs, ys, "#000003", linewidth=0.5)
+        axes.plot(xs, [sum(w) / len(w) for w in windows], "#000004", linewidth=2, marker="" if reach else ".")
         for x, y, *marked in points:
             if any(marked):
                 axes.plot(x, y, "o", color="#000004", markersize=9)

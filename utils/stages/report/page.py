@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.stages.report.charts import bar_chart, line_chart
+from utils.stages.report.charts import bar_chart, line_chart, titled
 from utils.stages.report.text import counted, duration, flat, number, plain
 
 
@@ -21,7 +21,7 @@ def render(facts: Mapping[str, Any]) -> str:
     from jinja2 import ChainableUndefined, Environment
 
     env = Environment(autoescape=True, undefined=ChainableUndefined, line_statement_prefix="%")
-    env.filters |= {"n": number, "many": counted, "time": duration, "plain": plain, "flat": flat}
+    env.filters |= {"n": number, "many": counted, "time": duration, "plain": plain, "flat": flat, "titled": titled}
     env.globals |= {"bars": bar_chart, "line": line_chart, "points": checkpoint_points}
     return env.from_string(_beside("page.html.jinja")).render(facts, style=_beside("page.css"))
 
