@@ -136,6 +136,7 @@ def ilab_pipeline(
     mt_bench_merge_system_user_message: bool = False,
     mt_bench_max_questions: int = 0,
     mt_bench_max_error_rate: float = 0.25,
+    mt_bench_audit: int = 40,
     final_eval_max_workers: str = "auto",
     final_eval_few_shots: int = 5,
     final_eval_batch_size: str = "auto",
@@ -234,6 +235,7 @@ def ilab_pipeline(
         mt_bench_merge_system_user_message: Merge system and user message, for judges that accept no system message.
         mt_bench_max_questions: MT-Bench questions to ask, spread over the categories. 0: all 80.
         mt_bench_max_error_rate: Highest share of missing or unrated answers for an MT-Bench score to count, 0 to 1.
+        mt_bench_audit: Judgments to ask the judge for twice; the report says how many ratings changed. 0: none.
         final_eval_max_workers: Parallel requests in the final evaluation, as mt_bench_max_workers.
         final_eval_few_shots: Solved examples before each multiple-choice question.
         final_eval_batch_size: Multiple-choice questions per batch: auto or a number.
@@ -389,6 +391,7 @@ def ilab_pipeline(
             max_workers=mt_bench_max_workers,
             merge_system_user_message=mt_bench_merge_system_user_message,
             max_questions=mt_bench_max_questions,
+            audit=mt_bench_audit,
             **every_evaluation,
         ).after(phase_2)
         compared = final_eval(

@@ -20,6 +20,7 @@ def mt_bench(
     force: bool,
     max_error_rate: float,
     server_arguments: list,
+    audit: int,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Score every checkpoint of the last training phase with MT-Bench and choose the candidate.
@@ -39,6 +40,7 @@ def mt_bench(
         force: score again if the inputs have changed.
         max_error_rate: share of answers that are missing or have no rating, 0 to 1, above which a score does not count.
         server_arguments: words to add to vLLM's command line; [] = none.
+        audit: judgments to ask the judge for twice, over all checkpoints; 0 = none.
         metrics: questions asked, share of the candidate's answers without a rating. The report logs the scores.
     """
     from utils.stages.evaluation.mt_bench import CheckpointScoring, score_checkpoints
@@ -56,6 +58,7 @@ def mt_bench(
         force,
         max_error_rate,
         server_arguments,
+        audit,
     )
     for metric, value in score_checkpoints(given).items():
         metrics.log_metric(metric, value)

@@ -58,6 +58,7 @@ def prerequisites(
     mt_bench_max_workers: str,
     mt_bench_max_questions: int,
     mt_bench_max_error_rate: float,
+    mt_bench_audit: int,
     final_eval_max_workers: str,
     final_eval_few_shots: int,
     final_eval_batch_size: str,

@@ -73,12 +73,12 @@ def run(
     return Bench(given, ModelServer(server.url + "/v1", name), "", 2, ""), server, outcome
 
 
-def bench(judge: Reply, questions: int = 2, checkpoints: int = 1, **how: Any) -> Any:
+def bench(judge: Reply, questions: int = 2, checkpoints: int = 1, audit: int = 0, **how: Any) -> Any:
     """MT-Bench scores of checkpoints, and what the judge was asked, without the check before."""
     place, server, outcome = run(judge, **how)
     names = [f"phase_2/hf_format/samples_{i}" for i in range(checkpoints)]
     work_dir = f"{WORK}/bench{next(numbers)}"
-    rated = outcome(lambda: [*map(asdict, mt_bench.scored_checkpoints(place, names, work_dir, questions))])
+    rated = outcome(lambda: [*map(asdict, mt_bench.scored_checkpoints(place, names, work_dir, questions, audit))])
     judged = [body for body in server.bodies if body["model"] == place.judge.model_name][1:]
     asked = [body for body in server.bodies if body["model"] != place.judge.model_name]
     return {"rated": rated, "judged": judged, "asked": asked}
@@ -156,6 +156,7 @@ def main() -> dict[str, Any]:
         "bad_request": bench(on_one_question("too long", 400)),
         "failing": bench(on_one_question("no", 500)),
         "seed": bench(first("no"), temperature=0.2, seed=5),
+        "audit": bench(lambda _: f"[[{5 + next(numbers) % 2}]]", 2, 2, audit=4),
         "path": bench(unrated("Hawaii"), name="/models/judge"),
         "outside": {**bench(unrated("Hawaii"), name="../../../judge"), "left": sorted(p.name for p in WORK.iterdir())},
         "errors": bench(seven, 8, 2, model=refused("Hawaii", "overtaken", "Elon", only="samples_0")),

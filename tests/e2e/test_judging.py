@@ -61,6 +61,12 @@ def test_refused_judgment_counts_as_unrated(seen: dict[str, Any], kind: str) -> 
     assert (rated["overall_score"], rated["error_rate"]) == (7.0, 0.25)
 
 
+def test_some_judgments_of_each_checkpoint_are_asked_for_twice(seen: dict[str, Any]) -> None:
+    assert [len(one["twice"]) for one in seen["audit"]["rated"]] == [2, 2]
+    assert all({*pair} <= {5.0, 6.0} for one in seen["audit"]["rated"] for pair in one["twice"])
+    assert len(seen["audit"]["judged"]) == 2 * (4 + 2)
+
+
 @pytest.mark.parametrize(("kind", "name"), [("path", "/models/judge"), ("outside", "../../../judge")])
 def test_judge_whose_name_is_a_path_is_asked_by_it_and_its_judgments_are_counted(
     seen: dict[str, Any], kind: str, name: str

@@ -94,12 +94,13 @@ def gate_checks(scores: Mapping[str, Any], verdict: Verdict, gate: Gate) -> list
     """The gate's conditions for a candidate; the defaults let everything pass.
 
     Args:
-        scores: of `read_scores`. Of MT-Bench, the score that is corrected for the choice by it counts, if there is one.
+        scores: of `read_scores`. Of MT-Bench, the score that is corrected for the choice by it counts, if there is one;
+            none where the ratings say nothing.
     """
     bench = scores["mt_bench"]
     scored: Mapping[str, Any] = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
     score, errors = scored.get("overall_score"), scored.get("error_rate")
-    score = bench.get("corrected_score") or score
+    score = None if bench.get("audit", {}).get("uninformative") else bench.get("corrected_score") or score
     words = {name: found.word for name, found in verdict.measures.items()}
     improved = BETTER in words.values() and WORSE not in words.values()
     losses = {name: verdict.loss(name) for name in gate.max_regression}

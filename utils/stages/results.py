@@ -120,6 +120,28 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """What is known about the judge.
+
+    Attributes:
+        twice: number of judgments that were asked for twice, and rated both times.
+        changed: those that had another rating the second time.
+        by: mean difference of the two ratings, 0 to 9; None where none was asked for twice.
+        turns: share of the conversations whose two answers' ratings differ by at most 1; None where there are none.
+        uninformative: why the ratings say nothing, "" if they do; then there is no score, and the last checkpoint is
+            the candidate.
+        kinship: what the judge has in common with the teacher, "" for nothing that their names tell.
+    """
+
+    twice: int = 0
+    changed: int = 0
+    by: float | None = None
+    turns: float | None = None
+    uninformative: str = ""
+    kinship: str = ""
+
+
+@dataclass(frozen=True)
 class Benchmarked:
     """Result of MT-Bench over the checkpoints.
 
@@ -138,6 +160,7 @@ class Benchmarked:
     error_rate: float | None = None
     max_error_rate: float | None = None
     corrected_score: float | None = None
+    audit: Audit = Audit()
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ GOOD: dict[str, Any] = {
     "mt_bench_max_workers": "auto",
     "mt_bench_max_questions": 0,
     "mt_bench_max_error_rate": 0.25,
+    "mt_bench_audit": 40,
     "final_eval_max_workers": "8",
     "final_eval_few_shots": 5,
     "final_eval_batch_size": "auto",

@@ -75,6 +75,13 @@ def test_score_that_is_corrected_for_the_choice_is_compared() -> None:
     assert verdicts(scores, min_mt_bench=6.2)["min_mt_bench"]
 
 
+def test_ratings_that_never_vary_are_not_a_score() -> None:
+    audit = {"uninformative": "uninformative: the judge rated all 8 answers 7"}
+    scores = {**SCORES, "mt_bench": {**SCORES["mt_bench"], "audit": audit}}
+    assert not verdicts(scores, min_mt_bench=1.0)["min_mt_bench"]
+    assert verdicts(scores)["min_mt_bench"]
+
+
 @pytest.mark.parametrize(
     ("changes", "passed", "words"),
     [

@@ -104,6 +104,27 @@ def test_mt_bench_shows_the_candidate_and_not_the_best_score(tmp_path: Path) -> 
     )
 
 
+def test_uninformative_ratings_are_shown_instead_of_a_score(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    path = tmp_path / "scores/mt_bench.json"
+    bench = json.loads(path.read_text())
+    bench["audit"] |= {"uninformative": "uninformative: the judge rated all 640 answers 7"}
+    path.write_text(json.dumps(bench))
+    found = {c["key"]: c for c in report_facts(str(tmp_path), "run", [])["comparisons"]}["mt_bench"]
+    assert (found["candidate"], found["reason"]) == (None, "uninformative: the judge rated all 640 answers 7")
+
+
+def test_candidate_without_a_likelihood_is_not_called_not_run(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    path = tmp_path / "scores/likelihood.json"
+    score = json.loads(path.read_text())
+    rows = [{**row, "candidate": float("nan")} for row in score["answers"]]
+    path.write_text(json.dumps({**score, "nll": float("nan"), "answers": rows}))
+    (tmp_path / "scores/verdict.json").unlink()
+    found = {c["key"]: c for c in report_facts(str(tmp_path), "run", [])["comparisons"]}["likelihood"]
+    assert found["reason"] == "not distinguishable: 228 answers of the candidate have no score"
+
+
 def test_skipped_measure_keeps_its_reason(facts: dict[str, dict[str, Any]]) -> None:
     reasons = {c["name"]: c["reason"] for c in facts["sparse"]["comparisons"]}
     assert reasons["MMLU-branch"] == "the taxonomy gave no multiple-choice questions"

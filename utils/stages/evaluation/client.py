@@ -10,6 +10,7 @@ import httpx
 
 from utils.messages import failure
 from utils.stages.credentials import ModelServer
+from utils.stages.evaluation.audit import Twice
 from utils.stages.model_client import ODD, PatientClient
 from utils.stages.patience import ONCE, Patience
 from utils.stages.reasoning import without_reasoning
@@ -113,6 +114,8 @@ class JudgeClient(ModelClient):
     """
 
     fatal = (401, 404)  # a gateway may answer 403 to a single text, and a server fail on one
+    twice: Twice | None = None
+    """Which judgments are asked for twice, and what came of it."""
 
     def answer(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
         """The judgment, asked for once more where it has no rating. An answer that was not given is not judged."""
@@ -130,6 +133,11 @@ class JudgeClient(ModelClient):
             text, flaw = content(response)
             score = None if flaw else rating(text or "")
             if score is not None:
+                if self.twice and not changes and self.twice.due():
+                    again_text, odd = content(self.ask(request, body))
+                    other = None if odd else rating(again_text or "")
+                    if other is not None:
+                        self.twice.ratings.append((score, other))
                 return completion(f"[[{score:g}]] {text}", request)
         unrated = self.server.masked(f"{flaw} {text or ''}".strip())
         return completion(re.sub(r"\[(?=\d)", "[ ", unrated), request)

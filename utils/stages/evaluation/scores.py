@@ -29,6 +29,7 @@ class Rated:
             `turn`, of MT-Bench's two.
         error_rate: share of the judgments without a rating; of the answers that are missing, when none was judged.
         unrated: start of the first of these judgments, or why an answer is missing; "" for none.
+        twice: both ratings of the judgments that were asked for twice.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Rated:
     qa_scores: list[dict[str, Any]]
     error_rate: float
     unrated: str
+    twice: list[tuple[float, float]] = field(default_factory=list)
 
     def trusted(self, max_error_rate: float) -> bool:
         """Whether there is a score, and enough judgments have a rating."""

@@ -119,6 +119,8 @@ def comparisons(scores: Mapping[str, Any], judged: Mapping[str, Any], leaves: It
     bench = scores.get("mt_bench", {})
     chosen = [c for c in bench.get("checkpoints", []) if c["model"] == bench["candidate"]]
     scores = {**scores, "mt_bench": {**bench, **(chosen[0] if chosen else {})}}
+    if unknown := bench.get("audit", {}).get("uninformative"):
+        scores["mt_bench"] |= {"overall_score": None, "reason": unknown}
     found = []
     for name, entry, digits, what in MEASURES:
         key = name.lower().replace("-", "_")
