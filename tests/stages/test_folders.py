@@ -23,6 +23,7 @@ def put(data_dir: Path, name: str, **arguments: Any) -> tuple[str, dict[str, Any
     """Run publish without a Secret; gives what it returns, and its result."""
     given: dict[str, Any] = {"data_key": "", "ca_file": "", "object_store_secret_dir": str(data_dir / "no-secret")}
     gate = {"min_mt_bench": 0.0, "max_error_rate": 1.0, "require_improvement": False, "images": {}, "force": False}
+    gate |= {"confidence": 0.95, "max_regression": {}}
     metrics = dsl.Metrics(uri=str(data_dir.parent / "metrics"))
     given |= {"data_dir": str(data_dir), "run_id": "r1", "name": name, "metrics": metrics, **gate, **arguments}
     return publish.python_func(**given), json.loads((data_dir / "done" / "publish.json").read_text())["result"]

@@ -46,6 +46,15 @@ def test_token_that_an_answer_repeats_is_masked(teacher: Teacher, answer: httpx.
     assert TOKEN[:8] not in str(failed.value)
 
 
+def test_token_in_the_error_of_a_block_that_broke_down_by_itself_is_masked(teacher: Teacher) -> None:
+    """instructlab-sdg's PipelineBlockError has what its block raised, which need not be the client's error."""
+    with pytest.raises(SystemExit, match="correct the SDG pipeline or this leaf") as failed, teacher.errors("leaf"):
+        error = LibraryError("the block failed")
+        error.exception = KeyError(f"Bearer {TOKEN}")  # type: ignore[attr-defined]
+        raise error
+    assert "***" in str(failed.value) and TOKEN[:8] not in str(failed.value)
+
+
 @pytest.mark.parametrize("part", ["message", "cause"])
 def test_token_in_the_librarys_own_error_is_masked(teacher: Teacher, part: str) -> None:
     with pytest.raises(SystemExit) as failed, teacher.errors("knowledge/a"):
