@@ -239,3 +239,23 @@ def test_commands_of_the_guide_read_reports_in_the_object_store(
         words = [given.get(word, word) for word in line.split()]
         done = call(*words[1:], "--home", tmp_path)
         assert done.exit_code == 0, done.output
+
+
+def test_cost_is_that_of_the_gpu_hours(tmp_path: Path, facts: dict[str, Any]) -> None:
+    with_report(tmp_path, "r1", {**facts, "gpu_hours": {"train_phase_2": 60.5, "mt_bench": 2.0}}, local())
+    (tmp_path / "rates.yaml").write_text("gpu_hour: 2.5\ncurrency: EUR\n")
+    assert "  62.50 GPU-hours\n" in call("report", "--home", tmp_path).output
+    words = ("report", "--home", tmp_path, "--rates", tmp_path / "rates.yaml")
+    assert "  62.50 GPU-hours, 156.25 EUR\n" in call(*words).output
+    told = json.loads(call(*words, "-o", "json").output)
+    assert (told["cost"], told["currency"], told["gpu_hours"]["mt_bench"]) == (156.25, "EUR", 2.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "gpu_hour: much", "gpu_hour: -1", "- 2", "a: 1", "gpu_hour: .nan", "gpu_hour: true"]
+)
+def test_rates_without_a_price_are_refused(text: str, tmp_path: Path, facts: dict[str, Any]) -> None:
+    with_report(tmp_path, "r1", facts, local())
+    (tmp_path / "rates.yaml").write_text(text)
+    done = call("report", "--home", tmp_path, "--rates", tmp_path / "rates.yaml")
+    assert done.exit_code == 2 and "has no price of a GPU-hour" in done.output
