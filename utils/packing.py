@@ -1,7 +1,8 @@
 """Packs our modules that a program needs: those of stages for pods, and those of standalone.py.
 
-Code for pods counts twice in the size of each run's Workflow, so it travels without docstrings. Their lines stay blank:
-a traceback names files and lines of the repository.
+Code for pods counts twice in the size of each run's Workflow. So it packs only definitions that the stages reach,
+without docstrings and comments. Lines that are left out stay blank: a traceback names files and lines of the
+repository.
 """
 
 import ast
@@ -10,7 +11,9 @@ import bz2
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import cache
 from pathlib import Path, PurePath
 
 from utils.files import ROOT
@@ -32,40 +35,114 @@ def closure(entries: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def stage_files(functions: Iterable[str]) -> dict[str, bytes]:
-    """The files that are needed to import functions such as utils.stages.publish.publish_candidate, by path below ROOT.
+def stage_files(entries: Iterable[str]) -> dict[str, bytes]:
+    """The files that are needed to import names such as utils.stages.publish.publish_candidate, by path below ROOT.
 
     Files beside a module that looks for some, such as a style sheet, come with it.
 
     Raises:
-        ValueError: there is no such module.
+        ValueError: a name is not defined where it is imported from.
     """
-    modules = {name: module_file(name.rpartition(".")[0]) for name in functions}
-    if missing := [name for name, file in modules.items() if file is None]:
-        raise ValueError(f"there is no module for {', '.join(missing)}")
-    entries = {file for file in modules.values() if file}
-    files: dict[str, bytes] = {}
-    for file in {*entries, *closure(entries)}:
-        source = file.read_bytes()
-        files[str(file.relative_to(ROOT))] = without_docstrings(source)
-        if b"__file__" in source:
-            beside = [one for one in file.parent.iterdir() if one.is_file() and one.suffix != ".py"]
-            files |= {str(one.relative_to(ROOT)): one.read_bytes() for one in beside}
+    # Packages below are found without this file; it makes ours come before a foreign package of that name.
+    files = {f"{PACKAGE}/__init__.py": b""}
+    for module, statements in _reached(entries).items():
+        files[str(module.file.relative_to(ROOT))] = module.only(statements)
+        if b"__file__" in module.source:
+            beside = [file for file in module.file.parent.iterdir() if file.is_file() and file.suffix != ".py"]
+            files |= {str(file.relative_to(ROOT)): file.read_bytes() for file in beside}
     return files
 
 
-def without_docstrings(source: bytes) -> bytes:
-    """Python with blank lines in place of docstrings, and of texts below constants; one that is a whole body stays."""
-    lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and len(body) > 1:
-            for text in filter(_is_text, body):
-                lines[text.lineno - 1 : text.end_lineno] = [b""] * (text.end_lineno - text.lineno + 1)
-    return b"\n".join(lines) + b"\n"
+def _reached(entries: Iterable[str]) -> dict["_Module", set[ast.stmt]]:
+    """Modules, and which of their top-level statements are reached from the entries."""
+    reached: dict[_Module, set[ast.stmt]] = {}
+    queue, seen = [*entries], set[str]()
+    while queue:
+        name = queue.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        place, _, defined = name.rpartition(".")
+        file = module_file(place)
+        if file is None:
+            raise ValueError(f"there is no module {place}")
+        module = _module(file)
+        if defined not in module.definitions:
+            raise ValueError(f"{place} does not define {defined}")
+        if module not in reached:  # statements that define nothing run at each import
+            reached[module] = {*module.unnamed}
+            queue += module.used_by(module.unnamed)
+        reached[module] |= {*module.definitions[defined]}
+        queue += module.used_by(module.definitions[defined])
+    return reached
+
+
+@cache
+def _module(file: Path) -> "_Module":
+    return _Module(file)
+
+
+class _Module:
+    """One of our sources, and the statements at its top by the names that they define."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        self.source = file.read_bytes()
+        self.tree = ast.parse(self.source)
+        self.definitions: dict[str, list[ast.stmt]] = {}
+        self.unnamed: list[ast.stmt] = []
+        for node in self.tree.body:
+            names = list(_bound(node))
+            for name in names:
+                self.definitions.setdefault(name, []).append(node)
+            if not names and not _is_text(node):
+                self.unnamed.append(node)
+
+    def used_by(self, statements: Iterable[ast.stmt]) -> Iterator[str]:
+        """Full names of ours that statements use: from this module, and by their imports."""
+        for node in (node for statement in statements for node in ast.walk(statement)):
+            if isinstance(node, ast.Name) and node.id in self.definitions:
+                yield f"{self.name}.{node.id}"
+            elif isinstance(node, ast.ImportFrom) and _is_ours(node.module):
+                for alias in node.names:
+                    target = f"{node.module}.{alias.name}"
+                    whole = module_file(target)  # a module: all that it defines may be used
+                    yield from (f"{target}.{one}" for one in _module(whole).definitions) if whole else [target]
+
+    def only(self, statements: Set[ast.stmt]) -> bytes:
+        """The source with only these statements of its top, without comments and texts that document.
+
+        What is left out leaves its lines blank.
+        """
+        lines = self.source.splitlines()
+        for token in tokenize.tokenize(io.BytesIO(self.source).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1].decode()[:column].rstrip().encode()
+        omitted = [node for node in self.tree.body if node not in statements]
+        for node in ast.walk(self.tree):
+            body = getattr(node, "body", None)
+            omitted += filter(_is_text, body) if isinstance(body, list) and len(body) > 1 else []
+        for node in omitted:
+            first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+            lines[first - 1 : node.end_lineno] = [b""] * ((node.end_lineno or first) - first + 1)
+        return b"\n".join(lines).rstrip() + b"\n" if any(lines) else b""
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Names that a statement at a module's top gives a value."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+    elif isinstance(statement, ast.Import | ast.ImportFrom):
+        yield from ((alias.asname or alias.name).split(".")[0] for alias in statement.names)
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
 
 
 def _is_text(statement: ast.stmt) -> bool:
+    """Whether it only documents: a docstring, or the text below a constant."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

@@ -105,21 +105,18 @@ def count_executors(package: Path) -> int:
 def workflow_lines(package: Path) -> list[Line]:
     """The estimate of the run's Argo Workflow, and its parts; utils/lint/size.py says what they are."""
     from utils.lint import examine_file
-    from utils.lint.size import COPIES_IN_NODES, MAX_TEMPLATE_BYTES, REST_BYTES, WARN_BYTES
+    from utils.lint.size import MAX_TEMPLATE_BYTES, WARN_BYTES
 
     size = examine_file(package).workflow
     assert size is not None, "our own file can be followed from task to task"
-    containers = sorted(size.containers.items(), key=lambda part: -part[1])
-    largest = max(size.templates.values())
+    tasks = sorted(size.tasks.items(), key=lambda part: -part[1])
     return [
         Line("Argo Workflow, estimated", size.total / 1000, "kB", WARN_BYTES / 1000),
-        Line("  both documents", size.spec / 1000, "kB"),
-        Line(f"  containers of tasks × {COPIES_IN_NODES:g}", COPIES_IN_NODES * size.tasks / 1000, "kB"),
-        Line("  tasks, components and DAGs in nodes", size.definitions / 1000, "kB"),
-        Line("  everything else", REST_BYTES / 1000, "kB"),
-        Line("largest template of a pod", largest / 1000, "kB", MAX_TEMPLATE_BYTES / 1000),
-        Line("containers", sum(size.containers.values()) / 1000, "kB"),
-        *(Line(f"  {name.removeprefix('comp-')}", bytes_ / 1000, "kB") for name, bytes_ in containers),
+        Line("  spec", size.spec / 1000, "kB"),
+        Line("  nodes of DAGs", size.dags / 1000, "kB"),
+        Line("  nodes of tasks", sum(size.tasks.values()) / 1000, "kB"),
+        *(Line(f"    {name.removeprefix('comp-')}", bytes_ / 1000, "kB") for name, bytes_ in tasks),
+        Line("largest template of a pod", max(size.templates.values()) / 1000, "kB", MAX_TEMPLATE_BYTES / 1000),
     ]
 
 

@@ -121,7 +121,8 @@ def _pod(pipeline: Pipeline, task: PlacedTask, container: Container, server: Ser
         "pipelines.kubeflow.org/v2_component": "true",
         "sidecar.istio.io/inject": "false",
     }
-    name = f"{workflow}-{template}-{zlib.crc32(task.path.encode())}"
+    number = zlib.crc32(task.path.encode())
+    name = f"{workflow}-{template}-{number}"
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -130,7 +131,7 @@ def _pod(pipeline: Pipeline, task: PlacedTask, container: Container, server: Ser
             "labels": {**labels, **metadata.get("labels", {})},
             "annotations": {**annotations, **metadata.get("annotations", {})},
         },
-        "spec": _with_executor(_merged(_template(server), patch), name, patch),
+        "spec": _with_executor(_merged(_template(server), patch), f"{workflow}-{number}", patch),
     }
 
 
@@ -284,9 +285,13 @@ def _merged_list(items: list[_Object], changes: list[_Object], key: str) -> list
     return list(found.values())
 
 
-def _with_executor(spec: _Object, name: str, patch: _Object) -> _Object:
-    """`spec` with what Argo adds to every pod: its containers, its variables, its mounts."""
-    values = {"ARGO_NODE_ID": name, "ARGO_INCLUDE_SCRIPT_OUTPUT": "false", "ARGO_DEADLINE": "0001-01-01T00:00:00Z"}
+def _with_executor(spec: _Object, node: str, patch: _Object) -> _Object:
+    """`spec` with what Argo adds to every pod: its containers, its variables, its mounts.
+
+    Args:
+        node: the Workflow's name and a number (argo-workflows, workflow_types.go, NodeID).
+    """
+    values = {"ARGO_NODE_ID": node, "ARGO_INCLUDE_SCRIPT_OUTPUT": "false", "ARGO_DEADLINE": "0001-01-01T00:00:00Z"}
     template = json.dumps({"name": "system-container-impl", "podSpecPatch": json.dumps(patch)})
 
     def dressed(container: _Object, mounts: list[_Object], **more: str) -> _Object:

@@ -4,10 +4,12 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FunctionType
 
-from tests.images.reach import imports_at_once, reached
+from utils.files import ROOT
+from utils.packing import module_file, stage_files
 
 # What a name in an import is called as a distribution, where they differ. The longest match counts.
 DISTRIBUTIONS = {
@@ -23,12 +25,8 @@ DISTRIBUTIONS = {
 
 def sources(func: FunctionType) -> list[str]:
     """The source of a component's function and of all that it can reach in our modules."""
-    return [textwrap.dedent(inspect.getsource(func)), *reached(our_names(func))]
-
-
-def needed_at_once(func: FunctionType) -> set[str]:
-    """Distributions that are imported when a component's function imports its stage: whole modules travel."""
-    return set().union(*map(third_party, imports_at_once(our_names(func))))
+    files = stage_files(our_names(func))
+    return [textwrap.dedent(inspect.getsource(func)), *(files[path].decode() for path in files if path.endswith(".py"))]
 
 
 def our_names(func: FunctionType) -> list[str]:
@@ -36,6 +34,23 @@ def our_names(func: FunctionType) -> list[str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(func)))
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
     return [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("utils.") for alias in n.names]
+
+
+def needed_at_once(func: FunctionType, files: Mapping[str, bytes]) -> set[str]:
+    """Distributions that are imported when a component's function imports its stage from all stages' files."""
+    found, seen = set[str](), set[Path]()
+    queue = [name.rpartition(".")[0] for name in our_names(func)]
+    while queue:
+        file = module_file(queue.pop())
+        if not file or file in seen:
+            continue
+        seen.add(file)
+        for node in ast.parse(files.get(str(file.relative_to(ROOT)), b"")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found |= third_party(ast.unparse(node))
+            if isinstance(node, ast.ImportFrom):
+                queue += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def third_party(source: str) -> set[str]:

@@ -8,9 +8,10 @@ import pytest
 from kfp import dsl
 
 from tests.images.environments import NAMES, REQUIREMENTS, packages_of
-from tests.images.imports import needed_at_once, programs, sources, third_party
+from tests.images.imports import needed_at_once, our_names, programs, sources, third_party
 from utils import images
 from utils.files import ROOT
+from utils.packing import stage_files
 
 # Programs beside Python that both images bring: the notebook for its git extension, RHEL AI for `ilab taxonomy`.
 PROGRAMS = {"git"}
@@ -41,7 +42,8 @@ def test_every_import_that_a_task_can_reach_is_in_its_image(name: str) -> None:
     image = component.component_spec.implementation.container.image
     assert image in NAMES, f"requirements/images has no list of packages for {image}"
     assert lacking(component.python_func, image) == set(), f"not in {NAMES[image]}.list"
-    assert needed_at_once(component.python_func) - packages_of(image).keys() == set()
+    all_files = stage_files(name for one in COMPONENTS.values() for name in our_names(one.python_func))
+    assert needed_at_once(component.python_func, all_files) - packages_of(image).keys() == set()
 
 
 @pytest.mark.parametrize("name", COMPONENTS)

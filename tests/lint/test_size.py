@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kfp import compiler, dsl
 
 from utils.cli.lint import lint
 from utils.lint import Severity, examine, lint_text
-from utils.lint.size import MAX_BYTES, MAX_TEMPLATE_BYTES, REST_BYTES, RETRY_TEMPLATES, WARN_BYTES
+from utils.lint.size import MAX_BYTES, MAX_TEMPLATE_BYTES, METADATA, NODE, RETRY_TEMPLATES, WARN_BYTES, Estimate
 
 
 @dsl.component(base_image="registry.example/stage@sha256:" + "0" * 64, install_kfp_package=False)
@@ -51,44 +52,61 @@ def padded(documents: list[Any], characters: str) -> str:
     return yaml.safe_dump_all(changed)
 
 
-def test_estimate_adds_up_every_tasks_container(compiled: list[Any]) -> None:
-    before = examine(yaml.safe_dump_all(compiled)).workflow
-    assert before is not None
-    assert before.total == before.spec + round(4.7 * before.tasks) + before.definitions + REST_BYTES
-    assert sum(before.runs.values()) == 3
-    for characters, each in (("a" * 1000, 1), ("<>&<" * 250, 6), ("é" * 1000, 2), ('"' * 1000, 2)):
-        after = examine(padded(compiled, characters)).workflow
-        assert after is not None
-        # A comma and two quotation marks come with it, in the container of each component.
-        assert after.tasks - before.tasks == 3 * (1000 * each + 3)
-        assert after.spec - before.spec == len(before.containers) * (1000 * each + 3)
+def estimate(text: str) -> Estimate:
+    found = examine(text).workflow
+    assert found
+    return found
 
 
-def test_task_with_retries_is_in_one_node_more(tmp_path: Path) -> None:
+def test_a_command_is_in_the_spec_and_in_four_places_of_each_tasks_nodes(compiled: list[Any]) -> None:
+    before = estimate(yaml.safe_dump_all(compiled))
+    assert before.total == before.spec + before.dags + sum(before.tasks.values()) + METADATA
+    # Bytes of each in a string of JSON; a comma and two quotation marks, which are two bytes each, come with it.
+    for characters, each in (("a" * 1000, 1), ("<>&<" * 250, 6), ("é" * 1000, 2), ('"' * 1000, 4)):
+        after = estimate(padded(compiled, characters))
+        assert after.spec - before.spec == len(before.tasks) * (1000 * each + 5)
+        assert sum(after.tasks.values()) - sum(before.tasks.values()) == 3 * 4 * (1000 * each + 5)
+        assert after.dags == before.dags
+
+
+def test_code_in_the_lifecycle_is_once_in_the_nodes_of_a_task(compiled: list[Any]) -> None:
+    changed = copy.deepcopy(compiled)
+    before = estimate(yaml.safe_dump_all(changed))
+    for executor in changed[0]["deploymentSpec"]["executors"].values():
+        executor["container"]["lifecycle"] = {"preCacheCheck": {"args": ["a" * 10_000]}}
+    after = estimate(yaml.safe_dump_all(changed))
+    added = len('"lifecycle":{"preCacheCheck":{"args":[""]}},') + 8 + 10_000  # quotation marks are two bytes each
+    assert after.spec - before.spec == len(before.tasks) * added
+    assert sum(after.tasks.values()) - sum(before.tasks.values()) == 3 * added
+
+
+def test_task_with_retries_has_one_node_more(tmp_path: Path) -> None:
     @dsl.pipeline(name="tried")
     def tried() -> None:
         work(text="x").set_caching_options(False).set_retry(2)
+
+    @dsl.pipeline(name="once")
+    def once() -> None:
         work(text="x").set_caching_options(False)
 
-    estimate = examine(yaml.safe_dump_all(documents_of(tried, tmp_path))).workflow
-    assert estimate is not None
-    assert estimate.retries == estimate.containers["comp-work"] + RETRY_TEMPLATES
-    assert (
-        estimate.total
-        == estimate.spec + round(4.7 * estimate.tasks) + estimate.retries + estimate.definitions + REST_BYTES
-    )
-    assert estimate.as_record()["retries"] == estimate.retries and "for retries" in str(estimate)
+    with_retries, without = (estimate(yaml.safe_dump_all(documents_of(one, tmp_path))) for one in (tried, once))
+    more = with_retries.tasks["comp-work"] - without.tasks["comp-work"]
+    assert more > len(str(documents_of(once, tmp_path)[0]["deploymentSpec"])) + NODE
+    assert with_retries.spec - without.spec > RETRY_TEMPLATES
 
 
 def test_static_loop_counts_once_per_item(tmp_path: Path) -> None:
     @dsl.pipeline(name="loop")
-    def loop() -> None:
-        with dsl.ParallelFor(["a", "b", "c", "d"]) as item:
+    def loop(items: list) -> None:
+        with dsl.ParallelFor(items) as item:
             work(text=item).set_caching_options(False)
 
-    estimate = examine(yaml.safe_dump_all(documents_of(loop, tmp_path))).workflow
-    assert estimate is not None
-    assert estimate.runs == {"comp-work": 4}
+    documents = documents_of(loop, tmp_path)
+    unknown = estimate(yaml.safe_dump_all(documents)).tasks["comp-work"]
+    (group,) = [one for one in documents[0]["root"]["dag"]["tasks"].values() if "parameterIterator" in one]
+    iterator = group["parameterIterator"]
+    iterator["items"] = {"raw": json.dumps(["a", "b", "c", "d"])}
+    assert estimate(yaml.safe_dump_all(documents)).tasks["comp-work"] == 4 * unknown
 
 
 def size_findings(text: str) -> list[tuple[str, Severity]]:
@@ -97,16 +115,16 @@ def size_findings(text: str) -> list[tuple[str, Severity]]:
 
 def test_workflow_near_the_limit_warns_and_above_it_is_an_error(compiled: list[Any]) -> None:
     """Trap 48: above 1 MiB the server stops to report the states of tasks."""
-    small = examine(yaml.safe_dump_all(compiled)).workflow
-    assert small is not None
-    growth = len(small.containers) + 4.7 * 3
+    small = estimate(yaml.safe_dump_all(compiled)).total
+    growth = len(compiled[0]["deploymentSpec"]["executors"]) + 4 * 3
     for limit, below, above in (
         (WARN_BYTES, [], [("the file", Severity.WARNING)]),
         (MAX_BYTES, [("the file", Severity.WARNING)], [("the file", Severity.ERROR)]),
     ):
-        exact = int((limit - small.total) / growth)
-        assert size_findings(padded(compiled, "a" * (exact - 100))) == below
-        assert size_findings(padded(compiled, "a" * (exact + 100))) == above
+        exact = int((limit - small) / growth)
+        for length, expected in ((exact - 100, below), (exact + 100, above)):
+            found = size_findings(padded(compiled, "a" * length))
+            assert [one for one in found if one[0] == "the file"] == expected
 
 
 def test_container_too_large_for_its_pods_template_is_an_error(tmp_path: Path) -> None:
@@ -137,11 +155,6 @@ def test_the_command_prints_the_estimate_and_its_parts(compiled: list[Any], tmp_
     file.write_text(yaml.safe_dump_all(compiled))
     shown = CliRunner().invoke(lint, [str(file)])
     assert shown.exit_code == 0
-    assert "Argo Workflow of a finished run: about 79 " in shown.output
-    assert "containers of 3 tasks + 5 definitions + 62 rest, of 1049" in shown.output
+    assert re.search(r"Argo Workflow of a finished run: about \d\d kB = \d+ spec \+ \d nodes of DAGs", shown.output)
     told = json.loads(CliRunner().invoke(lint, [str(file), "--output", "json"]).output)["workflow"]
-    assert (
-        told["bytes"]
-        == told["spec"] + round(4.7 * told["containers_of_all_tasks"]) + told["definitions"] + told["rest"]
-    )
-    assert sum(one["bytes"] * one["tasks"] for one in told["components"].values()) == told["containers_of_all_tasks"]
+    assert told["bytes"] == told["spec"] + told["dags"] + sum(told["tasks"].values()) + told["metadata"]

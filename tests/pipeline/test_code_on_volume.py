@@ -20,7 +20,7 @@ from utils.cli.compile import our_pipeline
 from utils.files import ROOT
 from utils.ir.load import load
 from utils.ir.model import Container, Pipeline
-from utils.packing import stage_files, without_docstrings
+from utils.packing import stage_files
 
 LOADED = "import utils.messages, sys; print(utils.messages.__file__)"
 
@@ -260,21 +260,24 @@ def test_an_account_that_may_not_read_workflows_is_told_at_once(cluster: Cluster
     assert TOKEN not in done.stderr
 
 
-def test_modules_travel_with_all_that_they_import_anywhere() -> None:
-    files = stage_files(["utils.stages.report.stage.write_report"])
+def test_definitions_travel_with_all_that_they_use() -> None:
+    files = stage_files(["utils.stages.report.stage.make_report"])
     assert {"utils/__init__.py", "utils/stages/marker.py", "utils/stages/report/page.css"} <= files.keys()
     assert "utils/stages/sdg/stage.py" not in files
-    with pytest.raises(ValueError, match="no module for utils.stages.nothing.run"):
-        stage_files(["utils.stages.nothing.run"])
+    files = stage_files(["utils.stages.train.stage.TrainingPhase"])
+    assert b"class TrainingPhase" in files["utils/stages/train/training.py"]
+    for wrong in ("utils.stages.nothing.run", "utils.stages.publish.nothing"):
+        with pytest.raises(ValueError, match="nothing"):
+            stage_files([wrong])
 
 
-def test_lines_of_docstrings_are_blank_and_all_others_are_as_they_were() -> None:
-    source = (ROOT / "utils/stages/marker.py").read_text()
-    before, after = source.splitlines(), without_docstrings(source.encode()).decode().splitlines()
-    assert len(before) == len(after)
-    assert {line for line, kept in zip(before, after, strict=True) if line != kept} and '"""' not in "".join(after)
-    assert all(kept in (line, "") for line, kept in zip(before, after, strict=True))
-    compile("\n".join(after), "marker.py", "exec")
+def test_lines_that_travel_are_those_of_the_source_without_comments() -> None:
+    path = "utils/stages/marker.py"
+    before = (ROOT / path).read_text().splitlines()
+    after = stage_files(["utils.stages.marker.read_marker"])[path].decode().splitlines()
+    assert '"""' not in "".join(after) and "#" not in "".join(after)
+    assert all(new in (old, "", old.partition("  #")[0]) for old, new in zip(before, after, strict=False))
+    compile("\n".join(after), path, "exec")
 
 
 def test_a_traceback_names_files_and_lines_of_the_repository(volume: Volume) -> None:

@@ -33,7 +33,8 @@ def lint(file: Path, output: str) -> None:
             on = f" [{', '.join(finding.backends)}]" if 0 < len(finding.backends) < len(BACKENDS) else ""
             click.echo(f"{finding.severity}: {finding.where}{on}\n  {finding.what}\n  next: {finding.remedy}")
         if workflow:
-            click.echo(f"Argo Workflow of a finished run: about {workflow}\n  containers, in kB: {workflow.parts()}")
+            click.echo(f"Argo Workflow of a finished run: about {workflow}")
+            click.echo(f"  nodes of tasks, in kB: {workflow.parts()}")
         names = ", ".join(f"{backend.name} (KFP {backend.version})" for backend in reversed(BACKENDS))
         verdict = f"{len(findings)} finding{'s' if len(findings) != 1 else ''}" if findings else "understood by"
         click.echo(f"{file}: {verdict}{' for' if findings else ''} {names}")

@@ -2,16 +2,17 @@
 
 Above 1 MiB Argo compresses `status.nodes`, and the Kubeflow Pipelines server does not decompress it when it reports: a
 finished run shows RUNNING forever. What a Workflow holds, and how often, is in the server's source (2.16.1,
-backend/src/v2/compiler/argocompiler and driver/driver.go): the container of a task is in the spec, and in the nodes as
-the driver's input, in its output `pod-spec-patch`, and as inputs of executor and pod. The driver makes no use of the
-container's `lifecycle`, which has one copy in the nodes. The factor for containers was
-measured on a run of twelve tasks. The rest makes up for the difference to 833 kB, the size of the Workflow of our own
-file on 2.16.1 with the parameters of the quick demo.
+backend/src/v2/compiler/argocompiler, driver/driver.go, launcher's arguments in driver/container.go):
 
-A task with retries has one more node, of type Retry, with the same inputs (Argo 3.5 and 3.7, executeTemplate in
-workflow/controller/operator.go), and each further attempt adds one for its pod, which is not counted here. KFP 2.5
-gives each such task templates of its own, later servers have one pair for all (argocompiler/container.go; the sizes are
-those of its test data).
+- the spec: each component, container and Kubernetes config as an argument, once, and templates with each task;
+- a node of each DAG's driver: the DAG and its task;
+- of each other task a node of its driver: component, task, container, Kubernetes config, and the patch that it makes of
+  them for the pod; the nodes of executor and pod, and one of type Retry if it may be tried again, with that patch each.
+
+All of it is JSON as a string in JSON, and a patch has values and component as such strings again. The driver makes no
+use of a container's `lifecycle`, which is not in the patch. The constants were fitted to a run of our own file on
+2.16.1 with Argo 3.7.14: spec 239,765 bytes, nodes of create-volume 29,960, of prerequisites 64,641, of data import
+31,347, of clean-up 28,575; the formula is within 3 % of each. Further attempts at a task are not counted.
 """
 
 import json
@@ -19,15 +20,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from utils.ir.defaults import placed_tasks
+from utils.ir.defaults import PlacedTask, placed_tasks
 from utils.ir.model import Pipeline
+from utils.ir.platform import volume_objects
+from utils.ir.sources import MISSING
 from utils.lint.findings import Finding, Severity
 
-COPIES_IN_NODES = 4.7
-COPIES_FOR_RETRIES = 1
-RETRY_TEMPLATES = 2_000
-REST_BYTES = 62_000
-"""Names, times and states of nodes, values of parameters, templates, the launcher's arguments."""
+NODE = 560
+"""Names, times and states of a node."""
+DRIVER = 1_200
+"""The same of a driver's node, which has more arguments."""
+LAUNCHER = 500
+"""What the launcher is given besides values and component: names, addresses, log options."""
+ARGUMENT = 90
+TEMPLATES, RETRY_TEMPLATES, TASK_IN_TEMPLATE = 16_000, 8_000, 1_000
+METADATA = 4_200
+"""Of the Workflow itself, and of the nodes that wait for the exit task."""
+UNKNOWN_VALUE = "ilab-00000000-0000-0000-0000-000000000000"
+"""In place of what only the run gives, such as the name of its volume claim."""
+OUTPUT_FOLDER = "s3://bucket/pipelines/artifacts/" + "0" * 80
 MAX_BYTES = 1 << 20
 WARN_BYTES = int(0.8 * MAX_BYTES)
 """The goal for our own file: what is left is for longer parameters, each character of which a Workflow has about nine
@@ -37,10 +48,11 @@ MAX_TEMPLATE_BYTES = 128 << 10
 
 Argo puts a longer template into a ConfigMap since 3.6 (workflow/controller/workflowpod.go). In 3.5, of OpenShift AI
 2.25, the pod does not start, and on later releases the controller's Role has no right to create ConfigMaps
-(data-science-pipelines-operator, config/internal/workflow-controller/role.yaml.tmpl).
+(data-science-pipelines-operator, config/internal/workflow-controller/role.yaml.tmpl). Argo 3.5 has a driver's inputs
+twice in it, as inputs and as arguments; since 3.6 once.
 """
 TEMPLATE_REST = 2_500
-"""What the driver's template has besides its inputs: its other arguments, its image, the location of artifacts."""
+"""What a driver's template has besides its inputs: its other arguments, its image, the location of artifacts."""
 
 
 @dataclass(frozen=True)
@@ -48,60 +60,30 @@ class Estimate:
     """Bytes of the Workflow of a finished run.
 
     Attributes:
-        spec: the two documents.
-        containers: the container of each component that runs one, without its lifecycle.
-        code: the lifecycles of the containers of all tasks, where the stages' code is.
-        runs: how many tasks run it.
-        retried: how many of them are tried again when they fail.
-        templates: the driver's template of each component that runs one: twice what the driver is given, as inputs and
-            as arguments. The template of the pod that it starts has about the same, as input and as patch.
-        definitions: what nodes have of everything but containers: a DAG once, a task twice (as input of its driver, and
-            in the template of its DAG), its component four times and its platform config twice.
+        spec: its spec.
+        dags: the nodes of its DAGs.
+        tasks: the nodes of the tasks of each component that runs a container.
+        templates: the longest template of a pod of each component, in Argo 3.5: that of its driver.
     """
 
     spec: int
-    containers: Mapping[str, int]
-    code: int
-    runs: Mapping[str, int]
-    retried: Mapping[str, int]
+    dags: int
+    tasks: Mapping[str, int]
     templates: Mapping[str, int]
-    definitions: int
-
-    @property
-    def tasks(self) -> int:
-        """The containers of all tasks."""
-        return sum(size * self.runs.get(name, 0) for name, size in self.containers.items())
-
-    @property
-    def retries(self) -> int:
-        """What it takes that tasks may be tried again."""
-        each = {name: COPIES_FOR_RETRIES * self.containers[name] + RETRY_TEMPLATES for name in self.retried}
-        return sum(times * each[name] for name, times in self.retried.items())
 
     @property
     def total(self) -> int:
         """Of the Workflow."""
-        nodes = round(COPIES_IN_NODES * self.tasks) + self.code + self.retries + self.definitions
-        return self.spec + nodes + REST_BYTES
+        return self.spec + self.dags + sum(self.tasks.values()) + METADATA
 
     def as_record(self) -> dict[str, Any]:
         """The estimate as JSON for `--output json`."""
-        return {
-            "bytes": self.total,
-            "spec": self.spec,
-            "containers_of_all_tasks": self.tasks,
-            "copies_in_nodes": COPIES_IN_NODES,
-            "code": self.code,
-            "retries": self.retries,
-            "definitions": self.definitions,
-            "rest": REST_BYTES,
-            "limit": MAX_BYTES,
-            "components": {name: {"bytes": size, "tasks": self.runs[name]} for name, size in self.containers.items()},
-        }
+        parts = {"spec": self.spec, "dags": self.dags, "tasks": dict(self.tasks), "metadata": METADATA}
+        return {"bytes": self.total, **parts, "limit": MAX_BYTES, "templates": dict(self.templates)}
 
     def parts(self) -> str:
-        """The containers by size, largest first, and the longest template, in kB."""
-        sizes = sorted(self.containers.items(), key=lambda part: -part[1])
+        """The tasks' nodes by size, largest first, and the longest template, in kB."""
+        sizes = sorted(self.tasks.items(), key=lambda part: -part[1])
         longest = max(self.templates.values(), default=0)
         return (
             ", ".join(f"{name.removeprefix('comp-')} {size / 1000:.1f}" for name, size in sizes)
@@ -109,56 +91,97 @@ class Estimate:
         )
 
     def __str__(self) -> str:
-        numbers = (self.total, self.spec, self.tasks, self.code, self.retries, self.definitions, REST_BYTES)
-        total, spec, tasks, code, retries, definitions, rest = (f"{number / 1000:.0f}" for number in numbers)
-        carried = f" + {code} code" if self.code else ""
-        again = f" + {retries} for retries" if self.retries else ""
+        numbers = (self.total, self.spec, self.dags, sum(self.tasks.values()), METADATA)
+        total, spec, dags, tasks, rest = (f"{number / 1000:.0f}" for number in numbers)
         return (
-            f"{total} kB = {spec} spec + {COPIES_IN_NODES} × {tasks} containers of {sum(self.runs.values())} tasks"
-            f"{carried}{again} + {definitions} definitions + {rest} rest, of {MAX_BYTES / 1000:.0f}"
+            f"{total} kB = {spec} spec + {dags} nodes of DAGs + {tasks} nodes of tasks + {rest} rest, "
+            f"of {MAX_BYTES / 1000:.0f}"
         )
 
 
 def estimate(pipeline: Pipeline, spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Estimate:
-    """The size of the Workflow of a run of `pipeline`, whose documents are `spec` and `platform`."""
-    runs: dict[str, int] = {}
-    retried: dict[str, int] = {}
-    for task in placed_tasks(pipeline):
-        if task.component.container:
-            runs[task.component.key] = runs.get(task.component.key, 0) + task.times
-            if task.node.retry.count:
-                retried[task.component.key] = retried.get(task.component.key, 0) + task.times
-    executors = spec.get("deploymentSpec", {}).get("executors", {})
-    full = {key: executors[pipeline.components[key].executor]["container"] for key in runs}
-    containers = {
-        key: _bytes({name: part for name, part in one.items() if name != "lifecycle"}) for key, one in full.items()
-    }
-    code = sum(runs[key] * _bytes(one["lifecycle"]) for key, one in full.items() if "lifecycle" in one)
+    """The size of the Workflow of a run of `pipeline`, with the defaults of its parameters.
+
+    Args:
+        spec: the pipeline's first document.
+        platform: its second one; {} for none.
+    """
     kubernetes = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
-    components = spec.get("components", {})
-    dags = [spec["root"], *(one for one in components.values() if "dag" in one)]
-    templates: dict[str, int] = {}
-    definitions = sum(_bytes(_json(dag)) for dag in dags)
-    for task in (task for dag in dags for task in dag.get("dag", {}).get("tasks", {}).values()):
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    components = {"root": spec["root"], **spec.get("components", {})}
+    dags = {key: component for key, component in components.items() if "dag" in component}
+    tasks = [task for dag in dags.values() for task in dag["dag"].get("tasks", {}).values()]
+    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    values = _bytes({name: one.get("defaultValue") for name, one in parameters.items()})
+
+    given = [*components.values(), *(one.get("container", {}) for one in executors.values()), *kubernetes.values()]
+    retries = any("retryPolicy" in task for task in tasks)
+    templates = values + TEMPLATES + retries * RETRY_TEMPLATES + sum(_bytes(task) + TASK_IN_TEMPLATE for task in tasks)
+    of_dags = values
+    driven = {key: _bytes(dag) for key, dag in dags.items()}
+    driven["root"] += values
+    for task in tasks:
         key = task["componentRef"]["name"]
-        label = components[key].get("executorLabel", "")
-        own, its, config = (_bytes(_json(one)) for one in (task, components[key], kubernetes.get(label, {})))
-        definitions += 2 * own
-        if key in containers:
-            definitions += 4 * its + 2 * config
-            given = own + its + config + _bytes(_json(executors[label]["container"]))
-            templates[key] = max(2 * given + TEMPLATE_REST, templates.get(key, 0))
-    return Estimate(_bytes(spec) + _bytes(platform), containers, code, runs, retried, templates, definitions)
+        if key in dags:
+            driven[key] += _bytes(task)
+            of_dags += _bytes(task)
+    of_dags += sum(_bytes(dag) + NODE + DRIVER for dag in dags.values())
+
+    nodes: dict[str, int] = {}
+    for placed in placed_tasks(pipeline):
+        if placed.component.container:
+            label, key = placed.component.executor, placed.component.key
+            (own,) = [task for task in tasks if task["taskInfo"]["name"] == placed.node.name][:1] or [{}]
+            parts = (components[key], own, executors[label]["container"], kubernetes.get(label, {}))
+            inputs = sum(map(_bytes, parts))
+            patch = _bytes(_patch(placed, components[key], executors[label]["container"])) + LAUNCHER
+            copies = 3 if placed.node.retry.count else 2
+            size = inputs + patch + DRIVER + copies * (patch + NODE)
+            nodes[key] = nodes.get(key, 0) + placed.times * size
+            driven[key] = max(driven.get(key, 0), inputs)
+    return Estimate(
+        sum(_bytes(one) + ARGUMENT for one in given) + templates,
+        of_dags,
+        nodes,
+        {key: 2 * size + TEMPLATE_REST for key, size in driven.items()},
+    )
+
+
+def _patch(task: PlacedTask, component: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+    """What the driver adds to a pod of the task, as far as it counts: values and component are strings in it."""
+    outputs = component.get("outputDefinitions", {})
+    files = {name: {"outputFile": f"/tmp/kfp/outputs/{name}"} for name in outputs.get("parameters", {})}
+    artifacts = {
+        name: {"artifacts": [{"name": name, "type": {"schemaTitle": "system.Artifact"}, "uri": OUTPUT_FOLDER}]}
+        for name in (*outputs.get("artifacts", {}), "executor-logs")
+    }
+    names = component.get("inputDefinitions", {}).get("parameters", {})
+    values = {name: task.inputs.get(name, UNKNOWN_VALUE) for name in names}
+    given = {
+        "inputs": {"parameterValues": values},
+        "outputs": {"artifacts": artifacts, "parameters": files, "outputFile": OUTPUT_FOLDER},
+    }
+    assert task.component.container
+    volumes, mounts = [], []
+    for volume in volume_objects(task.component.container.platform, task.find):
+        name = UNKNOWN_VALUE if volume.name is MISSING else str(volume.name)
+        volumes.append({"name": name, volume.kind: {"claimName": name, "optional": True}})
+        mounts.append({"name": name, "mountPath": volume.spec["mountPath"]})
+    main = {name: part for name, part in container.items() if name in ("image", "env", "resources")}
+    command = [json.dumps(one, ensure_ascii=False, default=str) for one in (given, component)]  # with spaces
+    arguments = [*container.get("command", ()), *container.get("args", ())]
+    main |= {"name": "main", "command": command, "args": arguments, "volumeMounts": mounts}
+    return {"volumes": volumes, "containers": [main]}
 
 
 def _bytes(value: Any) -> int:
-    """Bytes of value as Go's JSON encoder writes it: <, > and & are six characters each."""
-    text = _json(value)
+    """Bytes of value as JSON in a string of JSON, as Go's encoder writes it: <, > and & are six characters each."""
+    text = _json(_json(value))
     return len(text.encode()) + 5 * sum(text.count(character) for character in "<>&")
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
 def check_size(size: Estimate) -> Iterator[Finding]:
