@@ -123,13 +123,33 @@ class _Function:
     def text(self, load: Sequence[ast.stmt] = ()) -> str:
         """A module with the function, without its docstring; its body begins with load."""
         body = self._node.body[ast.get_docstring(self._node) is not None :]
-        self._node.body = [*load, *body]
+        names = [argument.arg for argument in self._node.args.args]
+        self._node.body = [*load, *(_HandedOn(names).visit(statement) for statement in body)]
         return "from kfp import dsl\n" + "".join(map(_wrapped, ast.unparse(self._node).splitlines()))
 
 
 def component_text(container: Mapping[str, Any]) -> str:
     """The module that a lightweight component's container runs, without what loads the stages' code."""
     return _Function(container).text()
+
+
+class _HandedOn(ast.NodeTransformer):
+    """Shortens calls that hand on the function's parameters from the first to the nth, in order.
+
+    Python's `locals()` has a function's parameters first, in their order. A Workflow has each name six times.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        given = [ast.unparse(argument) for argument in node.args]
+        if len(given) > 4 and given == self._names[: len(given)] and not node.keywords:
+            call = ast.parse(f"f(*list(locals().values())[:{len(given)}])", mode="eval").body
+            assert isinstance(call, ast.Call)
+            node.args = call.args
+        return node
 
 
 def loading_body(load: Callable[..., Any], digest: str = "") -> list[ast.stmt]:

@@ -110,8 +110,14 @@ class _Module:
                     whole = module_file(target)  # a module: all that it defines may be used
                     yield from (f"{target}.{one}" for one in _module(whole).definitions) if whole else [target]
 
+    def _types(self) -> Iterator[tuple[int, int, int]]:
+        """Line, start and end of the types of functions' arguments, where these are on one line."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.arg) and node.annotation and node.lineno == node.end_lineno:
+                yield node.lineno - 1, node.col_offset + len(node.arg.encode()), node.end_col_offset or 0
+
     def only(self, statements: Set[ast.stmt]) -> bytes:
-        """The source with only these statements of its top, without comments and texts that document.
+        """The source with only these statements of its top, without comments, documentation and types of arguments.
 
         What is left out leaves its lines blank.
         """
@@ -120,6 +126,8 @@ class _Module:
             if token.type == tokenize.COMMENT:
                 row, column = token.start
                 lines[row - 1] = lines[row - 1].decode()[:column].rstrip().encode()
+        for row, start, end in sorted(self._types(), reverse=True):
+            lines[row] = lines[row][:start] + lines[row][end:]
         omitted = [node for node in self.tree.body if node not in statements]
         for node in ast.walk(self.tree):
             body = getattr(node, "body", None)

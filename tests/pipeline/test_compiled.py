@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from components.compile import compile_pipeline
+from components.compile import compile_pipeline, component_text
 from tests.docs.guides import commands
 from utils.cli.compile import carried_part, executor_source, names_of, our_pipeline
 from utils.cli.compile import compile as compile_command
@@ -270,3 +270,25 @@ def test_task_keys_are_the_names_that_people_see(spec: dict[str, Any]) -> None:
     }
     assert {"train-knowledge", "train-skills", "clean-up"} <= shown.keys()
     assert {key: name for key, name in shown.items() if key != name} == {}
+
+
+FUNCTION = '''
+def example(first: str, second: int, third: list, fourth: str, fifth: bool, sixth: str, *, seventh: str = "7"):
+    """A docstring."""
+    before = "a local of its own"
+    kept = dict(a=sixth)
+    return tuple_of(first, second, third, fourth, fifth), tuple_of(second, first, third, fourth, fifth), before, kept
+'''
+
+
+def test_a_call_that_hands_parameters_on_in_order_is_shortened_and_means_the_same() -> None:
+    """Each task's function stands in a run's Workflow five times."""
+    text = component_text({"command": ["sh", "-ec", "", FUNCTION], "args": ["example"]})
+    assert "tuple_of(*list(locals().values())[:5]), tuple_of(second, first, third, fourth, fifth)" in text
+    assert "docstring" not in text
+    found: dict[str, Any] = {"tuple_of": lambda *values: values}
+    plain = dict(found)
+    exec(text, found)
+    exec(FUNCTION, plain)
+    given = ("1", 2, [3], "4", True, "6")
+    assert found["example"](*given) == plain["example"](*given)
