@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.errors import ClusterError
+from tests.cluster.node import wait_for
 from tests.cluster.proxy import ApiProxy
 from tests.cluster.runs import Run, start
 from tests.cluster.scenario import ROOT, settle, workbench, write_overlay
@@ -66,10 +68,41 @@ class Lab:
         return path
 
     @contextmanager
+    def only(self, kept: list[dict[str, Any]]) -> Iterator[None]:
+        """Only these rules in the account's Role during the block, from when the API server applies them."""
+        lost = sorted(_rights(self.rules) - _rights(kept))[0]
+        try:
+            self._give(kept, lost, "no")
+            yield
+        finally:
+            self._give(self.rules, lost, "yes")
+
+    def _give(self, rules: list[dict[str, Any]], right: tuple[str, str], answer: str) -> None:
+        patch = json.dumps([{"op": "replace", "path": "/rules", "value": rules}])
+        self.cluster.kubectl("patch", "role", ACCOUNT, "-n", self.namespace, "--type=json", "-p", patch)
+        account = f"system:serviceaccount:{self.namespace}:{ACCOUNT}"
+        resource, verb = right
+
+        def known() -> bool:
+            words = ("auth", "can-i", verb, resource, "-n", self.namespace, f"--as={account}")
+            try:
+                return self.cluster.kubectl(*words).strip() == answer
+            except ClusterError:  # its exit code says no
+                return answer == "no"
+
+        wait_for("the changed Role", known, 20)
+
+    @contextmanager
     def new_proxy(self) -> Iterator[ApiProxy]:
         """A proxy for a single run."""
         with ApiProxy(self.proxy.server, self.proxy.ca).running() as proxy:
             yield proxy
+
+
+def _rights(rules: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Resource and verb of each, without subresources."""
+    pairs = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    return {(resource, verb) for resource, verb in pairs if "/" not in resource}
 
 
 def compile_packages(folder: Path) -> Path:

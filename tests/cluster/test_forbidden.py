@@ -3,21 +3,18 @@
 What the walker asks for is refused by the proxy; for what stages ask in their pods the Role really lacks the right.
 """
 
-import json
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.errors import ClusterError
 from tests.cluster.lab import Lab
-from tests.cluster.node import wait_for
 from tests.cluster.pods import pod, pod_spec, wait_until_ended
 from tests.cluster.proxy import Fault
 from tests.cluster.runs import KINDS, Run, assert_nothing_left, names
@@ -220,7 +217,7 @@ def test_claim_held_by_a_pod_names_the_right_that_would_free_it(
 def test_prerequisites_find_every_right_that_stages_lack(lab: Lab, denied: list[Fault]) -> None:
     lost = ("persistentvolumeclaims", "pytorchjobs", "trainjobs", "trainingruntimes")
     kept = [rule for rule in lab.rules if not set(lost) & set(rule["resources"])]
-    with without(lab, kept):
+    with lab.only(kept):
         found = [one.problem + one.remedy for name in ("pytorchjob", "trainjob") for one in missing_rights(name)]
     for resource in lost:
         for verb in [verb for kind, verb in RIGHTS if kind == resource]:
@@ -233,7 +230,7 @@ def test_clean_names_the_right_it_lacks(lab: Lab) -> None:
     assert lab.start("short", "cleaned").wait() == 0
     words = [str(Path(sys.executable).with_name("ilab-pipeline")), "clean", "cleaned", "-y"]
     words += ["--home", str(lab.folder / "home")]
-    with without(lab, [{**rule, "verbs": sorted(set(rule["verbs"]) - {"delete"})} for rule in lab.rules]):
+    with lab.only([{**rule, "verbs": sorted(set(rule["verbs"]) - {"delete"})} for rule in lab.rules]):
         refused = subprocess.run(words, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "no right to delete configmaps" in refused.stderr
@@ -254,7 +251,7 @@ def test_standalone_names_the_secret_it_may_not_read(lab: Lab) -> None:
 
 
 def test_account_without_a_right_fails_the_task_that_needs_it(lab: Lab) -> None:
-    with without(lab, [rule for rule in lab.rules if rule["resources"] != ["persistentvolumeclaims"]]):
+    with lab.only([rule for rule in lab.rules if rule["resources"] != ["persistentvolumeclaims"]]):
         run = lab.start("short", "really-without")
         assert run.wait(120) == 1
     assert "can't get persistentvolumeclaims" in run.output
@@ -264,29 +261,3 @@ def test_account_without_a_right_fails_the_task_that_needs_it(lab: Lab) -> None:
 
 def test_every_right_is_covered_by_a_test() -> None:
     assert set(RIGHTS) == {*WALKER, *SHOWN_ALONE, *STAGES, *OTHERS}
-
-
-@contextmanager
-def without(lab: Lab, kept: list[dict[str, Any]]) -> Iterator[None]:
-    """Only these rules in the account's Role during the block, from when the API server applies them."""
-    try:
-        _give(lab, kept)
-        yield
-    finally:
-        _give(lab, lab.rules)
-
-
-def _give(lab: Lab, given: list[dict[str, Any]]) -> None:
-    patch = json.dumps([{"op": "replace", "path": "/rules", "value": given}])
-    lab.cluster.kubectl("patch", "role", ROLE, "-n", lab.namespace, "--type=json", "-p", patch)
-    account = f"system:serviceaccount:{lab.namespace}:{ROLE}"
-    may = any("delete" in rule["verbs"] and "persistentvolumeclaims" in rule["resources"] for rule in given)
-
-    def known() -> bool:
-        words = ("auth", "can-i", "delete", "persistentvolumeclaims", "-n", lab.namespace, f"--as={account}")
-        try:
-            return (lab.cluster.kubectl(*words).strip() == "yes") == may
-        except ClusterError:  # its exit code says no
-            return not may
-
-    wait_for("the changed Role", known, 20)

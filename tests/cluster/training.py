@@ -114,7 +114,8 @@ class Training:
     def wait_for_epoch(self) -> list[str]:
         """The first whole training states."""
         output = str(self.volume / "phase_1")
-        deadline = time.monotonic() + PATIENCE
+        # Two processes that import torch and train: a busy machine takes minutes.
+        deadline = time.monotonic() + 2 * PATIENCE
         while not whole_states(output):
             assert time.monotonic() < deadline, self.log
             assert "is started again" not in self.log, self.log
