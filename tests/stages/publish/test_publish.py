@@ -154,10 +154,10 @@ def test_two_runs_that_publish_in_one_second_have_an_archive_each(
 ) -> None:
     now = int(time.time())
     monkeypatch.setattr("utils.stages.publish.time.time", lambda: now)
-    first, _ = run(s3_server, volume, "publish-7/data.tar.gz")
+    first, _ = run(s3_server, volume, "publish-8/data.tar.gz")
     before = get(s3_server, first)
     (volume / "done" / "publish.json").unlink()  # the other run has a volume of its own
-    second, _ = run(s3_server, volume, "publish-7/data.tar.gz", run_id="ilab-2")
+    second, _ = run(s3_server, volume, "publish-8/data.tar.gz", run_id="ilab-2")
     stamps = [calendar.timegm(time.strptime(Path(key).name[:19], "%Y-%m-%d_%H-%M-%S")) for key in (first, second)]
     assert stamps == [now, now + 1]
     assert get(s3_server, first) == before
