@@ -141,9 +141,8 @@ def ending(published: bool, storage_class: str = "", keep_volume: str = "on_fail
     with dsl.ExitHandler(last_task(keep_volume)):
         claim = volume(storage_class)
         decided = with_volume(decide(data_dir="/data", published=published, needs=needs), claim)
-        last = report(
-            data_dir="/data", run_id=RUN_ID, notes=[], object_store_secret_dir="/no", data_key="", ca_file="", name=""
-        )
+        store = {"object_store_secret_dir": "/no", "data_key": "", "ca_file": ""}
+        last = report(data_dir="/data", run_id=RUN_ID, notes=[], name="", images={}, **store)
         with_api(with_volume(last.after(decided), claim))
 
 
