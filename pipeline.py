@@ -129,6 +129,7 @@ def ilab_pipeline(
     eval_judge_secret: str = "judge-secret",
     eval_engine: str = "vllm",
     eval_gpu_identifier: str = "nvidia.com/gpu",
+    eval_gpus: str = "1",
     eval_server_arguments: list = [],  # noqa: B006
     eval_answer_options: dict = {},  # noqa: B006
     eval_judge_options: dict = {},  # noqa: B006
@@ -227,11 +228,14 @@ def ilab_pipeline(
         eval_judge_secret: Secret of the judge: endpoint, model_name, api_token.
         eval_engine: Server for checkpoints during evaluation: vllm (GPU) or llama.cpp (CPU).
         eval_gpu_identifier: Resource name of the GPU that evaluation uses.
+        eval_gpus: GPUs of each evaluation task, in quotes: "4" scores four checkpoints at a time, fewer where a model
+            needs more than one GPU. On one machine all GPUs are used.
         eval_server_arguments: Arguments to add to vLLM's, as a list of words, such as ["--max-model-len", "8192"]. Not
             those that evaluation sets: model, its name, address, chat template.
         eval_answer_options: Fields to add to each request to a scored model, such as max_tokens.
         eval_judge_options: Fields to add to each request to the judge.
-        mt_bench_max_workers: Parallel requests in MT-Bench: a number, or auto: 64 per GPU, 64 to the judge.
+        mt_bench_max_workers: Parallel requests to each model in MT-Bench: a number, or auto: 64 per GPU, 64 to the
+            judge.
         mt_bench_merge_system_user_message: Merge system and user message, for judges that accept no system message.
         mt_bench_max_questions: MT-Bench questions to ask, spread over the categories. 0: all 80.
         mt_bench_max_error_rate: Highest share of missing or unrated answers for an MT-Bench score to count, 0 to 1.
@@ -459,7 +463,7 @@ def ilab_pipeline(
         for task in (checked, imported, generated, scored, compared, published, reported):
             kubernetes.use_config_map_as_volume(task, config_map_name=k8s_ca_configmap, mount_path=CA, optional=True)
         for task in (scored, compared):
-            task.set_accelerator_type(eval_gpu_identifier).set_accelerator_limit(1)
+            task.set_accelerator_type(eval_gpu_identifier).set_accelerator_limit(eval_gpus)
             kubernetes.add_toleration_json(task, train_tolerations)
             kubernetes.add_node_selector_json(task, train_node_selectors)
 

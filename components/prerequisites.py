@@ -69,6 +69,7 @@ def prerequisites(
     gate_confidence: float,
     gate_max_regression: dict,
     eval_gpu_identifier: str,
+    eval_gpus: str,
     eval_server_arguments: list,
     k8s_storage_size: str,
     k8s_keep_volume: str,

@@ -239,7 +239,6 @@ def test_stages_find_the_choice_on_the_volume(tmp_path: Path) -> None:
 
 def test_servers_of_base_and_checkpoints_get_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM does not chat with a model that has no template; its flag takes a Jinja file (0.8.5)."""
-    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
     monkeypatch.setattr(serving, "has_bfloat16", lambda: True)
     monkeypatch.setenv(CPU_PROGRAMS, str(tmp_path))
     (tmp_path / "llama_cpp.py").touch()

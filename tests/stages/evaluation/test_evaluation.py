@@ -66,7 +66,7 @@ def test_without_any_checkpoint_scoring_fails() -> None:
 def test_next_checkpoint_answers_while_the_previous_one_is_judged() -> None:
     second_is_answering = threading.Event()
 
-    def generate(item: int) -> None:
+    def generate(item: int, place: str) -> None:
         if item == 2:
             second_is_answering.set()
 
@@ -74,7 +74,36 @@ def test_next_checkpoint_answers_while_the_previous_one_is_judged() -> None:
         assert second_is_answering.wait(10), "item 1 was judged before item 2 was answered"
         return 10 * item
 
-    assert judging.overlapped([1, 2], generate, judge) == [10, 20]
+    assert judging.overlapped([1, 2], generate, judge, ["a"]) == [10, 20]
+
+
+def test_items_are_generated_side_by_side_one_in_each_place() -> None:
+    both, busy, seen = threading.Barrier(2), set[str](), list[str]()
+
+    def generate(item: int, place: str) -> None:
+        assert place not in busy
+        busy.add(place)
+        both.wait(10)
+        seen.append(place)
+        busy.remove(place)
+
+    assert judging.overlapped([1, 2, 3, 4], generate, lambda item: item, ["a", "b"]) == [1, 2, 3, 4]
+    assert sorted(seen) == ["a", "a", "b", "b"]
+
+
+def test_a_failing_server_ends_the_overlapped_work_and_lets_the_others_finish() -> None:
+    failed, answered = threading.Event(), list[int]()
+
+    def generate(item: int, place: str) -> None:
+        if item == 1:
+            failed.set()
+            raise SystemExit("the model server ended")
+        assert failed.wait(10)
+        answered.append(item)
+
+    with pytest.raises(SystemExit, match="the model server ended"):
+        judging.overlapped(range(1, 9), generate, lambda item: item, ["a", "b"])
+    assert set(answered) <= {2, 3}
 
 
 def test_a_failing_judge_ends_the_overlapped_work() -> None:
@@ -84,7 +113,7 @@ def test_a_failing_judge_ends_the_overlapped_work() -> None:
         raise SystemExit(f"judge failed on {item}")
 
     with pytest.raises(SystemExit, match="judge failed on 1"):
-        judging.overlapped([1, 2, 3], answered.append, judge)
+        judging.overlapped([1, 2, 3], lambda item, place: answered.append(item), judge, ["a"])
     assert 3 not in answered
 
 
@@ -117,7 +146,7 @@ def test_judge_has_a_limit_of_its_own(
     text: str, gpus: int, workers: int, judging_at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(judging, "visible_gpus", lambda engine: gpus)
+    monkeypatch.setattr(judging, "gpu_groups", lambda *_: [[str(number) for number in range(gpus)]])
     monkeypatch.setattr(judging, "chat_template_file", lambda *_: "")
     given = judging.Evaluation(str(tmp_path), "", "", "vllm", text, False, 0, {}, {}, False, 0.25, [])
     bench = judging.prepare_bench(given, ModelServer("http://x/v1", "judge"))

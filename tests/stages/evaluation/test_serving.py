@@ -32,9 +32,9 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 # A stage that serves and then waits for ever.
 PARENT = """
 import sys, time
-from utils.stages.evaluation.serving import free_port, running
+from utils.stages.evaluation.serving import free_port, running, stopped_by_signals
 port = free_port()
-with running([sys.executable, "-c", sys.argv[1], str(port), sys.argv[2]], sys.argv[3], port, 20):
+with stopped_by_signals(), running([sys.executable, "-c", sys.argv[1], str(port), sys.argv[2]], sys.argv[3], port, 20):
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -85,7 +85,7 @@ def test_server_that_is_never_ready_fails_at_the_deadline_and_is_stopped(tmp_pat
 
 def test_server_is_stopped_after_use_and_after_an_error(tmp_path: Path, healthy: tuple[list[str], int, Path]) -> None:
     command, port, pid_file = healthy
-    with serving.running(command, str(tmp_path / "log"), port, 20):
+    with serving.stopped_by_signals(), serving.running(command, str(tmp_path / "log"), port, 20):
         assert not gone(int(pid_file.read_text()))
     wait_until_gone(int(pid_file.read_text()))
     with pytest.raises(ValueError, match="mine"), serving.running(command, str(tmp_path / "log"), port, 20):
@@ -192,7 +192,6 @@ def test_judge_that_is_down_is_tried_for_half_an_hour_and_named() -> None:
 def test_vllm_reserves_memory_for_a_question_not_for_the_longest_text(
     length: int | None, served: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
     monkeypatch.setattr(serving, "has_bfloat16", lambda: True)
     (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4, "max_position_embeddings": length}))
     command = serving.vllm_command(str(tmp_path), "m", 1, "")
@@ -205,7 +204,6 @@ def test_vllm_serves_in_the_type_that_the_gpu_has(
     bfloat16: bool, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint that was saved as float32 was served in float16; T4 and V100 have no bfloat16."""
-    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
     monkeypatch.setattr(serving, "has_bfloat16", lambda: bfloat16)
     (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4}))
     command = serving.vllm_command(str(tmp_path), "m", 1, "")
@@ -215,7 +213,6 @@ def test_vllm_serves_in_the_type_that_the_gpu_has(
 def test_arguments_of_the_run_come_last_and_no_shell_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "visible_gpus", lambda engine: 1)
     monkeypatch.setattr(serving, "has_bfloat16", lambda: True)
     (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4, "max_position_embeddings": 4096}))
     more = ["--max-model-len", "1024", "--hf-overrides", '{"a": "$(touch evil)"}']
@@ -227,6 +224,59 @@ def test_arguments_for_a_server_that_takes_none_end_the_stage(tmp_path: Path) ->
     given = judging.Evaluation(str(tmp_path), "", "", "llama.cpp", "1", False, 0, {}, {}, False, 0.25, ["--a"])
     with pytest.raises(SystemExit, match="eval_server_arguments must be nothing for llama.cpp"):
         judging.prepare_bench(given, ModelServer("", ""))
+
+
+GIB = 1 << 30
+SEVEN = {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 4096, "torch_dtype": "bfloat16"}
+
+
+def write_model(folder: Path, config: dict[str, Any], weights: int) -> str:
+    """A model of this number of bytes, of which the disk holds none."""
+    (folder / "config.json").write_text(json.dumps(config))
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(weights)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("memory", "visible", "config", "weights", "more", "groups"),
+    [
+        ([80] * 1, "", SEVEN, 14, [], [["0"]]),
+        ([80] * 4, "", SEVEN, 14, [], [["0"], ["1"], ["2"], ["3"]]),
+        ([80] * 4, "", SEVEN | {"torch_dtype": "float32"}, 28, [], [["0"], ["1"], ["2"], ["3"]]),
+        ([24] * 4, "", SEVEN, 14, [], [["0", "1"], ["2", "3"]]),  # a request of 16384 tokens takes 8 GiB more
+        ([24] * 4, "", SEVEN | {"num_key_value_heads": 8}, 14, [], [["0"], ["1"], ["2"], ["3"]]),
+        ([40] * 3, "", SEVEN, 60, [], [["0", "1"]]),  # 32 heads are not split over 3
+        ([16] * 2, "", SEVEN, 200, [], [["0", "1"]]),  # does not fit: vLLM says by how much
+        ([80] * 4, "", SEVEN, 14, ["--tensor-parallel-size=2"], [["0", "1"], ["2", "3"]]),
+        ([80] * 2, "", SEVEN, 14, ["--tensor_parallel_size", "8"], [["0", "1"]]),
+        ([80] * 2, "GPU-a,GPU-b", SEVEN, 14, [], [["GPU-a"], ["GPU-b"]]),
+        ([80] * 2, "6,7", SEVEN, 14, [], [["6"], ["7"]]),
+        ([], "", SEVEN, 14, [], [[]]),
+    ],
+)
+def test_a_server_gets_as_many_gpus_as_its_model_needs(
+    memory: list[int],
+    visible: str,
+    config: dict[str, Any],
+    weights: int,
+    more: list[str],
+    groups: list[list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "gpu_memory", lambda: [size * GIB for size in memory])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    model = write_model(tmp_path, config | {"max_position_embeddings": 32768}, weights * GIB)
+    assert serving.gpu_groups("vllm", model, more) == groups
+
+
+def test_server_sees_its_own_gpus_only(tmp_path: Path) -> None:
+    show = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    for number, gpus in enumerate((["0", "1"], ["GPU-c"])):
+        server = serving.start_server([sys.executable, "-c", show], str(tmp_path / f"log{number}"), 1, gpus)
+        server.process.wait()
+        assert (tmp_path / f"log{number}").read_text() == ",".join(gpus) + "\n"
 
 
 def test_server_asks_no_hub_and_reports_to_nobody(tmp_path: Path) -> None:

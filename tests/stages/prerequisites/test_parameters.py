@@ -137,6 +137,7 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ),
         ("mmlu_tasks", ([], ["mmlu_anatomy"]), ([1], [""], [["mmlu_anatomy"]])),
         ("eval_engine", ("vllm", "llama.cpp"), ("tgi", "llama-cpp")),
+        ("eval_gpus", ("1", "8", "16"), ("0", "", "all", "1.5", "-1", "100")),
         ("eval_gpu_identifier", ("nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb"), ("gpu", "a b/c", "")),
         (
             "eval_server_arguments",

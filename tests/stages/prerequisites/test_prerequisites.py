@@ -71,6 +71,7 @@ GOOD: dict[str, Any] = {
     "gate_max_regression": {},
     "eval_engine": "vllm",
     "eval_gpu_identifier": "nvidia.com/gpu",
+    "eval_gpus": "1",
     "eval_server_arguments": [],
     "k8s_storage_size": "100Gi",
     "k8s_keep_volume": "on_failure",

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from utils.messages import failure, progress
@@ -19,7 +20,7 @@ from utils.stages.evaluation.audit import Twice
 from utils.stages.evaluation.client import NO_ANSWER, JudgeClient, ModelClient
 from utils.stages.evaluation.scores import Rated, kept
 from utils.stages.evaluation.server_arguments import arguments_fault
-from utils.stages.evaluation.serving import serve, visible_gpus
+from utils.stages.evaluation.serving import gpu_groups, serve, stopped_by_signals
 from utils.stages.json_lines import count_lines, read_lines
 from utils.stages.marker import inputs_hash, upstream_hash
 from utils.stages.patience import Patience
@@ -31,6 +32,7 @@ PER_GPU = 64
 
 Item = TypeVar("Item")
 Judgment = TypeVar("Judgment")
+Place = TypeVar("Place")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Bench:
     Attributes:
         given: of the stage.
         ca: CA bundle for the judge's TLS; "" for the public roots.
-        workers: requests to the model's own server at a time.
+        workers: requests to each model's own server at a time.
+        gpus: of each server, which run side by side.
         template: Jinja file of the chat template; "" for the tokenizer's own.
         patience: how long a judge that is away is waited for.
     """
@@ -87,6 +90,7 @@ class Bench:
     workers: int
     template: str
     patience: Patience = Patience()
+    gpus: Sequence[Sequence[str]] = ((),)
 
     @property
     def judge_workers(self) -> int:
@@ -107,8 +111,12 @@ def prepare_bench(given: Evaluation, judge: ModelServer) -> Bench:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads made busy cores several times slower
     ca = ca_bundle(given.ca_file)
     trust_everywhere(ca)  # MMLU tasks come from a hub
-    workers = eval_workers(given.max_workers, visible_gpus(given.engine))
-    return Bench(given, judge, ca, workers, chat_template_file(given.data_dir, "template.jinja"))
+    gpus = gpu_groups(given.engine, f"{given.data_dir}/model", given.server_arguments)
+    workers, template = (
+        eval_workers(given.max_workers, len(gpus[0])),
+        chat_template_file(given.data_dir, "template.jinja"),
+    )
+    return Bench(given, judge, ca, workers, template, gpus=gpus)
 
 
 def eval_workers(max_workers: str, gpus: int) -> int:
@@ -189,8 +197,8 @@ def rated_models(bench: Bench, models: Sequence[Examinee], asked: Benchmark) -> 
     if not all(map(os.path.exists, map(path, models))):
         check_judge(bench.judge, bench.ca, bench.patience)
 
-    def generate(model: Examinee) -> None:
-        missing[model.name] = write_answers(bench, model, asked, count)
+    def generate(model: Examinee, gpus: Sequence[str]) -> None:
+        missing[model.name] = write_answers(bench, model, asked, count, gpus)
 
     def judge(model: Examinee) -> Rated:
         share, cause = missing[model.name]
@@ -206,24 +214,47 @@ def rated_models(bench: Bench, models: Sequence[Examinee], asked: Benchmark) -> 
         print(model.name, rated.overall_score, f"error rate {rated.error_rate:.2f}", flush=True)
         return rated
 
-    return overlapped(models, generate, judge)
+    with stopped_by_signals():
+        return overlapped(models, generate, judge, bench.gpus)
 
 
 def overlapped(
-    items: Iterable[Item], generate: Callable[[Item], None], judge: Callable[[Item], Judgment]
+    items: Iterable[Item],
+    generate: Callable[[Item, Place], None],
+    judge: Callable[[Item], Judgment],
+    places: Sequence[Place],
 ) -> list[Judgment]:
-    """judge(item) of each item, in order; while one is judged (in a thread), generate(item) of the next one runs.
+    """judge(item) of each item, in order; while one is judged, generate(item, place) of the next ones runs.
 
-    The accelerator answers, the judge is a remote server: neither waits for the other. The first error ends it.
+    The accelerators answer, the judge is a remote server: neither waits for the other. An error ends it: what runs is
+    finished, and nothing more begins.
+
+    Args:
+        places: where items are generated, one at a time in each.
     """
-    judgments: list[Future[Judgment]] = []
-    with ThreadPoolExecutor(1) as thread:
-        for item in items:
-            generate(item)
-            for judgment in judgments[-1:]:
-                judgment.result()
-            judgments.append(thread.submit(judge, item))
-    return [judgment.result() for judgment in judgments]
+    free, judgments = SimpleQueue[Place](), list[Future[Future[Judgment]]]()
+    for place in places:
+        free.put(place)
+
+    def answered(item: Item) -> Future[Judgment]:
+        place = free.get()
+        try:
+            generate(item, place)
+        finally:
+            free.put(place)
+        return judges.submit(judge, item)
+
+    with ThreadPoolExecutor(1) as judges, ThreadPoolExecutor(len(places)) as servers:
+        try:
+            for number, item in enumerate(items):
+                for earlier in judgments[: max(0, number - len(places))]:
+                    earlier.result().result()
+                judgments.append(servers.submit(answered, item))
+            return [judgment.result().result() for judgment in judgments]
+        except BaseException:
+            servers.shutdown(wait=False, cancel_futures=True)
+            judges.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def check_judge(judge: ModelServer, ca: str, patience: Patience) -> None:
@@ -250,8 +281,13 @@ def no_rating(what: str, rated: Rated) -> SystemExit:
     return failure(what, cause, remedy)
 
 
-def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callable[[], None]) -> tuple[float, str]:
+def write_answers(
+    bench: Bench, model: Examinee, asked: Benchmark, count: Callable[[], None], gpus: Sequence[str]
+) -> tuple[float, str]:
     """The model's answers to all questions, into its folder; a complete file of them is kept.
+
+    Args:
+        gpus: for the model's server.
 
     Returns:
         the share of answers that can't be judged, because they or one before them in the conversation are missing; and
@@ -283,6 +319,7 @@ def write_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
             bench.workers,
             bench.template,
             given.server_arguments,
+            gpus,
         ) as server,
         ModelClient(ModelServer(server.url, model.served), added, count, most=bench.workers) as client,
     ):

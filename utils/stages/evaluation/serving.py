@@ -17,11 +17,15 @@ import urllib3
 
 from utils.messages import failure
 from utils.stages.disk import MAKE_ROOM, filled
+from utils.stages.evaluation.server_arguments import tensor_parallel
 from utils.stages.programs import cpu_program, end_group, start_group
 from utils.stages.service_errors import THEN
 
 MOST_TOKENS = 16384
 """Of a question with its answer: vLLM reserves memory for one request of that length."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+OVERHEAD = 2 << 30
+"""Bytes that vLLM takes on each GPU for activations and CUDA graphs, of the 0.9 of its memory that it uses."""
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """A server of a local folder asks no hub, and reports to nobody."""
 
@@ -84,17 +88,25 @@ class Server:
 
 @contextlib.contextmanager
 def serve(
-    model_dir: str, name: str, engine: str, work_dir: str, slots: int, template: str = "", more: Sequence[str] = ()
+    model_dir: str,
+    name: str,
+    engine: str,
+    work_dir: str,
+    slots: int,
+    template: str = "",
+    more: Sequence[str] = (),
+    gpus: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Serve model_dir while the block runs; yields the server when it is ready (see `running`).
 
     Args:
         name: the model's name in requests.
-        engine: `vllm` (all visible GPUs, tensor parallel) or `llama.cpp` (CPU; the model is converted first).
+        engine: `vllm` or `llama.cpp` (CPU; the model is converted first).
         work_dir: for the converted model, removed afterwards, and `server.log`.
         slots: requests answered at a time (llama.cpp).
         template: Jinja file of the chat template, "" for the tokenizer's own.
         more: arguments for vLLM, checked by `arguments_fault`.
+        gpus: those that vLLM serves with, as in CUDA_VISIBLE_DEVICES, tensor parallel.
 
     Raises:
         SystemExit: the server ended, or was not ready in time; the message has its last output.
@@ -104,28 +116,22 @@ def serve(
     if engine == "llama.cpp":
         command = llama_cpp_command(model_dir, name, port, slots, converted, template)
     else:
-        command = vllm_command(model_dir, name, port, template, more)
+        command = vllm_command(model_dir, name, port, template, more, len(gpus))
     try:
-        with running(command, f"{work_dir}/server.log", port, 1800) as server:
+        with running(command, f"{work_dir}/server.log", port, 1800, gpus) as server:
             yield server
     finally:
         Path(converted).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iterator[Server]:
+def running(command: Sequence[str], log: str, port: int, timeout: float, gpus: Sequence[str] = ()) -> Iterator[Server]:
     """Run a server while the block runs; yields it when it is ready.
 
-    It is stopped on every way out: end of the block, exception, SIGTERM, SIGINT, and the death of this process.
+    It is stopped on every way out: end of the block, exception, and the death of this process; on SIGTERM and SIGINT
+    in a block of `stopped_by_signals`.
     """
-    server = start_server(command, log, port)
-
-    def stop_and_exit(number: int, _frame: object) -> None:
-        # Not by an exception: the evaluation library's thread pool would first answer all its questions.
-        server.stop()
-        os._exit(128 + number)
-
-    before = {s: signal.signal(s, stop_and_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+    server = start_server(command, log, port, gpus)
     try:
         server.wait_ready(timeout)
         yield server
@@ -136,16 +142,42 @@ def running(command: Sequence[str], log: str, port: int, timeout: float) -> Iter
             raise
         raise server.failed() from error
     finally:
+        RUNNING.remove(server)
         server.stop()
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end this process with all of its servers while the block runs, in the main thread."""
+
+    def stop_and_exit(number: int, _frame: object) -> None:
+        # Not by an exception: the evaluation library's thread pool would first answer all its questions.
+        for server in RUNNING:
+            server.process.terminate()
+        for server in RUNNING:
+            server.stop()
+        os._exit(128 + number)
+
+    before = {s: signal.signal(s, stop_and_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def start_server(command: Sequence[str], log: str, port: int) -> Server:
-    """Start a server; on Linux it ends with this process."""
+RUNNING: list[Server] = []
+"""The servers of this process."""
+
+
+def start_server(command: Sequence[str], log: str, port: int, gpus: Sequence[str] = ()) -> Server:
+    """Start a server that sees these GPUs, or all if there is none; on Linux it ends with this thread."""
+    visible = {VISIBLE: ",".join(gpus)} if gpus else {}
     with open(log, "ab") as output:
         start = output.tell()
-        return Server(start_group(command, stdout=output, env=os.environ | OFFLINE), port, log, start)
+        server = Server(start_group(command, stdout=output, env=os.environ | OFFLINE | visible), port, log, start)
+    RUNNING.append(server)
+    return server
 
 
 def error_lines(log: str) -> list[str]:
@@ -187,19 +219,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def vllm_command(model_dir: str, name: str, port: int, template: str, more: Sequence[str] = ()) -> list[str]:
-    """argv of vLLM's OpenAI server over as many visible GPUs as the model's attention heads allow.
+def vllm_command(
+    model_dir: str, name: str, port: int, template: str, more: Sequence[str] = (), gpus: int = 1
+) -> list[str]:
+    """argv of vLLM's OpenAI server over this number of GPUs.
 
     vLLM (0.8.5) does not start where one request of the model's whole length does not fit the GPU: 128k do not fit
     40 GB. It would serve a model that training saved as float32 in float16, which has not the range of bfloat16.
     """
     config = json.loads(Path(model_dir, "config.json").read_text())
-    gpus = [n for n in range(1, visible_gpus("vllm") + 1) if config["num_attention_heads"] % n == 0]
     length = config.get("max_position_embeddings")
     return [
         *[sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_dir],
         *["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)],
-        *["--tensor-parallel-size", str(max(gpus, default=1)), "--dtype", "bfloat16" if has_bfloat16() else "half"],
+        *["--tensor-parallel-size", str(max(gpus, 1)), "--dtype", "bfloat16" if has_bfloat16() else "half"],
         *(["--max-model-len", str(min(length, MOST_TOKENS))] if length else []),
         # Without the model's own sampling defaults: base and candidate are sampled alike.
         *["--generation-config", "vllm"],
@@ -222,10 +255,46 @@ def llama_cpp_command(
     return [sys.executable, cpu_program("llama_cpp.py"), model, name, str(port), str(slots), converted, template]
 
 
-def visible_gpus(engine: str) -> int:
-    """GPUs that the engine serves with."""
-    if engine == "llama.cpp":
-        return 0
+def gpu_groups(engine: str, model_dir: str, more: Sequence[str]) -> list[list[str]]:
+    """The visible GPUs, as in CUDA_VISIBLE_DEVICES, of each of the servers that run side by side; [[]] for none.
+
+    Args:
+        model_dir: one of the models, which are of one size.
+        more: arguments for vLLM, which may say how many GPUs each server needs.
+    """
+    sizes = [] if engine == "llama.cpp" else gpu_memory()
+    if not sizes:
+        return [[]]
+    named = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+    names = (named or [str(number) for number in range(len(sizes))])[: len(sizes)]
+    each = min(tensor_parallel(more) or gpus_needed(model_dir, min(sizes), len(sizes)), len(sizes))
+    return [names[i : i + each] for i in range(0, len(names) - each + 1, each)]
+
+
+def gpus_needed(model_dir: str, memory: int, most: int) -> int:
+    """The fewest GPUs over which vLLM can split a model so that it fits, with one request of the greatest length.
+
+    Where not even all of them suffice, as many as possible.
+
+    Args:
+        memory: bytes of each GPU.
+    """
+    config = json.loads(Path(model_dir, "config.json").read_text())
+    heads = config["num_attention_heads"]
+    saved = 4 if "float32" in (config.get("torch_dtype"), config.get("dtype")) else 2  # bytes of a weight
+    files = [*Path(model_dir).glob("*.safetensors")] or [*Path(model_dir).glob("*.bin")]
+    weights = sum(path.stat().st_size for path in files) * 2 // saved
+    width = config.get("head_dim") or config.get("hidden_size", 0) // heads
+    token = 4 * config.get("num_hidden_layers", 0) * width * (config.get("num_key_value_heads") or heads)
+    request = token * min(config.get("max_position_embeddings") or MOST_TOKENS, MOST_TOKENS)
+    fitting = [n for n in range(1, most + 1) if heads % n == 0]
+    enough = [n for n in fitting if (weights + request) / n + OVERHEAD <= 0.9 * memory]
+    return (enough or fitting[-1:])[0]
+
+
+def gpu_memory() -> list[int]:
+    """Bytes of memory of each visible GPU."""
     import torch
 
-    return int(torch.cuda.device_count())
+    count = torch.cuda.device_count()
+    return [int(torch.cuda.get_device_properties(number).total_memory) for number in range(count)]

@@ -72,7 +72,7 @@ def gpu_objects(launcher: str, queue: str, given: Mapping[str, Any]) -> Iterator
     if launcher in KINDS_OF:
         yield "training's pod", POD, pod
     first, *others = pod["spec"]["containers"]
-    containers = [first | {"resources": {"limits": {given["eval_gpu_identifier"]: "1"}}}, *others]
+    containers = [first | {"resources": {"limits": {given["eval_gpu_identifier"]: given["eval_gpus"]}}}, *others]
     yield "evaluation's pod", POD, pod | {"spec": pod["spec"] | {"containers": containers}}
 
 
