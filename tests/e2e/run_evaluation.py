@@ -64,7 +64,7 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
     metrics = Metrics()
 
     def bench(judge_options: dict[str, Any]) -> None:
-        mt_bench.python_func(**common, judge_options=judge_options, metrics=metrics)
+        mt_bench.python_func(**common, judge_options=judge_options, audit=0, metrics=metrics)
 
     rating = {"max_tokens": 60, "grammar": GRAMMAR}
     with running(llama_cpp_command(str(packaged_gguf()), "judge", port, 2), work_dir + "/judge.log", port, 60):
