@@ -186,8 +186,8 @@ def ilab_pipeline(
         sdg_batch_size: Completions per request to the teacher, 1 to 4096.
         sdg_num_workers: Batches for the teacher at a time, of all leaves, 1 to 10. Fewer while it answers 429.
         sdg_samples_per_skill: Samples of each skill leaf to train on, drawn from those generated. 0: all, once.
-        sdg_held_out_seeds: Seed examples of each leaf that the teacher does not see and that are held-out questions, at
-            least one less than the leaf has. No effect on data from an archive.
+        sdg_held_out_seeds: Seed examples of each leaf that the teacher does not see; they become held-out questions.
+            One always stays with the teacher. No effect on data from an archive.
         sdg_system_prompt: System message of all training samples. Empty: Granite's own for Granite, else neutral.
         sdg_max_batch_len: Longest sample that data processing keeps, in tokens.
         sdg_held_out_fraction: Fraction of the samples kept for evaluation and never trained on, 0 to 0.5.
@@ -239,22 +239,23 @@ def ilab_pipeline(
         mt_bench_merge_system_user_message: Merge system and user message, for judges that accept no system message.
         mt_bench_max_questions: MT-Bench questions to ask, spread over the categories. 0: all 80.
         mt_bench_max_error_rate: Highest share of missing or unrated answers for an MT-Bench score to count, 0 to 1.
-        mt_bench_audit: Judgments to ask the judge for twice; the report says how many ratings changed. 0: none.
+        mt_bench_audit: Judgments to ask the judge for twice, over all checkpoints; the report says how many ratings
+            changed. 0: none.
         final_eval_max_workers: Parallel requests in the final evaluation, as mt_bench_max_workers.
         final_eval_few_shots: Solved examples before each multiple-choice question.
         final_eval_batch_size: Multiple-choice questions per batch: auto or a number.
         final_eval_merge_system_user_message: Merge system and user message, for judges that accept no system message.
         final_eval_max_questions: Taxonomy questions to ask in MT-Bench-branch. 0: all.
         mmlu_tasks: Standard MMLU tasks to add, such as mmlu_anatomy; their data are downloaded from a hub.
-        final_eval_reuse_base: Keep the base model's scores in the object store, beside the archive, and take those that
-            an earlier run with the same base, questions, settings and library versions has left there.
+        final_eval_reuse_base: Keep the base model's scores in the object store, in base-scores/ beside the archive, and
+            take those of an earlier run with the same base model, questions, settings, library versions and GPU.
         gate_min_mt_bench: Lowest MT-Bench score to publish, 0 to 10. 0: any.
         gate_max_error_rate: Highest judge error rate to publish, 0 to 1. 1: any.
         gate_require_improvement: Publish only a candidate better than the base model in a comparison and worse in none,
             each by more than chance: its interval excludes zero.
-        gate_confidence: Confidence of these intervals, 0.5 to 0.999.
-        gate_max_regression: Largest loss that the interval of a comparison may leave possible, in its own unit, such as
-            {"mmlu_branch": 0.02}; of likelihood, mmlu_branch, mmlu, mt_bench_branch. Empty: any.
+        gate_confidence: Confidence of the intervals in gate and report, 0.5 to 0.999.
+        gate_max_regression: Largest loss that the interval of a comparison may leave possible, in the unit of its score,
+            such as {"mmlu_branch": 0.02}; of likelihood, mmlu_branch, mmlu, mt_bench_branch. Empty: any.
         output_data_key: Name of the published archive, after its timestamp. Empty: the Secret's data_key. On one
             machine also a new folder.
         report_notes: Remarks to show at the top of the report.

@@ -21,7 +21,7 @@ def data_processing(
     """Check the generated samples, and convert them to token ids with the model's chat template.
 
     Some samples are dropped: duplicates and near duplicates, samples with words of an MT-Bench or MMLU question,
-    refusals, left-overs of templates, answers without a letter or in another script than the leaf's seed examples, and
+    refusals, leftovers of templates, answers without a letter or in another script than the leaf's seed examples, and
     samples that are too long. The log and processed/checks.json say how many of each taxonomy leaf, and why. If a leaf
     loses nearly all, this task fails.
 

@@ -24,7 +24,7 @@ class Limits:
         overlap_words: words in a row that a sample may not have in common with an evaluation question; 0: any.
         min_answer: letters and digits of an answer.
         max_foreign_letters: share of an answer's letters in scripts that seed examples and document do not use; 1: all.
-        drop_refusals: whether refusals and left-overs of templates are dropped.
+        drop_refusals: whether refusals and leftovers of templates are dropped.
         max_dropped: share of a leaf's samples; where more are dropped, the stage fails.
     """
 

@@ -1,4 +1,4 @@
-"""What a sample's own words tell: refusals, left-overs of templates, answers in another script."""
+"""What a sample's own words tell: refusals, leftovers of templates, answers in another script."""
 
 import functools
 import itertools
@@ -28,10 +28,10 @@ SCRIPTS = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "KATAKANA-HIRAGANA": "CJK", "ID
 
 
 def left_over(text: str, allowed: str = "") -> str:
-    """The first left-over of a template in a text, "" for none. Reasoning that begins and ends is left to the user.
+    """The first leftover of a template in a text, "" for none. Reasoning that begins and ends is left to the user.
 
     Args:
-        allowed: a text whose marks do not count as left-overs.
+        allowed: a text whose marks do not count as leftovers.
     """
     reasoning = text.count("<think>") == text.count("</think>")
     found = (match[0] for match in LEFT_OVER.finditer(text) if not (reasoning and match[0].endswith("think>")))

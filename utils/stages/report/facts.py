@@ -101,8 +101,8 @@ MEASURES = (
     ("Likelihood", "nll", 3, "negative log-likelihood per token, lower is better"),
     ("MMLU-branch", "model_score", 3, "accuracy on the taxonomy's multiple-choice questions"),
     ("MMLU", "model_score", 3, "accuracy on multiple-choice questions"),
-    ("MT-Bench-branch", "overall_score", 2, "judge's grade on the taxonomy's questions, 1 to 10"),
-    ("MT-Bench", "overall_score", 2, "judge's grade, 1 to 10; chose the candidate"),
+    ("MT-Bench-branch", "overall_score", 2, "judge's rating, 1 to 10; questions of the taxonomy"),
+    ("MT-Bench", "overall_score", 2, "judge's rating, 1 to 10; chose the candidate"),
 )
 """(name, the candidate's entry in the score file, digits, what is measured), the one that needs no judge first."""
 
