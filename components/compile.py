@@ -1,11 +1,12 @@
 """Compile the DAG to pipeline.yaml: KFP's own compiler, then steps that keep the file and its runs small.
 
 The Argo Workflow of a run holds each task's container once in its spec and four times in its status, five if the task
-may be tried again (utils/lint/size.py), and the server stops reporting the states of tasks when the Workflow has grown over 1 MiB. So the stages' code stands where it
-has only one copy in the status: in a field of each executor's container that no server uses,
-`lifecycle.preCacheCheck` (in pipeline_spec.proto since 2.0; the driver, backend/src/v2/driver, makes the pod of other
-fields). The tasks that run before the run's volume has the code, or without the volume, collect its parts from their
-run's Workflow; the prerequisites put it to `code/<digest>/` on the volume; all later tasks import from there.
+may be tried again (utils/lint/size.py), and the server stops reporting the states of tasks when the Workflow has grown
+over 1 MiB. So the stages' code stands where it has only one copy in the status: in a field of each executor's container
+that no server uses, `lifecycle.preCacheCheck` (in pipeline_spec.proto since 2.0; the driver, backend/src/v2/driver,
+makes the pod of other fields). The tasks that run before the run's volume has the code, or without the volume, collect
+its parts from their run's Workflow; the prerequisites put it to `code/<digest>/` on the volume; all later tasks import
+from there.
 """
 
 import ast
