@@ -17,7 +17,7 @@ from tests.stages.data_processing.volumes import (
     without_the_library,
     write_rows,
 )
-from utils.stages.data_processing import evaluation_questions
+from utils.stages.data_processing import evaluation_questions, stage
 from utils.stages.data_processing.checks import Checks
 from utils.stages.data_processing.held_out import find_questions, located_samples
 from utils.stages.data_processing.limits import Limits
@@ -25,6 +25,7 @@ from utils.stages.data_processing.overlap import Overlap
 from utils.stages.data_processing.similar import normal
 from utils.stages.data_processing.stage import Processing, process
 from utils.stages.marker import read_json, read_marker
+from utils.stages.results import DataCounts
 
 LONG = (
     "Pellwick is a harbour town on the Isle of Orrin, and every boat there is painted blue, because blue paint was the "
@@ -328,3 +329,19 @@ def test_limits_in_the_form_of_kubeflow_pipelines_are_the_same(tmp_path: Path) -
     Processed(volume, overlap_words=13.0, near_duplicates=0.9)
     assert "overlap_words" not in read_marker(str(volume), "data_processing")["inputs"]
     assert json.loads((volume / "processed" / "checks.json").read_text())["limits"]["overlap_words"] == 13
+
+
+@pytest.mark.parametrize(("found", "dropped"), [([3], {LEAF: {"length": 1}}), ([*range(16)], {}), ([], {})])
+def test_rows_that_training_can_not_take_count_for_their_leaf_only_where_they_are_told_apart(
+    found: list[int], dropped: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tokenize(rows: Path, folder: Path, data_dir: str, max_len: int) -> DataCounts:
+        lines = rows.read_text().splitlines(keepends=True)
+        (folder / "data.jsonl").write_text("".join(lines[:3] + lines[4:]))
+        return DataCounts(len(lines) - 1, 10, 10) if lines else DataCounts()
+
+    monkeypatch.setattr(stage, "tokenize_rows", tokenize)
+    monkeypatch.setattr(stage, "left_out_rows", lambda *given: found)
+    done = Processed(make_volume(tmp_path, good_rows()))
+    told = "skills: 1 rows can't be trained on, of unknown leaves" in done.facts["compared"]
+    assert (done.dropped, told) == (dropped, not dropped) and done.metrics["skills_dropped_samples"] == 1

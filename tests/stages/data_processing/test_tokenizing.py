@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from utils.stages.data_processing.tokenizing import kept_rows, tokenize_rows, try_tokenizing
+from utils.stages.data_processing.tokenizing import kept_rows, left_out_rows, tokenize_rows, try_tokenizing
 from utils.stages.marker import write_marker
 from utils.stages.results import ChatTemplate, DataCounts, Imported
 
@@ -129,3 +130,23 @@ def test_full_disk_is_not_told_as_a_fault_of_the_data(library: Callable[..., Non
     library(main)
     with pytest.raises(OSError, match="No space left"):
         tokenize_rows(*rows(tmp_path), 100)
+
+
+@pytest.mark.parametrize("written", ["Cafe\u0301 au lait", "Stra\u00dfe", "Ｗｉｄｅ", " many   spaces\n"])
+@pytest.mark.parametrize(
+    "letters",
+    [str, str.lower, lambda text: unicodedata.normalize("NFC", text), lambda text: unicodedata.normalize("NFKC", text)],
+    ids=["as they are", "small", "composed", "compatible"],
+)
+def test_rows_that_the_library_left_out_are_found_whatever_letters_the_tokenizer_keeps(
+    written: str, letters: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = SimpleNamespace(decode=lambda ids: "<|user|>" + letters("".join(map(chr, ids))))
+    loads = SimpleNamespace(AutoTokenizer=SimpleNamespace(from_pretrained=lambda model: tokenizer))
+    monkeypatch.setitem(sys.modules, "transformers", loads)
+    texts = [f"{written} {number}" for number in range(5)]
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = [{"input_ids": [*map(ord, texts[number])]} for number in (0, 2, 3)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    assert left_out_rows(tmp_path / "rows.jsonl", tmp_path, str(tmp_path)) == [1, 4]

@@ -112,11 +112,13 @@ def process_samples(given: Processing) -> Processed:
         folder, rows = part / kind, part / f"{kind}.jsonl"
         folder.mkdir()
         counts = tokenize_rows(rows, folder, given.data_dir, given.max_len)
-        missing = left_out_rows(rows, folder, given.data_dir) if counts.rows < len(leaves[kind]) else []
+        lost = len(leaves[kind]) - counts.rows
+        missing = left_out_rows(rows, folder, given.data_dir) if lost else []
+        if len(missing) != lost:  # they are not told apart: no leaf may fail for rows that are there
+            notes.append(f"{kind}: {lost} rows can't be trained on, of unknown leaves")
+            missing = []
         for row in missing:
             table.move(leaves[kind][row], "length")
-        if len(missing) != len(leaves[kind]) - counts.rows:
-            notes.append(f"{kind}: {len(leaves[kind]) - counts.rows} more rows can't be trained on, of unknown leaves")
         aside = sum(question.kind == kind for question in held_out.values())
         counted[kind] = replace(counts, dropped=table.rows[kind] - counts.rows, held_out=aside)
         rows.unlink()

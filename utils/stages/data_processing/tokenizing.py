@@ -9,6 +9,7 @@ from pathlib import Path
 from utils.messages import failure
 from utils.stages.chat_template.files import prepare_chat_template
 from utils.stages.chat_template.template import ASKED, GENERATED, example
+from utils.stages.data_processing.similar import normal
 from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.results import DataCounts
 
@@ -111,20 +112,27 @@ def kept_rows(folder: Path, given: int, max_len: int) -> DataCounts:
 def left_out_rows(source: Path, folder: Path, data_dir: str) -> list[int]:
     """Numbers of the rows of source, from 0, that are not in folder/data.jsonl.
 
-    The library keeps the order of rows, but does not say which it drops: those that are there hold the row's texts.
+    The library keeps the order of rows, but does not say which it drops: those that are there hold the row's texts,
+    in the letters that a tokenizer makes of them (Qwen's composes them, others make them small). Where a template
+    changes texts, more rows seem to be missing than are.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(f"{data_dir}/model")
-    kept = map(tokenizer.decode, (row["input_ids"] for row in read_lines(folder / "data.jsonl")))
-    text, missing = "".join(next(kept, "").split()), []
+    texts = (tokenizer.decode(row["input_ids"]) for row in read_lines(folder / "data.jsonl"))
+    text, missing = letters_alone(next(texts, "")), []
     for number, row in enumerate(read_lines(source)):
-        turns = ["".join(turn["content"].split()) for turn in row["messages"] if turn["role"] != "system"]
+        turns = [letters_alone(turn["content"]) for turn in row["messages"] if turn["role"] != "system"]
         if text and all(turn in text for turn in turns):
-            text = "".join(next(kept, "").split())
+            text = letters_alone(next(texts, ""))
         else:
             missing.append(number)
     return missing
+
+
+def letters_alone(text: str) -> str:
+    """A text without white space, case, and the forms of a letter."""
+    return "".join(normal(text).split())
 
 
 def without_deepspeed() -> None:
