@@ -163,6 +163,7 @@ def write_marker(
     result: Any,
     started: float,
     versions: Mapping[str, str] | None = None,
+    gpus: int = 0,
 ) -> None:
     """Record that a stage finished: call it last, when every output is in its place. Outputs are on disk before it.
 
@@ -171,6 +172,7 @@ def write_marker(
         result: what later stages and the report need: a dataclass, or a dict of JSON.
         started: `time.time()` at the stage's start.
         versions: package to version of what did the work; None: this process.
+        gpus: number that the task had; 0 for none, or where the inputs tell it.
     """
     packages = ("instructlab-sdg", "instructlab-training", "instructlab-eval", "torch", "transformers", "kfp")
     own = {one.name: one.version for one in metadata.distributions() if one.name in packages}
@@ -183,6 +185,7 @@ def write_marker(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - started, 1),
         "result": result if isinstance(result, dict) else dataclasses.asdict(result),
+        **({"gpus": gpus} if gpus else {}),
     }
     os.sync()
     write_json(_path(data_dir, stage), marker)

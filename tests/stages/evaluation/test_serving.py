@@ -16,8 +16,10 @@ import pytest
 
 from tests.fakes.waiting import FakeTime
 from utils.stages.credentials import ModelServer
-from utils.stages.evaluation import judging, serving
+from utils.stages.evaluation import final_eval, judging, mt_bench, serving
 from utils.stages.evaluation.client import ModelClient
+from utils.stages.evaluation.scores import Rated
+from utils.stages.marker import read_marker
 
 HEALTHY = """
 import http.server, os, sys
@@ -193,10 +195,12 @@ def test_vllm_reserves_memory_for_a_question_not_for_the_longest_text(
     length: int | None, served: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "has_bfloat16", lambda: True)
-    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4, "max_position_embeddings": length}))
-    command = serving.vllm_command(str(tmp_path), "m", 1, "")
-    given = dict(zip(command, command[1:], strict=False))
-    assert given.get("--max-model-len") == served
+    config = {"num_attention_heads": 4, "max_position_embeddings": length}
+    for written in (config, {"text_config": config}):  # the second: of a model that sees, too
+        (tmp_path / "config.json").write_text(json.dumps(written))
+        command = serving.vllm_command(str(tmp_path), "m", 1, "")
+        given: dict[str, str] = dict(zip(command, command[1:], strict=False))
+        assert given.get("--max-model-len") == served
 
 
 @pytest.mark.parametrize(("bfloat16", "dtype"), [(True, "bfloat16"), (False, "half")])
@@ -253,6 +257,9 @@ def write_model(folder: Path, config: dict[str, Any], weights: int) -> str:
         ([80] * 2, "GPU-a,GPU-b", SEVEN, 14, [], [["GPU-a"], ["GPU-b"]]),
         ([80] * 2, "6,7", SEVEN, 14, [], [["6"], ["7"]]),
         ([], "", SEVEN, 14, [], [[]]),
+        ([24] * 4, "", {"text_config": SEVEN}, 14, [], [["0", "1"], ["2", "3"]]),  # a model that sees, too
+        ([24] * 2, "", {}, 14, [], [["0"], ["1"]]),  # no attention heads: over how many it splits is not known
+        ([24] * 2, "", {}, 14, ["--tensor-parallel-size=2"], [["0", "1"]]),
     ],
 )
 def test_a_server_gets_as_many_gpus_as_its_model_needs(
@@ -269,6 +276,24 @@ def test_a_server_gets_as_many_gpus_as_its_model_needs(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     model = write_model(tmp_path, config | {"max_position_embeddings": 32768}, weights * GIB)
     assert serving.gpu_groups("vllm", model, more) == groups
+
+
+@pytest.mark.parametrize(("engine", "gpus"), [("vllm", 4), ("llama.cpp", 0)])
+def test_marker_says_how_many_gpus_the_task_had(
+    engine: str, gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "gpu_memory", lambda: [80 * GIB] * 4)
+    for stage in (mt_bench, final_eval):
+        monkeypatch.setattr(stage, "model_server", lambda *_: ModelServer("http://x/v1", "judge"))
+        monkeypatch.setattr(stage, "prepare_bench", lambda *_: None)
+    monkeypatch.setattr(mt_bench, "trained_checkpoints", lambda *_: ["a"])
+    monkeypatch.setattr(mt_bench, "scored_checkpoints", lambda *_: [Rated("a", 5.0, [], [], 0.0, "")])
+    monkeypatch.setattr(final_eval, "write_scores", lambda *_: {"mt_bench_branch": {}, "likelihood": {}})
+    given: tuple[Any, ...] = (str(tmp_path), "", "", engine, "auto", False, 0, {}, {}, False, 0.25, [])
+    mt_bench.score_checkpoints(mt_bench.CheckpointScoring(*given, 0))
+    final_eval.compare(final_eval.Comparison(*given, 5, "auto", [], "", "", False))
+    markers = [read_marker(str(tmp_path), stage) for stage in ("mt_bench", "final_eval")]
+    assert [marker.get("gpus", 0) for marker in markers] == [gpus, gpus]
 
 
 def test_server_sees_its_own_gpus_only(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
     for stage, inputs in (("train_phase_2", {"num_workers": 2, "gpu_per_worker": 4}), ("mt_bench", {"engine": "vllm"})):
         marker = json.loads((tmp_path / f"done/{stage}.json").read_text())
         marker["inputs"] |= inputs
+        marker |= {"gpus": 4} if stage == "mt_bench" else {}
         (tmp_path / f"done/{stage}.json").write_text(json.dumps(marker))
     facts = report_facts(str(tmp_path), "run-x4k2", [], IMAGES)
     assert facts["made_with"] == {
@@ -88,8 +89,8 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
         "training, phase 2": "2 pods with 4 GPUs each (pytorchjob)",
         "served in the evaluation by": "vLLM, on GPU",
     }
-    assert facts["gpu_hours"] == {"train_phase_2": 62.089, "mt_bench": 2.514}
+    assert facts["gpu_hours"] == {"train_phase_2": 62.089, "mt_bench": 10.056}
     page = render(facts)
-    shown = ("kind: InferenceService", "tar x model", IMAGES["notebook"], "2 pods with 4 GPUs each", "62.09", "64.60")
+    shown = ("kind: InferenceService", "tar x model", IMAGES["notebook"], "2 pods with 4 GPUs each", "62.09", "72.14")
     assert [text for text in shown if text not in page] == []
     assert "How to deploy it" not in render(report_facts(str(tmp_path / "none"), "r", []))

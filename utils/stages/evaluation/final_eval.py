@@ -16,6 +16,7 @@ from utils.stages.evaluation.likelihood import Likelihoods, likelihood
 from utils.stages.evaluation.mmlu import mmlu, mmlu_branch
 from utils.stages.evaluation.mt_bench_branch import mt_bench_branch
 from utils.stages.evaluation.scores import Accuracies, BranchScores, Pair, Skipped
+from utils.stages.evaluation.serving import gpus_held
 from utils.stages.marker import finished_result, inputs_hash, result_of, write_json, write_marker
 from utils.stages.results import Benchmarked, Generated
 
@@ -63,7 +64,8 @@ def compare(given: Comparison) -> dict[str, float]:
         # Answers serve again with another judge.
         work_dir = f"{given.data_dir}/scores/final_eval.part/{inputs_hash(answers)}"
         result = write_scores(given, prepare_bench(given, judge), work_dir)
-        write_marker(given.data_dir, "final_eval", inputs, [f"scores/{part}.json" for part in result], result, started)
+        outputs, gpus = [f"scores/{part}.json" for part in result], gpus_held(given.engine)
+        write_marker(given.data_dir, "final_eval", inputs, outputs, result, started, gpus=gpus)
     shutil.rmtree(f"{given.data_dir}/scores/final_eval.part", ignore_errors=True)  # what is published has none of it
     # The scores themselves are the headline scores of the report.
     metrics = {"mt_bench_branch": ("questions", "error_rate"), "likelihood": ("questions",)}

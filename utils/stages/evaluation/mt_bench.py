@@ -24,6 +24,7 @@ from utils.stages.evaluation.judging import (
 )
 from utils.stages.evaluation.likelihood import sample_indices
 from utils.stages.evaluation.scores import Rated
+from utils.stages.evaluation.serving import gpus_held
 from utils.stages.evaluation.statistics import corrected_best
 from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.marker import (
@@ -86,7 +87,8 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
         )
         entries = {"checkpoints": [*map(asdict, scores)]}
         write_json(Path(f"{given.data_dir}/scores/mt_bench.json"), asdict(result) | entries)
-        write_marker(given.data_dir, "mt_bench", inputs, ["scores/mt_bench.json"], result, started)
+        outputs, gpus = ["scores/mt_bench.json"], gpus_held(given.engine)
+        write_marker(given.data_dir, "mt_bench", inputs, outputs, result, started, gpus=gpus)
     shutil.rmtree(f"{given.data_dir}/scores/mt_bench.part", ignore_errors=True)  # what is published has none of it
     audit = result.audit
     if audit.kinship:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -227,8 +228,7 @@ def vllm_command(
     vLLM (0.8.5) does not start where one request of the model's whole length does not fit the GPU: 128k do not fit
     40 GB. It would serve a model that training saved as float32 in float16, which has not the range of bfloat16.
     """
-    config = json.loads(Path(model_dir, "config.json").read_text())
-    length = config.get("max_position_embeddings")
+    length = language_config(model_dir).get("max_position_embeddings")
     return [
         *[sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model_dir],
         *["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)],
@@ -239,6 +239,12 @@ def vllm_command(
         *(["--chat-template", template] if template else []),
         *more,
     ]
+
+
+def language_config(model_dir: str) -> dict[str, Any]:
+    """The configuration of a model; of one that sees, too, that of its language model."""
+    config: dict[str, Any] = json.loads(Path(model_dir, "config.json").read_text())
+    return config | (config.get("text_config") or {})
 
 
 def has_bfloat16() -> bool:
@@ -274,13 +280,14 @@ def gpu_groups(engine: str, model_dir: str, more: Sequence[str]) -> list[list[st
 def gpus_needed(model_dir: str, memory: int, most: int) -> int:
     """The fewest GPUs over which vLLM can split a model so that it fits, with one request of the greatest length.
 
-    Where not even all of them suffice, as many as possible.
+    Where not even all of them suffice, as many as possible. One where its configuration names no attention heads, over
+    which it is split.
 
     Args:
         memory: bytes of each GPU.
     """
-    config = json.loads(Path(model_dir, "config.json").read_text())
-    heads = config["num_attention_heads"]
+    config = language_config(model_dir)
+    heads = config.get("num_attention_heads") or 1
     saved = 4 if "float32" in (config.get("torch_dtype"), config.get("dtype")) else 2  # bytes of a weight
     files = [*Path(model_dir).glob("*.safetensors")] or [*Path(model_dir).glob("*.bin")]
     weights = sum(path.stat().st_size for path in files) * 2 // saved
@@ -290,6 +297,11 @@ def gpus_needed(model_dir: str, memory: int, most: int) -> int:
     fitting = [n for n in range(1, most + 1) if heads % n == 0]
     enough = [n for n in fitting if (weights + request) / n + OVERHEAD <= 0.9 * memory]
     return (enough or fitting[-1:])[0]
+
+
+def gpus_held(engine: str) -> int:
+    """Number of GPUs that this task has for its models; 0 where its engine computes on the CPU."""
+    return 0 if engine == "llama.cpp" else len(gpu_memory())
 
 
 def gpu_memory() -> list[int]:

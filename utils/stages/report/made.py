@@ -47,7 +47,7 @@ def gpu_hours(done: Mapping[str, Any]) -> dict[str, float]:
         if stage.startswith("train") and result.get("steps"):
             gpus = (inputs.get("num_workers") or 0) * (inputs.get("gpu_per_worker") or 0)
         elif inputs.get("engine") == "vllm":
-            gpus = inputs.get("gpus", 1)
+            gpus = marker.get("gpus", 1)  # markers of earlier versions do not tell: their tasks had one
         if gpus:
             hours[stage] = round(gpus * marker["seconds"] / 3600, 3)
     return hours
