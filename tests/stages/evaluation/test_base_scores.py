@@ -27,16 +27,20 @@ def run(s3_server: S3, tmp_path: Path, request: pytest.FixtureRequest, monkeypat
     s3_server.secret(tmp_path / "secret", data_key=f"{prefix}/data.tar.gz")
     numbers = iter(range(100))
 
-    def once(decides: dict[str, Any] | None = None, evaluate: Callable[[], str] = lambda: "") -> tuple[str, str]:
+    def once(
+        decides: dict[str, Any] | None = None, evaluate: Callable[[], str] = lambda: "", unfit: bool = False
+    ) -> tuple[str, str]:
         work = tmp_path / f"volume-{next(numbers)}"
         template = str(tmp_path / "template.jinja")
         bases = base_scores.base_scores(str(tmp_path / "secret"), "", "", model, template, work)
         path = work / FILES[0]
-        with bases.reused({"questions": "q"} if decides is None else decides, FILES) as taken:
+        with bases.reused({"questions": "q"} if decides is None else decides, FILES) as used:
+            if unfit and path.exists():
+                path.unlink()
             if not path.exists():
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(evaluate() or json.dumps({"nll": [next(numbers)]}))
-        return path.read_text(), taken
+        return path.read_text(), used.get("base_scores", "")
 
     return once
 
@@ -102,6 +106,34 @@ def test_entry_that_is_not_whole_or_of_another_run_is_not_believed_and_is_replac
     assert run() == (second, key)
 
 
+def test_scores_that_no_longer_hold_are_made_anew_kept_and_not_called_taken(run: Any) -> None:
+    """MMLU's questions have changed on their hub since the entry was made."""
+    first, _ = run()
+    second, taken = run(unfit=True)
+    assert second != first and taken == ""
+    third, taken = run()
+    assert third == second and taken
+
+
+def test_kill_while_files_are_taken_leaves_no_half_file(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = run()
+    write = Path.write_text
+
+    def killed(path: Path, text: str, *encoding: str) -> int:
+        if not path.parent.name.startswith("volume-"):
+            return write(path, text, *encoding)
+        write(path, text[:-3])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "write_text", killed)
+        run()
+    left = [path for path in tmp_path.glob("volume-*/*") if path.name == FILES[0]]
+    assert [path.read_text() for path in left] == [first]
+
+
 def test_evaluation_that_failed_keeps_nothing(run: Any, s3_server: S3, tmp_path: Path) -> None:
     def fail() -> str:
         raise SystemExit("the judge is away")
@@ -132,8 +164,9 @@ def test_store_that_is_away_or_refuses_does_not_fail_the_evaluation(
 def test_without_an_object_store_nothing_is_kept(tmp_path: Path) -> None:
     bases = base_scores.base_scores(str(tmp_path / "none"), "", "", tmp_path, "", tmp_path)
     assert bases.store is None
-    with bases.reused({}, FILES) as taken:
-        assert taken == ""
+    with bases.reused({}, FILES) as used:
+        pass
+    assert used == {}
 
 
 def test_scores_of_a_task_that_was_killed_stay(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +175,7 @@ def test_scores_of_a_task_that_was_killed_stay(run: Any, tmp_path: Path, monkeyp
     (tmp_path / "work" / FILES[0]).write_text("mine")
     monkeypatch.setattr(base_scores, "device", lambda: "cpu")
     bases = base_scores.base_scores(str(tmp_path / "secret"), "", "", tmp_path / "model", "", tmp_path / "work")
-    with replace(bases).reused({"questions": "q"}, FILES) as taken:
-        assert taken == ""
+    with replace(bases).reused({"questions": "q"}, FILES) as used:
+        pass
+    assert used == {}
     assert (tmp_path / "work" / FILES[0]).read_text() == "mine"

@@ -41,28 +41,35 @@ class BaseScores:
     folder: Path
 
     @contextlib.contextmanager
-    def reused(self, decides: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    def reused(self, decides: Mapping[str, Any], names: Sequence[str]) -> Iterator[dict[str, str]]:
         """Files of the base model for the block: taken from the store, or else kept there after it.
 
-        Yields the entry's key, "" where nothing was taken.
+        Yields a dict that has the entry's key as `base_scores` after the block, if the scores are the entry's: the
+        block may find that they no longer hold, and make others.
 
         Args:
             decides: what decides the scores of this evaluation, as JSON values.
             names: files below `folder`; an entry has all of them.
         """
-        files = {name: self.folder / name for name in names}
+        files, used = {name: self.folder / name for name in names}, dict[str, str]()
         if not self.store or all(path.exists() for path in files.values()):  # of a task that was killed
-            yield ""
+            yield used
             return
         known = json.loads(json.dumps({**self.common, **decides}))
         key = os.path.join(os.path.dirname(self.store.data_key), FOLDER, f"{digest([json.dumps(known)])}.json")
         taken = self._taken(key, known, names)
         for name, text in taken.items():
             files[name].parent.mkdir(parents=True, exist_ok=True)
-            files[name].write_text(text)
-        yield key if taken else ""
-        if not taken and all(path.exists() for path in files.values()):
-            texts = {name: path.read_text() for name, path in files.items()}
+            part = files[name].with_name(files[name].name + ".part")
+            part.write_text(text)
+            part.rename(files[name])  # half a file would count when this process is killed
+        yield used
+        if not all(path.exists() for path in files.values()):
+            return
+        texts = {name: path.read_text() for name, path in files.items()}
+        if texts == taken:
+            used["base_scores"] = key
+        else:
             self._keep(key, {"decides": known, "sha256": digest(texts.values()), "files": texts})
 
     def _taken(self, key: str, known: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:

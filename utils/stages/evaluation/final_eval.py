@@ -130,9 +130,9 @@ def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, di
     bases = base_scores(secret_dir, given.data_key, given.ca_file, Path(pair.base), bench.template, base_dir)
     result = {}
     for part, of in parts_of(given, bench, pair).items():
-        with bases.reused({"part": part, **of.decides}, of.files) as taken:
+        with bases.reused({"part": part, **of.decides}, of.files) as used:
             values = {name: value for name, value in asdict(of.evaluate()).items() if value is not None}
-        values |= {"base_scores": taken} if taken else {}
+        values |= used
         write_json(
             Path(f"{given.data_dir}/scores/{part}.json"), {"model": scored.candidate, "base_model": "model", **values}
         )
