@@ -289,9 +289,11 @@ def test_marker_says_how_many_gpus_the_task_had(
     monkeypatch.setattr(mt_bench, "trained_checkpoints", lambda *_: ["a"])
     monkeypatch.setattr(mt_bench, "scored_checkpoints", lambda *_: [Rated("a", 5.0, [], [], 0.0, "")])
     monkeypatch.setattr(final_eval, "write_scores", lambda *_: {"mt_bench_branch": {}, "likelihood": {}})
-    given: tuple[Any, ...] = (str(tmp_path), "", "", engine, "auto", False, 0, {}, {}, False, 0.25, [])
-    mt_bench.score_checkpoints(mt_bench.CheckpointScoring(*given, 0))
-    final_eval.compare(final_eval.Comparison(*given, 5, "auto", [], "", "", False))
+    given = judging.Evaluation(str(tmp_path), "", "", engine, "auto", False, 0, {}, {}, False, 0.25, [])
+    mt_bench.score_checkpoints(mt_bench.CheckpointScoring(**vars(given), audit=0))
+    few_shots: dict[str, Any] = {"few_shots": 5, "batch_size": "auto", "mmlu_tasks": []}
+    store: dict[str, Any] = {"object_store_secret_dir": "", "data_key": "", "reuse_base": False}
+    final_eval.compare(final_eval.Comparison(**vars(given), **few_shots, **store))
     markers = [read_marker(str(tmp_path), stage) for stage in ("mt_bench", "final_eval")]
     assert [marker.get("gpus", 0) for marker in markers] == [gpus, gpus]
 
