@@ -201,10 +201,12 @@ def test_two_runs_are_compared_on_the_terminal_and_as_json(tmp_path: Path, facts
     done = call("compare", "r-one", "r-two", "--home", tmp_path)
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.output.splitlines()]
-    assert lines[0] == ["measure", "r-one", "r-two", "change", "(95%)", "questions"]
-    assert any(line[:3] == ["Likelihood", "1.304", "1.304"] and "better" in line for line in lines)
-    assert ["sdg_pipeline", "simple", "full"] in lines and ["version", "of", "torch", "2.6.0", "2.7.0"] in lines
-    assert not any(line[:1] == ["gate_min_mt_bench"] for line in lines), "it is the default"
+    assert lines[:3] == [["first:", "r-one"], ["second:", "r-two"], []]
+    assert lines[3] == ["measure", "first", "second", "change", "(95%)", "same", "questions"]
+    assert lines[4][:3] == ["Likelihood", "1.304", "1.304"] and lines[4][-1] == "40" and lines[5] == ["better"]
+    assert "  sdg_pipeline: simple → full\n  version of torch: 2.6.0 → 2.7.0\n" in done.output
+    assert "gate_min_mt_bench" not in done.output, "it is the default"
+    assert max(map(len, done.output.splitlines())) <= 80
     told = json.loads(call("compare", "r-one", "r-two", "--home", tmp_path, "-o", "json").output)
     assert [one["run_id"] for one in told["runs"]] == ["r-one", "r-two"]
     assert {"name": "sdg_pipeline", "first": "simple", "second": "full"} in told["given"]
@@ -219,8 +221,9 @@ def test_reports_alone_are_compared_by_what_the_stages_were_given(tmp_path: Path
     done = call("compare", tmp_path / "one", tmp_path / "two" / "report.json")
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.output.splitlines()]
-    assert ["MT-Bench", "6.94", "–", "–", "not", "measured", "in", "r2"] in lines, done.output
-    assert any(line[0] == "publish.gate" for line in lines if line)
+    at = lines.index(["MT-Bench", "6.94", "–", "–", "–"])
+    assert lines[at + 1] == ["not", "measured", "in", "r2"]
+    assert any(line[0] == "publish.gate:" for line in lines if line)
     shutil.rmtree(tmp_path / "two")
     same = call("compare", tmp_path / "one", tmp_path / "one")
     assert "both were given the same" in same.output
@@ -249,6 +252,14 @@ def test_cost_is_that_of_the_gpu_hours(tmp_path: Path, facts: dict[str, Any]) ->
     assert "  62.50 GPU-hours, 156.25 EUR\n" in call(*words).output
     told = json.loads(call(*words, "-o", "json").output)
     assert (told["cost"], told["currency"], told["gpu_hours"]["mt_bench"]) == (156.25, "EUR", 2.0)
+
+
+def test_cost_of_a_run_whose_gpu_hours_are_not_known_is_not_zero(tmp_path: Path, facts: dict[str, Any]) -> None:
+    with_report(tmp_path, "r1", {**facts, "gpu_hours": {}}, local())
+    (tmp_path / "rates.yaml").write_text("gpu_hour: 2.5")
+    words = ("report", "--home", tmp_path, "--rates", tmp_path / "rates.yaml")
+    assert "  no GPU-hours are known: " in call(*words).output
+    assert json.loads(call(*words, "-o", "json").output)["cost"] is None
 
 
 @pytest.mark.parametrize(

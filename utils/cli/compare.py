@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
-from utils.cli.comparison import compare_given, compare_scores, lines_of
+from utils.cli.comparison import compare_given, compare_scores, score_rows, verdict_line
 from utils.cli.options import home_option, option, output_option
 from utils.cli.reports import find_report
 from utils.cli.store_access import store_options
 from utils.cli.terminal import on_terminal, print_table
+
+_WIDTH = 80
+"""Characters of a line that are read without scrolling."""
 
 
 @click.command()
@@ -50,14 +53,16 @@ def compare(
         }
         click.echo(json.dumps(facts, indent=1))
         return
-    names = runs[0].name, runs[1].name
+    for label, run in zip(("first: ", "second:"), runs, strict=True):
+        click.echo(f"{label} {on_terminal(run.name)}")
+    click.echo()
     if scores:
-        print_table([list(map(on_terminal, row)) for row in lines_of(scores, names, confidence)])
+        print_table(score_rows(scores, confidence), [on_terminal(verdict_line(one)) for one in scores])
     else:
         click.echo("neither run has scores")
     click.echo()
-    if changed:
-        rows = [[on_terminal(text) for text in (one.name, one.first or "–", one.second or "–")] for one in changed]
-        print_table([["given", *names], *rows])
-    else:
-        click.echo("both were given the same")
+    click.echo("given differently, first → second:" if changed else "both were given the same")
+    for one in changed:
+        name, old, new = (on_terminal(text) for text in (one.name, one.first or "–", one.second or "–"))
+        line = f"  {name}: {old} → {new}"
+        click.echo(line if len(line) <= _WIDTH else f"  {name}:\n    {old}\n  → {new}")

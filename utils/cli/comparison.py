@@ -158,17 +158,20 @@ def _text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else str(value)
 
 
-def lines_of(scores: Sequence[Scored], names: tuple[str, str], confidence: float) -> list[list[str]]:
+def score_rows(scores: Sequence[Scored], confidence: float) -> list[list[str]]:
     """The rows of a table of scores, its heading first."""
-    rows = [["measure", *names, f"change ({confidence:.0%})", "questions"]]
+    rows = [["measure", "first", "second", f"change ({confidence:.0%})", "same questions"]]
     for one in scores:
         old, new = ("–" if score is None else f"{score:.{one.digits}f}" for score in (one.first, one.second))
-        change, asked = "–", one.note
+        change = "–"
         if (found := one.difference) and found.change is not None:
             change = f"{found.change:+.{one.digits}f}"
             if found.low is not None and found.high is not None:
                 change += f" ({found.low:+.{one.digits}f} to {found.high:+.{one.digits}f})"
-            change += f" {found.said}"
-            asked = "; ".join(filter(None, [f"{one.questions[2]} the same", one.note]))
-        rows.append([one.name, old, new, change, asked])
+        rows.append([one.name, old, new, change, str(one.questions[2]) if one.difference else "–"])
     return rows
+
+
+def verdict_line(one: Scored) -> str:
+    """What is said of a measure's change, or why nothing is."""
+    return "; ".join(filter(None, [one.difference.said if one.difference else "", one.note]))
