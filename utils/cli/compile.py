@@ -37,15 +37,19 @@ def carried_part(package: Path, name: str) -> str:
     with package.open() as file:
         spec = next(yaml.load_all(file, yaml.CSafeLoader))
     parts = {component: executor_source(package, component) for component in names_of(package)}
+    files: dict[str, str] = {}
     if code := "".join(carried_code(spec["deploymentSpec"]["executors"]).values()):
-        parts |= {"code": code} | {path: content.decode() for path, content in unpacked(code).items()}
-    if name not in parts:
+        parts["code"] = code
+        files = {path: content.decode() for path, content in unpacked(code).items()}
+    if name not in {*parts, *files}:
         raise UsageError(
             f"{package} has no part {name!r}",
-            f"it has {', '.join(parts)}",
-            "ilab-pipeline compile --source PART",
+            f"it has {', '.join(parts)}" + (f", and {len(files)} files in code" if files else ""),
+            "list the files: ilab-pipeline compile --source code | base64 -d | tar tj"
+            if files
+            else "ilab-pipeline compile --source PART",
         )
-    return parts[name]
+    return {**files, **parts}[name]
 
 
 def executor_source(package: Path, component: str) -> str:

@@ -35,13 +35,14 @@ def report(
     --secret, the report of a run on a cluster is copied from the object store, and RUN can be an archive's key there or
     s3://BUCKET/KEY.
 
-    GPU-hours are those of training and evaluation; the teacher's and the judge's are not known to a run.
+    GPU-hours are those of training in pods and of evaluation with vLLM; the teacher's and the judge's are not known to
+    a run.
     """
     price, currency = read_rates(rates) if rates else (None, "")
     found = find_report(run_id, home, secret, ca, f"ilab-pipeline report {run_id}")
     facts = found.facts
     hours = round(sum((facts.get("gpu_hours") or {}).values()), 3)
-    cost = None if price is None else round(hours * price, 2)
+    cost = None if price is None or not hours else round(hours * price, 2)
     if output == "json":
         ended = {name: facts[name] for name in ("headline", "fate", "comparisons")}
         shown = {"run_id": found.name, **ended, "page": str(found.page or ""), "address": found.address}
@@ -54,6 +55,8 @@ def report(
         if hours:
             paid = f", {cost:,.2f} {on_terminal(currency)}".rstrip() if cost is not None else ""
             click.echo(f"  {hours:,.2f} GPU-hours{paid}")
+        elif rates:
+            click.echo("  no GPU-hours are known: they are counted for training in pods and evaluation with vLLM")
         click.echo(f"page: {found.page}" if found.page else f"facts: {found.address}")
     if show and not (found.page and webbrowser.open(found.page.absolute().as_uri())):
         where = found.page or found.address
