@@ -42,8 +42,9 @@ def publish(
         max_error_rate: Highest judge error rate to publish, 0 to 1; 1 for any.
         require_improvement: Publish only a candidate that is better than the base model in at least one comparison and
             worse in none, each by more than chance.
-        confidence: Of the intervals and of these words, 0.5 to 0.999.
-        max_regression: Comparison to the largest loss that its interval may leave possible; {} for any.
+        confidence: Confidence of the intervals, 0.5 to 0.999.
+        max_regression: For each comparison that is named, the largest loss that its interval may leave possible; {} for
+            any.
         images: The pipeline's images by name, for the provenance.
         force: Publish again if this volume's candidate was published with other inputs.
         metrics: 1 if published, else 0; size of the archive in bytes.

@@ -24,7 +24,7 @@ _WIDTH = 80
     type=click.FloatRange(0.5, 0.999),
     default=0.95,
     show_default=True,
-    help="Of the intervals, and of the words better and worse.",
+    help="Confidence of the intervals and verdicts.",
 )
 @store_options
 @home_option
@@ -37,9 +37,8 @@ def compare(
     RUN is the id of a run started on this machine, a part of one, or `latest`; a report.json, or a result's folder; or,
     with --secret, an archive's key in the object store.
 
-    Where both candidates were asked the same questions, the change is that of pairs, with an interval, and is called
-    better, worse or not distinguishable. Two MT-Bench scores are of the checkpoints that each run chose by them: both
-    are a little too high.
+    If both candidates were asked the same questions, the change of a score has an interval and a verdict: better, worse
+    or not distinguishable. MT-Bench chose the checkpoint in each run, so both MT-Bench scores are a little too high.
     """
     runs = [find_report(run, home, secret, ca, f"ilab-pipeline compare {first} {second}") for run in (first, second)]
     changed = compare_given(*runs)

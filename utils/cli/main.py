@@ -20,7 +20,7 @@ _COMMANDS = {
     "status": ("utils.cli.status:status", "Show the runs on this machine, or the tasks of one."),
     "logs": ("utils.cli.logs:logs", "Print what the tasks of a run printed."),
     "report": ("utils.cli.report:report", "Show the report of a run."),
-    "compare": ("utils.cli.compare:compare", "Compare two runs: parameters, scores, and what differs by chance."),
+    "compare": ("utils.cli.compare:compare", "Compare two runs: what they were given, and how they score."),
     "get-model": ("utils.cli.get_model:get_model", "Get the trained model of a run on this machine."),
     "verify": ("utils.cli.verify:verify", "Compare every file of a published archive with its hash."),
     "resume": ("utils.cli.run:resume", "Resume a run that failed or was interrupted."),

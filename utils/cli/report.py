@@ -31,9 +31,9 @@ def report(
 ) -> None:
     """Show what the report of RUN says, and where its page is.
 
-    RUN is the id of a run started on this machine, a part of one, or `latest`, which is also meant without it. With
-    --secret, the report of a run on a cluster is copied from the object store, and RUN can be an archive's key there or
-    s3://BUCKET/KEY.
+    RUN is the id of a run started on this machine, a part of one, or `latest` (the default); or a report.json, or a
+    result's folder. With --secret, the report of a run on a cluster is copied from the object store, and RUN can be an
+    archive's key there or s3://BUCKET/KEY.
 
     GPU-hours are those of training in pods and of evaluation with vLLM; the teacher's and the judge's are not known to
     a run.

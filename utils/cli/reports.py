@@ -55,7 +55,9 @@ def find_report(given: str, home: Path, secret: Path | None, ca: Path | None, co
             return _in_folder(given, path if path.is_dir() else path.parent, path if path.is_file() else None)
         if "/" in given or given.endswith((".tar", ".gz", ".tgz", *_ENDINGS)):
             if not secret:
-                raise UsageError(f"there is no {given}", "", f"for a key in the object store: {command} --secret FILE")
+                raise UsageError(
+                    f"there is no file {given} here", "", f"if the object store has it: {command} --secret FILE"
+                )
             return _stored(named_store(_stem(given), secret, ca, stack), home / "reports")
         return _of_run(find_run(home, given), secret, ca, command, stack)
 

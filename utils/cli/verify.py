@@ -87,7 +87,8 @@ def _source(given: str, secret: Path | None, ca: Path | None, home: Path, stack:
         return _file(path)
     if "/" in given or given.endswith((".tar", ".gz", ".tgz")):
         if not secret:
-            raise UsageError(f"there is no {given}", "", "for a key in the object store, give --secret")
+            command = f"ilab-pipeline verify {given} --secret FILE"
+            raise UsageError(f"there is no file {given} here", "", f"if the object store has it: {command}")
         return _stored(named_store(given, secret, ca, stack))
     return _of_run(find_run(home, given), secret, ca, stack)
 
