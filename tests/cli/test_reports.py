@@ -270,3 +270,60 @@ def test_rates_without_a_price_are_refused(text: str, tmp_path: Path, facts: dic
     (tmp_path / "rates.yaml").write_text(text)
     done = call("report", "--home", tmp_path, "--rates", tmp_path / "rates.yaml")
     assert done.exit_code == 2 and "has no price of a GPU-hour" in done.output
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("versions",), "1.0"),
+        (("versions",), {"torch": 2}),
+        (("done", "sdg"), []),
+        (("done", "sdg", "inputs"), None),
+        (("scores", "likelihood"), 5),
+        (("scores", "likelihood", "answers"), [{"question": "q", "leaf": [], "base": 1, "candidate": "2"}]),
+        (("scores", "mt_bench", "checkpoints"), {"model": "a"}),
+        (("notes",), 5),
+        (("gpu_hours",), {"mt_bench": "2 h"}),
+    ],
+)
+def test_report_of_another_shape_is_an_error_and_no_traceback(
+    place: tuple[str, ...], value: object, tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    inner = facts
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    (tmp_path / "b.json").write_text(json.dumps(facts))
+    words = ["report", tmp_path / "b.json"] if place[0] in ("notes", "gpu_hours") else []
+    done = call(*(words or ["compare", tmp_path / "a.json", tmp_path / "b.json"]))
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1, done.output
+    assert "b.json" in done.output and ("not the report of a run" in done.output or "can't be read" in done.output)
+
+
+def test_name_of_a_foreign_run_does_not_steer_the_terminal(tmp_path: Path, facts: dict[str, Any]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**facts, "run_id": f"{name}\x1b[2J", "code": name}))
+    done = call("compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert done.exit_code == 0 and "\x1b" not in done.output and "a\\x1b[2J" in done.output
+
+
+def test_report_of_which_half_was_copied_is_copied_again(tmp_path: Path, facts: dict[str, Any], s3_server: S3) -> None:
+    put(s3_server, "half/run.tar.gz", facts)
+    folder = with_report(
+        tmp_path, "r1", facts, ClusterSettings(namespace="lab"), "s3://ilab/half/run.tar.gz.report.html"
+    )
+    secret = s3_server.secret(tmp_path / "s")
+    write_bytes = Path.write_bytes
+
+    def killed(path: Path, body: bytes) -> int:
+        if "json" in path.name:
+            write_bytes(path, body[:9])
+            raise KeyboardInterrupt
+        return write_bytes(path, body)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "write_bytes", killed)
+        call("report", "r1", "--home", tmp_path, "--secret", secret)
+    assert not (folder.path / "report.json").exists()
+    assert call("report", "r1", "--home", tmp_path, "--secret", secret).exit_code == 0

@@ -307,3 +307,10 @@ def test_command_of_the_guide_verifies_an_object(packed: Callable[[str], Path], 
     assert words[:2] == ["ilab-pipeline", "verify"]
     done = verify(*words[2:])
     assert done.exit_code == 0, done.output
+
+
+def test_folder_that_is_no_result_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.cli.archive_check.MOST_FILES", 3)
+    done = verify(write_files(tmp_path / "home", {f"{number}.txt": b"" for number in range(4)}))
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1
+    assert "home can't be read" in done.output and "more than 3 files" in done.output

@@ -136,6 +136,7 @@ def read_folder(folder: Path) -> Contents:
 
     Raises:
         OSError: a file can't be read.
+        ValueError: there are too many for a result.
     """
 
     def fail(error: OSError) -> None:

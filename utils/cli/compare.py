@@ -8,7 +8,7 @@ import click
 
 from utils.cli.comparison import compare_given, compare_scores, score_rows, verdict_line
 from utils.cli.options import home_option, option, output_option
-from utils.cli.reports import find_report
+from utils.cli.reports import find_report, reading
 from utils.cli.store_access import store_options
 from utils.cli.terminal import on_terminal, print_table
 
@@ -41,8 +41,9 @@ def compare(
     or not distinguishable. MT-Bench chose the checkpoint in each run, so both MT-Bench scores are a little too high.
     """
     runs = [find_report(run, home, secret, ca, f"ilab-pipeline compare {first} {second}") for run in (first, second)]
-    changed = compare_given(*runs)
-    scores = compare_scores(runs[0], runs[1], confidence)
+    with reading(*runs):
+        changed = compare_given(*runs)
+        scores = compare_scores(runs[0], runs[1], confidence)
     if output == "json":
         facts = {
             "runs": [{"run_id": run.name, "address": run.address, "headline": run.facts["headline"]} for run in runs],

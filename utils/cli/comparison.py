@@ -12,10 +12,10 @@ from utils.cli.reports import Report
 from utils.errors import IlabError
 from utils.foreign_text import SHAPE_ERRORS
 from utils.stages.evaluation.statistics import Answered, Difference, compared
+from utils.stages.evaluation.verdict import MEASURES as KINDS
 from utils.stages.marker import from_record
 from utils.stages.report.facts import MEASURES
 
-LOWER_IS_BETTER, RIGHT_OR_WRONG = ("likelihood",), ("mmlu_branch", "mmlu")
 JUDGED = ("mt_bench", "mt_bench_branch")
 
 
@@ -71,8 +71,7 @@ def compare_scores(first: Report, second: Report, confidence: float) -> list[Sco
             pairs, note = [], f"judged by {judge} and {other}"
         elif not pairs:
             note = note or ("no question is the same" if answers and others else "the answers were not kept")
-        flags = key in LOWER_IS_BETTER, key in RIGHT_OR_WRONG
-        difference = compared(pairs, confidence, *flags) if pairs else None
+        difference = compared(pairs, confidence, *KINDS.get(key, ())) if pairs else None
         found.append(Scored(key, name, digits, old, new, counts, difference, note))
     return found
 

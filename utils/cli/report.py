@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from utils.cli.options import home_option, option, output_option
-from utils.cli.reports import find_report
+from utils.cli.reports import find_report, reading
 from utils.cli.store_access import store_options
 from utils.cli.terminal import on_terminal
 from utils.errors import IlabError, UsageError
@@ -41,7 +41,9 @@ def report(
     price, currency = read_rates(rates) if rates else (None, "")
     found = find_report(run_id, home, secret, ca, f"ilab-pipeline report {run_id}")
     facts = found.facts
-    hours = round(sum((facts.get("gpu_hours") or {}).values()), 3)
+    with reading(found):
+        hours = round(sum((facts.get("gpu_hours") or {}).values()), 3)
+        notes = [str(note) for note in facts.get("notes") or []]
     cost = None if price is None or not hours else round(hours * price, 2)
     if output == "json":
         ended = {name: facts[name] for name in ("headline", "fate", "comparisons")}
@@ -50,7 +52,7 @@ def report(
         click.echo(json.dumps(shown, indent=1))
     else:
         click.echo(on_terminal(f"{facts['headline']}. {facts['fate']}."))
-        for note in facts.get("notes") or []:
+        for note in notes:
             click.echo(on_terminal(f"  {note}"))
         if hours:
             paid = f", {cost:,.2f} {on_terminal(currency)}".rstrip() if cost is not None else ""

@@ -1,6 +1,7 @@
 """The report of a run, wherever it is: in the run's folder, in a result's folder, or in the object store."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,10 @@ def _stored(store: ObjectStore, folder: Path) -> Report:
             body: bytes = store.call("get_object", Key=f"{store.data_key}.report.{kind}")["Body"].read(_MOST + 1)
         if len(body) > _MOST:
             raise IlabError(f"{store.data_key}.report.{kind} has more than {_MOST >> 20} MiB", "it is not a report")
-        folder.joinpath(f"{name}.report.{kind}" if made else f"report.{kind}").write_bytes(body)
+        target = folder / (f"{name}.report.{kind}" if made else f"report.{kind}")
+        part = target.with_name(f"{target.name}.part")
+        part.write_bytes(body)
+        part.replace(target)  # half a report would pass for one that is here
     data = folder / (f"{name}.report.json" if made else "report.json")
     facts = _facts(data)
     address = f"s3://{store.bucket}/{store.data_key}.report.html"
@@ -115,6 +119,20 @@ def _stored(store: ObjectStore, folder: Path) -> Report:
 def _stem(key: str) -> str:
     """The archive's key, of the key of something beside it."""
     return next((key.removesuffix(ending) for ending in _ENDINGS[:2] if key.endswith(ending)), key)
+
+
+@contextlib.contextmanager
+def reading(*reports: Report) -> Iterator[None]:
+    """For a block that reads the facts of reports, which anyone may have written.
+
+    Raises:
+        IlabError: they do not have the shape of a report's.
+    """
+    try:
+        yield
+    except SHAPE_ERRORS as error:
+        where = " or ".join(report.address for report in reports)
+        raise IlabError(f"{where} is not the report of a run", repr(error), "name another one") from None
 
 
 def _facts(file: Path) -> dict[str, Any]:

@@ -61,8 +61,10 @@ def verify(archive: str, secret: Path | None, ca: Path | None, home: Path, outpu
         source = _source(archive, secret, ca, home, stack)
         try:
             contents = source.read()
-        except OSError as error:
-            raise IlabError(f"{source.name} can't be read", str(error)) from None
+        except (OSError, ValueError) as error:
+            raise IlabError(
+                f"{source.name} can't be read", str(error), "name an archive or a result's folder"
+            ) from None
     told = provenance_of(contents)
     if not contents.broken:
         compare(contents, told)
