@@ -13,7 +13,7 @@ from tests.archives import DATA, MODEL, TAXONOMY, targz, write_files
 from tests.stages.publish.test_publish import CANDIDATE, volume  # noqa: F401 - a fixture
 from utils.names import CLAIMS_DIR
 from utils.stages.data_import.git import TaxonomySource
-from utils.stages.folders import own_path
+from utils.stages.folders import own_path, write_result
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.prerequisites.checks import check_folders, check_object_store
 from utils.stages.report.stage import Reporting, upload_report
@@ -147,3 +147,12 @@ def test_pod_takes_no_path_of_the_user_s_machine(tmp_path: Path, monkeypatch: py
 def test_path_does_not_name_the_archive_of_the_object_store(tmp_path: Path) -> None:
     secret = write_files(tmp_path / "s", {"bucket": b"b", "access_key": b"a", "secret_key": b"s", "data_key": b"d"})
     assert store_of_secret(str(secret), "", data_key="/home/me/all.tar.gz").data_key == "d"
+
+
+@pytest.mark.parametrize("foreign", ["{half", "[]", '{"run_id": ["r1"]}', "\xff"])
+def test_folder_with_somebody_elses_provenance_is_left_alone(foreign: str, tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result/provenance.json").write_bytes(foreign.encode("latin-1"))
+    with pytest.raises(SystemExit, match=r"the result can't be put into .*/result"):
+        write_result(tmp_path / "result", "r1", {}, {}, lambda files: "{}")
+    assert (tmp_path / "result/provenance.json").read_bytes() == foreign.encode("latin-1")

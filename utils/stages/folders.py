@@ -33,6 +33,14 @@ def copy_folder(source: str, target: Path) -> None:
         raise failure(f"{source} can't be copied to {target.parent}", str(error), "correct that, then resume") from None
 
 
+def run_of(result: Path) -> str:
+    """The id of the run that a result comes from; "" where its provenance does not tell."""
+    try:
+        return str(read_json(result / PROVENANCE).get("run_id", ""))
+    except (ValueError, AttributeError):  # somebody else's file of that name
+        return ""
+
+
 def write_result(
     target: Path,
     run_id: str,
@@ -59,7 +67,7 @@ def write_result(
             part.joinpath(name).write_text(text, "utf-8", "replace")
         part.joinpath(PROVENANCE).unlink(missing_ok=True)  # of a try that was killed
         part.joinpath(PROVENANCE).write_text(provenance(digests_of(part)))
-        if read_json(target / PROVENANCE).get("run_id") == run_id:
+        if run_of(target) == run_id:
             shutil.rmtree(target)
         part.rename(target)  # an empty folder is replaced
     except OSError as error:

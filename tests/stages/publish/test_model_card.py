@@ -111,3 +111,12 @@ def test_license_is_that_of_the_base_model(readme: str, license_name: str, tmp_p
 
 def test_cells_are_one_line() -> None:
     assert cell("a\r\nb\t|") == "a b \\|" and cell(None) == "–" and cell(0.5) == "0.5"
+
+
+def test_score_that_is_not_a_number_is_left_out(volume: Path) -> None:
+    """A model that has come apart: YAML would have .nan, which the hub refuses."""
+    file = volume / "scores/likelihood.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"nll": float("nan")}))
+    facts, text = card_of(volume)
+    assert "Likelihood" not in [one["metrics"][0]["name"] for one in facts["model-index"][0]["results"]]
+    assert "| nan |" not in text
