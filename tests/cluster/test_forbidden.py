@@ -24,6 +24,7 @@ from utils.cluster.rbac import ROLE, rules
 from utils.stages.cluster import stage_cluster
 from utils.stages.prerequisites.rights import missing_rights
 from utils.stages.train import job
+from utils.stages.train.job_news import TrainingJob
 from utils.stages.volume import claims, ending
 
 RIGHTS = [(resource, verb) for rule in rules() for resource in rule["resources"] for verb in rule["verbs"]]
@@ -137,7 +138,7 @@ def create_job(*kinds: Kind) -> Callable[[Lab], Any]:
             for kind in kinds
         ]
         with stage_cluster() as cluster:
-            job.create_job(job.TrainingJob(cluster, kinds[-1], "denied"), made, [], 0.1)
+            job.create_job(TrainingJob(cluster, kinds[-1], "denied"), made, [], 0.1)
 
     return create
 

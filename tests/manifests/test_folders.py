@@ -17,7 +17,7 @@ from utils.cluster.rbac import ROLE, role
 from utils.names import RUN_LABEL
 from utils.stages.credentials import model_server
 from utils.stages.object_store.client import store_of_secret
-from utils.stages.train.job import POD_LABELS
+from utils.stages.train.job_news import POD_LABELS
 
 FOLDERS = sorted(path.parent.name for path in root().glob("*/kustomization.yaml") if path.parent.name != "settings")
 OUR_IMAGES = {value for name, value in vars(images).items() if name.isupper()}

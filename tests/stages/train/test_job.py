@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.stages.train.pytorchjobs import NAME, add_pod, launch
 from utils.cluster import client
-from utils.stages.train.job import trainer_lines
+from utils.stages.train.job_news import trainer_lines
 from utils.stages.train.late import TooLate
 
 

@@ -5,21 +5,18 @@ PyTorchJobs and TrainJobs alike: their fields that matter here differ in name, a
 A job out of sight is left alone: only what it says of itself, or a deadline that was seen to pass, ends it.
 """
 
-import re
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from utils.cluster.client import TRANSIENT, Client
+from utils.cluster.client import TRANSIENT
 from utils.cluster.errors import ClusterError
-from utils.cluster.kinds import EVENT, KINDS, POD, PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, Kind
-from utils.cluster.logs import tail_log
-from utils.cluster.objects import Object, create, delete, event_time, get, list_objects, wait_gone
+from utils.cluster.kinds import KINDS, PYTORCH_JOB, TRAIN_JOB, TRAINING_RUNTIME, Kind
+from utils.cluster.objects import Object, create, delete, get, wait_gone
 from utils.messages import failure
-from utils.names import INPUTS_LABEL, QUEUE_LABEL
+from utils.names import INPUTS_LABEL
 from utils.stages.cluster import Owner, pod_owners, run_owners, stage_cluster
-from utils.stages.disk import FULL, MAKE_ROOM
-from utils.stages.train.late import TooLate
+from utils.stages.train.job_news import TrainingJob, job_failure, job_phase, job_state, job_too_late
 
 SIGHT_SECONDS = 1800
 """For so long, reading a job that is followed may be refused: a token or a right is renewed. An absent API server is
@@ -30,8 +27,6 @@ START_SECONDS = 300
 KIND_SECONDS = 60
 GONE_SECONDS = 60
 """How long a deleted job is waited for: pods get 30 s to end."""
-POD_LABELS = {PYTORCH_JOB: "training.kubeflow.org/job-name", TRAIN_JOB: "jobset.sigs.k8s.io/jobset-name"}
-"""The label of a job's pods that holds its name."""
 NEEDS = {PYTORCH_JOB: (), TRAIN_JOB: (TRAINING_RUNTIME,)}
 """What is created before a job, under its name, and deleted after it."""
 
@@ -43,83 +38,6 @@ class Limits:
     queued: float
     pending: float
     running: float
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """A job by its name. As text: its kind and name."""
-
-    cluster: Client
-    kind: Kind
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.name} {self.name}"
-
-    @property
-    def pods(self) -> str:
-        """The label selector of its pods."""
-        return f"{POD_LABELS[self.kind]}={self.name}"
-
-    @property
-    def kubectl(self) -> str:
-        """How a command about it begins."""
-        return f"kubectl -n {self.cluster.namespace}"
-
-
-def job_state(found: Object) -> str:
-    """Succeeded, Failed, Running or "" (not started) from a job's status; a TrainJob has no condition Running."""
-    status = found.get("status", {})
-    true = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
-    true |= {"Running" for part in status.get("jobsStatus") or [] if part.get("ready")}
-    true |= {"Succeeded"} if "Complete" in true else set()
-    return next((state for state in ("Succeeded", "Failed", "Running") if state in true), "")
-
-
-def pod_news(job: TrainingJob) -> tuple[bool | None, str]:
-    """What is known of a job's pods: whether all have started (None: pods can't be read), and what is wrong with them.
-
-    The second is text: the scheduler's and the containers' messages, and the warnings among the events.
-    """
-    try:
-        pods = list_objects(job.cluster, POD, job.pods)
-    except ClusterError as error:
-        return None, error.what
-    news = []
-    for pod in pods:
-        status = pod["status"]
-        news += [c["message"] for c in status.get("conditions", []) if c.get("reason") == "Unschedulable"]
-        for container in status.get("containerStatuses", []):
-            waiting = container["state"].get("waiting", {})
-            if waiting.get("message"):
-                news.append(f"{pod['metadata']['name']}: {waiting['reason']}: {waiting['message']}")
-    try:
-        for event in list_objects(job.cluster, EVENT, fields="type=Warning"):
-            if event["involvedObject"].get("name", "").startswith(job.name):
-                # Warnings stay for an hour: one of a second that has passed must not read like one of now.
-                seen = event_time(event)[11:19]
-                news.append(f"{seen} UTC {event['message']}" if seen else event["message"])
-    except ClusterError as error:
-        news.append(error.what)
-    started = bool(pods) and all(pod["status"]["phase"] != "Pending" for pod in pods)
-    return started, "\n".join(dict.fromkeys(filter(None, news)))
-
-
-def trainer_lines(lines: list[str]) -> str:
-    """The last lines of a pod's log up to where torchrun tells, at length, how a trainer has ended."""
-    ends = [n for n, line in enumerate(lines) if "torch/distributed/elastic" in line and "failed" in line]
-    return "\n".join(lines[: ends[0] + 1 if ends else None][-25:])
-
-
-def last_pod_lines(job: TrainingJob) -> str:
-    """The end of the logs of a job's failed pods, or of all when none has failed."""
-    try:
-        pods = list_objects(job.cluster, POD, job.pods)
-    except ClusterError as error:
-        return f"the logs can't be read: {error.what}"
-    failed = [pod for pod in pods if pod["status"]["phase"] == "Failed"] or pods
-    names = [pod["metadata"]["name"] for pod in failed]
-    return "\n".join(f"{pod}:\n{trainer_lines(tail_log(job.cluster, pod, lines=200))}" for pod in names)
 
 
 class Sight:
@@ -256,55 +174,6 @@ def create_job(job: TrainingJob, manifests: Sequence[Object], owners: list[Owner
             f"look at it, then: {job.kubectl} delete {job.kind.name.lower()} {job.name}",
         )
     print(f"{job} already exists ({job_state(found) or 'pending'}): attaching to it", flush=True)
-
-
-def queue_news(cluster: Client, found: Object) -> str:
-    """What a suspended job waits for: its queue, and what that said last."""
-    name, queue = found["metadata"]["name"], found["metadata"].get("labels", {}).get(QUEUE_LABEL, "")
-    news = f"waiting in the queue {queue}" if queue else "suspended; a queue, or whoever suspended it, lets it start"
-    try:
-        events = list_objects(cluster, EVENT)
-    except ClusterError as error:
-        return f"{news} ({error.what})"
-    # Kueue's own object for the job has the job's name in its own.
-    about = [(event, event["involvedObject"]) for event in events]
-    told = [event for event, one in about if one.get("kind") == "Workload" and name in one.get("name", "")]
-    return f"{news}: {max(told, key=event_time)['message']}" if told else news
-
-
-def job_phase(job: TrainingJob, found: Object, before: str) -> tuple[str, str]:
-    """Where a job is that has not ended, and news of it.
-
-    Returns:
-        queued (suspended: Kueue has not admitted it, or took it back), pending (pods that have not started) or running;
-        and what it waits for, as text.
-    """
-    if found["spec"].get("runPolicy", found["spec"]).get("suspend"):
-        return "queued", queue_news(job.cluster, found)
-    if before == "running":
-        return "running", ""
-    started, news = pod_news(job)
-    if started or (started is None and job_state(found) == "Running"):
-        return "running", news
-    return "pending", news
-
-
-def job_failure(job: TrainingJob, found: Object) -> SystemExit:
-    """The failure of a job that failed: the operator's reasons, its pods' news and last lines."""
-    reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
-    cause = "\n".join([*reasons, pod_news(job)[1], last_pod_lines(job)])
-    remedy = MAKE_ROOM if re.search(FULL, cause) else "correct that and run again: it resumes from there"
-    return failure(f"the {job} failed", cause, remedy)
-
-
-def job_too_late(job: TrainingJob, phase: str, seconds: float, told: str) -> TooLate:
-    """The failure of a job that stayed in a phase for longer than it may."""
-    what, remedy = {
-        "queued": ("was not admitted by its queue", "free quota, name another k8s_queue, or raise k8s_queue_timeout"),
-        "pending": ("did not start", "free GPUs, or raise train_pending_timeout"),
-        "running": ("did not end", "raise train_timeout, or train less"),
-    }[phase]
-    return TooLate(failure(f"the {job} {what} in {seconds} s", told or "unknown", remedy).code)
 
 
 def delete_job(job: TrainingJob) -> None:
