@@ -11,7 +11,7 @@ def stage(image: str) -> Callable[[Callable[..., Any]], Any]:
     """Make a component of a function. Its body is what the pod runs, so its imports are inside it.
 
     What it imports from `utils` travels with the compiled pipeline (components/compile.py). The function's text is in
-    every run's Workflow five times: it calls its stage, logs metrics, and leaves the rest to the stage.
+    every run's Workflow five or six times: it calls its stage, logs metrics, and leaves the rest to the stage.
 
     Args:
         image: the image that the component's pod runs, by digest.

@@ -282,7 +282,7 @@ def example(first: str, second: int, third: list, fourth: str, fifth: bool, sixt
 
 
 def test_a_call_that_hands_parameters_on_in_order_is_shortened_and_means_the_same() -> None:
-    """Each task's function stands in a run's Workflow five times."""
+    """Each task's function stands in a run's Workflow five or six times."""
     text = component_text({"command": ["sh", "-ec", "", FUNCTION], "args": ["example"]})
     assert "tuple_of(*list(locals().values())[:5]), tuple_of(second, first, third, fourth, fifth)" in text
     assert "docstring" not in text
