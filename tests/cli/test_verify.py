@@ -309,7 +309,7 @@ def test_command_of_the_guide_verifies_an_object(packed: Callable[[str], Path], 
     assert done.exit_code == 0, done.output
 
 
-def test_folder_that_is_no_result_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_is_not_a_result_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utils.cli.archive_check.MOST_FILES", 3)
     done = verify(write_files(tmp_path / "home", {f"{number}.txt": b"" for number in range(4)}))
     assert isinstance(done.exception, SystemExit) and done.exit_code == 1

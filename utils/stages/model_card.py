@@ -32,7 +32,7 @@ METRICS = {
 def model_card(data_dir: str, run_id: str) -> str:
     """The card of a run's candidate, from its scores and markers."""
     files = sorted(Path(data_dir, "scores").glob("*.json"))
-    # As in the report: NaN is no score.
+    # As in the report: NaN does not count as a score.
     scores = {file.stem: json.loads(file.read_text(), parse_constant=lambda _: None) for file in files}
     records = stage_records(data_dir)
     leaves = records.get("sdg", {}).get("result", {}).get("samples_by_leaf", {})
