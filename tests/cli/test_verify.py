@@ -266,7 +266,7 @@ def test_run_whose_archive_is_out_of_reach_is_an_error_with_a_remedy(
 
 def test_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     done = verify(tmp_path / "none.tar.gz")
-    assert done.exit_code == 2 and "for a key in the object store, give --secret" in done.output
+    assert done.exit_code == 2 and "if the object store has it: ilab-pipeline verify" in done.output
 
 
 @pytest.mark.parametrize("kind", ["names", "zeros"])
