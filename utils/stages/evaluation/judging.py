@@ -112,11 +112,8 @@ def prepare_bench(given: Evaluation, judge: ModelServer) -> Bench:
     ca = ca_bundle(given.ca_file)
     trust_everywhere(ca)  # MMLU tasks come from a hub
     gpus = gpu_groups(given.engine, f"{given.data_dir}/model", given.server_arguments)
-    workers, template = (
-        eval_workers(given.max_workers, len(gpus[0])),
-        chat_template_file(given.data_dir, "template.jinja"),
-    )
-    return Bench(given, judge, ca, workers, template, gpus=gpus)
+    workers = eval_workers(given.max_workers, len(gpus[0]))
+    return Bench(given, judge, ca, workers, chat_template_file(given.data_dir, "template.jinja"), gpus=gpus)
 
 
 def eval_workers(max_workers: str, gpus: int) -> int:
@@ -308,19 +305,10 @@ def write_answers(
     with suppress(ValueError):  # half a line, of a killed process: all are asked again
         if count_lines(path) == asked.questions and (share := missing()) <= bench.given.max_error_rate:
             return share, ""
-    added = asked.sampling | bench.given.answer_options
-    given = bench.given
+    added, given = asked.sampling | bench.given.answer_options, bench.given
+    settings = given.engine, model.work_dir, bench.workers, bench.template, given.server_arguments, gpus
     with (
-        serve(
-            model.folder,
-            model.served,
-            given.engine,
-            model.work_dir,
-            bench.workers,
-            bench.template,
-            given.server_arguments,
-            gpus,
-        ) as server,
+        serve(model.folder, model.served, *settings) as server,
         ModelClient(ModelServer(server.url, model.served), added, count, most=bench.workers) as client,
     ):
         try:
