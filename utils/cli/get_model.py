@@ -5,18 +5,16 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from utils.cli.options import home_option
 from utils.cli.results import published
-from utils.errors import IlabError, UsageError
+from utils.cli.store_access import run_store, stage_errors
+from utils.errors import UsageError
 from utils.runners.run_folder import LATEST, RunFolder, find_run
 
-_SECRET = "sdg_object_store_secret"
-"""The pipeline's parameter with the name of the object store's Secret."""
 _BENCH = Path("scores", "mt_bench.json")
 """On the volume: the scores that name the candidate."""
 
@@ -88,41 +86,11 @@ def _downloaded(folder: RunFolder, key: str, scratch: Path) -> Path:
         IlabError: the object store can't be read, or the archive is not whole.
     """
     from utils.stages.archive import unpack_archive
-    from utils.stages.object_store.client import store_of_secret
     from utils.stages.object_store.download import download_object, object_stat
-    from utils.stages.patience import ONCE
 
-    # The key is the address of the report's neighbour where there is one: s3://bucket/key.
-    name = key.split("/", 3)[-1] if key.startswith("s3://") else key
-    try:
-        with run_credentials(folder) as secret, contextlib.redirect_stdout(None):
-            store = replace(store_of_secret(str(secret), ""), patience=ONCE)
-            download_object(store, object_stat(store, name), scratch / "archive.tar.gz")
+    with contextlib.ExitStack() as stack:
+        store = run_store(folder, key, None, None, "", stack)
+        with stage_errors():
+            download_object(store, object_stat(store, store.data_key), scratch / "archive.tar.gz")
             unpack_archive(scratch / "archive.tar.gz", scratch / "unpacked", ["model"])
-    except SystemExit as end:  # how a stage fails
-        raise IlabError(str(end).removeprefix("error: ")) from None
     return scratch / "unpacked" / "model"
-
-
-@contextlib.contextmanager
-def run_credentials(folder: RunFolder) -> Iterator[Path]:
-    """The folder with the keys of the object store's Secret of a run on this machine.
-
-    The demo's store runs, and keys from YAML lie in files, while the block does.
-
-    Raises:
-        IlabError: there is no such Secret.
-    """
-    from utils.demo.run import STORE_SECRET, Demo, object_store
-    from utils.runners.local.volumes import SecretFiles
-
-    settings = folder.local_settings()
-    demo = Demo(folder.home, folder.run_id, settings.python)
-    if demo.folder.is_dir():
-        with object_store(demo):
-            yield demo.secrets / STORE_SECRET
-        return
-    name = str(folder.arguments.get(_SECRET, STORE_SECRET))
-    source = Path(settings.secrets) if settings.secrets else None
-    with tempfile.TemporaryDirectory() as scratch:
-        yield SecretFiles(source, Path(scratch)).folder("secret", name, optional=False)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import click
 
-from utils.cli.get_model import run_credentials
 from utils.cli.options import option
 from utils.cli.upload import store_settings
 from utils.errors import IlabError, UsageError
@@ -17,6 +17,9 @@ from utils.runners.run_folder import RunFolder
 from utils.stages.authorities import ca_bundle
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.patience import ONCE
+
+_SECRET = "sdg_object_store_secret"
+"""The pipeline's parameter with the name of the object store's Secret."""
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,6 +77,30 @@ def run_store(
     with stage_errors():
         keys = stack.enter_context(run_credentials(folder))
         return replace(store_of_secret(str(keys), "", data_key=key_of(address)[1]), patience=ONCE)
+
+
+@contextlib.contextmanager
+def run_credentials(folder: RunFolder) -> Iterator[Path]:
+    """The folder with the keys of the object store's Secret of a run on this machine.
+
+    The demo's store runs, and keys from YAML lie in files, while the block does.
+
+    Raises:
+        IlabError: there is no such Secret.
+    """
+    from utils.demo.run import STORE_SECRET, Demo, object_store
+    from utils.runners.local.volumes import SecretFiles
+
+    settings = folder.local_settings()
+    demo = Demo(folder.home, folder.run_id, settings.python)
+    if demo.folder.is_dir():
+        with object_store(demo):
+            yield demo.secrets / STORE_SECRET
+        return
+    name = str(folder.arguments.get(_SECRET, STORE_SECRET))
+    source = Path(settings.secrets) if settings.secrets else None
+    with tempfile.TemporaryDirectory() as scratch:
+        yield SecretFiles(source, Path(scratch)).folder("secret", name, optional=False)
 
 
 @contextlib.contextmanager
