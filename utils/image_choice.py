@@ -70,9 +70,9 @@ def _pair(pair: str) -> tuple[str, str]:
 def _old(name: str, there: set[str]) -> list[str]:
     """The images of the pipeline that NAME selects; `there` is every text in it."""
     ours = {known: image for known, image in IMAGES.items() if image in there}
-    found = list(ours.values()) if name == "all" else [image for image in (IMAGES.get(name), name) if image in there]
-    if found:
-        return [image for image in found if image]
+    found = list(ours.values()) if name == "all" else [IMAGES.get(name, name)]
+    if found and all(image in there for image in found):
+        return found
     known = f"it names {', '.join(ours)} of utils/images.py" if ours else "it names none of utils/images.py"
     raise UsageError(
         f"--image {name}=…: the pipeline does not name such an image",

@@ -99,8 +99,12 @@ def test_parts_follow_each_other_on_one_volume(node: Node, run: Run) -> None:
         assert sorted(node.objects["secrets"]) == ["judge", "store"] and not node.objects["jobs"]
 
 
+ATTEMPTS = 3
+"""At a task of training: the first one, and two retries."""
+
+
 def test_failed_part_can_be_repeated(node: Node, run: Run) -> None:
-    node.play("train-knowledge", Act(exit_code=1, lines=("out of memory",)), Act())
+    node.play("train-knowledge", *[Act(exit_code=1, lines=("out of memory",))] * ATTEMPTS, Act())
     failed = run("train", "--training-phase", "1")
     assert failed.exit_code == 1 and "out of memory" in failed.output
     assert run("train", "--training-phase", "1").exit_code == 0
@@ -108,14 +112,14 @@ def test_failed_part_can_be_repeated(node: Node, run: Run) -> None:
 
 def test_failed_run_says_how_to_resume_and_resumes(node: Node, run: Run) -> None:
     put_secret(node, "judge", **JUDGE)
-    node.play("train-knowledge", Act(exit_code=1), Act())
+    node.play("train-knowledge", *[Act(exit_code=1)] * ATTEMPTS, Act())
     flags = [*STORE_FLAGS, "--judge-serving-model-secret", "judge", "--keep-volume", "on_failure"]
     failed = run(*flags, **STORE_KEYS)
     assert failed.exit_code == 1 and "the same command with --run-id r1 --resume" in failed.output
     node.put("persistentvolumeclaims", "ilab-r1")
     done = run(*flags, "--resume", **STORE_KEYS)
     assert done.exit_code == 0, done.output
-    assert node.plays["data-import"].made == 1 and node.plays["train-knowledge"].made == 2
+    assert node.plays["data-import"].made == 1 and node.plays["train-knowledge"].made == ATTEMPTS + 1
     assert sorted(node.objects["secrets"]) == ["judge"]
 
 

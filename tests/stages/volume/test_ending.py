@@ -19,6 +19,7 @@ CLAIMS = "persistentvolumeclaims"
 JOBS = ("pytorchjobs", "trainjobs", "trainingruntimes")
 OUTCOME = OUTCOME_ANNOTATION
 PUBLISHED = {"published": True, "key": "k", "gate": {"checks": []}}
+NOT_COMPARED = "The candidate was not compared with the base model."
 HELD_BACK = {"published": False, "key": "", "gate": {"checks": [{"name": "min_mt_bench", "passed": False}]}}
 
 
@@ -62,8 +63,8 @@ def pod(api: KubernetesApi, name: str, phase: str, mounts: str = "ilab-r") -> No
     ("publication", "outcome", "kept"),
     [
         (PUBLISHED, "succeeded", False),
-        (HELD_BACK, "The gate rejected it (min_mt_bench): nothing was published", True),
-        (None, "Nothing was published: the publish stage has not run", True),
+        (HELD_BACK, f"{NOT_COMPARED} The gate rejected it (min_mt_bench): nothing was published", True),
+        (None, f"{NOT_COMPARED} Nothing was published: the publish stage has not run", True),
     ],
     ids=["published", "held back", "never published"],
 )
