@@ -82,7 +82,7 @@ class Parts:
         command = [sys.executable, "standalone.py", "run", *where, f"--home={self.folder / 'home'}", *TRAINING, *words]
         env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
         env["JUDGE_SERVING_MODEL_API_KEY"] = self.around.secrets[JUDGE]["api_token"]
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
         self.said.append(done.stdout + done.stderr)
         assert done.returncode == 0, f"{words}\n{self.said[-1][-6000:]}"
         secrets = names(self.cluster, self.namespace, "secrets", "")
