@@ -36,12 +36,12 @@ test: setup notebook ## Run the fast tests
 	$(VENV)/bin/python -m pytest -n 2
 
 e2e: setup stages ## Run the smallest demo, and tests on its results
-	$(VENV)/bin/python -m pytest tests/e2e
+	$(VENV)/bin/python -m pytest tests/e2e -n 2 --dist loadfile
 
 e2e-images: setup instructlab ## Run the demo, SDG, training and evaluation with the libraries of the InstructLab image
 	ILAB_PYTHON=$(INSTRUCTLAB)/bin/python TESSDATA_PREFIX=$(INSTRUCTLAB)/share/tessdata $(VENV)/bin/python -m pytest \
 	  tests/e2e/test_demo.py tests/e2e/test_sdg.py tests/e2e/test_training.py tests/e2e/test_judging.py \
-	  tests/e2e/test_evaluation.py tests/e2e/test_ranks.py
+	  tests/e2e/test_evaluation.py tests/e2e/test_ranks.py -n 2 --dist loadfile
 
 e2e-cluster: setup stages notebook standalone ## Run the tests on the test cluster, started if it is down
 	$(VENV)/bin/python -m tests.cluster test
