@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.models import Models, completion
+from tests.fakes.models import Models
+from utils.files import ROOT
 from utils.names import CPU_PROGRAMS
 from utils.stages.credentials import ModelServer
 from utils.stages.evaluation import judging
@@ -31,31 +32,11 @@ START, ANSWER, JUDGMENT = 3.0, 0.2, 0.3
 """Seconds: of a server until it is ready, of a request to it, and to the judge."""
 LIMIT = 0.5
 SERVER = f"""
-import json, sys, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        time.sleep({ANSWER})
-        body = {json.dumps(completion("A fine answer."))!r}.encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
+import sys, time
+from tests.fakes.model_program import serve
 
 time.sleep({START})
-Server(("127.0.0.1", int(sys.argv[3])), Handler).serve_forever()
+serve(int(sys.argv[3]), {ANSWER})
 """
 
 
@@ -132,7 +113,7 @@ def measured(work: Callable[[], object], judge: Judge) -> tuple[float, Sequence[
 
 def main(folder: Path) -> int:
     (folder / "llama_cpp.py").write_text(SERVER)
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", CPU_PROGRAMS: str(folder)}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", CPU_PROGRAMS: str(folder), "PYTHONPATH": str(ROOT)}
     judge = Judge()
     lines = [f"{CHECKPOINTS} checkpoints, {QUESTIONS} questions of 2 turns", f"{'':<24} {'s':>6}  ratio"]
     base, flying = measured(lambda: serial(volume(folder / "serial", judge)), judge)

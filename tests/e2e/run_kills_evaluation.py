@@ -22,28 +22,15 @@ from utils.stages.marker import read_marker
 
 WORK = Path(sys.argv[1])
 SERVER = """
-import json, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sys
 from pathlib import Path
-from tests.fakes.models import completion
+from tests.fakes.model_program import serve
 from tests.kills import join
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(json.dumps(completion("A fine answer.")).encode())
 
 join()
 _, model, name, port, slots, converted, template = sys.argv
 Path(converted).write_bytes(bytes(20000))
-ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+serve(int(port))
 """
 COMMON: dict[str, Any] = {
     **{"data_dir": str(WORK / "volume"), "judge_secret_dir": str(WORK / "judge"), "ca_file": "", "engine": "llama.cpp"},
