@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from kfp import dsl
 
 from components.compile import compile_pipeline, component_text
 from tests.docs.guides import commands
@@ -20,7 +21,7 @@ from utils.durations import parse_duration
 from utils.errors import UsageError
 from utils.images import NOTEBOOK
 from utils.ir.code import carried_code
-from utils.lint import lint_text
+from utils.lint import lint_text, scalars
 from utils.names import API_LABEL, CODE
 from utils.packing import tree_digest, unpacked
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names
@@ -171,13 +172,20 @@ def test_file_compiled_for_a_queue_differs_only_by_labels_and_their_parameter(pa
     assert isinstance(wrong.exception, UsageError) and "--queue is 'a.b'" in wrong.exception.what
 
 
-def test_no_text_is_a_number_for_servers(package: Path) -> None:
-    """Go's YAML (gopkg.in/yaml.v3, resolve.go) reads 008, 1e5, 0o17 and 1_000 as numbers; Python's reads texts."""
-    plain = [
-        token.value for token in yaml.scan(package.read_text()) if isinstance(token, yaml.ScalarToken) and token.plain
-    ]
-    numbers = [text for text in plain if re.match(r"[-+.]?\d", text)]
-    assert "1048576" not in numbers and all(not isinstance(yaml.safe_load(text), str) for text in numbers)
+def test_texts_that_servers_would_read_as_numbers_are_quoted(tmp_path: Path) -> None:
+    @dsl.component(base_image="python@sha256:" + "0" * 64, install_kfp_package=False)
+    def work(text: str) -> None:
+        pass
+
+    @dsl.pipeline(name="texts")
+    def texts(version: str = "008") -> None:
+        for text in ("1e5", ".5e3", "-0o7", version):
+            work(text=text)
+
+    file = tmp_path / "texts.yaml"
+    compile_pipeline(texts, file)
+    assert list(scalars.check(file.read_text())) == []
+    assert "'008'" in file.read_text() and "'1e5'" in file.read_text()
 
 
 def test_no_task_is_cached(spec: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from utils.errors import PipelineError
 from utils.ir.load import parse as load_text
 from utils.ir.package import read_documents, read_package
-from utils.lint import rules, tasks, versions
+from utils.lint import rules, scalars, tasks, versions
 from utils.lint.backends import BACKENDS, Backend
 from utils.lint.findings import Finding, Severity, merged
 from utils.lint.parse import parse_platform, parse_spec
@@ -48,7 +48,7 @@ def examine(text: str, name: str = "the pipeline", backends: tuple[Backend, ...]
     for backend in backends:
         findings += parse_spec(spec, backend)
         findings += parse_platform(platform, backend)
-    findings += _by_rules(spec, platform, backends)
+    findings += [*_by_rules(spec, platform, backends), *scalars.check(text)]
     deeper, size = _with_defaults(text, name, spec, platform)
     return Report(merged([*findings, *deeper]), size)
 

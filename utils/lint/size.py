@@ -16,7 +16,7 @@ use of a container's `lifecycle`, which is not in the patch. The constants were 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,18 @@ class Estimate:
         )
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What a file has, by their keys; `tasks` are those of all DAGs with theirs, `values` the parameters' defaults."""
+
+    components: Mapping[str, Any]
+    containers: Mapping[str, Any]
+    kubernetes: Mapping[str, Any]
+    dags: Mapping[str, Any]
+    tasks: Sequence[tuple[str, Mapping[str, Any]]]
+    values: Mapping[str, Any]
+
+
 def estimate(pipeline: Pipeline, spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Estimate:
     """The size of the Workflow of a run of `pipeline`, with the defaults of its parameters.
 
@@ -106,45 +118,57 @@ def estimate(pipeline: Pipeline, spec: Mapping[str, Any], platform: Mapping[str,
         spec: the pipeline's first document.
         platform: its second one; {} for none.
     """
-    kubernetes = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
-    executors = spec.get("deploymentSpec", {}).get("executors", {})
-    components = {"root": spec["root"], **spec.get("components", {})}
-    dags = {key: component for key, component in components.items() if "dag" in component}
-    tasks = [task for dag in dags.values() for task in dag["dag"].get("tasks", {}).values()]
-    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    values = _bytes({name: one.get("defaultValue") for name, one in parameters.items()})
-
-    given = [*components.values(), *(one.get("container", {}) for one in executors.values()), *kubernetes.values()]
-    retries = any("retryPolicy" in task for task in tasks)
-    templates = values + TEMPLATES + retries * RETRY_TEMPLATES + sum(_bytes(task) + TASK_IN_TEMPLATE for task in tasks)
-    of_dags = values
-    driven = {key: _bytes(dag) for key, dag in dags.items()}
+    parts = _parts(spec, platform)
+    values = _bytes(parts.values)
+    driven = {key: _bytes(dag) for key, dag in parts.dags.items()}
     driven["root"] += values
-    for task in tasks:
-        key = task["componentRef"]["name"]
-        if key in dags:
-            driven[key] += _bytes(task)
-            of_dags += _bytes(task)
-    of_dags += sum(_bytes(dag) + NODE + DRIVER for dag in dags.values())
-
+    for _, task in parts.tasks:
+        if task["componentRef"]["name"] in driven:
+            driven[task["componentRef"]["name"]] += _bytes(task)
     nodes: dict[str, int] = {}
     for placed in placed_tasks(pipeline):
         if placed.component.container:
-            label, key = placed.component.executor, placed.component.key
-            (own,) = [task for task in tasks if task["taskInfo"]["name"] == placed.node.name][:1] or [{}]
-            parts = (components[key], own, executors[label]["container"], kubernetes.get(label, {}))
-            inputs = sum(map(_bytes, parts))
-            patch = _bytes(_patch(placed, components[key], executors[label]["container"])) + LAUNCHER
-            copies = 3 if placed.node.retry.count else 2
-            size = inputs + patch + DRIVER + copies * (patch + NODE)
-            nodes[key] = nodes.get(key, 0) + placed.times * size
-            driven[key] = max(driven.get(key, 0), inputs)
-    return Estimate(
-        sum(_bytes(one) + ARGUMENT for one in given) + templates,
-        of_dags,
-        nodes,
-        {key: 2 * size + TEMPLATE_REST for key, size in driven.items()},
+            key = placed.component.key
+            given, rest = _nodes_of_task(placed, parts)
+            nodes[key] = nodes.get(key, 0) + placed.times * (given + rest)
+            driven[key] = max(driven.get(key, 0), given)
+    of_dags = sum(size + NODE + DRIVER for key, size in driven.items() if key in parts.dags)
+    return Estimate(_spec(parts), of_dags, nodes, {key: 2 * size + TEMPLATE_REST for key, size in driven.items()})
+
+
+def _parts(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> _Parts:
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    components = {"root": spec["root"], **spec.get("components", {})}
+    dags = {key: component for key, component in components.items() if "dag" in component}
+    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return _Parts(
+        components,
+        {label: executor.get("container", {}) for label, executor in executors.items()},
+        platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {}),
+        dags,
+        [pair for dag in dags.values() for pair in dag["dag"].get("tasks", {}).items()],
+        {name: one.get("defaultValue") for name, one in parameters.items()},
     )
+
+
+def _spec(parts: _Parts) -> int:
+    """Bytes of the spec: the arguments, and the templates with each task."""
+    arguments = [*parts.components.values(), *parts.containers.values(), *parts.kubernetes.values()]
+    retries = any("retryPolicy" in task for _, task in parts.tasks)
+    templates = TEMPLATES + retries * RETRY_TEMPLATES + _bytes(parts.values)
+    templates += sum(_bytes(task) + TASK_IN_TEMPLATE for _, task in parts.tasks)
+    return sum(_bytes(one) + ARGUMENT for one in arguments) + templates
+
+
+def _nodes_of_task(placed: PlacedTask, parts: _Parts) -> tuple[int, int]:
+    """Bytes that a task's driver is given, and of the rest of the nodes of its driver, executor and pod."""
+    component, container = parts.components[placed.component.key], parts.containers[placed.component.executor]
+    same_name = [task for key, task in parts.tasks if key == placed.node.key]
+    task = next(task for task in same_name if task["componentRef"]["name"] == placed.component.key)
+    config = parts.kubernetes.get(placed.component.executor, {})
+    patch = _bytes(_patch(placed, component, container)) + LAUNCHER
+    copies = 3 if placed.node.retry.count else 2
+    return sum(map(_bytes, (component, task, container, config))), patch + DRIVER + copies * (patch + NODE)
 
 
 def _patch(task: PlacedTask, component: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
