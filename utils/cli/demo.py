@@ -12,7 +12,6 @@ import click
 from utils.cli.options import default_python, home_option, option, output_option
 from utils.cli.outcome import INTERRUPTED, next_command
 from utils.cli.results import collect_report
-from utils.durations import format_duration
 from utils.errors import TaskFailed, UsageError
 
 
@@ -148,19 +147,11 @@ def summarise(run_id: str, page: Path, facts: dict[str, Any], seconds: float) ->
 
 def _print_summary(summary: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title=f"{summary['headline']} ({format_duration(summary['seconds'])})", title_justify="left")
-    for heading in ("score", "base", "candidate", "change", "interval", "verdict"):
-        table.add_column(heading, justify="left" if heading in ("score", "verdict") else "right")
-    for score in summary["scores"]:
-        digits = score["digits"]
-        shown = ["-" if score[n] is None else f"{score[n]:.{digits}f}" for n in ("base", "candidate")]
-        change = "-" if score["change"] is None else f"{score['change']:+.{digits}f}"
-        interval = "-" if score["low"] is None else f"{score['low']:+.{digits}f} to {score['high']:+.{digits}f}"
-        table.add_row(score["name"], *shown, change, interval, score["said"] or score["reason"])
+    from utils.cli.score_table import score_table
+
     console = Console()
-    console.print(table)
+    console.print(score_table(summary))
     for note in summary["notes"]:
         console.print(f"* {note}", style="dim")
     console.print(f"report:   {summary['report']}", soft_wrap=True, highlight=False)
