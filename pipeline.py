@@ -125,6 +125,7 @@ def ilab_pipeline(
     train_progress: bool = True,
     train_pending_timeout: str = "60m",
     train_timeout: str = "168h",
+    train_grace_period: str = "300s",
     # Evaluation
     eval_judge_secret: str = "judge-secret",
     eval_engine: str = "vllm",
@@ -225,6 +226,7 @@ def ilab_pipeline(
         train_cpu_offload: Keep optimizer state and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest training time of a phase, like 72h.
+        train_grace_period: Time that training has to save its state when it is stopped or preempted, like 300s or 10m.
         eval_judge_secret: Secret of the judge: endpoint, model_name, api_token.
         eval_engine: Server for checkpoints during evaluation: vllm (GPU) or llama.cpp (CPU).
         eval_gpu_identifier: Resource name of the GPU that evaluation uses.
@@ -361,6 +363,7 @@ def ilab_pipeline(
             "timeout": train_timeout,
             "force": force_pull,
             "progress": train_progress,
+            "grace_period": train_grace_period,
         }
         phase_1 = named(train, "train-knowledge")(
             phase=1,

@@ -55,6 +55,7 @@ def prerequisites(
     train_keep_checkpoints: int,
     train_pending_timeout: str,
     train_timeout: str,
+    train_grace_period: str,
     mt_bench_max_workers: str,
     mt_bench_max_questions: int,
     mt_bench_max_error_rate: float,

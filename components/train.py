@@ -38,12 +38,14 @@ def train(
     timeout: str,
     force: bool,
     progress: bool,
+    grace_period: str,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Train one phase with instructlab.training. A phase without data returns immediately.
 
-    When restarted, an interrupted phase resumes after its last complete epoch.
+    When restarted, an interrupted phase resumes from its last saved state: with instructlab-training 0.16 and newer, at
+    the step where it was stopped if it had time to save, else after its last complete epoch.
 
     Args:
         data_dir: the run's volume; reads model/ or phase_1/, and processed/; writes phase_1/ or phase_2/.
@@ -80,6 +82,7 @@ def train(
         timeout: longest training time, like 72h.
         force: train again if the inputs have changed.
         progress: let rank 0 of a TrainJob tell its progress on port 28080, for the dashboard.
+        grace_period: time that training has to save its state when it is stopped, like 300s.
         manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
@@ -116,6 +119,7 @@ def train(
         timeout,
         force,
         progress,
+        grace_period,
     )
     for metric, value in train_phase(given, manifest.path).items():
         metrics.log_metric(metric, value)

@@ -198,6 +198,7 @@ def training(
             timeout=timeout,
             force=False,
             progress=True,
+            grace_period="300s",
         ).after(prepared)
         with_api(with_volume(task, claim))
 

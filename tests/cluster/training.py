@@ -21,7 +21,7 @@ from tests.cluster.settings import PATIENCE
 from utils.cpu import PROGRAMS
 from utils.images import INSTRUCTLAB
 from utils.names import CPU_PROGRAMS, POD_OVERLAY
-from utils.stages.train.folder import whole_states
+from utils.stages.train.trainer import whole_states
 
 EPOCHS = 4
 OPTIONS: dict[str, Any] = {
@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {
     "max_seq_len": 512, "seed": 42, "keep_checkpoints": 0, "cpu_offload": True, "num_workers": 2, "gpu_per_worker": 0,
     "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "900m", "memory_per_worker": "3Gi", "tolerations": [],
     "node_selectors": {}, "queue": "", "queue_timeout": "24h",
-    "pending_timeout": "5m", "timeout": "10m", "force": False, "progress": True,
+    "pending_timeout": "5m", "timeout": "10m", "force": False, "progress": True, "grace_period": "300s",
 }  # fmt: skip
 PROGRAM = """
 import json, os, sys

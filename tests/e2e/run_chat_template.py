@@ -164,7 +164,7 @@ def train_steps(data_dir: Path, phase: int) -> dict[str, Any]:
         "num_workers": 1, "gpu_per_worker": 0, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
         "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "",
         "queue": "", "queue_timeout": "24h", "pending_timeout": "1m", "timeout": "30m", "force": False,
-        "progress": True,
+        "progress": True, "grace_period": "300s",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=Metrics(), **options)

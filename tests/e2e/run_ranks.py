@@ -109,9 +109,9 @@ class TwoNodes(ProcessLauncher):
             raise SystemExit("".join(Path(self.output, f"log_{rank}").read_text()[-4000:] for rank in "01"))
 
 
-def train_phase(data_dir: Path, lengths: str, changes: str) -> dict[str, Any]:
+def prepare_volume(data_dir: Path, rows: list[int]) -> Processed:
+    """A volume after data processing, without knowledge, and with skills of these lengths."""
     make_volume(data_dir)
-    rows = json.loads(lengths)
     data = data_dir / "processed/skills/data.jsonl"
     data.parent.mkdir(parents=True)
     data.write_text("".join(json.dumps(row(length)) + "\n" for length in rows))
@@ -119,15 +119,24 @@ def train_phase(data_dir: Path, lengths: str, changes: str) -> dict[str, Any]:
     for stage, result in {"data_processing": counts, "train_phase_1": Trained(1, "process", True)}.items():
         text = json.dumps({"inputs_hash": stage, "result": result}, default=vars)
         (data_dir / "done" / f"{stage}.json").write_text(text)
-    options: dict[str, Any] = {
+    return counts
+
+
+def options(data_dir: Path) -> dict[str, Any]:
+    return {
         "data_dir": str(data_dir), "run_id": "e2e", "phase": 2, "launcher": "process", "image": "", "model": "",
         "num_epochs": 2, "effective_batch_size": 4, "learning_rate": 1e-3, "num_warmup_steps": 0, "save_samples": 0,
         "max_batch_len": 100, "max_seq_len": 100, "seed": 42, "keep_checkpoints": 0, "cpu_offload": False,
         "num_workers": 2, "gpu_per_worker": 0, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
         "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "", "queue": "",
-        "queue_timeout": "24h", "pending_timeout": "2m", "timeout": "10m", "force": False, "progress": True,
+        "queue_timeout": "24h", "pending_timeout": "2m", "timeout": "10m", "force": False,
+        "progress": True, "grace_period": "300s",
     }  # fmt: skip
-    given = TrainingPhase(**options | json.loads(changes))
+
+
+def train_phase(data_dir: Path, lengths: str, changes: str) -> dict[str, Any]:
+    counts = prepare_volume(data_dir, json.loads(lengths))
+    given = TrainingPhase(**options(data_dir) | json.loads(changes))
     result = train(given, TwoNodes(given.output, 600), str(data_dir / "manifest.json"))
     assert result_of(str(data_dir), "data_processing", Processed) == counts
     return vars(result)

@@ -73,7 +73,8 @@ def train_phase(data_dir: Path, phase: str, epochs: str) -> dict[str, Any]:
         "cpu_offload": True, "num_workers": 1, "gpu_per_worker": 0, "gpu_identifier": "nvidia.com/gpu",
         "cpu_per_worker": "2", "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {},
         "queue": "", "queue_timeout": "24h",
-        "volume_claim": "", "pending_timeout": "1m", "timeout": "30m", "force": False, "progress": True,
+        "volume_claim": "", "pending_timeout": "1m", "timeout": "30m", "force": False,
+        "progress": True, "grace_period": "300s",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=metrics, **options)

@@ -115,6 +115,7 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
         ("k8s_ca_key", ("ca.crt", "ca_bundle.PEM"), ("", ".", "..", "a/b", "../token")),
         ("train_pending_timeout", ("60m", "1h"), ("90", "1.5h", "0m", "")),
         ("train_timeout", ("168h", "7d", "3600s"), ("forever", "-1h", "1w")),
+        ("train_grace_period", ("300s", "10m"), ("300", "0s", "")),
         (
             "train_node_selectors",
             ({}, {"gpu": "true"}, {"nvidia.com/gpu.product": "NVIDIA-A100_80GB"}, {"a": ""}, {"b" * 63: "c" * 63}),
@@ -206,6 +207,7 @@ def test_workers_are_auto_or_a_positive_number_before_training(name: str) -> Non
         ("train_cpu_per_worker", "16Gi", "16"),
         ("train_pending_timeout", "60", "60m"),
         ("train_timeout", "72", "72h"),
+        ("train_grace_period", "300", "300s"),
     ],
 )  # fmt: skip
 def test_implausible_quantity_is_refused_with_a_suggestion(name: str, value: str, probable: str) -> None:

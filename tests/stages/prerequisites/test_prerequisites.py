@@ -56,6 +56,7 @@ GOOD: dict[str, Any] = {
     "train_keep_checkpoints": 0,
     "train_pending_timeout": "60m",
     "train_timeout": "168h",
+    "train_grace_period": "300s",
     "mt_bench_max_workers": "auto",
     "mt_bench_max_questions": 0,
     "mt_bench_max_error_rate": 0.25,

@@ -15,7 +15,7 @@ PHASE: dict[str, Any] = {
     "cpu_offload": True, "num_workers": 2, "gpu_per_worker": 4, "gpu_identifier": "nvidia.com/gpu",
     "cpu_per_worker": "2", "memory_per_worker": "250Gi", "tolerations": [{"key": "gpu", "operator": "Exists"}],
     "node_selectors": {"zone": "a"}, "volume_claim": "ilab-run-1", "queue": "", "queue_timeout": "24h",
-    "pending_timeout": "60m", "timeout": "2h", "force": False,
+    "pending_timeout": "60m", "timeout": "2h", "force": False, "grace_period": "300s",
 }  # fmt: skip
 """The fields of a TrainingPhase."""
 
@@ -36,7 +36,7 @@ def save_model(folder: Path, name: str = "model.embed_tokens.weight", shape: tup
     (folder / "config.json").write_text("{}")
 
 
-def save_state(output: Path, epoch: int, whole: bool = True) -> None:
+def save_state(output: Path, epoch: int | str, whole: bool = True) -> None:
     folder = output / "full_state" / f"epoch_{epoch}"
     folder.mkdir(parents=True)
     with zipfile.ZipFile(folder / "training_metadata.json", "w") as file:

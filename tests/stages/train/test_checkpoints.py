@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.stages.train.phase_folders import save_model, save_state
-from utils.stages.train.folder import checkpoints_of, prune_phase, whole_states
+from utils.stages.train.folder import checkpoints_of, prune_phase
+from utils.stages.train.trainer import whole_states
 
 
 def test_last_checkpoint_is_the_one_with_the_highest_number(tmp_path: Path) -> None:  # trap 10
@@ -52,10 +53,19 @@ def test_retention_keeps_the_newest_checkpoints(tmp_path: Path, keep: int, left:
     assert (tmp_path / "hf_format" / "samples_40").is_dir()
 
 
-def test_only_the_newest_complete_full_state_is_kept(tmp_path: Path) -> None:
-    for epoch in (2, 9, 10):
+@pytest.mark.parametrize(
+    ("saved", "torn", "newest"),
+    [
+        (["2", "9", "10"], "11", "10"),
+        (["9", "10", "10_step_99"], "11", "10"),  # a step of epoch 10 is before its end
+        (["9", "10_step_9", "10_step_12"], "10", "10_step_12"),
+        (["0_step_5"], "0_step_6", "0_step_5"),
+    ],
+)
+def test_only_the_newest_complete_full_state_is_kept(tmp_path: Path, saved: list[str], torn: str, newest: str) -> None:
+    for epoch in saved:
         save_state(tmp_path, epoch)
-    save_state(tmp_path, 11, whole=False)
+    save_state(tmp_path, torn, whole=False)
     prune_phase(str(tmp_path), 0)
-    assert [Path(state).name for state in whole_states(str(tmp_path))] == ["epoch_10"]
-    assert (tmp_path / "full_state" / "epoch_11").is_dir()
+    assert [Path(state).name for state in whole_states(str(tmp_path))] == [f"epoch_{newest}"]
+    assert (tmp_path / "full_state" / f"epoch_{torn}").is_dir()

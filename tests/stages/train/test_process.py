@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,50 @@ def test_no_trainer_outlives_its_launcher(training: MakeLauncher, number: int) -
     assert launcher.wait(20) != 0
     wait_for(lambda: not trainers(sleeping.output))
     launcher.stdout.close()
+
+
+# Saves on SIGTERM; torchrun, on SIGTERM, would kill it.
+SAVER = """
+import pathlib, signal, sys
+def save(*_):
+    pathlib.Path(__file__).with_name("saved").touch()
+    print("saved", flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+print("training", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_ranks_save_before_torchrun_is_ended(
+    training: MakeLauncher, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """torchrun 2.6 to 2.11 gives them 30 s, whatever one asks for."""
+    saving = training(SAVER)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(saving, tick=interrupt)
+    assert (Path(saving.output) / "saved").exists()
+    wait_for(lambda: not trainers(saving.output))
+    (Path(saving.output) / "saved").unlink()
+    with pytest.raises(TooLate, match="it ran longer than 1 s"):
+        run(saving, timeout=1)
+    assert (Path(saving.output) / "saved").exists()
+    assert capfd.readouterr().out.count("saved") >= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_ranks_that_take_too_long_to_save_are_killed(training: MakeLauncher) -> None:
+    stubborn = replace(training(SAVER.replace("sys.exit(143)", "")), grace=1)
+    with pytest.raises(TooLate):
+        run(stubborn, timeout=1)
+    assert (Path(stubborn.output) / "saved").exists()
+    assert trainers(stubborn.output) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -8,6 +8,8 @@ from tests.stages.train.pytorchjobs import manifest
 from utils.names import INPUTS_LABEL, QUEUE_LABEL, RUN_LABEL, SIDECAR_LABEL
 from utils.stages.train.pods import job_name
 
+COMMAND = ["python3", "/data/phase_1/grace.py", "torchrun"]
+
 
 def test_manifest_has_roles_resources_and_deadlines() -> None:
     made = manifest()
@@ -27,7 +29,8 @@ def test_manifest_has_roles_resources_and_deadlines() -> None:
     assert template["metadata"]["labels"][RUN_LABEL] == "run-1"
     pod, (container,) = template["spec"], template["spec"]["containers"]
     assert container["name"] == "pytorch"  # the operator looks for this name
-    assert container["command"] == ["torchrun", "--nnodes=2", "--node_rank=$(RANK)", "-m", "main"]
+    assert container["command"] == [*COMMAND, "--nnodes=2", "--node_rank=$(RANK)", "-m", "main"]
+    assert pod["terminationGracePeriodSeconds"] == 300
     amounts = {"cpu": "2", "memory": "250Gi", "nvidia.com/gpu": "4"}
     assert container["resources"] == {"requests": amounts, "limits": amounts}
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]

@@ -44,8 +44,8 @@ def test_training_that_does_not_fit_the_disk_is_refused_with_numbers(tmp_path: P
         ({}, 3, 3, False),  # all three fit, full states don't
         ({}, 10.9, 3, False),
         ({}, 11, 3, True),  # and two full states of four times a checkpoint
-        ({"num_epochs": 1}, 1, 1, False),  # nothing to resume in one epoch
-        ({"num_epochs": 1}, 11, 1, False),
+        ({"num_epochs": 1}, 8.9, 1, False),
+        ({"num_epochs": 1}, 9, 1, True),  # a step of one epoch
         ({"keep_checkpoints": 1}, 2, 1, False),
         ({"keep_checkpoints": 1}, 10, 1, True),
         ({"keep_checkpoints": 2}, 2.9, 1, False),

@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {
     "num_workers": 2, "gpu_per_worker": 4, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
     "memory_per_worker": "250Gi", "tolerations": [], "node_selectors": {},
     "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
-    "pending_timeout": "60m", "timeout": "72h", "force": False, "progress": True,
+    "pending_timeout": "60m", "timeout": "72h", "force": False, "progress": True, "grace_period": "300s",
 }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.stages.train.phase_folders import described
 from utils.stages.train.training import torchrun_arguments
 
+STATES = ["--accelerate_full_state_at_epoch", "--on_demand_checkpointing"]
+
 
 def test_command_on_cpu() -> None:
     arguments = torchrun_arguments(described(Path("/data")), full_state=True)
@@ -16,7 +18,7 @@ def test_command_on_cpu() -> None:
     assert {
         "--model_name_or_path=/data/model", "--num_epochs=3", "--effective_batch_size=10", "--learning_rate=2e-05",
         "--num_warmup_steps=5", "--save_samples=0", "--seed=42", "--checkpoint_at_epoch", "--disable_flash_attn",
-        "--accelerate_full_state_at_epoch", "--distributed_training_framework=fsdp", "--max_batch_len=5000",
+        *STATES, "--distributed_training_framework=fsdp", "--max_batch_len=5000",
     } <= set(arguments)  # fmt: skip
     assert not [argument for argument in arguments if "offload" in argument]
 
@@ -39,7 +41,15 @@ def test_command_in_several_pods_with_gpus() -> None:
         "/data/phase_2/trainer.py",
     ]  # as long as the pods may take to start: 60m
     assert {"--cpu_offload_params_fsdp", "--cpu_offload_optimizer"} <= set(arguments)
-    assert not {"--disable_flash_attn", "--accelerate_full_state_at_epoch"} & set(arguments)
+    assert not {"--disable_flash_attn", *STATES} & set(arguments)
+
+
+@pytest.mark.parametrize(("epochs", "room", "states"), [(1, True, STATES[1:]), (2, True, STATES), (2, False, [])])
+def test_states_are_saved_where_there_is_room_and_something_to_resume(
+    epochs: int, room: bool, states: list[str]
+) -> None:
+    arguments = torchrun_arguments(described(Path("/data"), num_epochs=epochs), full_state=room)
+    assert [one for one in arguments if one in STATES] == states
 
 
 @pytest.mark.parametrize(("nodes", "gpus", "shared"), [(2, 1, True), (9, 1, True), (2, 2, False), (1, 1, False)])

@@ -62,6 +62,7 @@ def test_runtime_has_all_that_pods_need_and_the_job_only_names_it() -> None:
     assert "ttlSecondsAfterFinished" not in json.dumps(runtime)
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
+    assert pod["terminationGracePeriodSeconds"] == 300
     assert (container["name"], container["image"]) == ("node", "registry/image@sha256:0")
     assert pod["restartPolicy"] == "Never"
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}] and pod["nodeSelector"] == {"zone": "a"}
@@ -74,7 +75,7 @@ def test_runtime_has_all_that_pods_need_and_the_job_only_names_it() -> None:
 def test_ranks_find_each_other_by_what_the_operator_sets() -> None:
     """PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT, which torchrun reads; RANK and its like do not exist."""
     (container,) = pod_template(manifests()[0])["spec"]["containers"]
-    assert container["command"] == ["torchrun", "--nnodes=2", "main"]
+    assert container["command"] == ["python3", "/data/phase_1/grace.py", "torchrun", "--nnodes=2", "main"]
     assert not any(one["name"].startswith("PET_") for one in container["env"])
 
 

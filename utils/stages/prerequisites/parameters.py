@@ -66,6 +66,7 @@ PATTERNS = [
         ["train_cpu_per_worker"],
     ),
     (_DURATION, "a whole number and s, m, h or d, like 60m", ["train_pending_timeout"]),
+    (_DURATION, "a whole number and s, m, h or d, like 300s", ["train_grace_period"]),
     (_DURATION, "a whole number and s, m, h or d, like 24h", ["train_timeout", "k8s_queue_timeout"]),
     ("|(?=.{1,63}$)" + _LABEL, "a LocalQueue: at most 63 small letters, digits and -, or nothing", ["k8s_queue"]),
     (

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.marker import from_record, read_json, size_of, write_json
 from utils.stages.results import Trained
+from utils.stages.train.trainer import whole_states
 from utils.stages.train.training import Training
 
 GIB = 1 << 30
@@ -56,22 +56,13 @@ def model_tensors(folder: str) -> dict[str, dict[str, Any]]:
 
 
 def number_of(folder: str) -> int:
-    """N of a folder samples_N or epoch_N."""
+    """N of a folder samples_N."""
     return int(folder.rpartition("_")[2])
 
 
 def checkpoints_of(output: str) -> list[str]:
     """Folders (samples_N) of the whole checkpoints of a phase, by number, the newest last."""
     return sorted(filter(model_tensors, glob.glob(f"{output}/hf_format/samples_*[0-9]")), key=number_of)
-
-
-def whole_states(output: str) -> list[str]:
-    """Folders of the phase's full states from which training can resume, the newest last.
-
-    The library writes training_metadata.json (a zip file) last; a state without it, or with a torn one, doesn't count.
-    """
-    last = glob.glob(f"{output}/full_state/epoch_*/training_metadata.json")
-    return sorted(map(os.path.dirname, filter(zipfile.is_zipfile, last)), key=number_of)
 
 
 def prune_phase(output: str, keep: int) -> None:
@@ -90,7 +81,7 @@ class Room:
 
     Attributes:
         kept: checkpoints to keep, the newest.
-        full_state: save after each epoch what is needed to resume from there.
+        full_state: save what is needed to resume, see `torchrun_arguments`.
     """
 
     kept: int = 0
@@ -162,8 +153,8 @@ def plan_room(training: Training) -> Room:
     if kept < wanted:
         print(f"no room for {wanted} checkpoints of {one / GIB:.1f} GiB: the newest {kept} are kept", flush=True)
     states = 8 * one
-    full_state = epochs > 1 and min(saved, kept + 1) * one + states <= room
-    if epochs > 1 and not full_state:
+    full_state = min(saved, kept + 1) * one + states <= room
+    if not full_state:
         print(f"no room for {states / GIB:.1f} GiB of training state: a restart repeats the whole phase", flush=True)
     return Room(kept, full_state)
 
@@ -182,7 +173,7 @@ def start_phase(training: Training) -> Room:
     """Make the phase's folder ready, and plan the disk's room. Call it before training, never while it runs.
 
     When the folder holds a full state of this very training, torn checkpoints and states are deleted and training
-    resumes after the last whole epoch. Else it is emptied.
+    resumes from the newest state. Else it is emptied.
 
     Raises:
         SystemExit: the disk has no room for the checkpoints.
@@ -195,7 +186,7 @@ def start_phase(training: Training) -> Room:
             shutil.rmtree(folder)
         for path in Path(output).glob("*.jsonl"):  # the next line is appended to what a killed trainer left of one
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-        print(f"resuming after {os.path.basename(states[-1])} (counted from 0)", flush=True)
+        print(f"resuming after {os.path.basename(states[-1])} (epochs are counted from 0)", flush=True)
     else:
         shutil.rmtree(output, ignore_errors=True)
         os.makedirs(output)

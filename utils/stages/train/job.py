@@ -26,18 +26,19 @@ START_SECONDS = 300
 # A server that has just started does not know the kind yet.
 KIND_SECONDS = 60
 GONE_SECONDS = 60
-"""How long a deleted job is waited for: pods get 30 s to end."""
+"""How long a deleted job is waited for, beyond the time that its pods have to save their state."""
 NEEDS = {PYTORCH_JOB: (), TRAIN_JOB: (TRAINING_RUNTIME,)}
 """What is created before a job, under its name, and deleted after it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds that a job may be in each of its phases."""
+    """Seconds that a job may be in each of its phases, and that its pods have to save their state when they end."""
 
     queued: float
     pending: float
     running: float
+    grace: float = 0
 
 
 class Sight:
@@ -187,7 +188,7 @@ def delete_job(job: TrainingJob) -> None:
     for kind in kinds:
         try:
             delete(job.cluster, kind, job.name)
-            if kind == kinds[-1] or wait_gone(job.cluster, kind, job.name, GONE_SECONDS):
+            if kind == kinds[-1] or wait_gone(job.cluster, kind, job.name, GONE_SECONDS + job.grace):
                 continue
             why = "its pods have not ended"
         except ClusterError as refused:
@@ -258,7 +259,7 @@ def launch_job(
         raise KeyboardInterrupt
 
     with stage_cluster() as cluster:
-        job = TrainingJob(cluster, KINDS[manifests[-1]["kind"]], manifests[-1]["metadata"]["name"])
+        job = TrainingJob(cluster, KINDS[manifests[-1]["kind"]], manifests[-1]["metadata"]["name"], limits.grace)
         ours, owners = False, pod_owners(cluster)
         before = signal.signal(signal.SIGTERM, end)
         try:

@@ -24,6 +24,7 @@ class TrainingJob:
     cluster: Client
     kind: Kind
     name: str
+    grace: float = 0
 
     def __str__(self) -> str:
         return f"{self.kind.name} {self.name}"

@@ -40,7 +40,7 @@ def training_pod(given: TrainingPhase, arguments: list[str], container: str) -> 
     trainer = {
         "name": container,
         "image": given.image,
-        "command": ["torchrun", *arguments],
+        "command": ["python3", f"{given.output}/grace.py", "torchrun", *arguments],
         "env": [{"name": name, "value": value} for name, value in MODEL_FOLDERS.items()],
         "resources": {"requests": amounts, "limits": amounts},
         "volumeMounts": [{"name": "data", "mountPath": given.data_dir}, {"name": "shm", "mountPath": "/dev/shm"}],
@@ -54,6 +54,7 @@ def training_pod(given: TrainingPhase, arguments: list[str], container: str) -> 
         ],
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": seconds_of(given.grace_period),
         "tolerations": given.tolerations,
         "nodeSelector": given.node_selectors,
     }
@@ -97,4 +98,5 @@ class PodLauncher:
 
     def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> SystemExit | None:
         """Create the job or attach to it, and follow it, see `launch_job`."""
-        return launch_job(self.manifests(arguments), Limits(self.queued, self.pending, timeout), tick)
+        limits = Limits(self.queued, self.pending, timeout, seconds_of(self.given.grace_period))
+        return launch_job(self.manifests(arguments), limits, tick)

@@ -18,6 +18,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.disk import disk_failure, filled
 from utils.stages.programs import cpu_program, end_group, start_group
+from utils.stages.train.grace import end_ranks
 from utils.stages.train.late import TooLate
 
 
@@ -49,8 +50,16 @@ def training_failure(output: str, code: int, log: str) -> SystemExit:
     """The error of a torchrun that ended with this exit code and these last lines."""
     if filled(output, log):
         return disk_failure(output)
-    remedy = "correct it, then retry or resume the run: it resumes after the last whole epoch"
+    remedy = "correct it, then retry or resume the run: it resumes from the last state that was saved"
     return failure(f"training in {output} failed with exit code {code}", log, remedy)
+
+
+def end_training(process: subprocess.Popen[str], grace: float) -> None:
+    """End a torchrun: its ranks have `grace` seconds to save their state."""
+    end_ranks(process.pid)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
+    process.terminate()
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,12 @@ class ProcessLauncher:
     Attributes:
         output: path of the phase's folder.
         timeout: seconds that it may train.
+        grace: seconds that it has to save its state when it is stopped.
     """
 
     output: str
     timeout: int
+    grace: int = 300
     title, nodes, waiting = "process", 1, 0
     flash_attention = importlib.util.find_spec("flash_attn") is not None
 
@@ -78,7 +89,8 @@ class ProcessLauncher:
         return count
 
     def running(self) -> bool:
-        """Nothing outlives its launcher."""
+        """Nothing outlives its launcher, or it is ended here."""
+        stop_earlier(self.output)
         return False
 
     def manifests(self, arguments: list[str]) -> list[dict[str, Any]]:
@@ -94,8 +106,10 @@ class ProcessLauncher:
         """
         stop_earlier(self.output)
         environment = {"OMP_NUM_THREADS": str(os.cpu_count()), "COLUMNS": "160", "TQDM_DISABLE": "1", **os.environ}
+        # For whoever ends all processes of a stage at once; torch before 2.12 does not know it, and gives them 30 s.
+        environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(self.grace)
         last: collections.deque[str] = collections.deque(maxlen=15)
-        ended = False
+        ended, expired = False, threading.Event()
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         process = start_group(
             [sys.executable, "-m", "torch.distributed.run", *arguments],
@@ -104,7 +118,16 @@ class ProcessLauncher:
             text=True,
             errors="replace",
         )
-        late = threading.Timer(timeout, process.terminate)
+
+        def expire() -> None:
+            expired.set()
+            end_training(process, self.grace)
+
+        def show() -> None:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+
+        late = threading.Timer(timeout, expire)
         late.start()
         try:
             for line in process.stdout or ():
@@ -115,11 +138,15 @@ class ProcessLauncher:
                 tick()
             code = process.wait()
         finally:
-            expired = late.finished.is_set()
             late.cancel()
-            end_group(process, 40)
-            signal.signal(signal.SIGTERM, before)
+            try:
+                if process.poll() is None:
+                    threading.Thread(target=show, daemon=True).start()  # what is not read blocks them
+                    end_training(process, self.grace)
+            finally:
+                end_group(process, 40)
+                signal.signal(signal.SIGTERM, before)
         if code:
-            log = f"it ran longer than {timeout} s" if expired else "".join(last).strip()
+            log = f"it ran longer than {timeout} s" if expired.is_set() else "".join(last).strip()
             error = training_failure(self.output, code, log)
-            raise TooLate(error.code) if expired else error
+            raise TooLate(error.code) if expired.is_set() else error

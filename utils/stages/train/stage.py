@@ -21,14 +21,14 @@ from utils.stages.train.folder import (
     start_phase,
     trained_phase,
     training_steps,
-    whole_states,
 )
+from utils.stages.train.grace import GRACE
 from utils.stages.train.late import TooLate, note_late, refuse_repeat
 from utils.stages.train.launcher import Launcher
 from utils.stages.train.pods import PodLauncher, job_name
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 from utils.stages.train.pytorchjob import PyTorchJob
-from utils.stages.train.trainer import TRAINER
+from utils.stages.train.trainer import TRAINER, whole_states, within_epoch
 from utils.stages.train.training import HYPERPARAMETERS, Training, TrainingPhase, seconds_of, torchrun_arguments
 from utils.stages.train.trainjob import TrainJob
 
@@ -52,7 +52,7 @@ def launcher_of(given: TrainingPhase) -> Launcher:
     choice = choose_launcher(given.launcher, job_name(PyTorchJob.start.format(given.phase), given.run_id))
     print(f"train_launcher is {choice.launcher}: {choice.why}", flush=True)
     if choice.launcher == "process":
-        return ProcessLauncher(given.output, seconds_of(given.timeout))
+        return ProcessLauncher(given.output, seconds_of(given.timeout), seconds_of(given.grace_period))
     if choice.launcher not in POD_LAUNCHERS:
         raise failure(f"train_launcher is {given.launcher!r}", "it is unknown", f"use {LAUNCHERS}")
     # The runner on plain Kubernetes names what every pod gets.
@@ -103,10 +103,10 @@ class Watch:
 
 
 def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
-    """Train, from the last whole epoch on when this training was begun before.
+    """Train, from the last state that was saved when this training was begun before.
 
-    Training pods that failed (killed, evicted, a lost node) are started again, without end while each try gains a
-    whole epoch, else once; all within the time that the launcher may wait and train.
+    Training pods that failed (killed, evicted, a lost node) are started again, without end while each try leaves a
+    newer state, else once; all within the time that the launcher may wait and train.
 
     Args:
         manifest: path for what the launcher starts (JSON).
@@ -127,7 +127,8 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
         else:
             room = start_phase(training)
             # Pods run them from there, also those of a launcher that is elsewhere.
-            shutil.copyfile(TRAINER, f"{output}/trainer.py")
+            for program in (TRAINER, GRACE):
+                shutil.copy(program, output)
             if not training.gpus:
                 copy_cpu_main_ds(output)
         arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept)
@@ -142,7 +143,8 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
             raise TooLate(error.code)
         if newest == gained:
             raise error
-        print(f"{error}\ntraining is started again, from its last whole epoch", flush=True)
+        last = "saved step" if any(map(within_epoch, newest)) else "whole epoch"
+        print(f"{error}\ntraining is started again, from its last {last}", flush=True)
         gained = newest
 
 

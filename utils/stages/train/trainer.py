@@ -7,17 +7,22 @@ pods have the training image's. The changes, by the library's version (read: 0.1
 - before 0.12: packing loses no sample (`pack_every_sample`).
 - from 0.12: without flash attention all ranks get as many micro-batches (`pack_in_step`), and `--save_samples` saves
   whenever as many were seen (`save_every`).
+- from 0.16: a full state on SIGTERM, from which training continues at its step (`StepStates`).
 """
 
 import argparse
+import glob
 import heapq
 import importlib
 import importlib.util
 import json
 import os
 import runpy
+import signal
+import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +33,9 @@ from typing import Any
 TRAINER = __file__
 """Path of this program."""
 LIBRARY = "instructlab.training"
+STATE_ON_SIGTERM = "--on_demand_checkpointing"
+METADATA = "training_metadata.json"
+"""File of a full state (torch's zip format) that the library writes last."""
 PROGRESS_PORT = "ILAB_PROGRESS_PORT"
 """Environment variable: the port where rank 0 tells its progress; unset for none."""
 
@@ -50,6 +58,8 @@ def main() -> None:
     else:
         pack_in_step()
         save_every()
+    if STATE_ON_SIGTERM in sys.argv:
+        save_on_sigterm(given.output_dir)
     runpy.run_module(f"{LIBRARY}.main_ds", run_name="__main__", alter_sys=True)
 
 
@@ -59,6 +69,124 @@ def leave_versions() -> None:
     found = {one.name: one.version for one in metadata.distributions() if one.name in names}
     if os.environ.get("RANK", "0") == "0":
         Path(__file__).with_name("versions.json").write_text(json.dumps(found))
+
+
+def whole_states(output: str) -> list[str]:
+    """Folders of a phase's full states from which training can resume, the newest last.
+
+    A state without its metadata, or with a torn one, doesn't count.
+    """
+    last = glob.glob(f"{output}/full_state/epoch_*/{METADATA}")
+    return sorted(map(os.path.dirname, filter(zipfile.is_zipfile, last)), key=state_order)
+
+
+def state_order(state: str) -> tuple[int, int]:
+    """Whole epochs and further steps after which a state was saved: epoch_0 is (1, 0), epoch_1_step_15 (1, 15)."""
+    epoch, _, step = os.path.basename(state).removeprefix("epoch_").partition("_step_")
+    return (int(epoch), int(step)) if step else (int(epoch) + 1, 0)
+
+
+def within_epoch(state: str) -> bool:
+    """Whether a state was saved before its epoch's last step."""
+    return state_order(state)[1] > 0
+
+
+def save_on_sigterm(output: str) -> None:
+    """Let training save its state on SIGTERM if the library can (from 0.16 on), and print whether it does.
+
+    Raises:
+        SystemExit: it can't, and could not continue such a state either.
+    """
+    version = f"instructlab-training {metadata.version('instructlab-training')}"
+    if importlib.util.find_spec(f"{LIBRARY}.on_demand_checkpoint"):
+        StepStates().install()
+        told = "saves its state on SIGTERM: interrupted, training continues at its step"
+    else:
+        sys.argv.remove(STATE_ON_SIGTERM)
+        if any(map(within_epoch, whole_states(output)[-1:])):
+            raise SystemExit(f"{version} can't continue {whole_states(output)[-1]}: use the image that saved it")
+        told = "saves its state after each epoch only: interrupted, training repeats the epoch it was in"
+    if os.environ.get("RANK", "0") == "0":
+        print(f"{version} {told}", flush=True)
+
+
+class StepStates:
+    """Full states within an epoch, saved on SIGTERM.
+
+    The library (0.16.2) alone waits for a file in /dev/shm that only its own launcher writes; then writes a checkpoint
+    that nobody asked for, and the state where an earlier one of the epoch is; does not log its last step; and ends as
+    if it had trained to the end. Started again, it skips a step that was not taken, and from the second epoch on,
+    where it counts the steps of all epochs, the rest of the epoch.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.gained = False
+        self.calls = self.steps = 0
+
+    def install(self) -> None:
+        """Replace the library's functions."""
+        names = ("on_demand_checkpoint", "utils", "accelerator")
+        library, utils, accelerators = (importlib.import_module(f"{LIBRARY}.{name}") for name in names)
+        vars(library).update(check_checkpoint_requested=self.requested, save_on_demand_checkpoint=self.save)
+        vars(utils).update(load_latest_full_state=self.load)
+        kind = accelerators.Accelerator
+        step = kind.take_optimizer_step
+
+        def take_step(accelerator: Any) -> None:
+            step(accelerator)
+            self.gained, self.calls = True, -1
+            self.steps += 1
+
+        kind.take_optimizer_step = take_step
+
+    def load(self, args: Any, accelerator: Any) -> None:
+        """Load the newest whole state, the same in all ranks, and heed SIGTERM from now on."""
+        torch: Any = importlib.import_module("torch")
+        self.device = accelerator.device
+        found = [whole_states(args.output_dir)[-1:]]
+        torch.distributed.broadcast_object_list(found, src=0, device=self.device)
+        for state in found[0]:
+            accelerator.load_state(state)
+            known = torch.load(f"{state}/{METADATA}")
+            args.samples_seen, args.last_step = known["samples_seen"], known.get("global_step", 0)
+            args.current_epoch = known["current_epoch"] + ("global_step" not in known)
+            self.steps = args.current_epoch * len(accelerator.train_loader) + args.last_step
+        signal.signal(signal.SIGTERM, self.ask)
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+    def ask(self, *_: object) -> None:
+        """SIGTERM: end after the micro-batch at work."""
+        self.asked = True
+
+    def requested(self) -> bool:
+        """Whether a rank was asked to end.
+
+        The library asks all ranks alike, three times for each micro-batch, and before and after an optimizer step. Here
+        they agree once for each, when no micro-batch is at work and the last step is logged.
+        """
+        self.calls += 1
+        if self.calls % 3 != 1:
+            return False
+        torch: Any = importlib.import_module("torch")
+        asked = torch.tensor(int(self.asked), device=self.device)
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+        return bool(asked.item())
+
+    def save(self, args: Any, accelerator: Any, samples_seen: int, epoch: int, **_: Any) -> None:
+        """Save the state as it is after the last optimizer step, unless it is saved, and end the rank."""
+        torch: Any = importlib.import_module("torch")
+        step = self.steps - epoch * len(accelerator.train_loader)  # of this epoch, as the library counts to skip
+        if self.gained and step:
+            state = f"{args.output_dir}/full_state/epoch_{epoch}_step_{step}"
+            accelerator.save_state(output_dir=state)
+            torch.distributed.barrier()
+            if accelerator.is_main_process:
+                known = {"current_epoch": epoch, "samples_seen": samples_seen, "global_step": step}
+                torch.save(known, f"{state}/{METADATA}")
+                print(f"SIGTERM: the state after step {step} of epoch {epoch} (counted from 0) is saved", flush=True)
+            torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def outlast_checkpoints(model: str) -> None:

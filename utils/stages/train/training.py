@@ -54,6 +54,7 @@ class TrainingPhase:
     timeout: str
     force: bool
     progress: bool = True
+    grace_period: str = "300s"
 
     @property
     def kind(self) -> str:
@@ -117,7 +118,7 @@ def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
     torchrun runs trainer.py in the phase's folder; on CPU it runs cpu_main_ds.py there, which runs trainer.py.
 
     Args:
-        full_state: save after each epoch what is needed to resume from there.
+        full_state: save what is needed to resume: after each epoch and, from training 0.16 on, when it is stopped.
     """
     gpus = training.gpus
     # How several nodes find each other: the training operator sets these variables, and Kubernetes fills them in.
@@ -142,7 +143,8 @@ def torchrun_arguments(training: Training, full_state: bool) -> list[str]:
         *(["--fsdp_sharding_strategy=FULL_SHARD"] if gpus == 1 and training.nodes > 1 else []),
         *([f"--chat-tmpl-path={training.chat_template}"] if training.chat_template else []),
         "--checkpoint_at_epoch",
-        *(["--accelerate_full_state_at_epoch"] if full_state else []),
+        *(["--accelerate_full_state_at_epoch"] if full_state and training.num_epochs > 1 else []),
+        *(["--on_demand_checkpointing"] if full_state else []),
         *(["--cpu_offload_params_fsdp", "--cpu_offload_optimizer"] if gpus and training.cpu_offload else []),
         *([] if gpus and training.flash_attention else ["--disable_flash_attn"]),
     ]

@@ -1,0 +1,108 @@
+"""Runs in the stages' interpreter: `run_preemption.py DATA_DIR SIGNALS`, prints JSON last.
+
+A phase of three epochs on two nodes of one rank each, as in pods: grace.py starts each torchrun. SIGNALS, as JSON, are
+sent one after the other, each to the first node: [number, step after which it is sent].
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.run_ranks import options, prepare_volume
+from utils.stages.evaluation.serving import free_port
+from utils.stages.train.folder import training_steps
+from utils.stages.train.stage import TrainingPhase, train
+
+LENGTHS = [20 + number % 5 * 10 for number in range(40)]
+
+
+@dataclass(frozen=True)
+class Pods:
+    """Two pods; when one has failed, the other is ended as an operator does, and the job can be started again."""
+
+    output: str
+    signals: tuple[tuple[int, int], ...]
+    title, nodes, gpus, flash_attention, waiting, timeout = "pytorchjob", 2, 0, False, 0, 600
+
+    def running(self) -> bool:
+        return False
+
+    def manifests(self, arguments: list[str]) -> list[dict[str, Any]]:
+        return [{"command": arguments}]
+
+    def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> SystemExit | None:
+        output = Path(self.output)
+        number = len(list(output.glob("log_0_*")))
+        port = str(free_port())
+        pods = [self.start(rank, arguments, port, output / f"log_{rank}_{number}") for rank in "01"]
+        signals = list(self.signals[number : number + 1])
+        while pods[0].poll() is None and pods[1].poll() is None:
+            tick()
+            if signals and len(training_steps(self.output)) >= signals[0][1]:
+                self.send(pods[0], signals.pop()[0])
+            time.sleep(0.005)
+        codes = []
+        for pod in pods:
+            pod.terminate()  # what has ended takes no notice
+            codes.append(pod.wait(60))
+        if any(codes):
+            log = "".join((output / f"log_{rank}_{number}").read_text()[-3000:] for rank in "01")
+            return SystemExit(f"{codes}: {log}")
+        return None
+
+    def start(self, rank: str, arguments: list[str], port: str, log: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, f"{self.output}/grace.py", sys.executable, "-m", "torch.distributed.run", *arguments]
+        for name, value in {"$(RANK)": rank, "$(MASTER_ADDR)": "127.0.0.1", "$(MASTER_PORT)": port}.items():
+            command = [argument.replace(name, value) for argument in command]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+        with log.open("w") as file:
+            return subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+
+    @staticmethod
+    def send(pod: subprocess.Popen[bytes], number: int) -> None:
+        """SIGTERM to the pod's first process, SIGKILL to all."""
+        found = [pod.pid]
+        if number == 9:
+            for pid in found:
+                found += [child for child in children(pid) if child not in found]
+        for pid in found:
+            os.kill(pid, number)
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def norm(model: Path) -> float:
+    """Sum of all weights' magnitudes."""
+    from safetensors import safe_open
+
+    with safe_open(model / "model.safetensors", "pt") as file:
+        return sum(float(file.get_tensor(name).double().abs().sum()) for name in file.keys())  # noqa: SIM118
+
+
+def main(data_dir: Path, signals: str) -> dict[str, Any]:
+    """What came of it: loss by samples, samples in the order of the log, weights' norms, and the log of each start."""
+    prepare_volume(data_dir, LENGTHS)
+    given = TrainingPhase(**{**options(data_dir), "num_epochs": 3, "max_batch_len": 60})
+    launcher = Pods(given.output, tuple((number, step) for number, step in json.loads(signals)))
+    result = train(given, launcher, str(data_dir / "manifest.json"))
+    output = Path(given.output)
+    lines = (output / "training_params_and_metrics_global0.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    return {
+        "loss": {step.samples: step.loss for step in training_steps(given.output)},
+        "seen": [entry["samples_seen"] for entry in entries if "avg_loss" in entry or "total_loss" in entry],
+        "weights": {name: norm(data_dir / name) for name in result.checkpoints},
+        "logs": [path.read_text() for path in sorted(output.glob("log_0_*"))],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2])))
