@@ -96,6 +96,7 @@ def ilab_pipeline(
     sdg_max_batch_len: int = 5000,
     sdg_held_out_fraction: float = 0.05,
     sdg_checks: dict = {},  # noqa: B006
+    sdg_review: str = "off",
     # Training
     train_launcher: str = "auto",
     train_num_workers: int = 2,
@@ -195,6 +196,8 @@ def ilab_pipeline(
         sdg_checks: Limits of the checks of samples that differ from the defaults: near_duplicates (0.9; 1: off),
             overlap_words (13; 0: off), min_answer (1 letter), max_foreign_letters (0.5; 1: off), drop_refusals (true),
             max_dropped (0.9 of a leaf: more is an error).
+        sdg_review: stop: before training, the run waits until someone has accepted, rejected or edited the samples;
+            ilab-pipeline review shows them. off: it does not.
         train_launcher: trainjob (Kubeflow Trainer), pytorchjob (training operator), process (in the task itself, on
             all of its GPUs), or auto: TrainJobs where the cluster has them and the account may use them, else
             PyTorchJobs.
@@ -335,6 +338,10 @@ def ilab_pipeline(
             seed=train_seed,
             checks=sdg_checks,
             mmlu_tasks=mmlu_tasks,
+            review=sdg_review,
+            run_id=RUN_ID,
+            object_store_secret_dir=OBJECT_STORE,
+            ca_file=ca_file,
             force=force_pull,
         ).after(generated)
 
@@ -460,11 +467,11 @@ def ilab_pipeline(
             kubernetes.add_pod_label(task, API_LABEL, "true")
         for task in (checked, imported, phase_1, phase_2, *models, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
-        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, compared, published, reported)
+        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, processed, compared, published, reported)
         mount_secret(sdg_repo_secret, TAXONOMY_REPO, checked, imported)
         mount_secret(sdg_teacher_secret, TEACHER, checked, generated)
         mount_secret(eval_judge_secret, JUDGE, checked, scored, compared)
-        for task in (checked, imported, generated, scored, compared, published, reported):
+        for task in (checked, imported, *models, published, reported):
             kubernetes.use_config_map_as_volume(task, config_map_name=k8s_ca_configmap, mount_path=CA, optional=True)
         for task in (scored, compared):
             task.set_accelerator_type(eval_gpu_identifier).set_accelerator_limit(eval_gpus)

@@ -15,6 +15,10 @@ def data_processing(
     seed: int,
     checks: dict,
     mmlu_tasks: list,
+    review: str,
+    run_id: str,
+    object_store_secret_dir: str,
+    ca_file: str,
     force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -27,6 +31,10 @@ def data_processing(
 
     Some questions are held out for evaluation. Neither they nor near duplicates of them are used for training.
 
+    With sdg_review stop, this task ends with "waiting for review" until someone has decided on the samples. Its message
+    says where the page with the samples is, and where the decisions go. Then Retry, or resume the run: nothing is
+    generated again.
+
     Args:
         data_dir: the run's volume; reads model/, sdg/ and the chat template, writes processed/.
         held_out_fraction: fraction of each taxonomy leaf's questions to hold out, 0 to 0.5; none from leaves with fewer
@@ -37,12 +45,29 @@ def data_processing(
         checks: limits that differ from the defaults: near_duplicates (0.9), overlap_words (13), min_answer (1),
             max_foreign_letters (0.5), drop_refusals (true), max_dropped (0.9).
         mmlu_tasks: MMLU tasks whose questions the samples are compared with, if their data can be downloaded.
+        review: off, or stop: wait until someone has accepted, rejected or edited the samples.
+        run_id: the run's id, in the keys of page and decisions: reviews/ID/ beside the archive.
+        object_store_secret_dir: folder of the object store's Secret; may be empty. Only for the review.
+        ca_file: PEM file with additional certificate authorities; may be missing.
         force: process again if the inputs have changed.
         metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set; dropped samples
             by reason.
     """
     from utils.stages.data_processing.stage import Processing, process
 
-    given = Processing(data_dir, held_out_fraction, max_seq_len, max_batch_len, seed, force, checks, mmlu_tasks)
+    given = Processing(
+        data_dir,
+        held_out_fraction,
+        max_seq_len,
+        max_batch_len,
+        seed,
+        force,
+        checks,
+        mmlu_tasks,
+        review,
+        run_id,
+        object_store_secret_dir,
+        ca_file,
+    )
     for metric, value in process(given).items():
         metrics.log_metric(metric, value)

@@ -33,6 +33,7 @@ def prerequisites(
     sdg_max_batch_len: int,
     sdg_held_out_fraction: float,
     sdg_checks: dict,
+    sdg_review: str,
     train_num_workers: int,
     train_gpu_per_worker: int,
     train_gpu_identifier: str,

@@ -59,3 +59,7 @@ class NotFollowed(IlabError):
 
 class TaskRefused(TaskFailed):
     """A task failed, and trying again would not help."""
+
+
+class TaskWaits(TaskRefused):
+    """A task has not failed: it waits for a person, and continues when the run is resumed."""

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 FINDINGS_HEADER = "| check | result | finding | remedy |"
 """First line of a table of findings, by which it is found in a task's log."""
+WAITING = "waiting for review"
+"""What a failure starts with that is none: the task waits for a person, and continues when it is started again."""
 
 
 def failure(what: str, cause: str, remedy: str) -> SystemExit:

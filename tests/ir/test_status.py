@@ -34,6 +34,8 @@ def told(state: TaskState, at: float, message: str = "", **more: Any) -> Event:
         ([(RUNNING, 2), (FAILED, 5), (RUNNING, 7)], RUNNING, 7, 0),
         ([(RUNNING, 2), (FAILED, 5), (PENDING, 7)], PENDING, 0, 0),
         ([(SKIPPED, 3)], SKIPPED, 0, 3),
+        ([(RUNNING, 2), (TaskState.WAITING, 5)], TaskState.WAITING, 2, 5),
+        ([(RUNNING, 2), (TaskState.WAITING, 5), (RUNNING, 7)], RUNNING, 7, 0),
         ([(RUNNING, 2), told(FAILED, 5, STOPPED)], CANCELED, 2, 5),
     ],
 )

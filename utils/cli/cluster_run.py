@@ -109,7 +109,8 @@ def _explain(result: ClusterResult, board: Board, again: str) -> None:
         return
     tell_failures(folder, result, board)
     if result.earlier:
-        click.echo("it failed earlier; nothing was done now", err=True)
+        what = "waits since earlier" if result.state is TaskState.WAITING else "failed earlier"
+        click.echo(f"it {what}; nothing was done now", err=True)
     click.echo(home, err=True)
     if result.lost:
         click.echo(f"  resume: not possible, the volume {', '.join(result.lost)} is gone", err=True)

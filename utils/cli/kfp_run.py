@@ -3,13 +3,15 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import click
 
-from utils.cli.outcome import INTERRUPTED, code_of
+from utils.cli.outcome import INTERRUPTED, WAITS, code_of
 from utils.errors import IlabError, NotFollowed
+from utils.ir.model import TaskState
+from utils.messages import WAITING
 from utils.runners.kfp import Cause, KfpServer, RunReport
 
 
@@ -59,6 +61,9 @@ def follow_run(server: KfpServer, started: Started, templates: Mapping[str, Sequ
     # The tasks of a stopped run failed because it was stopped.
     causes = {} if report.stopped or report.state == "SUCCEEDED" else server.causes(report)
     code = code_of(report.state == "SUCCEEDED", report.stopped, causes)
+    if causes and all(cause.text.startswith(WAITING) for cause in causes.values()):
+        # The server knows no such state.
+        report, code = replace(report, state=TaskState.WAITING.value), WAITS
     if output == "json":
         click.echo(json.dumps(_summary(started, report, causes, code), indent=1))
     elif code:
@@ -82,6 +87,9 @@ def _summary(started: Started, report: RunReport, causes: Mapping[str, Cause], c
 def _explain(report: RunReport, causes: dict[str, Cause], started: Started) -> None:
     """Print on stderr why the run did not succeed."""
     for name, cause in causes.items():
+        if report.state == TaskState.WAITING:
+            click.secho(f"\n{name} is {cause.text}", fg="yellow", err=True)
+            continue
         click.secho(f"\n{name} failed", fg="red", bold=True, err=True)
         if cause.findings:
             click.echo(cause.findings, err=True)

@@ -23,6 +23,7 @@ _COMMANDS = {
     "compare": ("utils.cli.compare:compare", "Compare two runs: what they were given, and how they score."),
     "get-model": ("utils.cli.get_model:get_model", "Get the trained model of a run on this machine."),
     "verify": ("utils.cli.verify:verify", "Compare every file of a published archive with its hash."),
+    "review": ("utils.cli.review:review", "Show the samples that a run waits to have reviewed; hand over decisions."),
     "resume": ("utils.cli.run:resume", "Resume a run that failed or was interrupted."),
     "clean": ("utils.cli.clean:clean", "Remove past runs with their volumes."),
     "compile": ("utils.cli.compile:compile", "Write pipeline.yaml."),
@@ -77,7 +78,8 @@ def main() -> None:
     """The InstructLab workflow as one Kubeflow pipeline: synthetic data, two training phases, scores, a better model.
 
     Exit codes: 0 success; 1 the run failed; 2 wrong usage; 3 failed prerequisites or no server; 4 the run can no longer
-    be followed and was left as it is (start it again with the same run id: it continues); 130 interrupted.
+    be followed and was left as it is (start it again with the same run id: it continues); 5 the run waits for review of
+    its samples; 130 interrupted.
     """
 
 

@@ -15,10 +15,14 @@ from utils.runners.run_folder import RunFolder
 # A pipeline's task of this name checks what the run needs; when it fails, the exit code says so.
 _CHECKING_TASK = "prerequisites"
 INTERRUPTED = 130
+WAITS = 5
+"""Exit code of a run that waits for a person."""
 
 
 def exit_code(result: RunResult, board: Board) -> int:
-    """0 success, 1 failed, 3 when it was the task that checks prerequisites, 130 interrupted."""
+    """0 success, 1 failed, 3 when it was the task that checks prerequisites, 5 waiting for review, 130 interrupted."""
+    if result.state is TaskState.WAITING:
+        return WAITS
     failed = {row.id.split("/")[-1] for row in board.snapshot() if row.state is TaskState.FAILED}
     return code_of(result.state is TaskState.SUCCEEDED, result.state is TaskState.CANCELED, failed)
 
@@ -33,7 +37,10 @@ def code_of(succeeded: bool, stopped: bool, failed: Collection[str]) -> int:
 
 
 def tell_failures(folder: RunFolder, result: RunResult, board: Board) -> None:
-    """Print on stderr what failed, and where its log is."""
+    """Print on stderr what failed, or what waits for a person, and where its log is."""
+    for row in board.snapshot():
+        if row.state is TaskState.WAITING:
+            click.secho(f"\n{row.label} is {row.message}", fg="yellow", err=True)
     rows = [row for row in board.snapshot() if row.state is TaskState.FAILED]
     failed = sorted(rows, key=lambda row: row.ended)
     for row in failed:
@@ -45,7 +52,7 @@ def tell_failures(folder: RunFolder, result: RunResult, board: Board) -> None:
         click.echo(f"error: {row.message}", err=True)
         if log.exists():
             click.echo(f"  log: {log}", err=True)
-    if not failed:
+    if not failed and result.state is not TaskState.WAITING:
         click.echo(f"\nerror: {result.error}", err=True)
 
 

@@ -18,7 +18,9 @@ from utils.runners.journal import History
 from utils.runners.run_folder import RunFolder, all_runs, find_run
 from utils.runners.timestamps import timestamp
 
-_COLORS = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "CANCELED": "yellow", INTERRUPTED: "yellow"}
+_COLORS = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "CANCELED": "yellow", INTERRUPTED: "yellow"} | {
+    "WAITING": "yellow"
+}
 _COLUMNS = ("RUN", "STATE", "STARTED", "TOOK", "TASKS")
 
 

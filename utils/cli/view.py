@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from utils.cli.board import Board, Row, count
 from utils.durations import format_duration
-from utils.ir.model import EARLIER, Event, Progress, TaskState
+from utils.ir.model import BROKEN, EARLIER, Event, Progress, TaskState
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,6 +26,7 @@ _GLYPHS = {
     TaskState.SKIPPED: ("–", "bright_black"),
     TaskState.CANCELED: ("■", "yellow"),
     TaskState.RETRYING: ("↻", "yellow"),
+    TaskState.WAITING: ("‖", "yellow"),
 }
 
 
@@ -119,7 +120,7 @@ def _change(row: Row) -> str:
     if row.state is TaskState.SUCCEEDED and row.reused:
         return EARLIER
     took = f" after {format_duration(row.seconds(row.ended))}" if row.ended and row.started else ""
-    explained = row.state in (TaskState.FAILED, TaskState.SKIPPED, TaskState.RETRYING)
+    explained = row.state in (*BROKEN, TaskState.SKIPPED, TaskState.RETRYING)
     return f"{row.state}{took}: {_reason(row) if explained else ''}".removesuffix(": ")
 
 
@@ -209,7 +210,7 @@ def _fit(rows: list[Row], room: int) -> tuple[list[Row], int, int]:
     if len(rows) <= room:
         return rows, 0, 0
     room = max(room - 2, 1)
-    active = [i for i, row in enumerate(rows) if row.state in (TaskState.RUNNING, TaskState.RETRYING, TaskState.FAILED)]
+    active = [i for i, row in enumerate(rows) if row.state in (TaskState.RUNNING, TaskState.RETRYING, *BROKEN)]
     ended = [i for i, row in enumerate(rows) if row.state is not TaskState.PENDING]
     focus = active[0] if active else (ended[-1] if ended else 0)
     first = min(max(0, focus - room // 3), len(rows) - room)

@@ -16,9 +16,13 @@ class TaskState(StrEnum):
     SKIPPED = "SKIPPED"
     CANCELED = "CANCELED"
     RETRYING = "RETRYING"
+    WAITING = "WAITING"
+    """For a person; the run has ended, and continues when it is resumed."""
 
 
-ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED})
+ENDED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELED, TaskState.WAITING})
+BROKEN = frozenset({TaskState.FAILED, TaskState.WAITING})
+"""States of a task after which no other starts."""
 
 Progress = tuple[float, float, str]
 """(done, total, unit)."""

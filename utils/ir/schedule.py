@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
-from utils.ir.model import Dag, Node, Outputs, Pipeline, TaskState
+from utils.ir.model import BROKEN, Dag, Node, Outputs, Pipeline, TaskState
 from utils.ir.sources import NodeResult
 
 CANCELED = "the run was canceled"
@@ -61,9 +61,13 @@ def obstacle(node: Node, nodes: Sequence[Node], results: dict[str, NodeResult]) 
     for key in node.after:
         state = results[key].state
         if state is not TaskState.SUCCEEDED:
-            return f"{key} failed" if state is TaskState.FAILED else f"{key} was {state.lower()}"
-    broken = next((key for key, result in results.items() if result.state is TaskState.FAILED), "")
-    return f"{broken} failed" if broken and not _tolerant(node, {one.key: one for one in nodes}) else ""
+            return _broken(key, state) if state in BROKEN else f"{key} was {state.lower()}"
+    broken = next((_broken(key, result.state) for key, result in results.items() if result.state in BROKEN), "")
+    return "" if _tolerant(node, {one.key: one for one in nodes}) else broken
+
+
+def _broken(key: str, state: TaskState) -> str:
+    return f"{key} failed" if state is TaskState.FAILED else f"{key} is waiting"
 
 
 def _tolerant(node: Node, by_key: dict[str, Node]) -> bool:
@@ -93,10 +97,11 @@ def exit_tasks(pipeline: Pipeline) -> tuple[frozenset[str], bool]:
 
 def whole_result(results: Sequence[NodeResult], outputs: Outputs) -> NodeResult:
     """How a DAG or loop ended, from its parts in the order they ended."""
-    for state in (TaskState.CANCELED, TaskState.FAILED):
-        if any(result.state is state for result in results):
-            first = next((one.error for one in results if one.state is TaskState.FAILED), CANCELED)
-            return NodeResult(state, outputs, first)
+    broken = next((one for one in results if one.state in BROKEN), None)
+    if any(result.state is TaskState.CANCELED for result in results):
+        return NodeResult(TaskState.CANCELED, outputs, broken.error if broken else CANCELED)
+    if broken:  # others may have been stopped because of it
+        return NodeResult(broken.state, outputs, broken.error)
     return NodeResult(TaskState.SUCCEEDED, outputs, ran=any(result.ran for result in results))
 
 

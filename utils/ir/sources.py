@@ -22,6 +22,11 @@ MISSING = _Missing()
 _COMPLETE, _CANCELED = "COMPLETE", "CANCELED"
 # google.rpc.Code, which PipelineTaskFinalStatus.error_code is documented to hold.
 _CANCELLED, _UNKNOWN = 1, 2
+_SERVER_STATES = {
+    TaskState.SUCCEEDED: _COMPLETE,
+    TaskState.CANCELED: _CANCELED,
+    TaskState.WAITING: TaskState.FAILED.value,
+}
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def final_status(name: str, result: NodeResult, ids: RunIds) -> dict[str, Any]:
         code = _CANCELLED if result.state is TaskState.CANCELED else _UNKNOWN
         error = {"code": code, "message": result.error}
     return {
-        "state": {TaskState.SUCCEEDED: _COMPLETE, TaskState.CANCELED: _CANCELED}.get(result.state, str(result.state)),
+        "state": _SERVER_STATES.get(result.state, str(result.state)),
         "pipelineJobName": ids.name,
         "pipelineJobResourceName": ids.id,
         "pipelineTaskName": name,

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
-from utils.errors import IlabError, PrerequisiteError, TaskFailed, UsageError
+from utils.errors import IlabError, PrerequisiteError, TaskFailed, TaskWaits, UsageError
 from utils.ir.check import CREATE_CLAIM, check
 from utils.ir.claims import ClaimNames, checked_name
 from utils.ir.execute import (
@@ -28,6 +28,7 @@ from utils.ir.execute import (
 )
 from utils.ir.expression import ExpressionError, evaluate
 from utils.ir.model import (
+    BROKEN,
     EARLIER,
     Artifact,
     Component,
@@ -244,7 +245,8 @@ class Walker:
                 return self._dag(component, child)
             return self._execution(node, component, scope, child, task_id)
         except (TaskFailed, PrerequisiteError, ExpressionError) as error:
-            state = TaskState.CANCELED if self._stopped(exiting) else TaskState.FAILED
+            broken = TaskState.WAITING if isinstance(error, TaskWaits) else TaskState.FAILED
+            state = TaskState.CANCELED if self._stopped(exiting) else broken
             remedy = error.remedy if isinstance(error, IlabError) else ""
             self._emit(task_id, state, f"{error}\n  next: {remedy}" if remedy else str(error))
             return NodeResult(state, error=f"task {task_id}: {error}")
@@ -304,7 +306,7 @@ class Walker:
             child = self._child(component, scope, f"{path}/", parameters, artifacts)
             within = {} if loop.artifacts else {loop.item: items[index]}
             result = self._dag(component, replace(child, items={**scope.items, **within}))
-            if result.state is TaskState.FAILED:
+            if result.state in BROKEN:
                 broken.set()
             return result
 

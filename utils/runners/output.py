@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from utils.errors import TaskFailed, TaskRefused
+from utils.errors import TaskFailed, TaskRefused, TaskWaits
 from utils.ir.model import Progress
-from utils.messages import FINDINGS_HEADER
+from utils.messages import FINDINGS_HEADER, WAITING
 
 _PROGRESS = re.compile(r"^progress: (\d+(?:\.\d+)?)/(\d+(?:\.\d+)?) ?(.*)$")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -121,6 +121,8 @@ def task_failure(text: str) -> TaskFailed:
     A stage that has said what to do next knows its cause, and has waited out what passes: another attempt would end the
     same way. A process that was killed, or an exception that nobody foresaw, may be worth one.
     """
+    if text.startswith(WAITING):
+        return TaskWaits(text)
     return (TaskRefused if "\n  next: " in text else TaskFailed)(text)
 
 

@@ -33,7 +33,8 @@ def main() -> None:
     Each task is a Job, and training is a PyTorchJob. This process only needs access to the Kubernetes API.
 
     Exit codes: 0 success; 1 the run failed; 2 wrong usage; 3 failed prerequisites or no server; 4 the run can no longer
-    be followed and was left as it is (start it again with the same run id: it continues); 130 interrupted.
+    be followed and was left as it is (start it again with the same run id: it continues); 5 the run waits for review of
+    its samples; 130 interrupted.
     """
 
 

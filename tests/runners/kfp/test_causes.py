@@ -1,5 +1,6 @@
 """Why a task failed. The server does not say, so it is read from where the user may read."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -234,3 +235,17 @@ def test_run_that_started_no_task_is_explained(start: Start, explain: Explain) -
     server = start(cluster=True)
     server.moments = [Moment("FAILED")]
     assert "root failed" in explain(server, code=1)
+
+
+def test_task_that_waits_for_a_review_has_not_failed(
+    start: Start, package: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server has no state for it; the log says so."""
+    log = LOG.replace(ERROR, "error: waiting for review of 2 samples: s3://b/page.html\n  cause: a\n  next: b\n")
+    server = start(logs={"prerequisites": log})
+    settings = KfpSettings(host=server.url, namespace="lab")
+    assert submit_run(package, {}, settings, output="json", wait=True) == 5
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["exit_code"]) == ("WAITING", 5)
+    assert submit_run(package, {}, settings, wait=True) == 5
+    assert "prerequisites is waiting for review of 2 samples" in capsys.readouterr().err

@@ -190,6 +190,31 @@ def chain(claim: str) -> None:
             given = task.output
 
 
+@component
+def ask(data_dir: str) -> None:
+    """Ends as a stage does that waits for someone to review something, until that is done."""
+    from pathlib import Path
+
+    folder = Path(data_dir)
+    with (folder / "ask").open("a") as file:
+        file.write("ran\n")
+    if not (folder / "decided").exists():
+        raise SystemExit("error: waiting for review of 2 samples: /page.html\n  cause: none yet\n  next: decide")
+
+
+@dsl.pipeline(name="waiting")
+def waiting(claim: str) -> None:
+    """note → ask → note-2, then the exit task. Whoever waits is not tried again."""
+    last = finish(data_dir="/data")
+    kubernetes.mount_pvc(last, claim, "/data")
+    with dsl.ExitHandler(last):
+        first = note(data_dir="/data", name="note")
+        asked = ask(data_dir="/data").after(first).set_retry(2, backoff_duration="0s")
+        second = note(data_dir="/data", name="note-2").after(asked)
+        for task in (first, asked, second):
+            kubernetes.mount_pvc(task, claim, "/data")
+
+
 @dsl.pipeline(name="hanging")
 def hanging(claim: str) -> None:
     """note → hang and hang-2, then the exit task."""
@@ -382,7 +407,7 @@ def dropping(claim: str) -> None:
 
 
 PIPELINES = (
-    *(chain, hanging, timed, meeting, retried, told, checked, secretive, installing, satisfied, deleting),
+    *(chain, waiting, hanging, timed, meeting, retried, told, checked, secretive, installing, satisfied, deleting),
     *(literal, hiding, in_tmp, fields, fieldless, demanding, dropping, filling),
 )
 

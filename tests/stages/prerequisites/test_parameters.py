@@ -86,6 +86,7 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
                 {"max_foreign_letters": float("nan")},
             ),
         ),
+        ("sdg_review", ("off", "stop"), ("", "Stop", "on")),
         ("sdg_max_batch_len", (4096, 20000), (4095,)),
         ("sdg_teacher_family", ("auto", "chat", "mixtral", "llama", "blank"), ("qwen", "", "Mixtral")),
         ("train_launcher", ("pytorchjob", "process"), ("mpi", "")),

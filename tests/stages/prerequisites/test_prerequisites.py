@@ -17,7 +17,7 @@ from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TEXT, TOKEN,
 from utils.names import OUTCOME_ANNOTATION
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, outcome_of_checks
-from utils.stages.volume.claims import UNFINISHED
+from utils.stages.volume.claims import REVIEWED, UNFINISHED
 
 GOOD: dict[str, Any] = {
     "secret_names": "our-store,our-teacher,our-judge,our-git,our-ca",
@@ -33,6 +33,7 @@ GOOD: dict[str, Any] = {
     "sdg_max_batch_len": 5000,
     "sdg_held_out_fraction": 0.05,
     "sdg_checks": {},
+    "sdg_review": "off",
     "train_launcher": "process",
     "train_num_workers": 2,
     "train_gpu_per_worker": 2,
@@ -109,15 +110,17 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             prerequisites.python_func(**{**GOOD, **folders, **rest, **arguments})
         finally:
             table = (tmp_path / "findings.md").read_text()
-        assert claim["metadata"]["annotations"] == {OUTCOME_ANNOTATION: UNFINISHED}, "the checks passed"
+        noted = REVIEWED if arguments.get("sdg_review") == "stop" else UNFINISHED
+        assert claim["metadata"]["annotations"] == {OUTCOME_ANNOTATION: noted}, "the checks passed"
         return table
 
     yield run
     api.stop()
 
 
+@pytest.mark.parametrize("review", ["off", "stop"])
 def test_valid_setup_passes_and_leaves_nothing_in_the_store(
-    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server]
+    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server], review: str
 ) -> None:
     s3 = s3_server.client()
     s3.put_object(Bucket=s3_server.bucket, Key="checks/data.tar.gz", Body=b"archive")
@@ -125,7 +128,7 @@ def test_valid_setup_passes_and_leaves_nothing_in_the_store(
     teacher, judge = serve(TEXT), serve(CHAT)
     secret(tmp_path / "teacher", endpoint=teacher.url, model="mixtral", api_key=TOKEN)
     secret(tmp_path / "judge", JUDGE_ENDPOINT=judge.url + "/v1/", JUDGE_NAME="prometheus", JUDGE_API_KEY=TOKEN)
-    table = run_stage()
+    table = run_stage(sdg_review=review)
     checked = table.splitlines()[2:]
     assert len(checked) >= 9
     assert [row for row in checked if "| passed |" not in row] == []

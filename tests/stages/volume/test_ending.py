@@ -12,7 +12,7 @@ from components.report import report
 from tests.archives import write_files
 from tests.fakes.kubernetes_api import KubernetesApi
 from utils.names import CLAIMS_DIR, OUTCOME_ANNOTATION, RUN_LABEL, RUN_OWNER
-from utils.stages.volume.claims import UNFINISHED, VolumeClaim, create_claim
+from utils.stages.volume.claims import REVIEWED, UNFINISHED, VolumeClaim, create_claim
 from utils.stages.volume.ending import end_run, mark_outcome
 
 CLAIMS = "persistentvolumeclaims"
@@ -124,6 +124,8 @@ def test_claim_of_a_retried_run_belongs_to_the_workflow_again(
         ("on_failure", "The gate rejected it", True),
         ("always", "succeeded", True),
         ("always", "", True),
+        ("never", REVIEWED, True),
+        ("on_failure", REVIEWED, True),
     ],
 )
 def test_clean_up_deletes_the_runs_jobs_and_its_claim(
@@ -138,7 +140,8 @@ def test_clean_up_deletes_the_runs_jobs_and_its_claim(
     assert [list(api.objects[kind]) for kind in JOBS] == [["train-phase-1-r2"]] * 3
     assert sorted(api.objects[CLAIMS]) == (["ilab-r", "ilab-r2"] if left else ["ilab-r2"])
     said = capsys.readouterr().out
-    assert (f"k8s_keep_volume={keep} keeps its volume claim ilab-r" in said) == left
+    keeper = "sdg_review" if keep == "never" else f"k8s_keep_volume={keep}"
+    assert (f"{keeper} keeps its volume claim ilab-r" in said) == left
     assert ("remove it: kubectl -n lab delete pvc ilab-r" in said) == left
     assert ("its volume claim ilab-r is deleted" in said) == (not left)
     how = {"succeeded": "the run succeeded", "": "the run did not get to its end"}.get(outcome, outcome)
@@ -314,3 +317,15 @@ def test_on_one_machine_the_same_outcome_decides_about_the_directory(
     end_run("r", "never")
     end_run("r", "never")
     assert "the run made no volume" in capsys.readouterr().out
+
+
+def test_volume_of_a_run_that_may_wait_for_review_stays_on_one_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv(CLAIMS_DIR, str(tmp_path))
+    mark_outcome("r", REVIEWED)
+    end("r", "never")
+    assert (tmp_path / "ilab-r").is_dir() and "sdg_review keeps its volume" in capsys.readouterr().out
+    mark_outcome("r", "succeeded")
+    end("r", "never")
+    assert not (tmp_path / "ilab-r").exists()

@@ -4,7 +4,7 @@ from utils.cluster.errors import ForbiddenError
 from utils.cluster.kinds import VOLUME_CLAIM
 from utils.cluster.objects import get
 from utils.errors import UsageError
-from utils.ir.model import TaskState
+from utils.ir.model import BROKEN, TaskState
 from utils.runners.kubernetes.run_object import RunObject, RunRecord
 from utils.runners.kubernetes.tidy import tidy_up
 from utils.runners.lost_volume import lost_volume_error
@@ -31,7 +31,7 @@ def take_up(run: RunObject, wanted: RunRecord, resume: bool) -> bool:
             "\n".join(differing),
             "choose another --run-id, or start it as before",
         )
-    if found.state is TaskState.SUCCEEDED or (found.state is TaskState.FAILED and not resume):
+    if found.state is TaskState.SUCCEEDED or (found.state in BROKEN and not resume):
         return True
     if ended:
         _refuse_lost_claims(run)
@@ -55,7 +55,7 @@ def _differences(found: RunRecord, wanted: RunRecord) -> list[str]:
 
 def lost_and_kept_claims(run: RunObject) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Claims of a run that has ended: those that a run that failed would need and that are gone; those that stay."""
-    failed = run.record.state is TaskState.FAILED
+    failed = run.record.state in BROKEN
     try:
         kept = tuple(name for name in run.mounted_claims() if _is_there(run, name))
     except ForbiddenError:

@@ -15,7 +15,7 @@ from utils.cluster.kinds import CONFIG_MAP
 from utils.cluster.objects import delete
 from utils.errors import IlabError, NotFollowed, PipelineError, UsageError
 from utils.ir.check import check
-from utils.ir.model import EARLIER, Event, Outputs, RunIds, RunResult, TaskState
+from utils.ir.model import BROKEN, EARLIER, Event, Outputs, RunIds, RunResult, TaskState
 from utils.ir.schedule import exit_tasks
 from utils.ir.walk import Walker
 from utils.runners.interrupt import interruptible
@@ -207,7 +207,7 @@ def _walk(
             run.on_event(event)
             journal.on_event(event)
             listener.on_event(event)
-            if event.state is TaskState.FAILED and not tolerant:
+            if event.state in BROKEN and not tolerant:
                 runner.stop_for_failure()
 
         walker = Walker(request.pipeline, request.arguments, runner, ids, on_event=tell, finished=finished)

@@ -22,6 +22,7 @@ REASONS = {
     "evaluation": "it has words of an evaluation question",
     "duplicate": "another sample is the same",
     "near_duplicate": "another sample is nearly the same",
+    "review": "the reviewer rejected it",
     "held_out": "it is nearly a held-out question, or has its words",
     "length": "training can't take it: too many tokens, fewer than 20, or none to learn",
 }
@@ -121,6 +122,12 @@ class Checks:
                     several[one.key] = one
         if self.limits.near_duplicates < 1:
             self.drop_near_duplicates(several)
+
+    def look_at_one(self, sample: Sample) -> None:
+        """Look at a sample that has been edited."""
+        one = said_in(sample)
+        if one.key not in self.dropped:
+            self.dropped[one.key] = self.by_itself(sample, one, True)
 
     def by_itself(self, sample: Sample, one: Said, own: bool) -> Dropped | None:
         """Why a sample is dropped, whatever others there are."""

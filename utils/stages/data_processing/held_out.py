@@ -127,8 +127,14 @@ def leaves_by_id(file: Path) -> dict[str, str]:
     return leaves
 
 
-def located_samples(taxonomy: Path, files: Mapping[str, Path]) -> Iterator[tuple[str, Sample]]:
-    """Kind and sample of each row; its leaf is the path in the taxonomy, where that has it.
+Edit = Callable[[Sample], Sample]
+"""What a reviewer made of a sample."""
+
+
+def located_samples(
+    taxonomy: Path, files: Mapping[str, Path], edit: Edit = lambda sample: sample
+) -> Iterator[tuple[str, Sample]]:
+    """Kind and sample of each row, edited; its leaf is the path in the taxonomy, where that has it.
 
     Args:
         files: the training files by kind, knowledge and skills.
@@ -138,11 +144,14 @@ def located_samples(taxonomy: Path, files: Mapping[str, Path]) -> Iterator[tuple
     for kind, file in files.items():
         for sample in read_samples(file):
             name = ids.get(sample.id) or sample.leaf
-            yield kind, replace(sample, leaf=places.get(name, name))
+            yield kind, edit(replace(sample, leaf=places.get(name, name)))
 
 
 def find_questions(
-    taxonomy: Path, files: Mapping[str, Path], usable: Callable[[Sample], bool] = lambda sample: True
+    taxonomy: Path,
+    files: Mapping[str, Path],
+    usable: Callable[[Sample], bool] = lambda sample: True,
+    edit: Edit = lambda sample: sample,
 ) -> dict[str, HeldOut]:
     """All questions that may be held out, by their key.
 
@@ -155,7 +164,7 @@ def find_questions(
     """
     mixed_in: dict[str, HeldOut] = {}
     generated: dict[str, HeldOut] = {}
-    for kind, sample in located_samples(taxonomy, files):
+    for kind, sample in located_samples(taxonomy, files, edit):
         if sample.key and sample.answer and usable(sample):
             turns = {"system": sample.system, "user": sample.question, "assistant": sample.answer}
             messages = [{"role": role, "content": text} for role, text in turns.items() if text]

@@ -4,8 +4,9 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from utils.stages.data_processing.held_out import (
 )
 from utils.stages.data_processing.limits import Limits, limits_of
 from utils.stages.data_processing.overlap import Overlap
+from utils.stages.data_processing.review import Decisions, place_of, read_decisions, samples_to_review
 from utils.stages.data_processing.table import HELD_OUT, KEPT, Table, log_lines, require_enough
 from utils.stages.data_processing.tokenizing import left_out_rows, tokenize_rows
 from utils.stages.disk import tells_full_disk
 from utils.stages.json_lines import read_lines, write_lines
 from utils.stages.leaves import taxonomy_leaves
 from utils.stages.marker import finished_result, from_record, result_of, upstream_hash, write_json, write_marker
-from utils.stages.results import DataCounts, Generated, Processed
+from utils.stages.results import DataCounts, Generated, Imported, Processed
 
 CHECKED = "checks.json"
 """In processed/: what became of the samples of each leaf, for the report."""
@@ -47,6 +49,10 @@ class Processing:
     force: bool
     checks: dict[str, Any] = field(default_factory=dict)
     mmlu_tasks: list[str] = field(default_factory=list)
+    review: str = "off"
+    run_id: str = ""
+    object_store_secret_dir: str = ""
+    ca_file: str = ""
 
     @property
     def limits(self) -> Limits:
@@ -69,6 +75,7 @@ def process(given: Processing) -> dict[str, float]:
         "seed": given.seed,
         "upstream": upstream_hash(given.data_dir, "sdg"),
         **given.limits.changed(),  # not the defaults: an older volume stays finished
+        **({} if given.review == "off" else {"review": given.review}),
     }
     template = chat_template_choice(given.data_dir)
     if template.name != "tokenizer":
@@ -101,12 +108,15 @@ def process_samples(given: Processing) -> Processed:
     checks = Checks(given.limits, seed_texts(taxonomy, taxonomy_leaves(taxonomy)), evaluation)
     checks.look_at(taxonomy, files)
     seeds = data / (sdg.held_out_seeds_file or "/dev/null")
-    held_out = hold_out(find_questions(taxonomy, files, checks.usable), seeds, checks, given)
+    decisions, wait = reviewed(located_samples(taxonomy, files), checks, given)
+    edit = decisions.apply(checks)
+    held_out = hold_out(find_questions(taxonomy, files, checks.usable, edit), seeds, checks, given)
+    notes += [decisions.said] if decisions.said else []
 
     target, part = data / "processed", data / "processed.part"
     shutil.rmtree(part, ignore_errors=True)
     table = Table()
-    leaves = write_training_rows(located_samples(taxonomy, files), part, checks, held_out, table)
+    leaves = write_training_rows(located_samples(taxonomy, files, edit), part, checks, held_out, table)
     counted: dict[str, DataCounts] = {}
     for kind in files:
         folder, rows = part / kind, part / f"{kind}.jsonl"
@@ -130,9 +140,33 @@ def process_samples(given: Processing) -> Processed:
     if not any(counts.rows for counts in counted.values()):
         raise failure("there is nothing to train on", "sdg made no sample", "look at its log")
     require_enough(facts, given.limits.max_dropped, f"{part / CHECKED}")
+    if wait:  # only now: nobody is to review what can't be trained on
+        raise wait()
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
     return Processed(**counted, dropped=table.dropped())
+
+
+def reviewed(
+    samples: Iterable[tuple[str, Sample]], checks: Checks, given: Processing
+) -> tuple[Decisions, Callable[[], SystemExit] | None]:
+    """What a reviewer decided, if that is asked for; and while it is not there, what makes the error to end with.
+
+    Raises:
+        SystemExit: the decisions can't be used.
+    """
+    if given.review == "off":
+        return Decisions(), None
+    listed = samples_to_review(given.run_id, samples, checks)
+    imported = result_of(given.data_dir, "data_import", Imported) or Imported()
+    place = place_of(given.data_dir, given.run_id, given.object_store_secret_dir, imported.archive, given.ca_file)
+    where, text = place.decisions()
+    if not text:
+        return Decisions(), partial(place.wait, listed)
+    try:
+        return read_decisions(text, listed, where), None
+    except ValueError as error:
+        raise place.wait(listed, f"{where}: {error}") from None
 
 
 def hold_out(generated: Mapping[str, HeldOut], seeds: Path, checks: Checks, given: Processing) -> dict[str, HeldOut]:

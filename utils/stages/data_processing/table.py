@@ -86,7 +86,8 @@ def log_lines(facts: dict[str, Any]) -> list[str]:
 def require_enough(facts: dict[str, Any], most: float, place: str) -> None:
     """Nothing disappears in silence.
 
-    Samples of no leaf, such as precomputed ones, count only where there are no others.
+    Samples of no leaf, such as precomputed ones, count only where there are no others. What a reviewer rejected is no
+    loss.
 
     Args:
         most: share of a leaf's samples that may be dropped, 0 to 1.
@@ -98,10 +99,11 @@ def require_enough(facts: dict[str, Any], most: float, place: str) -> None:
     rows = [row for row in facts["leaves"] if row["leaf"]] or facts["leaves"]
     lost = []
     for row in rows:
-        dropped = sum(row["dropped"].values())
-        if dropped and (not row["kept"] or dropped > most * (row["kept"] + dropped)):
+        rejected = row["dropped"].get("review", 0)
+        kept, dropped = row["kept"] + rejected, sum(row["dropped"].values()) - rejected
+        if dropped and (not kept or dropped > most * (kept + dropped)):
             reasons = ", ".join(f"{reason} {count}" for reason, count in row["dropped"].items())
-            lost.append(f"{row['leaf'] or 'all samples'}: {dropped} of {row['kept'] + dropped} ({reasons})")
+            lost.append(f"{row['leaf'] or 'all samples'}: {dropped} of {kept + dropped} ({reasons})")
     if lost:
         raise failure(
             f"too many samples of {len(lost)} of {len(rows)} taxonomy leaves were dropped, before training",

@@ -77,6 +77,7 @@ PATTERNS = [
     ("auto|trainjob|pytorchjob|process", LAUNCHERS, ["train_launcher"]),
     ("[1-9][0-9]?", "a number from 1 to 99, in quotes", ["eval_gpus"]),
     (r"vllm|llama\.cpp", "vllm or llama.cpp", ["eval_engine"]),
+    ("off|stop", "off or stop", ["sdg_review"]),
     ("never|on_failure|always", "never or on_failure or always", ["k8s_keep_volume"]),
     (r"[-.\w]*[-\w][-.\w]*", "the name of a key: letters, digits, - _ and .", ["k8s_ca_key"]),
 ]

@@ -21,7 +21,7 @@ from utils.stages.prerequisites.dry_run import check_gpu_pods
 from utils.stages.prerequisites.findings import Checks, Finding, findings_table, outcome_of_checks, run_checks
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names, check_parameters
 from utils.stages.prerequisites.queues import check_queue
-from utils.stages.volume.claims import UNFINISHED
+from utils.stages.volume.claims import REVIEWED, UNFINISHED
 from utils.stages.volume.ending import mark_outcome
 
 
@@ -99,7 +99,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     error = outcome_of_checks(found)
     if error:
         raise error
-    mark_outcome(given.run_id, UNFINISHED)
+    mark_outcome(given.run_id, REVIEWED if parameters.get("sdg_review") == "stop" else UNFINISHED)
 
 
 def named(finding: Finding, given: Prerequisites) -> Finding:

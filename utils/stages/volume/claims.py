@@ -15,6 +15,8 @@ from utils.stages.volume.storage import require_shared_storage
 
 UNFINISHED = "the run did not get to its end: a task failed, or it was stopped"
 """What is noted on a claim from the end of the checks to the end of the run."""
+REVIEWED = "the run did not get to its end: it waits for review, a task failed, or it was stopped"
+"""The same for a run whose samples are reviewed: such a claim stays, whatever k8s_keep_volume says."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from utils.cluster.objects import Object, delete, get, list_objects, patch
 from utils.messages import failure
 from utils.names import KFP_RUN_LABEL, OUTCOME_ANNOTATION, RUN_LABEL
 from utils.stages.cluster import may, run_owners, stage_cluster
-from utils.stages.volume.claims import UNFINISHED, claim_of
+from utils.stages.volume.claims import REVIEWED, UNFINISHED, claim_of
 
 SUCCEEDED = "succeeded"
 """The outcome of a run whose candidate was published; any other says in words why the run counts as failed."""
@@ -48,8 +48,15 @@ def mark_outcome(run_id: str, outcome: str) -> None:
 
 
 def is_kept(keep_volume: str, outcome: str) -> bool:
-    """Whether a claim stays when the run has ended; an unknown value keeps it."""
-    return keep_volume != "never" and not (keep_volume == "on_failure" and outcome == SUCCEEDED)
+    """Whether a claim stays when the run has ended; an unknown value keeps it, and so does a run that may wait."""
+    if keep_volume == "never":
+        return outcome == REVIEWED
+    return not (keep_volume == "on_failure" and outcome == SUCCEEDED)
+
+
+def keeper(keep_volume: str) -> str:
+    """What keeps a claim that is_kept, for people."""
+    return "sdg_review" if keep_volume == "never" else f"k8s_keep_volume={keep_volume}"
 
 
 def in_words(outcome: str) -> str:
@@ -70,7 +77,7 @@ def end_run_here(run_id: str, keep_volume: str) -> None:
     noted = folder / "outcome"
     outcome = noted.read_text() if noted.exists() else ""
     if is_kept(keep_volume, outcome):
-        print(f"{in_words(outcome)}; k8s_keep_volume={keep_volume} keeps its volume {folder}", flush=True)
+        print(f"{in_words(outcome)}; {keeper(keep_volume)} keeps its volume {folder}", flush=True)
         print(f"  remove it: ilab-pipeline clean {run_id}", flush=True)
     else:
         folder.rename(deleted)
@@ -106,7 +113,7 @@ def end_run(run_id: str, keep_volume: str) -> None:
             return
         outcome = claim["metadata"].get("annotations", {}).get(OUTCOME_ANNOTATION, "") if claim else ""
         if claim and is_kept(keep_volume, outcome):
-            print(f"{in_words(outcome)}; k8s_keep_volume={keep_volume} keeps its volume claim {name}", flush=True)
+            print(f"{in_words(outcome)}; {keeper(keep_volume)} keeps its volume claim {name}", flush=True)
             keep_claim(cluster, claim, not outcome)
         elif unread and keep_volume != "never":
             problems.append(f"{unread}: the volume claim is kept")
