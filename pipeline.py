@@ -124,6 +124,8 @@ def ilab_pipeline(
     train_keep_checkpoints: int = 0,
     train_cpu_offload: bool = True,
     train_progress: bool = True,
+    train_image: str = INSTRUCTLAB,
+    train_flash_attention: bool = True,
     train_pending_timeout: str = "60m",
     train_timeout: str = "168h",
     train_grace_period: str = "300s",
@@ -226,6 +228,9 @@ def ilab_pipeline(
         train_seed: Seed of training and of the held-out split.
         train_keep_checkpoints: Newest phase 2 checkpoints to keep, as far as the volume has space. 0: all.
         train_progress: Show the progress of TrainJobs in the dashboard: rank 0 tells it on port 28080.
+        train_image: Image of the training pods, see docs/images.md. Not used by process.
+        train_flash_attention: Train with flash attention where the GPUs and the image have it: not on T4, V100 or B200.
+            Without it, training pads its samples and is slower.
         train_cpu_offload: Keep optimizer state and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest training time of a phase, like 72h.
@@ -349,7 +354,7 @@ def ilab_pipeline(
             "data_dir": DATA,
             "run_id": RUN_ID,
             "launcher": train_launcher,
-            "image": INSTRUCTLAB,
+            "image": train_image,
             "save_samples": train_save_samples,
             "max_batch_len": train_max_batch_len,
             "max_seq_len": train_max_seq_len,
@@ -371,6 +376,7 @@ def ilab_pipeline(
             "force": force_pull,
             "progress": train_progress,
             "grace_period": train_grace_period,
+            "flash_attention": train_flash_attention,
         }
         phase_1 = named(train, "train-knowledge")(
             phase=1,

@@ -39,6 +39,7 @@ def train(
     force: bool,
     progress: bool,
     grace_period: str,
+    flash_attention: bool,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -83,6 +84,7 @@ def train(
         force: train again if the inputs have changed.
         progress: let rank 0 of a TrainJob tell its progress on port 28080, for the dashboard.
         grace_period: time that training has to save its state when it is stopped, like 300s.
+        flash_attention: use it where the GPU and the image have it.
         manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
@@ -120,6 +122,7 @@ def train(
         force,
         progress,
         grace_period,
+        flash_attention,
     )
     for metric, value in train_phase(given, manifest.path).items():
         metrics.log_metric(metric, value)

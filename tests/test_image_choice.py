@@ -37,14 +37,16 @@ def executor_images(text: str) -> set[str]:
 
 
 def training_image(text: str) -> Any:
-    """The image that the launcher uses in training pods."""
+    """The image that the launcher uses in training pods, unless a run gives another."""
     spec = next(yaml.load_all(text, yaml.CSafeLoader))
     dags = [spec["root"], *spec["components"].values()]
     tasks = [task for dag in dags for task in dag.get("dag", {}).get("tasks", {}).values()]
     inputs = [task.get("inputs", {}).get("parameters", {}) for task in tasks]
-    found = [one["image"]["runtimeValue"]["constant"] for one in inputs if "image" in one]
-    assert len(found) == 2, "both phases"
-    return set(found)
+    names = [one["image"]["componentInputParameter"] for one in inputs if "image" in one]
+    assert len(names) == 2, "both phases"
+    passed = {one[name]["componentInputParameter"] for name in names for one in inputs if name in one}
+    assert passed == {"train_image"}
+    return {spec["root"]["inputDefinitions"]["parameters"]["train_image"]["defaultValue"]}
 
 
 def never(line: str) -> None:

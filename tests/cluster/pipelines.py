@@ -199,6 +199,7 @@ def training(
             force=False,
             progress=True,
             grace_period="300s",
+            flash_attention=True,
         ).after(prepared)
         with_api(with_volume(task, claim))
 

@@ -2,6 +2,7 @@
 
 `run_ranks.py pack CASES`: what each rank trains on in an epoch.
 `run_ranks.py train DATA_DIR LENGTHS JSON`: a phase on two nodes of one process each; JSON changes its parameters.
+`run_ranks.py attention CARDS`: why each card trains without flash attention.
 `run_ranks.py shard ARGUMENTS`: a step of FSDP in two gloo ranks, as torchrun_arguments configure it.
 """
 
@@ -23,7 +24,7 @@ from utils.stages.marker import result_of
 from utils.stages.results import DataCounts, Processed, Trained
 from utils.stages.train.process import ProcessLauncher
 from utils.stages.train.stage import TrainingPhase, train
-from utils.stages.train.trainer import pack_every_sample, pack_in_step
+from utils.stages.train.trainer import pack_every_sample, pack_in_step, without_flash_attention
 
 OLD = bool(find_spec("instructlab.training.multipack_sampler"))
 """Whether this is a version before 0.12."""
@@ -131,6 +132,7 @@ def options(data_dir: Path) -> dict[str, Any]:
         "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "", "queue": "",
         "queue_timeout": "24h", "pending_timeout": "2m", "timeout": "10m", "force": False,
         "progress": True, "grace_period": "300s",
+        "flash_attention": True,
     }  # fmt: skip
 
 
@@ -140,6 +142,25 @@ def train_phase(data_dir: Path, lengths: str, changes: str) -> dict[str, Any]:
     result = train(given, TwoNodes(given.output, 600), str(data_dir / "manifest.json"))
     assert result_of(str(data_dir), "data_processing", Processed) == counts
     return vars(result)
+
+
+def attention(cards: str) -> list[str]:
+    """Why each card trains without flash attention, as the library itself decides.
+
+    Args:
+        cards: name, major and minor capability, and AMD's name of the architecture of each, as JSON.
+    """
+    import torch.cuda
+
+    os.environ["LOCAL_RANK"] = "0"
+    torch.cuda.set_device = lambda device: None
+    found = []
+    for name, major, minor, architecture in json.loads(cards):
+        torch.cuda.get_device_name = lambda device, name=name: name
+        torch.cuda.get_device_capability = lambda device, found=(major, minor): found
+        torch.cuda.get_device_properties = lambda device, name=architecture: SimpleNamespace(gcnArchName=name)
+        found.append(without_flash_attention())
+    return found
 
 
 def shard(arguments: str) -> dict[str, Any]:
@@ -204,6 +225,6 @@ def fsdp_plugin(model: Any, strategy: str) -> Any:
 
 
 if __name__ == "__main__":
-    commands: dict[str, Callable[..., object]] = {"pack": pack, "shard": shard}
+    commands: dict[str, Callable[..., object]] = {"pack": pack, "shard": shard, "attention": attention}
     name, *given = sys.argv[1:]
     print(json.dumps(train_phase(Path(given[0]), *given[1:]) if name == "train" else commands[name](*given)))

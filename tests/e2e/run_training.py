@@ -75,6 +75,7 @@ def train_phase(data_dir: Path, phase: str, epochs: str) -> dict[str, Any]:
         "queue": "", "queue_timeout": "24h",
         "volume_claim": "", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
+        "flash_attention": True,
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=metrics, **options)

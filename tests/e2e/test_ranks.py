@@ -80,6 +80,15 @@ def test_checkpoints_are_saved_each_time_that_as_many_samples_were_seen(
     assert result["checkpoints"][-1] == "phase_2/hf_format/samples_20"
 
 
+def test_cards_without_flash_attention_are_those_that_the_library_refuses() -> None:
+    """It raises on them unless it is told to do without; here no image has the package itself."""
+    refused = [("Tesla T4", 7, 5, ""), ("Tesla V100", 7, 0, ""), ("NVIDIA B200", 10, 0, ""), ("MI100", 9, 8, "gfx908")]
+    supported = [("NVIDIA A100", 8, 0, ""), ("NVIDIA H100", 9, 0, ""), ("AMD MI300X", 9, 4, "gfx942:sramecc+:xnack-")]
+    found = run("attention", json.dumps([*refused, *supported]))
+    assert found[:4] == [f"the library does not support it on {name}" for name, *_ in refused]
+    assert found[4:] == ["this image does not have it (No module named 'flash_attn')"] * 3
+
+
 def test_nodes_with_one_gpu_each_share_one_model() -> None:  # trap 69a
     """torch takes a node's GPUs for one group: alone in it, a rank never hears of the others."""
     given = described(Path("/data"), nodes=2, gpus=1)

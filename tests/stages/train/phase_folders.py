@@ -23,7 +23,7 @@ PHASE: dict[str, Any] = {
 def described(data_dir: Path, **changes: Any) -> Training:
     values: dict[str, Any] = {
         "data_dir": str(data_dir), "phase": 2, "model": str(data_dir / "model"),
-        "rows": 100, "chat_template": "", "nodes": 1, "gpus": 0, "flash_attention": False,
+        "rows": 100, "chat_template": "", "nodes": 1, "gpus": 0,
     }  # fmt: skip
     return Training(**PHASE | values | changes)
 

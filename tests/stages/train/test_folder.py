@@ -35,7 +35,6 @@ def test_training_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> No
         "model": f"{tmp_path}/model", "data": f"{tmp_path}/processed/skills/data.jsonl", "output": str(output),
         "rows": 100, "epochs": 3, "batch": 10, "learning_rate": 2e-05, "warmup_steps": 5, "save_samples": 0,
         "max_batch_len": 5000, "seed": 42, "keep": 0, "cpu_offload": True, "chat_template": "", "nodes": 1, "gpus": 0,
-        "flash_attention": False,
         "kept": 3, "full_state": True,
     }  # fmt: skip
     (output / "training.json").write_text(json.dumps(record))

@@ -51,6 +51,7 @@ def phase(
     values = {
         **PHASE,
         "progress": True,
+        "flash_attention": True,
         "data_dir": str(volume),
         "num_warmup_steps": 0,
         "effective_batch_size": 10,

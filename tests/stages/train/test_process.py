@@ -14,7 +14,7 @@ from tests.stages.train import torchrun
 from utils.cpu import PROGRAMS, main_ds
 from utils.names import CPU_PROGRAMS
 from utils.stages.train.late import TooLate
-from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
+from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds, has_gpu
 
 # Starts a worker in a session of its own, as torchrun does, and ends it on SIGTERM.
 TORCHRUN = """
@@ -205,3 +205,12 @@ def test_without_gpu_and_cpu_programs_training_is_refused(tmp_path: Path, monkey
     with pytest.raises(SystemExit, match=r"no GPU here(.|\n)*ask for a GPU"):
         copy_cpu_main_ds(str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("devices", "found"), [("nvidia0", True), ("nvidiactl", False), ("kfd", True), ("dri", False), ("null", False)]
+)
+def test_gpus_of_nvidia_and_amd_are_found_by_their_device_files(tmp_path: Path, devices: str, found: bool) -> None:
+    """With AMD's, training ran on the CPU without a word."""
+    (tmp_path / devices).touch()
+    assert has_gpu(str(tmp_path)) == found

@@ -28,6 +28,7 @@ OPTIONS: dict[str, Any] = {
     "memory_per_worker": "250Gi", "tolerations": [], "node_selectors": {},
     "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
     "pending_timeout": "60m", "timeout": "72h", "force": False, "progress": True, "grace_period": "300s",
+    "flash_attention": True,
 }  # fmt: skip
 
 

@@ -79,16 +79,57 @@ def test_collectives_outlast_the_slowest_write_of_a_checkpoint(tmp_path: Path, m
     assert torch.default_pg_nccl_timeout == torch.default_pg_timeout == timedelta(seconds=3600 + 14_000)
 
 
-def test_program_needs_nothing_of_ours(tmp_path: Path) -> None:
-    """Training pods have the training image's packages, and the run's volume."""
-    library = tmp_path / "instructlab" / "training"
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A folder with a copy of the program, and torch and the library as far as it reaches into them, on a T4."""
+    library, torch = tmp_path / "instructlab" / "training", tmp_path / "torch"
+    (torch / "distributed").mkdir(parents=True)
     library.mkdir(parents=True)
     (library / "multipack_sampler.py").write_text("class MultipackDistributedBatchSampler: pass\n")
     (library / "main_ds.py").write_text("import sys\nprint(sys.argv[1:], __name__)\n")
-    distributed = tmp_path / "torch" / "distributed"
-    distributed.mkdir(parents=True)
-    (distributed / "distributed_c10d.py").touch()
-    program = shutil.copyfile(trainer.TRAINER, tmp_path / "trainer.py")
-    arguments = [f"--model_name_or_path={tmp_path}", "--num_epochs=1", "--seed=1"]
-    done = subprocess.run([sys.executable, program, *arguments], env={}, capture_output=True, text=True, check=False)
-    assert done.stdout == f"{arguments} __main__\n", done.stderr
+    (library / "utils.py").write_text("def supports_flash_attention():\n    return False\n")
+    (torch / "distributed" / "distributed_c10d.py").touch()
+    (torch / "cuda.py").write_text("def set_device(_): pass\ndef get_device_name(_):\n    return 'Tesla T4'\n")
+    shutil.copyfile(trainer.TRAINER, tmp_path / "trainer.py")
+    return tmp_path
+
+
+def run(image: Path, *arguments: str) -> str:
+    command = [sys.executable, str(image / "trainer.py"), *arguments]
+    done = subprocess.run(command, env={"LOCAL_RANK": "0"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_program_needs_nothing_of_ours(image: Path) -> None:
+    """Training pods have the training image's packages, and the run's volume."""
+    arguments = [f"--model_name_or_path={image}", "--num_epochs=1", "--seed=1", "--disable_flash_attn"]
+    assert run(image, *arguments) == f"{arguments} __main__\n"
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["0.10", "from 0.11"])
+@pytest.mark.parametrize(
+    ("supported", "package", "why"),
+    [
+        ("True", "", ""),
+        ("False", "", "the library does not support it on Tesla T4"),
+        ("True", None, "this image does not have it (No module named 'flash_attn')"),
+        ("True", "raise ImportError('undefined symbol: _ZN3c10')", "does not have it (undefined symbol: _ZN3c10)"),
+    ],
+)
+def test_a_gpu_or_image_without_flash_attention_trains_without_it(
+    image: Path, new: bool, supported: str, package: str | None, why: str
+) -> None:
+    """The library raises, after the model was loaded: T4, V100, B200; it does not look into the image."""
+    library = image / "instructlab" / "training"
+    function = f"def supports_flash_attention():\n    return {supported}\n"
+    (library / "utils.py").write_text("" if new else function)
+    if new:
+        text = f"{function}class Model:\n    supports_flash_attention = staticmethod(supports_flash_attention)\n"
+        (library / "model.py").write_text(text)
+    if package is not None:
+        (image / "flash_attn.py").write_text(package)
+    arguments = [f"--model_name_or_path={image}", "--num_epochs=1"]
+    told = run(image, *arguments)
+    assert why in told
+    assert told.endswith(f"{arguments + ['--disable_flash_attn'] * bool(why)} __main__\n")

@@ -32,7 +32,7 @@ def test_the_chat_template_of_the_run_is_handed_to_the_trainer(gpus: int) -> Non
 
 
 def test_command_in_several_pods_with_gpus() -> None:
-    given = described(Path("/data"), nodes=3, gpus=8, flash_attention=True)
+    given = described(Path("/data"), nodes=3, gpus=8)
     arguments = torchrun_arguments(given, full_state=False)
     assert arguments[:2] == ["--nnodes=3", "--nproc_per_node=8"]  # trap 11: GPUs asked for are GPUs used
     assert arguments[2:4] == ["--node_rank=$(RANK)", "--rdzv_endpoint=$(MASTER_ADDR):$(MASTER_PORT)"]
@@ -50,6 +50,12 @@ def test_states_are_saved_where_there_is_room_and_something_to_resume(
 ) -> None:
     arguments = torchrun_arguments(described(Path("/data"), num_epochs=epochs), full_state=room)
     assert [one for one in arguments if one in STATES] == states
+
+
+@pytest.mark.parametrize(("gpus", "wanted", "off"), [(8, True, False), (8, False, True), (0, True, True)])
+def test_flash_attention_can_be_switched_off_and_is_off_on_cpu(gpus: int, wanted: bool, off: bool) -> None:
+    given = described(Path("/data"), gpus=gpus, flash_attention=wanted)
+    assert ("--disable_flash_attn" in torchrun_arguments(given, full_state=False)) == off
 
 
 @pytest.mark.parametrize(("nodes", "gpus", "shared"), [(2, 1, True), (9, 1, True), (2, 2, False), (1, 1, False)])

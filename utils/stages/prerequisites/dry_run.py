@@ -54,12 +54,11 @@ def gpu_objects(launcher: str, queue: str, given: Mapping[str, Any]) -> Iterator
     fixed = {
         "run_id": "dry-run",
         "progress": True,
-        "image": "image",
         "data_dir": "/data",
         "volume_claim": "volume",
         "queue": queue,
     }
-    training: Any = SimpleNamespace(**names, **fixed)
+    training: Any = SimpleNamespace(**{"image": "image"} | names | fixed)
     overlay = json.loads(os.environ.get(POD_OVERLAY, "{}"))
     pod = merge_overlay(training_pod(training, [], "trainer"), overlay)
     if launcher == "pytorchjob":

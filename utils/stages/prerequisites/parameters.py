@@ -75,6 +75,7 @@ PATTERNS = [
         ["sdg_teacher_family"],
     ),
     ("auto|trainjob|pytorchjob|process", LAUNCHERS, ["train_launcher"]),
+    (r"[\w.:/-]+(@sha256:[0-9a-f]{64})?", "an image, like quay.io/team/image@sha256:DIGEST", ["train_image"]),
     ("[1-9][0-9]?", "a number from 1 to 99, in quotes", ["eval_gpus"]),
     (r"vllm|llama\.cpp", "vllm or llama.cpp", ["eval_engine"]),
     ("off|stop", "off or stop", ["sdg_review"]),

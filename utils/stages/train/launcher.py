@@ -20,10 +20,6 @@ class Launcher(Protocol):
         """GPUs of each node; 0: CPU."""
 
     @property
-    def flash_attention(self) -> bool:
-        """Whether the library is there."""
-
-    @property
     def waiting(self) -> int:
         """Seconds that the nodes may take to start."""
 

@@ -78,7 +78,6 @@ class PodLauncher:
     title: str
     kind: Kind
     start: str
-    flash_attention = True
 
     def __init__(self, given: TrainingPhase, overlay: dict[str, Any]) -> None:
         self.given, self.overlay = given, overlay

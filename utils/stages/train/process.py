@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -62,6 +61,11 @@ def end_training(process: subprocess.Popen[str], grace: float) -> None:
     process.terminate()
 
 
+def has_gpu(devices: str = "/dev") -> bool:
+    """Whether there is a device file of a GPU: NVIDIA's of each, or the one of all of AMD's."""
+    return any(any(Path(devices).glob(name)) for name in ("nvidia[0-9]*", "kfd"))
+
+
 @dataclass(frozen=True)
 class ProcessLauncher:
     """Trains in processes of this machine. They end with this process, however it ends.
@@ -76,12 +80,11 @@ class ProcessLauncher:
     timeout: int
     grace: int = 300
     title, nodes, waiting = "process", 1, 0
-    flash_attention = importlib.util.find_spec("flash_attn") is not None
 
     @property
     def gpus(self) -> int:
         """GPUs that torch can use here; torch is imported only when the machine has a device file for one."""
-        if not any(Path("/dev").glob("nvidia[0-9]*")):
+        if not has_gpu():
             return 0
         import torch
 

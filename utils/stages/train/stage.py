@@ -81,7 +81,6 @@ def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher
         chat_template=template,
         nodes=launcher.nodes,
         gpus=launcher.gpus,
-        flash_attention=launcher.flash_attention,
     )
 
 

@@ -4,6 +4,7 @@ torchrun starts a copy of this file in the phase's folder, with main_ds's argume
 pods have the training image's. The changes, by the library's version (read: 0.10.3, 0.11.1, 0.12.1, 0.16.2):
 
 - all: collectives wait for the slowest write of a checkpoint (`outlast_checkpoints`).
+- all: a GPU or image without flash attention trains without it (`without_flash_attention`); the library raises.
 - before 0.12: packing loses no sample (`pack_every_sample`).
 - from 0.12: without flash attention all ranks get as many micro-batches (`pack_in_step`), and `--save_samples` saves
   whenever as many were seen (`save_every`).
@@ -36,6 +37,7 @@ LIBRARY = "instructlab.training"
 STATE_ON_SIGTERM = "--on_demand_checkpointing"
 METADATA = "training_metadata.json"
 """File of a full state (torch's zip format) that the library writes last."""
+DISABLE = "--disable_flash_attn"
 PROGRESS_PORT = "ILAB_PROGRESS_PORT"
 """Environment variable: the port where rank 0 tells its progress; unset for none."""
 
@@ -60,6 +62,9 @@ def main() -> None:
         save_every()
     if STATE_ON_SIGTERM in sys.argv:
         save_on_sigterm(given.output_dir)
+    if DISABLE not in sys.argv and (why := without_flash_attention()):
+        print(f"training is slower, without flash attention: {why}", flush=True)
+        sys.argv.append(DISABLE)
     runpy.run_module(f"{LIBRARY}.main_ds", run_name="__main__", alter_sys=True)
 
 
@@ -198,6 +203,25 @@ def outlast_checkpoints(model: str) -> None:
     size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
     torch: Any = importlib.import_module("torch.distributed.distributed_c10d")
     torch.default_pg_timeout = torch.default_pg_nccl_timeout = timedelta(hours=1, seconds=size >> 20)
+
+
+def without_flash_attention() -> str:
+    """Why flash attention can't be used; "" when it can.
+
+    The library accepts GPUs of capability 8.x or 9.0 and some of AMD's (0.10 to 0.16), and raises for others, such as
+    T4 (7.5), V100 (7.0) and B200 (10.0). It looks at the first GPU of the node, so that all ranks there do the same.
+    """
+    torch: Any = importlib.import_module("torch.cuda")
+    torch.set_device(int(os.environ["LOCAL_RANK"]))  # as main_ds does first: else each rank takes memory of the first
+    new = importlib.util.find_spec(f"{LIBRARY}.model")  # from 0.11
+    library: Any = importlib.import_module(f"{LIBRARY}.model" if new else f"{LIBRARY}.utils")
+    if not (library.Model if new else library).supports_flash_attention():
+        return f"the library does not support it on {torch.get_device_name(0)}"
+    try:
+        importlib.import_module("flash_attn")
+    except ImportError as error:
+        return f"this image does not have it ({error})"
+    return ""
 
 
 def progress_of(given: argparse.Namespace, rows: int) -> tuple[int, dict[str, Any]]:

@@ -55,6 +55,7 @@ class TrainingPhase:
     force: bool
     progress: bool = True
     grace_period: str = "300s"
+    flash_attention: bool = True
 
     @property
     def kind(self) -> str:
@@ -84,14 +85,12 @@ class Training(TrainingPhase):
         chat_template: path of its Python file; "": the tokenizer's own.
         nodes: machines or pods.
         gpus: GPUs of each node; 0: CPU.
-        flash_attention: whether the library is there.
     """
 
     rows: int
     chat_template: str
     nodes: int
     gpus: int
-    flash_attention: bool
 
     @property
     def data(self) -> str:
@@ -107,7 +106,7 @@ class Training(TrainingPhase):
         """What decides the training, as `training.json` in the phase's folder records it."""
         names = (
             *("model", "data", "output", "rows", *HYPERPARAMETERS, "keep_checkpoints", "cpu_offload"),
-            *("chat_template", "nodes", "gpus", "flash_attention"),
+            *("chat_template", "nodes", "gpus"),
         )
         return {RECORDED.get(name, name): getattr(self, name) for name in names}
 
