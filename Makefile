@@ -14,6 +14,8 @@ INSTRUCTLAB := $(call IMAGE,instructlab)
 # The fast tests' environment with mutmut on top.
 MUTATION := $(CACHE)/mutation-$(shell sha256sum requirements/mutation.txt | cut -c1-12)
 export ILAB_PYTHON := $(STAGES)/bin/python
+# What one process compiles of kfp or torch is there for the next: the suites start thousands.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
