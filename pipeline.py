@@ -99,6 +99,7 @@ def ilab_pipeline(
     sdg_review: str = "off",
     # Training
     train_launcher: str = "auto",
+    train_strategy: str = "phased",
     train_num_workers: int = 2,
     train_gpu_per_worker: int = 2,
     train_gpu_identifier: str = "nvidia.com/gpu",
@@ -203,6 +204,8 @@ def ilab_pipeline(
         train_launcher: trainjob (Kubeflow Trainer), pytorchjob (training operator), process (in the task itself, on
             all of its GPUs), or auto: TrainJobs where the cluster has them and the account may use them, else
             PyTorchJobs.
+        train_strategy: phased: knowledge first, then skills, from the last checkpoint of knowledge. stacked: both data
+            sets in one phase, from the base model, with the values of phase 2: each of its epochs repeats both.
         train_num_workers: Training pods (nodes), 1 or more. Not used by process.
         train_gpu_per_worker: GPUs per training pod. 0: train on CPU. Not used by process.
         train_gpu_identifier: Resource name of the GPUs.
@@ -377,6 +380,7 @@ def ilab_pipeline(
             "progress": train_progress,
             "grace_period": train_grace_period,
             "flash_attention": train_flash_attention,
+            "strategy": train_strategy,
         }
         phase_1 = named(train, "train-knowledge")(
             phase=1,

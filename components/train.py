@@ -40,6 +40,7 @@ def train(
     progress: bool,
     grace_period: str,
     flash_attention: bool,
+    strategy: str,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -85,6 +86,7 @@ def train(
         progress: let rank 0 of a TrainJob tell its progress on port 28080, for the dashboard.
         grace_period: time that training has to save its state when it is stopped, like 300s.
         flash_attention: use it where the GPU and the image have it.
+        strategy: phased, or stacked: phase 2 trains the base model on the data of both phases, phase 1 is skipped.
         manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
@@ -123,6 +125,7 @@ def train(
         progress,
         grace_period,
         flash_attention,
+        strategy,
     )
     for metric, value in train_phase(given, manifest.path).items():
         metrics.log_metric(metric, value)

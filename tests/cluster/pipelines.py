@@ -200,6 +200,7 @@ def training(
             progress=True,
             grace_period="300s",
             flash_attention=True,
+            strategy="phased",
         ).after(prepared)
         with_api(with_volume(task, claim))
 

@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
     "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "900m", "memory_per_worker": "3Gi", "tolerations": [],
     "node_selectors": {}, "queue": "", "queue_timeout": "24h",
     "pending_timeout": "5m", "timeout": "10m", "force": False, "progress": True, "grace_period": "300s",
-    "flash_attention": True,
+    "flash_attention": True, "strategy": "phased",
 }  # fmt: skip
 PROGRAM = """
 import json, os, sys

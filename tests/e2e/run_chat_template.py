@@ -165,7 +165,7 @@ def train_steps(data_dir: Path, phase: int) -> dict[str, Any]:
         "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "",
         "queue": "", "queue_timeout": "24h", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
-        "flash_attention": True,
+        "flash_attention": True, "strategy": "phased",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=Metrics(), **options)

@@ -132,7 +132,7 @@ def options(data_dir: Path) -> dict[str, Any]:
         "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "", "queue": "",
         "queue_timeout": "24h", "pending_timeout": "2m", "timeout": "10m", "force": False,
         "progress": True, "grace_period": "300s",
-        "flash_attention": True,
+        "flash_attention": True, "strategy": "phased",
     }  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Runs in the stages' interpreter: `run_training.py volume|data|train DATA_DIR [PHASE EPOCHS]`, prints JSON last."""
+"""Runs in the stages' interpreter: `run_training.py volume|data|train DATA_DIR [PHASE EPOCHS [STRATEGY]]`.
+
+It prints JSON last."""
 
 import json
 import sys
@@ -63,7 +65,7 @@ def process(data_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def train_phase(data_dir: Path, phase: str, epochs: str) -> dict[str, Any]:
+def train_phase(data_dir: Path, phase: str, epochs: str, strategy: str = "phased") -> dict[str, Any]:
     metrics = Metrics()
     started = time.monotonic()
     options = {
@@ -75,7 +77,7 @@ def train_phase(data_dir: Path, phase: str, epochs: str) -> dict[str, Any]:
         "queue": "", "queue_timeout": "24h",
         "volume_claim": "", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
-        "flash_attention": True,
+        "flash_attention": True, "strategy": strategy,
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=metrics, **options)

@@ -123,6 +123,21 @@ def test_finished_phase_returns_at_once(trained: Path) -> None:
     assert run("train", trained, 2, 3)["seconds"] < 2
 
 
+def test_stacked_training_learns_from_knowledge_and_skills_in_one_phase(volume: Path, tmp_path: Path) -> None:
+    for name in ("model", "processed", "done"):
+        shutil.copytree(volume / name, tmp_path / name)
+    for path in tmp_path.glob("done/train_*"):
+        path.unlink()
+    counts = marker(tmp_path, "data_processing")
+    for phase in (1, 2):
+        run("train", tmp_path, phase, 2, "stacked")
+    assert marker(tmp_path, "train_phase_1")["skipped"]
+    result = marker(tmp_path, "train_phase_2")
+    assert result["samples"] == 2 * (counts["knowledge"]["rows"] + counts["skills"]["rows"])
+    assert result["tokens"] == 2 * (counts["knowledge"]["tokens"] + counts["skills"]["tokens"])
+    assert result["loss"][-1][1] < result["loss"][0][1]
+
+
 @pytest.fixture
 def small_disk(volume: Path, tmp_path: Path) -> Iterator[Path]:
     """The processed volume on a small file system."""

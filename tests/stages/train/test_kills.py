@@ -52,6 +52,7 @@ def phase(
         **PHASE,
         "progress": True,
         "flash_attention": True,
+        "strategy": "phased",
         "data_dir": str(volume),
         "num_warmup_steps": 0,
         "effective_batch_size": 10,

@@ -28,13 +28,17 @@ OPTIONS: dict[str, Any] = {
     "memory_per_worker": "250Gi", "tolerations": [], "node_selectors": {},
     "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
     "pending_timeout": "60m", "timeout": "72h", "force": False, "progress": True, "grace_period": "300s",
-    "flash_attention": True,
+    "flash_attention": True, "strategy": "phased",
 }  # fmt: skip
 
 
 def write_marker(data_dir: Path, stage: str, result: dict) -> None:
     (data_dir / "done").mkdir(exist_ok=True)
     (data_dir / "done" / f"{stage}.json").write_text(json.dumps({"inputs_hash": stage, "result": result}))
+
+
+trained_on: dict[str, str] = {}
+"""The text of data.jsonl that the pods of each phase found."""
 
 
 @pytest.fixture
@@ -52,6 +56,8 @@ def api(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> KubernetesApi:
                 step = {"samples_seen": 100 * epoch, "avg_loss": 3 - epoch, "batch_size": 100}
                 lines.append(json.dumps({**step, "overall_throughput": 10.0}) + "\n")
             (output / "training_params_and_metrics_global0.jsonl").write_text("".join(lines))
+            rows = next(Path(a.partition("=")[2]) for a in command if a.startswith("--data_path="))
+            trained_on[output.name] = rows.read_text() if rows.exists() else ""
             (output / "versions.json").write_text('{"torch": "of the pods"}')  # trainer.py does that
         return answer(method, path, query, body)
 
@@ -122,6 +128,28 @@ def test_knowledge_only_taxonomy_skips_phase_2(api: KubernetesApi, run: Callable
     run(1, skills=0)
     assert run(2, skills=0)["skipped"]
     assert list(api.objects["pytorchjobs"]) == ["train-phase-1-run-1"]
+
+
+@pytest.mark.parametrize(("knowledge", "skills"), [(60, 40), (100, 0), (0, 100)])
+def test_stacked_trains_the_base_model_on_knowledge_and_skills_in_one_phase(
+    api: KubernetesApi, run: Callable, tmp_path: Path, knowledge: int, skills: int
+) -> None:
+    data = tmp_path / "data"
+    for kind, rows in (("knowledge", knowledge), ("skills", skills)):
+        (data / "processed" / kind).mkdir(parents=True)
+        if rows:
+            (data / "processed" / kind / "data.jsonl").write_text(f'{{"of": "{kind}"}}\n' * rows)
+    first = run(1, knowledge, skills, strategy="stacked")
+    assert (first["skipped"], first["reason"]) == (True, stage.STACKED)
+    second = run(2, knowledge, skills, strategy="stacked")
+    assert (second["samples"], second["skipped"]) == (200, False)
+    assert f"--model_name_or_path={data}/model" in command(tmp_path, 2)
+    assert f"--data_path={data}/processed/stacked/data.jsonl" in command(tmp_path, 2)
+    assert f"--effective_batch_size={knowledge + skills}" in command(tmp_path, 2)
+    assert trained_on["phase_2"] == '{"of": "knowledge"}\n' * knowledge + '{"of": "skills"}\n' * skills
+    assert list(api.objects["pytorchjobs"]) == ["train-phase-2-run-1"]
+    with pytest.raises(SystemExit, match="different now: strategy"):
+        run(2, knowledge, skills, strategy="phased")
 
 
 def test_finished_phase_starts_no_job_and_changed_parameters_need_force(api: KubernetesApi, run: Callable) -> None:

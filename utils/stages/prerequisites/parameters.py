@@ -74,6 +74,7 @@ PATTERNS = [
         "auto, chat, blank or a family of instructlab-sdg",
         ["sdg_teacher_family"],
     ),
+    ("phased|stacked", "phased or stacked", ["train_strategy"]),
     ("auto|trainjob|pytorchjob|process", LAUNCHERS, ["train_launcher"]),
     (r"[\w.:/-]+(@sha256:[0-9a-f]{64})?", "an image, like quay.io/team/image@sha256:DIGEST", ["train_image"]),
     ("[1-9][0-9]?", "a number from 1 to 99, in quotes", ["eval_gpus"]),

@@ -11,7 +11,7 @@ from utils.names import POD_OVERLAY
 from utils.stages.chat_template.files import chat_template_file
 from utils.stages.disk import tells_full_disk
 from utils.stages.marker import finished_result, from_record, read_json, result_of, upstream_hash, write_marker
-from utils.stages.results import Processed, Trained
+from utils.stages.results import DataCounts, Processed, Trained
 from utils.stages.train.choice import LAUNCHERS, choose_launcher
 from utils.stages.train.folder import (
     LATE,
@@ -40,6 +40,8 @@ DECIDING = (
     *("keep_checkpoints", "cpu_offload", "num_workers", "gpu_per_worker"),
 )
 """Parameters that decide what a phase leaves: with others, a finished phase is another one."""
+KINDS = ("knowledge", "skills")
+STACKED = "train_strategy is stacked: phase 2 trains on knowledge and skills together"
 POD_LAUNCHERS: dict[str, type[PodLauncher]] = {"trainjob": TrainJob, "pytorchjob": PyTorchJob}
 
 
@@ -101,6 +103,27 @@ class Watch:
             progress(self.done, max(self.training.steps, self.done), "steps")
 
 
+def stack_data(training: Training) -> None:
+    """Write the data of both kinds to one file; training shuffles its rows in each epoch."""
+    os.makedirs(os.path.dirname(training.data), exist_ok=True)
+    with open(training.data, "wb") as file:
+        for kind in KINDS:
+            part = Path(training.data_dir, "processed", kind, "data.jsonl")
+            if part.exists():
+                with part.open("rb") as rows:
+                    shutil.copyfileobj(rows, file)
+
+
+def counts_of(given: TrainingPhase, processed: Processed) -> DataCounts:
+    """The samples that a phase trains on."""
+    if not given.stacked:
+        return processed.knowledge if given.phase == 1 else processed.skills
+    if given.phase == 1:
+        return DataCounts()
+    both = (processed.knowledge, processed.skills)
+    return DataCounts(sum(c.rows for c in both), sum(c.tokens for c in both), max(c.longest for c in both))
+
+
 def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
     """Train, from the last state that was saved when this training was begun before.
 
@@ -125,6 +148,8 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
             room = recorded_room(output)
         else:
             room = start_phase(training)
+            if training.stacked:
+                stack_data(training)
             # Pods run them from there, also those of a launcher that is elsewhere.
             for program in (TRAINER, GRACE):
                 shutil.copy(program, output)
@@ -158,9 +183,9 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
     if processed is None or base is None:
         what = f"there is nothing to train phase {given.phase} on"
         raise failure(what, "data processing or phase 1 has not finished on this volume", "run it first")
-    data = processed.knowledge if given.phase == 1 else processed.skills
+    data = counts_of(given, processed)
     if not data.rows:
-        reason = f"the taxonomy gave no {given.kind} samples"
+        reason = STACKED if given.stacked else f"the taxonomy gave no {given.kind} samples"
         print(f"phase {given.phase} is skipped: {reason}", flush=True)
         return Trained(given.phase, launcher.title, True, reason)
     if data.longest > given.max_batch_len:
@@ -193,6 +218,8 @@ def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
         raise failure("train_max_batch_len is below train_max_seq_len", "long samples would be lost", "raise it")
     stage, before = f"train_phase_{given.phase}", "data_processing" if given.phase == 1 else "train_phase_1"
     inputs = {name: getattr(given, name) for name in DECIDING} | {"upstream": upstream_hash(given.data_dir, before)}
+    if given.stacked:  # without it, a phase that an earlier version finished stays finished
+        inputs["strategy"] = given.strategy
     record = finished_result(given.data_dir, stage, inputs, given.force)
     result = train(given, launcher, manifest) if record is None else from_record(Trained, record)
     if record is None:

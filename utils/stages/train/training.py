@@ -56,11 +56,17 @@ class TrainingPhase:
     progress: bool = True
     grace_period: str = "300s"
     flash_attention: bool = True
+    strategy: str = "phased"
 
     @property
     def kind(self) -> str:
         """What is trained: knowledge, then skills."""
         return "knowledge" if self.phase == 1 else "skills"
+
+    @property
+    def stacked(self) -> bool:
+        """Whether phase 2 trains on the data of both, and phase 1 on none."""
+        return self.strategy == "stacked"
 
     @property
     def output(self) -> str:
@@ -95,7 +101,7 @@ class Training(TrainingPhase):
     @property
     def data(self) -> str:
         """Path of data.jsonl."""
-        return f"{self.data_dir}/processed/{self.kind}/data.jsonl"
+        return f"{self.data_dir}/processed/{'stacked' if self.stacked else self.kind}/data.jsonl"
 
     @property
     def steps(self) -> int:
