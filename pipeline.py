@@ -297,8 +297,6 @@ def ilab_pipeline(
             teacher_secret_dir=TEACHER,
             judge_secret_dir=JUDGE,
             taxonomy_secret_dir=TAXONOMY_REPO,
-            secret_names=f"{sdg_object_store_secret},{sdg_teacher_secret},{eval_judge_secret},{sdg_repo_secret},"
-            f"{k8s_ca_configmap}",
             ca_file=ca_file,
             base_model=sdg_base_model,
             taxonomy_url=sdg_repo_url,

@@ -20,7 +20,7 @@ import yaml
 from kfp import compiler
 
 from components import loading
-from components.dag_inputs import shorten_dag_inputs
+from components.dag_inputs import complete_dag_inputs, shorten_dag_inputs
 from utils.names import CODE
 from utils.packing import as_text, bundle, stage_files, tree_digest
 from utils.queues import label_tasks
@@ -62,6 +62,7 @@ def compile_pipeline(pipeline: Callable[..., Any], path: Path, queue: str = "") 
     for component in spec["components"].values():
         for argument in component.get("inputDefinitions", {}).get("parameters", {}).values():
             argument.pop("description", None)  # those of the pipeline's own parameters are shown, these are not
+    complete_dag_inputs(spec)
     shorten_dag_inputs(spec, platform[0] if platform else {})
     add_code(spec)
     style: dict[str, Any] = {"default_flow_style": None, "width": 10**9, "sort_keys": True, "allow_unicode": True}

@@ -1,4 +1,6 @@
-"""Short names for what a DAG within the pipeline is given: its inputs are the pipeline's parameters once more.
+"""What a DAG within the pipeline is given: complete, and with short names.
+
+Its inputs are the pipeline's parameters once more. KFP forgets those that only a task's GPUs are set by.
 
 A run's Workflow has each of these names up to nine times. People see the names of the pipeline's parameters, and those
 of the components' inputs; both stay.
@@ -10,6 +12,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _REFERENCE = "componentInputParameter"
+
+
+def complete_dag_inputs(spec: dict[str, Any]) -> None:
+    """Give each DAG of the pipeline those of its parameters that tasks in it refer to (in place)."""
+    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    for task in spec["root"]["dag"]["tasks"].values():
+        dag = spec["components"][task["componentRef"]["name"]]
+        for reference in _references(
+            [inner.get("inputs", {}) for inner in dag.get("dag", {}).get("tasks", {}).values()]
+        ):
+            name = reference[_REFERENCE]
+            given = dag.setdefault("inputDefinitions", {}).setdefault("parameters", {})
+            if name in parameters and name not in given:
+                given[name] = {"parameterType": parameters[name]["parameterType"]}
+                inputs = task.setdefault("inputs", {}).setdefault("parameters", {})
+                inputs[name] = {_REFERENCE: name}
 
 
 def shorten_dag_inputs(spec: dict[str, Any], platform: Mapping[str, Any]) -> None:

@@ -34,6 +34,9 @@ CLAIMS_DIR = "ILAB_CLAIMS_DIR"
 CODE = "ILAB_CODE"
 """Environment variable of tasks that read the stages' code from their run's Workflow. Runners without Workflows give
 them its parts in ILAB_CODE_PART_000 and so on."""
+PARAMETERS = "ILAB_PARAMETERS"
+"""Environment variable of the same tasks: the values of the pipeline's parameters as JSON, from runners without
+Workflows."""
 CPU_PROGRAMS = "ILAB_CPU_PROGRAMS"
 """Environment variable: the folder with programs that replace those that need a GPU."""
 POD_OVERLAY = "ILAB_POD_OVERLAY"

@@ -89,6 +89,7 @@ class _Module:
         self.file = file
         self.name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         self.source = file.read_bytes()
+        self.lines = self.source.splitlines()
         self.tree = ast.parse(self.source)
         self.definitions: dict[str, list[ast.stmt]] = {}
         self.unnamed: list[ast.stmt] = []
@@ -111,17 +112,21 @@ class _Module:
                     yield from (f"{target}.{one}" for one in _module(whole).definitions) if whole else [target]
 
     def _types(self) -> Iterator[tuple[int, int, int]]:
-        """Line, start and end of the types of functions' arguments, where these are on one line."""
+        """Line, start and end of the types of functions' arguments and results, where these are on one line."""
         for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef) and node.returns and node.returns.lineno == node.returns.end_lineno:
+                arrow = self.lines[node.returns.lineno - 1].rfind(b" ->", 0, node.returns.col_offset)
+                if arrow > 0:
+                    yield node.returns.lineno - 1, arrow, node.returns.end_col_offset or 0
             if isinstance(node, ast.arg) and node.annotation and node.lineno == node.end_lineno:
                 yield node.lineno - 1, node.col_offset + len(node.arg.encode()), node.end_col_offset or 0
 
     def only(self, statements: Set[ast.stmt]) -> bytes:
-        """The source with only these statements of its top, without comments, documentation and types of arguments.
+        """The source with only these statements of its top, without comments, documentation and types.
 
         What is left out leaves its lines blank.
         """
-        lines = self.source.splitlines()
+        lines = [*self.lines]
         for token in tokenize.tokenize(io.BytesIO(self.source).readline):
             if token.type == tokenize.COMMENT:
                 row, column = token.start

@@ -1,5 +1,6 @@
 """The walker: what runs in parallel, what stops, what is retried."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -331,3 +332,17 @@ def test_nothing_starts_when_the_runner_refuses(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError):
         Walker(compiled(chain, tmp_path), {}, runner, IDS).run()
     assert runner.tasks == []
+
+
+def test_tasks_that_read_the_workflow_elsewhere_are_given_all_parameters(tmp_path: Path) -> None:
+    """No runner of ours has a Workflow, where tasks find code and parameters on Kubeflow Pipelines."""
+
+    @dsl.pipeline
+    def reads(text: str = "a", names: list = ["b"], share: float = 0.5) -> None:  # noqa: B006 - KFP reads it
+        parts.say(text="plain")
+        parts.say(text=text).set_env_variable("ILAB_CODE", "Workflow")
+
+    walked = walk(reads, tmp_path, {"share": 2e-05})
+    (told,) = [task.env["ILAB_PARAMETERS"] for task in walked.runner.tasks if "ILAB_PARAMETERS" in task.env]
+    assert json.loads(told) == {"text": "a", "names": ["b"], "share": 2e-05}
+    assert "ILAB_CODE" in walked.runner.task("say-2").env

@@ -120,11 +120,9 @@ def test_prerequisites_name_each_secret_as_it_is_mounted(package: Path) -> None:
     folders = [inputs[f"{role}_secret_dir"] for role in ("object_store", "teacher", "judge", "taxonomy")]
     paths = [folder["runtimeValue"]["constant"] for folder in folders]
     paths.append(inputs["ca_file"]["runtimeValue"]["constant"].partition("/{{")[0])
-    names = inputs["secret_names"]["runtimeValue"]["constant"].split(",")
-    parameters = [re.findall(r"'(.+)'", name)[0] for name in names]
-    assert parameters == OBJECTS
-    for path, parameter in zip(paths, parameters, strict=True):
-        assert mounted[path] == inputs[parameter], path
+    around = spec["root"]["dag"]["tasks"]["exit-handler-1"]["inputs"]["parameters"]
+    named = [around[mounted[path]["componentInputParameter"]]["componentInputParameter"] for path in paths]
+    assert named == OBJECTS
 
 
 def test_every_object_that_a_task_mounts_has_a_parameter_whose_name_is_checked(package: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from kfp import compiler, dsl, kubernetes
 
-from components.dag_inputs import shorten_dag_inputs
+from components.dag_inputs import complete_dag_inputs, shorten_dag_inputs
 
 
 @dsl.component(base_image="registry.example/stage@sha256:" + "0" * 64, install_kfp_package=False)
@@ -79,3 +79,19 @@ def test_dags_whose_inputs_are_named_elsewhere_keep_the_names(documents: list[di
     (task,) = [task for dag in dags for task in dag["tasks"].values() if task.get("triggerPolicy", {}).get("condition")]
     condition = task["triggerPolicy"]["condition"]
     assert any(f"inputs.parameter_values['{name}']" in condition for name in task["inputs"]["parameters"]), condition
+
+
+def test_values_that_only_the_gpus_of_a_task_need_reach_the_dag_around(tmp_path: Path) -> None:
+    """KFP 2.17 gives the task an input of that name, and the DAG around none."""
+
+    @dsl.pipeline(name="gpus")
+    def gpus(kind: str = "nvidia.com/gpu", number: str = "1") -> None:
+        with dsl.ExitHandler(work(text="a", other="end")):
+            work(text="a", other="x").set_accelerator_type(kind).set_accelerator_limit(number)
+
+    compiler.Compiler().compile(gpus, str(tmp_path / "p.yaml"))
+    spec = yaml.safe_load((tmp_path / "p.yaml").read_text().replace("pipelinechannel--", ""))
+    complete_dag_inputs(spec)
+    parameters = {name: name for name in spec["root"]["inputDefinitions"]["parameters"]}
+    found = sources(spec, spec["root"]["dag"], parameters, "")["/exit-handler-1/work-2"]
+    assert (found["kind"], found["number"]) == ("kind", "number")

@@ -1,9 +1,13 @@
-"""The stages' code in a compiled pipeline: a part in the container of each executor (components/compile.py)."""
+"""What some tasks read from their run's Workflow: the stages' code, which has a part in the container of each executor
+(components/compile.py), and the values of the pipeline's parameters. Runners without Workflows give it to them."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from utils.names import CODE
+from utils.ir.model import Task
+from utils.names import CODE, PARAMETERS
 
 
 def carried_code(executors: Mapping[str, Any]) -> dict[str, str]:
@@ -24,3 +28,10 @@ def with_code(executors: Mapping[str, Any]) -> dict[str, Any]:
         else executor
         for label, executor in executors.items()
     }
+
+
+def with_parameters(task: Task, parameters: Mapping[str, Any]) -> Task:
+    """The task with the values of the pipeline's parameters in its environment, if it is one that reads the code."""
+    if CODE not in task.env:
+        return task
+    return replace(task, env={**task.env, PARAMETERS: json.dumps(parameters)})

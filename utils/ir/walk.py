@@ -18,6 +18,7 @@ from typing import Any
 from utils.errors import IlabError, PrerequisiteError, TaskFailed, TaskWaits, UsageError
 from utils.ir.check import CREATE_CLAIM, check
 from utils.ir.claims import ClaimNames, checked_name
+from utils.ir.code import with_parameters
 from utils.ir.execute import (
     Prepared,
     import_artifact,
@@ -91,6 +92,7 @@ class Walker:
         self._deadline = float(pipeline.settings.get("activeDeadlineSeconds", 0))
         self._late = False
         self._claims = ClaimNames(run_ids, self._finished)
+        self._parameters: Mapping[str, Any] = {}
 
     def run(self) -> RunResult:
         """Walk to the end. A KeyboardInterrupt cancels, a second one also cancels exit tasks.
@@ -107,7 +109,7 @@ class Walker:
         """
         check(self._pipeline, self._runner.runs_containers)
         self._runner.check(self._pipeline)
-        parameters = self._root_parameters()
+        parameters = self._parameters = self._root_parameters()
         scope = self._child(self._pipeline.root, Scope("", {}, {}), "", parameters, {})
         timer = threading.Timer(self._deadline, self._out_of_time) if self._deadline else None
         if timer:
@@ -336,6 +338,7 @@ class Walker:
             task_id,
             lambda source: find_parameter(source, scope, job, self._ids),
         )
+        task = with_parameters(task, self._parameters)
 
         def attempt(one: Task) -> Outputs:
             if is_claim_task(component):

@@ -1,5 +1,7 @@
 """The first stage against real servers on loopback: every finding at once, no secret in any of them."""
 
+import inspect
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +16,17 @@ from tests.fakes.answers import Server
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.s3 import S3
 from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TEXT, TOKEN, secret
-from utils.names import OUTCOME_ANNOTATION
+from utils.names import OUTCOME_ANNOTATION, PARAMETERS
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, outcome_of_checks
 from utils.stages.volume.claims import REVIEWED, UNFINISHED
 
 GOOD: dict[str, Any] = {
-    "secret_names": "our-store,our-teacher,our-judge,our-git,our-ca",
+    "sdg_object_store_secret": "our-store",
+    "sdg_teacher_secret": "our-teacher",
+    "eval_judge_secret": "our-judge",
+    "sdg_repo_secret": "our-git",
+    "k8s_ca_configmap": "our-ca",
     "base_model": "",
     "taxonomy_url": "",
     "taxonomy_branch": "",
@@ -82,6 +88,7 @@ GOOD: dict[str, Any] = {
     "labelled_queue": "",
 }
 
+INPUTS = inspect.signature(prerequisites.python_func).parameters
 NO_KEYS = ("", "")
 
 
@@ -106,8 +113,11 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             "retry_seconds": RETRY_SECONDS,
             "findings": findings,
         }
+        given = {**GOOD, **folders, **rest, **arguments}
+        inputs = {name: value for name, value in given.items() if name in INPUTS}
+        monkeypatch.setenv(PARAMETERS, json.dumps({name: given[name] for name in given.keys() - rest.keys()}))
         try:
-            prerequisites.python_func(**{**GOOD, **folders, **rest, **arguments})
+            prerequisites.python_func(**inputs)
         finally:
             table = (tmp_path / "findings.md").read_text()
         noted = REVIEWED if arguments.get("sdg_review") == "stop" else UNFINISHED
@@ -293,7 +303,7 @@ def test_object_whose_name_kubeflow_pipelines_cannot_mount_is_a_finding_only_the
     if on_kfp:
         monkeypatch.setenv("KFP_POD_NAME", "ilab-abc-system-container-impl-1")
     with pytest.raises(SystemExit) as error:
-        run_stage(secret_names="our-store,our-teacher,our-judge,our-git,kube-root-ca.crt")
+        run_stage(k8s_ca_configmap="kube-root-ca.crt")
     assert ("k8s_ca_configmap is 'kube-root-ca.crt'" in str(error.value)) is told
 
 

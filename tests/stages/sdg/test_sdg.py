@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from utils.stages.sdg.environment import sdg_environment
 from utils.stages.sdg.files import imported_samples
 from utils.stages.sdg.mixing import system_prompt
 from utils.stages.sdg.samples import SdgRun, correct_questions, drop_outdated, generated
-from utils.stages.sdg.stage import Generation, generate, pipeline_hash, settings_hash, working_folder
+from utils.stages.sdg.stage import pipeline_hash, settings_hash, working_folder
 
 OLD, NEW = "2025-01-01T00_00_00", "2025-02-02T00_00_00"
 
@@ -296,20 +294,3 @@ def test_correct_answers_are_numbered_by_their_letter(tmp_path: Path) -> None:
     kept = [json.loads(line) for line in data.read_text().splitlines()]
     # The second question's options are turned by one place, its right answer D with them.
     assert [(row["answer"], row["choices"][row["answer"]]) for row in kept] == [(1, "two"), (0, "four")]
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"batch_size": 5000}, "sdg_batch_size is '5000', expected 1 to 4096"),
-        ({"num_workers": 0}, "sdg_num_workers is '0', expected 1 to 10"),
-        ({"sample_size": 1.5}, "sdg_sample_size is '1.5', expected 0 to 1"),
-    ],
-)
-def test_value_out_of_range_ends_the_stage_before_anything_is_read(
-    changes: dict[str, Any], told: str, tmp_path: Path
-) -> None:
-    """Prerequisites leave these five to the stage; a run from the dashboard comes here with any number."""
-    given = Generation(str(tmp_path), "", "", "simple", "auto", 2, 1.0, 8, 2, "", 0, False)
-    with pytest.raises(SystemExit, match=re.escape(told) + r"(.|\n)*next: give it with -p sdg_"):
-        generate(replace(given, **changes))

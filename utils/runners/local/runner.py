@@ -19,7 +19,7 @@ from utils.ir.command import executor_input, resolve_command
 from utils.ir.model import Event, Outputs, Pipeline, Progress, RunIds, Task, TaskState
 from utils.ir.outputs import read_outputs
 from utils.ir.runner import Runner
-from utils.names import CLAIMS_DIR, CPU_PROGRAMS
+from utils.names import CLAIMS_DIR, CPU_PROGRAMS, PARAMETERS
 from utils.runners.journal import Journal
 from utils.runners.local import keeper
 from utils.runners.local.claims import claim_folder, make_claim, remove_claim
@@ -192,7 +192,8 @@ class LocalRunner(Runner):
                 folder = self._secrets.folder(mount.kind, mount.name, mount.optional)
             volumes.append(Volume(mount.path, folder, mount.kind in ("secret", "config_map"), temporary))
         code = [*map(str, task.command), *map(str, task.args)]
-        literal = unnamed((one.path for one in volumes), code, [*task.inputs.values(), *task.env.values()])
+        values = [*task.inputs.values(), *(value for name, value in task.env.items() if name != PARAMETERS)]
+        literal = unnamed((one.path for one in volumes), code, values)
         if literal and (problem := namespace_problem()):
             raise TaskFailed(f"{not_mounted(literal)} ({problem})")
         if wants_own_temporary(volumes, code) and not namespace_problem():

@@ -34,15 +34,15 @@ RANGES = [
     (0, _MANY, ["sdg_held_out_seeds"]),
     (0, _MANY, ["mt_bench_max_questions", "final_eval_max_questions", "final_eval_few_shots", "mt_bench_audit"]),
     (0, 2**32 - 1, ["train_seed"]),  # numpy takes no other
-    (0, 1, ["mt_bench_max_error_rate", "gate_max_error_rate", "sdg_sample_size"]),
+    (0.0, 1, ["mt_bench_max_error_rate", "gate_max_error_rate", "sdg_sample_size"]),
     (1e-9, 1, ["train_learning_rate_phase_1", "train_learning_rate_phase_2"]),  # all but 0
-    (0, 0.5, ["sdg_held_out_fraction"]),
-    (0, 10, ["gate_min_mt_bench"]),
+    (0.0, 0.5, ["sdg_held_out_fraction"]),
+    (0.0, 10, ["gate_min_mt_bench"]),
     (0.5, 0.999, ["gate_confidence"]),
     (1, 4096, ["sdg_batch_size"]),
     (1, 10, ["sdg_num_workers"]),
 ]
-"""(lowest, highest, names of numbers) each."""
+"""(lowest, highest, names of numbers) each; whole numbers where the lowest is a whole one."""
 
 PATTERNS = [
     (
@@ -89,6 +89,12 @@ Quantities: https://kubernetes.io/docs/reference/kubernetes-api/common-definitio
 or has a wrong one. Less than 1 GB holds neither a training process nor a base model; no node has more than 512 CPUs.
 """
 
+TYPES: list[tuple[type, str, list[str]]] = [
+    (list, 'a list, like ["a", "b"]', ["train_tolerations", "eval_server_arguments", "mmlu_tasks"]),
+    (dict, 'a mapping, like {"a": 1}', ["train_node_selectors", "sdg_checks", "gate_max_regression"]),
+]
+"""(type, what is expected, names) each."""
+
 OBJECTS = ["sdg_object_store_secret", "sdg_teacher_secret", "eval_judge_secret", "sdg_repo_secret", "k8s_ca_configmap"]
 """Names of the parameters that name a Secret or ConfigMap which tasks mount."""
 
@@ -96,10 +102,14 @@ OBJECTS = ["sdg_object_store_secret", "sdg_teacher_secret", "eval_judge_secret",
 def check_parameters(given: Mapping[str, Any]) -> list[Finding]:
     """Ranges, choices and consistency of the pipeline's parameters: a finding for each wrong one.
 
+    A server may hand on values of any type: what its client sent.
+
     Args:
         given: values by the pipeline's parameter names; those that are not there are not checked.
     """
-    wrong = [*_wrong_values(given), *_inconsistent(given)]
+    wrong = [*_wrong_values(given), *_wrong_types(given)]
+    bad = {name for name, _ in wrong}
+    wrong += _inconsistent({name: value for name, value in given.items() if name not in bad})
     return [_finding(given, name, expected, f"give it with -p {name}=VALUE") for name, expected in wrong]
 
 
@@ -111,12 +121,24 @@ def _wrong_values(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(parameter, what is expected) of each value that is wrong by itself."""
     for low, high, names in RANGES:
         for name in names:
-            if not low <= given.get(name, low) <= high:
-                yield name, f"{low} or more" if high == _MANY else f"{low} to {high}"
+            value = given.get(name, low)
+            if not isinstance(value, int | float) or not low <= value <= high:
+                yield name, f"{low:g} or more" if high == _MANY else f"{low:g} to {high}"
+            elif isinstance(low, int) and value % 1:
+                yield name, "a whole number"
     for pattern, expected, names in PATTERNS:
         for name in names:
-            if name in given and not re.fullmatch(pattern, given[name], re.ASCII):
-                yield name, expected + _probable(pattern, expected, given[name])
+            value = given.get(name, "")
+            if name in given and not (isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII)):
+                yield name, expected + _probable(pattern, expected, str(value))
+
+
+def _wrong_types(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same of each list or mapping that is none."""
+    for kind, expected, names in TYPES:
+        for name in names:
+            if not isinstance(given.get(name, kind()), kind):
+                yield name, expected
 
 
 def _probable(pattern: str, expected: str, text: str) -> str:

@@ -1,7 +1,7 @@
 """Stage 1: all that can be checked before a GPU is used."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,7 +27,7 @@ from utils.stages.volume.ending import mark_outcome
 
 @dataclass(frozen=True)
 class Prerequisites:
-    """What the stage is given: the first parameters of the component `prerequisites`. The others only have rules."""
+    """What the stage is given: the inputs of the component `prerequisites`."""
 
     data_dir: str
     run_id: str
@@ -35,7 +35,6 @@ class Prerequisites:
     teacher_secret_dir: str
     judge_secret_dir: str
     taxonomy_secret_dir: str
-    secret_names: str
     ca_file: str
     base_model: str
     taxonomy_url: str
@@ -57,13 +56,13 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     """Run all checks, side by side, and write the table of findings.
 
     Args:
-        parameters: those that have rules (parameters.py), by name.
+        parameters: values of all parameters of the pipeline, by name.
 
     Raises:
         SystemExit: a finding is an error.
     """
-    names = given.secret_names.split(",")
-    mounted = dict(zip(OBJECTS, names, strict=True)) if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
+    objects = {name: str(parameters[name]) for name in OBJECTS}
+    mounted = objects if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
     ca = ca_bundle(given.ca_file, strict=False)
     archive = not given.base_model or not given.taxonomy_url
     keys = {name: getattr(given, name) for name in ("sdg_data_key", "output_data_key")}
@@ -91,7 +90,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "GPU pods": lambda: check_gpu_pods(given.train_launcher, given.k8s_queue, parameters),
         "training and serving": lambda: check_backends(given.train_launcher, given.eval_engine, given.sdg_pipeline),
     }
-    found = [named(finding, given) for finding in run_checks(checks)]
+    found = [named(finding, given, objects.values()) for finding in run_checks(checks)]
     table = findings_table(list(checks), found)
     print(table, flush=True)
     with open(table_path, "w") as file:
@@ -102,11 +101,15 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     mark_outcome(given.run_id, REVIEWED if parameters.get("sdg_review") == "stop" else UNFINISHED)
 
 
-def named(finding: Finding, given: Prerequisites) -> Finding:
-    """The finding with the names of mounted Secrets and the ConfigMap beside their folders."""
+def named(finding: Finding, given: Prerequisites, objects: Iterable[str]) -> Finding:
+    """The finding with the names of mounted Secrets and the ConfigMap beside their folders.
+
+    Args:
+        objects: the names, in the order of OBJECTS.
+    """
     folders = [given.object_store_secret_dir, given.teacher_secret_dir, given.judge_secret_dir]
     folders += [given.taxonomy_secret_dir, os.path.dirname(given.ca_file)]
     problem = finding.problem
-    for name, folder in zip(given.secret_names.split(","), folders, strict=True):
+    for name, folder in zip(objects, folders, strict=True):
         problem = problem.replace(f"mounted at {folder}", f"{name} mounted at {folder}")
     return replace(finding, problem=problem)

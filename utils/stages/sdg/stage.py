@@ -31,7 +31,6 @@ from utils.stages.marker import (
     write_json,
     write_marker,
 )
-from utils.stages.prerequisites.parameters import check_parameters
 from utils.stages.results import Generated, Imported
 from utils.stages.sdg.asking import ask_for_all
 from utils.stages.sdg.blocks import PARALLEL, ask_in_formats
@@ -50,8 +49,6 @@ from utils.stages.sdg.samples import (
 )
 from utils.stages.sdg.teacher import Teacher
 
-CHECKED = ("scale_factor", "sample_size", "batch_size", "num_workers", "samples_per_skill", "held_out_seeds")
-"""Fields that have ranges: those of the pipeline's parameters, which have `sdg_` before the name."""
 NOTE = "run.json"
 """In the folder of a run that has no marker yet: the hash of its inputs, and the date in its files' names. When all is
 made, also `result`, and `decided`, the hash of the marker's inputs."""
@@ -80,8 +77,6 @@ class Generation:
 def generate(given: Generation) -> dict[str, float]:
     """Generate samples and questions, unless that is done or they were imported; returns the stage's metrics."""
     started = time.time()
-    for finding in check_parameters({f"sdg_{name}": getattr(given, name) for name in CHECKED}):
-        raise failure(finding.problem, "nothing has been generated with it", finding.remedy)
     imported = result_of(given.data_dir, "data_import", Imported) or Imported()
     inputs: dict[str, object] = {"upstream": upstream_hash(given.data_dir, "data_import")}
     server = None
