@@ -61,6 +61,18 @@ def test_refused_judgment_counts_as_unrated(seen: dict[str, Any], kind: str) -> 
     assert (rated["overall_score"], rated["error_rate"]) == (7.0, 0.25)
 
 
+def test_answers_are_kept_with_what_the_judge_was_asked(seen: dict[str, Any]) -> None:
+    """`ilab-pipeline sample` and `judges` need them."""
+    (rated,) = seen["spread"]["rated"]
+    asked = {"\n".join(message["content"] for message in body["messages"]) for body in seen["spread"]["judged"]}
+    assert {entry["prompt"] for entry in rated["qa_scores"]} == asked
+    answers = [(entry["answer"][0]["turns"][entry["turn"] - 1], entry["prompt"]) for entry in rated["qa_scores"]]
+    assert all(answer and answer in prompt for answer, prompt in answers)
+    branch = seen["branch_path"]["scores"]
+    for side in ("qa_scores", "base_qa_scores"):
+        assert [entry["question_id"] for entry in branch[side]] and "Reference Answer" in branch[side][0]["prompt"]
+
+
 def test_some_judgments_of_each_checkpoint_are_asked_for_twice(seen: dict[str, Any]) -> None:
     assert [len(one["twice"]) for one in seen["audit"]["rated"]] == [2, 2]
     assert all({*pair} <= {5.0, 6.0} for one in seen["audit"]["rated"] for pair in one["twice"])

@@ -21,6 +21,8 @@ _COMMANDS = {
     "logs": ("utils.cli.logs:logs", "Print what the tasks of a run printed."),
     "report": ("utils.cli.report:report", "Show the report of a run."),
     "compare": ("utils.cli.compare:compare", "Compare two runs: what they were given, and how they score."),
+    "sample": ("utils.cli.sample:sample", "Write answers of a run to a file, for people to rate."),
+    "judges": ("utils.cli.judges:judges", "Compare the judge of a run with people and with other judges."),
     "get-model": ("utils.cli.get_model:get_model", "Get the trained model of a run on this machine."),
     "verify": ("utils.cli.verify:verify", "Compare every file of a published archive with its hash."),
     "review": ("utils.cli.review:review", "Show the samples that a run waits to have reviewed; hand over decisions."),

