@@ -17,7 +17,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.image import image_archive, import_image
 from tests.cluster.node import request, start_node, stop_node, wait_for
 from tests.cluster.packages import install_packages
-from tests.cluster.programs import build_tools
+from tests.cluster.programs import TRAINER, build_tools
 from tests.cluster.settings import CACHE, CONFIG, LOGS, NODE, PROVISIONER, STORAGE_CLASS
 
 FIRST = ("etcd", "containerd", "apiserver")
@@ -98,6 +98,8 @@ def problems(cluster: Cluster) -> list[str]:
     if not state:
         return NOT_RUNNING
     found = [f"{name} does not run, see {LOGS / name}.log" for name in FIRST + REST if name not in state["running"]]
+    if not trainer.FOLDER.exists():
+        found.append(f"its Kubeflow Trainer is not {TRAINER}")
     if "apiserver" in state["running"]:
         try:
             wait = ("wait", "--timeout=10s")

@@ -11,16 +11,21 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.settings import CACHE
 
 MODULES = Path(__file__).parent / "tools"
-KUBERNETES, OPERATOR, DNS = "kubernetes", "training-operator", "coredns"
+KUBERNETES, OPERATOR, DNS, KUEUE = "kubernetes", "training-operator", "coredns", "kueue"
 # Version of Kubeflow Trainer: its module, with the JobSet that it was made for.
 TRAINERS = {"2.1": "trainer-2.1", "2.3": "trainer-2.3"}
 TRAINER = os.environ.get("ILAB_TEST_TRAINER", "2.1")
 """The version that the cluster gets."""
+WITH_KUEUE = bool(os.environ.get("ILAB_TEST_KUEUE"))
+"""Whether Kueue is built and its test runs."""
 # Module: what is built of it. `tool` means the tools that its go.mod names.
 BUILDS = {DNS: ".", OPERATOR: "tool", KUBERNETES: "tool", TRAINERS[TRAINER]: "tool"}
+if WITH_KUEUE:
+    BUILDS[KUEUE] = "tool"
 # Module: the manifests that come with it, as name: module of Go, folder there.
 MANIFESTS = {
     OPERATOR: {"manifests": ("github.com/kubeflow/training-operator", "manifests")},
+    KUEUE: {"config": ("sigs.k8s.io/kueue", "config")},
     **dict.fromkeys(
         TRAINERS.values(),
         {"manifests": ("github.com/kubeflow/trainer/v2", "manifests"), "jobset": ("sigs.k8s.io/jobset", "config")},

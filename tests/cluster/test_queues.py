@@ -1,4 +1,4 @@
-"""Waiting in a queue, on a real API server. The cluster has no Kueue: the test suspends and resumes, as Kueue does.
+"""Waiting in a queue, on a real API server. Without Kueue: the test suspends and resumes, as Kueue does.
 
 Facts (Kueue 0.19): its webhook suspends a Job or PyTorchJob that has the label of a queue (`spec.suspend`,
 `spec.runPolicy.suspend`); admission sets it to false; whoever is preempted is suspended again.

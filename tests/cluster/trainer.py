@@ -15,6 +15,7 @@ from tests.cluster.programs import TRAINER, TRAINERS, module_folder, program
 from tests.cluster.settings import STATE
 
 MODULE = TRAINERS[TRAINER]
+FOLDER = STATE / MODULE
 NAMESPACE = "kubeflow-system"
 # Deployment: its program. Its container is called `manager` in both.
 DEPLOYMENTS = {
@@ -30,9 +31,8 @@ def install(cluster: Cluster) -> None:
         NotOursError: the cluster is not ours.
     """
     cluster.must_be_owned("install Kubeflow Trainer")
-    folder = STATE / MODULE
-    write_manifests(folder)
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(folder))
+    write_manifests(FOLDER)
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(FOLDER))
     for deployment in DEPLOYMENTS:
         cluster.kubectl("rollout", "status", f"deployment/{deployment}", "-n", NAMESPACE, "--timeout=240s")
 

@@ -103,7 +103,7 @@ class Training:
         return self.start(**place, **{**OPTIONS, "launcher": self.kind, **options})
 
     def suspend(self, value: bool) -> None:
-        """Do as Kueue does, which this cluster lacks: it suspends a job with its label, and lets it go in its turn."""
+        """Do as Kueue does, see test_kueue.py: it suspends a job with its label, and lets it go in its turn."""
         suspend = {"suspend": value}
         patch = json.dumps({"spec": suspend if self.kind == "trainjob" else {"runPolicy": suspend}})
         self.cluster.kubectl("patch", self.kind, self.job, "-n", self.namespace, "--type=merge", "-p", patch)
@@ -130,9 +130,9 @@ class Training:
         if self.kind == "trainjob":
             wait_for("the end of the runtime", lambda: not self.uid("trainingruntime", self.job))
 
-    def check_result(self) -> None:
+    def check_result(self, epochs: int = EPOCHS) -> None:
         marker = json.loads((self.volume / "done" / "train_phase_1.json").read_text())
-        assert marker["result"]["steps"] == 2 * EPOCHS, self.log
+        assert marker["result"]["steps"] == 2 * epochs, self.log
         assert (self.volume / marker["result"]["checkpoint"] / "model.safetensors").exists()
 
 
