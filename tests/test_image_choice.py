@@ -66,6 +66,33 @@ def test_named_image_wins_over_all(order: int) -> None:
     assert training_image(text) == {MINE}
 
 
+def images_by_task(text: str) -> dict[str, str]:
+    parts = parse(text).components.values()
+    return {one.executor.removeprefix("exec-"): one.container.image for one in parts if one.container}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_task_gets_an_image_of_its_own(order: int) -> None:
+    """Evaluation in another image than SDG; the training pods have a parameter of their own."""
+    text = replaced(OURS, [f"mt-bench={OTHER}", f"final-eval={OTHER}", f"instructlab={MINE}"][::order], never)
+    found = images_by_task(text)
+    assert {found[name] for name in ("mt-bench", "final-eval")} == {OTHER}
+    assert {found[name] for name in ("sdg", "data-processing")} == {MINE}
+    assert found["publish"] == images.NOTEBOOK
+    assert training_image(text) == {MINE}
+    only = images_by_task(replaced(OURS, [f"train-skills={OTHER}"], never))
+    assert only == {**images_by_task(OURS), "train-skills": OTHER}
+
+
+def test_tasks_that_share_one_text_by_an_anchor_are_not_changed_one_by_one() -> None:
+    part = "    exec-{}:\n      container: {{image: {}, command: [echo]}}\n"
+    shared = FOREIGN.replace(FOREIGN[FOREIGN.index("    exec-a:") : FOREIGN.index("pipelineInfo")], "")
+    shared = shared.replace("  executors:\n", "  executors:\n" + part.format("a", "&x img:1") + part.format("b", "*x"))
+    with pytest.raises(UsageError):
+        replaced(shared, [f"b={MINE}"], never)
+    assert replaced(shared, [f"img:1={MINE}"], never).count(MINE) == 1
+
+
 def test_nothing_but_the_images_changes() -> None:
     text = replaced(OURS, [f"instructlab={MINE}"], never)
     assert text.replace(MINE, images.INSTRUCTLAB) == OURS

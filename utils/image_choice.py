@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import yaml
 
@@ -28,7 +29,9 @@ def with_images(pipeline: Pipeline, pairs: Sequence[str], warn: Callable[[str], 
     """The pipeline with other images, wherever it names the old ones: in tasks, and in what they pass to other pods.
 
     Args:
-        pairs: NAME=REF. NAME is one of utils/images.py, an image that the pipeline names, or `all`: every one of ours.
+        pairs: NAME=REF. NAME is one of utils/images.py, an image that the pipeline names, the
+            name of a task, for its own pod, or `all`: every one of ours. A task takes precedence over an image, and
+            both over `all`.
         warn: called with a line for each image that is not named by digest.
 
     Raises:
@@ -42,18 +45,22 @@ def replaced(text: str, pairs: Sequence[str], warn: Callable[[str], object]) -> 
     """The text of a compiled pipeline with other images; everything else is unchanged. See `with_images`."""
     if not pairs:
         return text
-    there = {node.value for node in _texts(text)}
-    chosen: dict[str, str] = {}
+    if text.startswith(_BOM):  # the parser's places do not count it
+        return _BOM + replaced(text.removeprefix(_BOM), pairs, warn)
+    documents = _documents(text)
+    texts = list(_texts(documents))
+    there, tasks = {node.value for node in texts}, _tasks(documents)
+    chosen: dict[str | int, str] = {}
     # A name takes precedence over `all`, in any order.
     for name, reference in sorted(map(_pair, pairs), key=lambda pair: pair[0] != "all"):
-        for old in _old(name, there):
+        for old in [tasks[name]] if name in tasks.keys() - IMAGES.keys() else _old(name, there, tasks):
             chosen[old] = reference
         if "@" not in reference:
             warn(
                 f"warning: the image {reference} is not named by digest: tasks of one run may use different images, "
                 "and a later run another one"
             )
-    return _put(text, chosen)
+    return _put(text, texts, chosen)
 
 
 def _pair(pair: str) -> tuple[str, str]:
@@ -67,8 +74,13 @@ def _pair(pair: str) -> tuple[str, str]:
     return name if "/" in name else name.lower(), reference
 
 
-def _old(name: str, there: set[str]) -> list[str]:
-    """The images of the pipeline that NAME selects; `there` is every text in it."""
+def _old(name: str, there: set[str], tasks: Iterable[str]) -> list[str]:
+    """The images of the pipeline that NAME selects.
+
+    Args:
+        there: every text in the pipeline.
+        tasks: the names of its tasks.
+    """
     ours = {known: image for known, image in IMAGES.items() if image in there}
     found = list(ours.values()) if name == "all" else [IMAGES.get(name, name)]
     if found and all(image in there for image in found):
@@ -77,21 +89,48 @@ def _old(name: str, there: set[str]) -> list[str]:
     raise UsageError(
         f"--image {name}=…: the pipeline does not name such an image",
         f"{known}; manifests/ names the others" if name in IMAGES and ours else known,
-        f"use {', '.join([*ours, 'all'])}" if ours else "give an image as written in the pipeline as NAME",
+        f"use {', '.join([*ours, 'all'])}, or a task: {', '.join(tasks)}"
+        if ours
+        else "give an image as written in the pipeline as NAME",
     )
 
 
-def _texts(text: str) -> Iterator[yaml.ScalarNode]:
-    """Every scalar of the YAML documents, in their order, each once.
+def _tasks(documents: Sequence[yaml.Node]) -> dict[str, int]:
+    """Where the image of each task's own pod stands in the text; none that stands there for several tasks."""
+    found: dict[str, int] = {}
+    for document in documents:
+        for label, executor in _mapping(document, "deploymentSpec", "executors").items():
+            image = _mapping(executor, "container").get("image")
+            if isinstance(image, yaml.ScalarNode):
+                found[label.removeprefix("exec-")] = image.start_mark.index
+    count = Counter(found.values())
+    return {name: place for name, place in found.items() if count[place] == 1}
+
+
+def _mapping(node: yaml.Node, *keys: str) -> dict[str, yaml.Node]:
+    """The mapping at these keys below a node; {} where there is none."""
+    pairs = {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+    if not keys:
+        return pairs
+    return _mapping(pairs[keys[0]], *keys[1:]) if keys[0] in pairs else {}
+
+
+def _documents(text: str) -> list[yaml.Node]:
+    """The YAML documents of the text.
 
     Raises:
         PipelineError: the text can't be read.
     """
-    seen: set[int] = set()
     try:
-        queue = read_nodes(text)
+        return read_nodes(text)
     except TextError as error:
         raise PipelineError("the pipeline can't be read", str(error), "compile it again") from error
+
+
+def _texts(documents: Sequence[yaml.Node]) -> Iterator[yaml.ScalarNode]:
+    """Every scalar of the YAML documents, each once."""
+    seen: set[int] = set()
+    queue = list(documents)
     while queue:
         node = queue.pop()
         if id(node) in seen:
@@ -105,17 +144,18 @@ def _texts(text: str) -> Iterator[yaml.ScalarNode]:
             queue += [part for pair in node.value for part in pair]
 
 
-def _put(text: str, chosen: dict[str, str]) -> str:
-    """The text with each scalar that is in `chosen` replaced in place; an anchor before it is kept."""
-    if text.startswith(_BOM):  # the parser's places do not count it
-        return _BOM + _put(text.removeprefix(_BOM), chosen)
-    spots = [(n.start_mark.index, n.end_mark.index, n.value) for n in _texts(text) if n.value in chosen]
+def _put(text: str, texts: Sequence[yaml.ScalarNode], chosen: Mapping[str | int, str]) -> str:
+    """The text with each scalar whose place or text is in `chosen` replaced in place; an anchor before it is kept."""
+    spots = [(n.start_mark.index, n.end_mark.index, n.value) for n in texts]
     for start, end, old in sorted(spots, reverse=True):
+        new = chosen.get(start, chosen.get(old))
+        if new is None:
+            continue
         before, found, after = text[start:end].partition(old)
         if found:
-            text = text[:start] + before + _safe(chosen[old], bool(before[-1:] in ("'", '"'))) + after + text[end:]
+            text = text[:start] + before + _safe(new, bool(before[-1:] in ("'", '"'))) + after + text[end:]
         else:  # written with escapes
-            text = text[:start] + json.dumps(chosen[old]) + text[end:]
+            text = text[:start] + json.dumps(new) + text[end:]
     return text
 
 

@@ -76,8 +76,8 @@ def image_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "images",
         multiple=True,
         metavar="NAME=REF",
-        help="Another image for the tasks of NAME: instructlab, notebook, or all; docs/images.md lists what each must "
-        "contain. For another pipeline, NAME is the image as written in it. Can be repeated.",
+        help="Another image for the tasks of NAME: instructlab, notebook, all, or one task; docs/images.md lists what "
+        "each must contain. For another pipeline, NAME is the image as written in it. Can be repeated.",
     )(command)
 
 

@@ -331,7 +331,7 @@ _CLUSTER = (
     ),
     Flag(
         "--image",
-        "Another image for the tasks of NAME: instructlab, notebook, or all. Can be repeated.",
+        "Another image for the tasks of NAME: instructlab, notebook, all, or one task. Can be repeated.",
         (),
         "many",
         metavar="NAME=REF",
