@@ -1,7 +1,7 @@
 """Runs in the stages' interpreter: `run_preemption.py DATA_DIR SIGNALS`, prints JSON last.
 
 A phase of three epochs on two nodes of one rank each, as in pods: grace.py starts each torchrun. SIGNALS, as JSON, are
-sent one after the other, each to the first node: [number, step after which it is sent].
+sent one after the other, one to each start of the first node: [number, steps of this start after which it is sent].
 """
 
 import json
@@ -28,7 +28,7 @@ class Pods:
 
     output: str
     signals: tuple[tuple[int, int], ...]
-    title, nodes, gpus, flash_attention, waiting, timeout = "pytorchjob", 2, 0, False, 0, 600
+    title, nodes, gpus, flash_attention, waiting, timeout = "pytorchjob", 2, 0, False, 0, 3600
 
     def running(self) -> bool:
         return False
@@ -37,14 +37,15 @@ class Pods:
         return [{"command": arguments}]
 
     def launch(self, arguments: list[str], timeout: int, tick: Callable[[], None]) -> SystemExit | None:
-        output = Path(self.output)
-        number = len(list(output.glob("log_0_*")))
+        logs = Path(self.output).with_name("logs")  # the phase's folder is emptied where nothing was saved
+        logs.mkdir(exist_ok=True)
+        number = len(list(logs.glob("0_*")))
         port = str(free_port())
-        pods = [self.start(rank, arguments, port, output / f"log_{rank}_{number}") for rank in "01"]
-        signals = list(self.signals[number : number + 1])
+        pods = [self.start(rank, arguments, port, logs / f"{rank}_{number}") for rank in "01"]
+        signals, before = list(self.signals[number : number + 1]), lines(self.output)
         while pods[0].poll() is None and pods[1].poll() is None:
             tick()
-            if signals and len(training_steps(self.output)) >= signals[0][1]:
+            if signals and lines(self.output) >= before + signals[0][1]:
                 self.send(pods[0], signals.pop()[0])
             time.sleep(0.005)
         codes = []
@@ -52,7 +53,7 @@ class Pods:
             pod.terminate()  # what has ended takes no notice
             codes.append(pod.wait(60))
         if any(codes):
-            log = "".join((output / f"log_{rank}_{number}").read_text()[-3000:] for rank in "01")
+            log = "".join((logs / f"{rank}_{number}").read_text()[-3000:] for rank in "01")
             return SystemExit(f"{codes}: {log}")
         return None
 
@@ -75,6 +76,12 @@ class Pods:
             os.kill(pid, number)
 
 
+def lines(output: str) -> int:
+    """Lines of steps so far."""
+    path = Path(output, "training_params_and_metrics_global0.jsonl")
+    return path.read_text().count('"samples_seen"') if path.exists() else 0
+
+
 def children(parent: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
@@ -92,15 +99,21 @@ def main(data_dir: Path, signals: str) -> dict[str, Any]:
     prepare_volume(data_dir, LENGTHS)
     given = TrainingPhase(**{**options(data_dir), "num_epochs": 3, "max_batch_len": 60})
     launcher = Pods(given.output, tuple((number, step) for number, step in json.loads(signals)))
-    result = train(given, launcher, str(data_dir / "manifest.json"))
+    result = None
+    while result is None:
+        try:
+            result = train(given, launcher, str(data_dir / "manifest.json"))
+        except SystemExit:  # pods that failed without a newer state: the stage is retried
+            if len(list(data_dir.glob("logs/0_*"))) > len(launcher.signals):
+                raise
     output = Path(given.output)
-    lines = (output / "training_params_and_metrics_global0.jsonl").read_text().splitlines()
-    entries = [json.loads(line) for line in lines]
+    metrics = (output / "training_params_and_metrics_global0.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in metrics]
     return {
         "loss": {step.samples: step.loss for step in training_steps(given.output)},
         "seen": [entry["samples_seen"] for entry in entries if "avg_loss" in entry or "total_loss" in entry],
         "weights": {name: norm(data_dir / name) for name in result.checkpoints},
-        "logs": [path.read_text() for path in sorted(output.glob("log_0_*"))],
+        "logs": [path.read_text() for path in sorted(data_dir.glob("logs/0_*"))],
     }
 
 

@@ -25,11 +25,11 @@ def train(folder: Path, signals: list[tuple[int, int]]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def signals() -> list[tuple[int, int]]:
-    """Most are SIGTERM, one is SIGKILL, at random steps in random order."""
+    """For each start a signal, most are SIGTERM, one is SIGKILL, and after how many steps, in random order."""
     draw = random.Random(SEED)
     numbers = [TERM, TERM, TERM, KILL]
     draw.shuffle(numbers)
-    return list(zip(numbers, sorted(draw.sample(range(2, EPOCHS * STEPS - 4), len(numbers))), strict=True))
+    return [(number, draw.randint(1, 6)) for number in numbers]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def test_sigterm_costs_no_step_and_the_log_says_what_it_costs(
         assert "interrupted, training repeats the epoch it was in" in log
         return
     assert "saves its state on SIGTERM: interrupted, training continues at its step" in log
-    assert sum(after <= before for before, after in zip(seen, seen[1:], strict=False)) == 1, (signals, seen)
-    saved = ["SIGTERM: the state after step" in log for log in stopped["logs"]]
+    repeated = sum(after <= before for before, after in zip(seen, seen[1:], strict=False))
+    assert repeated <= sum(number == KILL for number, _ in signals), (signals, seen)
+    saved = ["SIGTERM: training continues after step" in log for log in stopped["logs"]]
     assert saved == [number == TERM for number, _ in signals] + [False], signals

@@ -171,12 +171,16 @@ def test_ranks_that_take_too_long_to_save_are_killed(training: MakeLauncher) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_trainer_left_by_an_earlier_launcher_is_stopped_first(training: MakeLauncher) -> None:
+@pytest.mark.parametrize("first", [run, ProcessLauncher.running], ids=["launch", "running"])
+def test_trainer_left_by_an_earlier_launcher_is_stopped_first(
+    training: MakeLauncher, first: Callable[[ProcessLauncher], object]
+) -> None:
+    """Before the phase's folder is touched, which it may write to, and before another one starts."""
     new = training("")
     command = [sys.executable, "-c", "import time; time.sleep(300)", f"--output_dir={new.output}"]
     other = [*command[:-1], f"--output_dir={new.output}2"]
     with subprocess.Popen(command) as left, subprocess.Popen(other) as stranger:
-        run(new)
+        assert not first(new)
         assert left.wait(60) == -signal.SIGKILL
         assert stranger.poll() is None
         stranger.kill()

@@ -7,15 +7,18 @@ steps it skips when it is started again. tests/e2e/test_preemption.py stops the 
 import json
 import os
 import signal
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from multiprocessing import popen_fork
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from utils.files import ROOT
 from utils.stages.train import trainer
 from utils.stages.train.trainer import StepStates, save_on_sigterm, whole_states
 
@@ -76,6 +79,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
+    monkeypatch.setattr(popen_fork.Popen, "terminate", popen_fork.Popen.terminate)
     before = signal.getsignal(signal.SIGTERM)
     yield {name.rpartition(".")[2]: vars(sys.modules[name]) for name in modules}
     signal.signal(signal.SIGTERM, before)
@@ -149,6 +153,33 @@ def test_training_stopped_again_and_again_in_an_epoch_loses_nothing(library: dic
     assert Path(whole_states(str(tmp_path))[-1]).name == f"epoch_{EPOCHS - 1}_step_{STEPS - 1}"
     train(library, tmp_path, 0, steps)
     assert steps == ALL
+
+
+PROGRAM = """
+import multiprocessing, os, signal, sys, types
+from utils.stages.train.trainer import StepStates
+distributed = types.SimpleNamespace(broadcast_object_list=lambda *_, **__: None)
+sys.modules["torch"] = types.SimpleNamespace(distributed=distributed)
+StepStates().load(types.SimpleNamespace(output_dir=sys.argv[1]), types.SimpleNamespace(device="cpu"))
+ready, row = multiprocessing.Pipe(), multiprocessing.Pipe()
+def load_rows():
+    ready[1].send(1)
+    row[1].send(row[1].recv())
+    signal.pause()
+worker = multiprocessing.get_context("fork").Process(target=load_rows, daemon=True)
+worker.start()
+ready[0].recv()
+os.kill(worker.pid, signal.SIGTERM)
+row[0].send("a row")
+print(row[0].recv())
+"""
+
+
+def test_processes_that_load_rows_outlive_sigterm_but_not_their_rank(tmp_path: Path) -> None:
+    """The local runner ends all processes of a task at once."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("a row\n", 0), done.stderr
 
 
 def test_nothing_is_saved_before_a_step_is_taken(library: dict[str, Any], tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
+from multiprocessing import popen_fork
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,10 @@ class StepStates:
             args.current_epoch = known["current_epoch"] + ("global_step" not in known)
             self.steps = args.current_epoch * len(accelerator.train_loader) + args.last_step
         signal.signal(signal.SIGTERM, self.ask)
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        # Who ends all processes at once must not end those that load rows: the next batch would fail before the save.
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+        popen: Any = popen_fork.Popen
+        popen.terminate = popen.kill
 
     def ask(self, *_: object) -> None:
         """SIGTERM: end after the micro-batch at work."""
@@ -188,8 +192,9 @@ class StepStates:
             if accelerator.is_main_process:
                 known = {"current_epoch": epoch, "samples_seen": samples_seen, "global_step": step}
                 torch.save(known, f"{state}/{METADATA}")
-                print(f"SIGTERM: the state after step {step} of epoch {epoch} (counted from 0) is saved", flush=True)
             torch.distributed.barrier()
+        if accelerator.is_main_process:
+            print(f"SIGTERM: training continues after step {step} of epoch {epoch} (counted from 0)", flush=True)
         torch.distributed.destroy_process_group()
         raise SystemExit(128 + signal.SIGTERM)
 
