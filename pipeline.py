@@ -127,6 +127,7 @@ def ilab_pipeline(
     train_progress: bool = True,
     train_image: str = INSTRUCTLAB,
     train_flash_attention: bool = True,
+    train_checkpoint_dtype: str = "auto",
     train_pending_timeout: str = "60m",
     train_timeout: str = "168h",
     train_grace_period: str = "300s",
@@ -234,6 +235,8 @@ def ilab_pipeline(
         train_image: Image of the training pods, see docs/images.md. Not used by process.
         train_flash_attention: Train with flash attention where the GPUs and the image have it: not on T4, V100 or B200.
             Without it, training pads its samples and is slower.
+        train_checkpoint_dtype: Type of the weights in checkpoints and the published model: bfloat16, float16, float32
+            (twice the size), or auto: the base model's.
         train_cpu_offload: Keep optimizer state and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest training time of a phase, like 72h.
@@ -273,7 +276,7 @@ def ilab_pipeline(
             machine also a new folder.
         report_notes: Remarks to show at the top of the report.
         k8s_storage_class_name: Storage class of the volume, with ReadWriteMany. Empty: the cluster's default.
-        k8s_storage_size: Size of the volume. 7B model: 100Gi or more; 350Gi keeps 10 checkpoints.
+        k8s_storage_size: Size of the volume. 7B model: 60Gi or more; 170Gi keeps 10 checkpoints.
         k8s_keep_volume: Keep the volume: never, always, or on_failure (failed, stopped, or rejected by the gate).
         k8s_ca_configmap: ConfigMap of more certificate authorities to trust, its name without dots. May be missing.
         k8s_ca_key: Key of the certificates (PEM) in that ConfigMap.
@@ -319,6 +322,7 @@ def ilab_pipeline(
             taxonomy_commit=sdg_repo_commit,
             taxonomy_secret_dir=TAXONOMY_REPO,
             chat_template=train_chat_template,
+            checkpoint_dtype=train_checkpoint_dtype,
             force=force_pull,
         ).after(checked)
         generated = sdg(
@@ -379,6 +383,7 @@ def ilab_pipeline(
             "grace_period": train_grace_period,
             "flash_attention": train_flash_attention,
             "strategy": train_strategy,
+            "checkpoint_dtype": train_checkpoint_dtype,
         }
         phase_1 = named(train, "train-knowledge")(
             phase=1,

@@ -20,6 +20,7 @@ def data_import(
     taxonomy_secret_dir: str,
     chat_template: str,
     force: bool,
+    checkpoint_dtype: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Import and verify the base model, the taxonomy and, if present, generated data into the run's volume.
@@ -49,6 +50,7 @@ def data_import(
             a Python file in the library's format, which is parsed and not executed. Blank for the tokenizer's own or,
             if it has none, the library's for the model family.
         force: Import again if the volume holds an import of other inputs.
+        checkpoint_dtype: Type of the weights in checkpoints, which decides their size; auto for the base model's.
         metrics: Size of the archive in bytes, and whether it contained generated data (1 or 0).
     """
     from utils.stages.data_import.stage import DataImport, import_data
@@ -66,6 +68,7 @@ def data_import(
         taxonomy_secret_dir,
         chat_template,
         force,
+        checkpoint_dtype,
     )
     for metric, value in import_data(given).items():
         metrics.log_metric(metric, value)

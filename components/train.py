@@ -41,6 +41,7 @@ def train(
     grace_period: str,
     flash_attention: bool,
     strategy: str,
+    checkpoint_dtype: str,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -87,6 +88,7 @@ def train(
         grace_period: time that training has to save its state when it is stopped, like 300s.
         flash_attention: use it where the GPU and the image have it.
         strategy: phased, or stacked: phase 2 trains the base model on the data of both phases, phase 1 is skipped.
+        checkpoint_dtype: type of the weights in checkpoints: that of the base model (auto), bfloat16, float16, float32.
         manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
@@ -126,6 +128,7 @@ def train(
         grace_period,
         flash_attention,
         strategy,
+        checkpoint_dtype,
     )
     for metric, value in train_phase(given, manifest.path).items():
         metrics.log_metric(metric, value)

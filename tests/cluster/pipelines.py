@@ -201,6 +201,7 @@ def training(
             grace_period="300s",
             flash_attention=True,
             strategy="phased",
+            checkpoint_dtype="auto",
         ).after(prepared)
         with_api(with_volume(task, claim))
 

@@ -32,6 +32,7 @@ OPTIONS: dict[str, Any] = {
     "node_selectors": {}, "queue": "", "queue_timeout": "24h",
     "pending_timeout": "5m", "timeout": "10m", "force": False, "progress": True, "grace_period": "300s",
     "flash_attention": True, "strategy": "phased",
+    "checkpoint_dtype": "auto",
 }  # fmt: skip
 PROGRAM = """
 import json, os, sys

@@ -166,6 +166,7 @@ def train_steps(data_dir: Path, phase: int) -> dict[str, Any]:
         "queue": "", "queue_timeout": "24h", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
         "flash_attention": True, "strategy": "phased",
+        "checkpoint_dtype": "auto",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=Metrics(), **options)
@@ -180,7 +181,7 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
     data_import.python_func(
         data_dir=str(data_dir), object_store_secret_dir="", data_key="", ca_file="", base_model=str(base),
         taxonomy_url=str(taxonomy), taxonomy_branch="", taxonomy_pr=0, taxonomy_commit="", taxonomy_secret_dir="",
-        chat_template=wanted, force=False, metrics=Metrics(),
+        chat_template=wanted, force=False, checkpoint_dtype="auto", metrics=Metrics(),
     )  # fmt: skip
     try_tokenizing(str(data_dir))
     write_samples(data_dir)

@@ -1,4 +1,4 @@
-"""Runs in the stages' interpreter: `run_training.py volume|data|train DATA_DIR [PHASE EPOCHS [STRATEGY]]`.
+"""Runs in the stages' interpreter: `run_training.py volume|data|train DATA_DIR [PHASE EPOCHS [STRATEGY [DTYPE]]]`.
 
 It prints JSON last."""
 
@@ -29,7 +29,7 @@ def make_volume(data_dir: Path) -> dict[str, Any]:
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **sizes, **special)
-    LlamaForCausalLM(config).save_pretrained(data_dir / "model")
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(data_dir / "model")
     tokenizer.save_pretrained(data_dir / "model")
     knowledge, skills = [], []
     for i in range(8):
@@ -66,7 +66,9 @@ def process(data_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def train_phase(data_dir: Path, phase: str, epochs: str, strategy: str = "phased") -> dict[str, Any]:
+def train_phase(
+    data_dir: Path, phase: str, epochs: str, strategy: str = "phased", dtype: str = "auto"
+) -> dict[str, Any]:
     metrics = Metrics()
     started = time.monotonic()
     options = {
@@ -79,6 +81,7 @@ def train_phase(data_dir: Path, phase: str, epochs: str, strategy: str = "phased
         "volume_claim": "", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
         "flash_attention": True, "strategy": strategy,
+        "checkpoint_dtype": dtype,
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=metrics, **options)

@@ -33,7 +33,12 @@ def bring(data_dir: Path, **arguments: Any) -> dict[str, Any]:
     """Run data import without a Secret; gives its result."""
     names = ("data_key", "ca_file", "base_model", "taxonomy_url", "taxonomy_branch", "taxonomy_commit", "chat_template")
     given: dict[str, Any] = dict.fromkeys((*names, "taxonomy_secret_dir"), "")
-    given |= {"taxonomy_pr": 0, "force": False, "object_store_secret_dir": str(data_dir / "no-secret")}
+    given |= {
+        "taxonomy_pr": 0,
+        "force": False,
+        "checkpoint_dtype": "auto",
+        "object_store_secret_dir": str(data_dir / "no-secret"),
+    }
     data_dir.mkdir()
     data_import.python_func(
         data_dir=str(data_dir), metrics=dsl.Metrics(uri=str(data_dir.parent / "m")), **given | arguments

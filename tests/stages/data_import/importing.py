@@ -39,6 +39,7 @@ class Import:
             "taxonomy_secret_dir": "",
             "chat_template": "",
             "force": False,
+            "checkpoint_dtype": "auto",
             "metrics": self.metrics,
         }
         data_import.python_func(**{**defaults, **arguments})

@@ -28,10 +28,12 @@ def described(data_dir: Path, **changes: Any) -> Training:
     return Training(**PHASE | values | changes)
 
 
-def save_model(folder: Path, name: str = "model.embed_tokens.weight", shape: tuple[int, ...] = (2, 2)) -> None:
+def save_model(
+    folder: Path, name: str = "model.embed_tokens.weight", shape: tuple[int, ...] = (2, 2), dtype: str = "F32"
+) -> None:
     folder.mkdir(parents=True)
-    size = 4 * math.prod(shape)
-    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    size = (4 if dtype == "F32" else 2) * math.prod(shape)
+    header = json.dumps({name: {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
     (folder / "config.json").write_text("{}")
 

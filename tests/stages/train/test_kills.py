@@ -53,6 +53,7 @@ def phase(
         "progress": True,
         "flash_attention": True,
         "strategy": "phased",
+        "checkpoint_dtype": "auto",
         "data_dir": str(volume),
         "num_warmup_steps": 0,
         "effective_batch_size": 10,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.stages.train.phase_folders import described, save_model
-from utils.stages.train.folder import Room, recorded_room, require_training_room, start_phase
+from tests.stages.train.phase_folders import described, save_model, save_state
+from utils.stages.train.folder import Room, recorded_room, require_training_room, saved_types, start_phase
 
 HasRoom = Callable[[float], None]
 
@@ -78,14 +78,14 @@ def test_a_volume_too_small_for_both_phases_is_refused_before_the_first(
     save_model(tmp_path / "model", shape=(64, 64))
     save_taxonomy(tmp_path, kind)
     room(models * MODEL_FLOAT32)
-    require_training_room(str(tmp_path))
+    require_training_room(str(tmp_path), "auto")
     assert f"room for {models} checkpoints of" in capsys.readouterr().out
     room(models * MODEL_FLOAT32 - 1)
     with pytest.raises(SystemExit, match=rf"GiB are free\n.*{models} checkpoints of (.|\n)*larger k8s_storage_size"):
-        require_training_room(str(tmp_path))
+        require_training_room(str(tmp_path), "auto")
     # Started again on the volume, what it holds of the phases counts as room.
     save_model(tmp_path / "phase_1" / "hf_format" / "samples_100", shape=(64, 64))
-    require_training_room(str(tmp_path))
+    require_training_room(str(tmp_path), "auto")
 
 
 def default_of(parameter: str) -> Any:
@@ -93,27 +93,106 @@ def default_of(parameter: str) -> Any:
     return spec["root"]["inputDefinitions"]["parameters"][parameter]["defaultValue"]
 
 
-def test_defaults_fit_each_other_for_a_7b_model(tmp_path: Path, room: HasRoom) -> None:  # trap 22
-    """granite-7b has 6.74e9 parameters; a file system takes up to 6 % of a volume."""
-    shape, size = (6_740_000_000,), int(default_of("k8s_storage_size").removesuffix("Gi")) << 30
+@pytest.mark.parametrize(
+    ("gib", "kept", "full_states"),
+    [
+        (60, 1, (False, False)),
+        (int(default_of("k8s_storage_size").removesuffix("Gi")), 4, (False, False)),
+        (170, 10, (False, False)),
+        (260, 10, (True, False)),
+        (380, 10, (True, True)),
+    ],
+)
+def test_volumes_for_a_7b_model_are_those_of_the_guide(
+    tmp_path: Path, room: HasRoom, gib: int, kept: int, full_states: tuple[bool, bool]
+) -> None:  # trap 22
+    """granite-7b has 6.74e9 parameters; a file system takes up to 6 % of a volume. docs/openshift.md has the table."""
+    keeps = {1: "the last", 4: "the newest 4", 10: "all ten"}[kept]
+    assert f"\n| {gib}Gi | {keeps} |" in Path("docs/openshift.md").read_text()
+    shape = (6_740_000_000,)
     save_model(tmp_path / "model")
     header = json.dumps({"w": {"dtype": "BF16", "shape": shape, "data_offsets": [0, 2 * shape[0]]}}).encode()
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(len(header).to_bytes(8, "little") + header)
     os.truncate(weights, 8 + len(header) + 2 * shape[0])  # a file with a hole takes no room here
     save_taxonomy(tmp_path, "knowledge")
-    free = 0.94 * size - 2 * shape[0]
+    free = 0.94 * (gib << 30) - 2 * shape[0]
     room(free)
-    require_training_room(str(tmp_path))
+    require_training_room(str(tmp_path), "auto")
     epochs = {phase: default_of(f"train_num_epochs_phase_{phase}") for phase in (1, 2)}
-    assert start_phase(described(tmp_path, num_epochs=epochs[1], keep_checkpoints=1)).kept == 1
-    room(free - 4 * shape[0])  # what phase 1 left
-    assert (
-        start_phase(
-            described(tmp_path, num_epochs=epochs[2], keep_checkpoints=default_of("train_keep_checkpoints"))
-        ).kept
-        == 1
-    )
+    first = start_phase(described(tmp_path, num_epochs=epochs[1], keep_checkpoints=1))
+    room(free - 2 * shape[0])  # what phase 1 left
+    keep = default_of("train_keep_checkpoints")
+    second = start_phase(described(tmp_path, num_epochs=epochs[2], keep_checkpoints=keep))
+    assert (first.kept, second.kept) == (1, kept)
+    assert (first.full_state, second.full_state) == full_states
+    assert (first.dtype, second.dtype) == ("bfloat16", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "wanted", "saved"),
+    [
+        ({"a": "BF16", "b": "BF16"}, {}, "auto", ("bfloat16", {})),
+        ({"a": "F16"}, {"torch_dtype": "float16"}, "auto", ("float16", {})),
+        ({"a": "F32"}, {}, "auto", ("float32", {})),
+        ({"a": "F32"}, {"dtype": "float32"}, "auto", ("float32", {})),
+        # Training 0.10 saved float32 beside a config that says bfloat16.
+        ({"a": "F32"}, {"torch_dtype": "bfloat16"}, "auto", ("bfloat16", {})),
+        ({"a": "F32"}, {"dtype": "bfloat16"}, "auto", ("bfloat16", {})),
+        ({"a": "F32"}, {"dtype": "float8"}, "auto", ("float32", {})),
+        ({"a": "BF16"}, {"dtype": "float32"}, "auto", ("bfloat16", {})),
+        # Biases of experts, in some models; scales of quantized weights, which training does not cast.
+        ({"a": "BF16", "bias": "F32"}, {}, "auto", ("bfloat16", {"bias": "float32"})),
+        ({"a": "F8_E4M3", "scale": "BF16"}, {}, "auto", ("bfloat16", {})),
+        ({"a": "U8"}, {}, "auto", ("float32", {})),
+        ({"a": "BF16", "bias": "F32"}, {}, "float32", ("float32", {})),
+        ({"a": "F32"}, {}, "bfloat16", ("bfloat16", {})),
+    ],
+)
+def test_checkpoints_have_the_base_models_type_unless_a_parameter_says_otherwise(
+    tmp_path: Path, tensors: dict[str, str], config: dict[str, str], wanted: str, saved: tuple[str, dict[str, str]]
+) -> None:
+    header, end = dict[str, Any](), 0
+    for name, dtype in tensors.items():
+        shape = [2] if name == "bias" else [8, 8]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + 256]}
+        end += 256
+    text = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert saved_types(str(tmp_path), wanted) == saved
+
+
+def test_float32_takes_twice_the_room(tmp_path: Path, room: HasRoom) -> None:
+    save_model(tmp_path / "model", shape=(64, 64), dtype="BF16")
+    save_taxonomy(tmp_path, "knowledge")
+    room(3 * MODEL_FLOAT32 / 2)
+    require_training_room(str(tmp_path), "auto")
+    assert start_phase(described(tmp_path)) == Room(3, False, "bfloat16")
+    with pytest.raises(SystemExit, match="larger k8s_storage_size"):
+        require_training_room(str(tmp_path), "float32")
+    with pytest.raises(SystemExit, match="larger k8s_storage_size"):
+        start_phase(described(tmp_path, checkpoint_dtype="float32"))
+
+
+def test_training_that_an_earlier_version_began_is_resumed_with_room_for_its_float32_checkpoints(
+    tmp_path: Path, room: HasRoom
+) -> None:
+    save_model(tmp_path / "model", shape=(64, 64), dtype="BF16")
+    room(100 * MODEL_FLOAT32)
+    training = described(tmp_path)
+    start_phase(training)
+    record = Path(training.output, "training.json")
+    before = {name: value for name, value in json.loads(record.read_text()).items() if "dtype" not in name}
+    record.write_text(json.dumps(before))
+    save_model(Path(training.output, "hf_format", "samples_100"), shape=(64, 64))
+    save_state(Path(training.output), 0)
+    room(2 * MODEL_FLOAT32)
+    assert recorded_room(training.output).dtype == "float32"
+    assert start_phase(training) == Room(3, False, "bfloat16")
+    room(1.5 * MODEL_FLOAT32)
+    assert start_phase(training) == Room(1, False, "bfloat16")
+    assert Path(training.output, "hf_format", "samples_100").is_dir()
 
 
 def test_missing_model_is_an_error(tmp_path: Path) -> None:

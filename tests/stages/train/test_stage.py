@@ -29,6 +29,7 @@ OPTIONS: dict[str, Any] = {
     "queue": "", "queue_timeout": "24h", "volume_claim": "ilab-run-1",
     "pending_timeout": "60m", "timeout": "72h", "force": False, "progress": True, "grace_period": "300s",
     "flash_attention": True, "strategy": "phased",
+    "checkpoint_dtype": "auto",
 }  # fmt: skip
 
 

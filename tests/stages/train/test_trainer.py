@@ -2,6 +2,7 @@
 
 tests/e2e/test_ranks.py runs it with both versions of the library."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from utils.stages.train import trainer
-from utils.stages.train.trainer import Every, deal, shares_that_fit, steps_of, tokens_of
+from utils.stages.train.trainer import Every, deal, name_type, shares_that_fit, steps_of, tokens_of
 
 LENGTHS = [30 + number % 7 * 100 for number in range(200)] + [3900]
 
@@ -79,6 +80,28 @@ def test_collectives_outlast_the_slowest_write_of_a_checkpoint(tmp_path: Path, m
     assert torch.default_pg_nccl_timeout == torch.default_pg_timeout == timedelta(seconds=3600 + 14_000)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"a": 1}, {"a": 1, "torch_dtype": "bfloat16"}),
+        ({"torch_dtype": "float32"}, {"torch_dtype": "bfloat16"}),
+        ({"dtype": "float32", "a": {"dtype": "x"}}, {"dtype": "bfloat16", "a": {"dtype": "x"}}),
+        ({"dtype": None, "text_config": None}, {"dtype": "bfloat16", "text_config": None}),
+        (
+            {"torch_dtype": "float32", "text_config": {"dtype": "float32", "b": 1}},
+            {"torch_dtype": "bfloat16", "text_config": {"dtype": "bfloat16", "b": 1}},
+        ),
+    ],
+)
+def test_config_names_the_type_of_the_weights(tmp_path: Path, before: dict, after: dict) -> None:
+    """vLLM, without --dtype, serves what its config calls float32 in float16."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(before))
+    name_type(path, "bfloat16")
+    assert json.loads(path.read_text()) == after
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A folder with a copy of the program, and torch and the library as far as it reaches into them, on a T4."""
@@ -90,6 +113,9 @@ def image(tmp_path: Path) -> Path:
     (library / "utils.py").write_text("def supports_flash_attention():\n    return False\n")
     (torch / "distributed" / "distributed_c10d.py").touch()
     (torch / "cuda.py").write_text("def set_device(_): pass\ndef get_device_name(_):\n    return 'Tesla T4'\n")
+    (torch / "__init__.py").touch()
+    (tmp_path / "accelerate.py").write_text("class Accelerator:\n    def save_model(self): pass\n")
+    (tmp_path / "training.json").write_text('{"dtype": "bfloat16", "other_dtypes": {}}')
     shutil.copyfile(trainer.TRAINER, tmp_path / "trainer.py")
     return tmp_path
 

@@ -40,6 +40,7 @@ class DataImport:
     taxonomy_secret_dir: str
     chat_template: str
     force: bool
+    checkpoint_dtype: str = "auto"
 
     @property
     def taxonomy(self) -> TaxonomySource:
@@ -92,7 +93,7 @@ def import_data(given: DataImport) -> dict[str, float]:
     template = choose_chat_template(data_dir, given.chat_template, result.role_orders)
     change_result(data_dir, "data_import", replace(result, chat_template=template))
     print(f"chat template: {template.name} ({template.why})\n{template.example}", flush=True)
-    require_training_room(data_dir)
+    require_training_room(data_dir, given.checkpoint_dtype)
     return {
         "imported_archive_bytes": result.size,
         "imported_samples_given": float(result.data_generated_elsewhere),

@@ -77,6 +77,7 @@ PATTERNS = [
     ("phased|stacked", "phased or stacked", ["train_strategy"]),
     ("auto|trainjob|pytorchjob|process", LAUNCHERS, ["train_launcher"]),
     (r"[\w.:/-]+(@sha256:[0-9a-f]{64})?", "an image, like quay.io/team/image@sha256:DIGEST", ["train_image"]),
+    ("auto|bfloat16|float16|float32", "auto, bfloat16, float16 or float32", ["train_checkpoint_dtype"]),
     ("[1-9][0-9]?", "a number from 1 to 99, in quotes", ["eval_gpus"]),
     (r"vllm|llama\.cpp", "vllm or llama.cpp", ["eval_engine"]),
     ("off|stop", "off or stop", ["sdg_review"]),

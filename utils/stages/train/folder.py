@@ -8,7 +8,8 @@ import json
 import math
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from utils.stages.train.trainer import whole_states
 from utils.stages.train.training import Training
 
 GIB = 1 << 30
+DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""The types of weights that training can save, as safetensors and torch call them."""
 LATE = 90
 """Seconds after which a file that another node has written is seen: NFS clients remember for a while that it is not
 there."""
@@ -55,6 +58,11 @@ def model_tensors(folder: str) -> dict[str, dict[str, Any]]:
     return tensors if os.path.exists(f"{folder}/config.json") else {}
 
 
+def weights_size(folder: str) -> int:
+    """Bytes of the weights of a whole model folder."""
+    return sum(end - start for start, end in (one["data_offsets"] for one in model_tensors(folder).values()))
+
+
 def number_of(folder: str) -> int:
     """N of a folder samples_N."""
     return int(folder.rpartition("_")[2])
@@ -82,22 +90,47 @@ class Room:
     Attributes:
         kept: checkpoints to keep, the newest.
         full_state: save what is needed to resume, see `torchrun_arguments`.
+        dtype, other_dtypes: what `saved_types` gives.
     """
 
     kept: int = 0
     full_state: bool = False
+    dtype: str = "float32"
+    other_dtypes: dict[str, str] = field(default_factory=dict)
 
 
-def checkpoint_size(model: str) -> int:
-    """Bytes of a checkpoint of a model, whatever type its own weights have: 4 per parameter.
+def saved_types(base: str, wanted: str) -> tuple[str, dict[str, str]]:
+    """The type of weights in checkpoints, and by name that of those which have another one.
 
-    instructlab.training (0.16) trains under FSDP with mixed precision, for which accelerate (1.15) turns all weights
-    into float32 (`Accelerator.prepare_model`, "upcasting"), and saves them as they are: 25 GiB of granite-7b.
+    That of most of the base model's weights, which some files keep in float32 where their config.json names a shorter
+    one; weights that differ from most of the base model's, such as biases of experts, stay as they are there.
+
+    Args:
+        base: its folder.
+        wanted: train_checkpoint_dtype: one of DTYPES for all weights, or auto.
+    """
+    if wanted != "auto":
+        return wanted, {}
+    types, sizes = dict[str, str](), Counter[str]()
+    for name, tensor in model_tensors(base).items():
+        if tensor["dtype"] in DTYPES:
+            types[name] = DTYPES[tensor["dtype"]]
+            sizes[types[name]] += math.prod(tensor["shape"])
+    dtype = most = max(sizes, key=sizes.__getitem__, default="float32")
+    if most == "float32":
+        config = read_json(Path(base, "config.json"))
+        named = config.get("dtype") or config.get("torch_dtype")
+        dtype = str(named) if named in DTYPES.values() else most
+    return dtype, {name: other for name, other in types.items() if other != most}
+
+
+def checkpoint_size(model: str, dtype: str) -> int:
+    """Bytes of a checkpoint of a model: of granite-7b 12.6 GiB in bfloat16.
 
     Raises:
         SystemExit: the model is not whole.
     """
-    size = 4 * sum(math.prod(tensor["shape"]) for tensor in model_tensors(model).values())
+    size = (4 if dtype == "float32" else 2) * sum(math.prod(one["shape"]) for one in model_tensors(model).values())
     if not size:
         raise failure(
             f"there is no whole model in {model}",
@@ -123,13 +156,16 @@ def room_for(count: int, one: int, folder: str, *outputs: str) -> int:
     return room
 
 
-def require_training_room(data_dir: str) -> None:
+def require_training_room(data_dir: str, dtype: str) -> None:
     """End the stage when the volume is too small to train model/ in both phases; else say what it has room for.
 
     Phase 1, for which there must be knowledge, leaves a checkpoint; then phase 2 keeps at least one while it writes
     the next.
+
+    Args:
+        dtype: train_checkpoint_dtype.
     """
-    one = checkpoint_size(f"{data_dir}/model")
+    one = checkpoint_size(f"{data_dir}/model", saved_types(f"{data_dir}/model", dtype)[0])
     need = 3 if glob.glob("taxonomy/knowledge/**/qna.yaml", root_dir=data_dir, recursive=True) else 2
     room = room_for(need, one, data_dir, f"{data_dir}/phase_1", f"{data_dir}/phase_2")
     print(f"room for {room // one} checkpoints of {one / GIB:.1f} GiB; training needs {need}", flush=True)
@@ -145,18 +181,20 @@ def plan_room(training: Training) -> Room:
         SystemExit: there is no room to keep one checkpoint.
     """
     epochs, every, output = training.num_epochs, training.save_samples, training.output
-    one = checkpoint_size(training.model)
+    dtype, others = saved_types(f"{training.data_dir}/model", training.checkpoint_dtype)
+    one, states = checkpoint_size(training.model, dtype), 8 * checkpoint_size(training.model, "float32")
+    # An earlier version of ours, or other parameters, have saved larger ones.
+    one = max([one, *map(weights_size, checkpoints_of(output))])
     saved = epochs + (epochs * training.rows // every if every else 0)
     room = room_for(min(saved, 2), one, output, output)
     wanted, fit = min(training.keep_checkpoints or saved, saved), room // one
     kept = min(wanted, fit if fit >= saved else fit - 1)
     if kept < wanted:
         print(f"no room for {wanted} checkpoints of {one / GIB:.1f} GiB: the newest {kept} are kept", flush=True)
-    states = 8 * one
     full_state = min(saved, kept + 1) * one + states <= room
     if not full_state:
         print(f"no room for {states / GIB:.1f} GiB of training state: a restart repeats the whole phase", flush=True)
-    return Room(kept, full_state)
+    return Room(kept, full_state, dtype, others)
 
 
 def recorded_room(output: str) -> Room:

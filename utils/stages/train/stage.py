@@ -220,6 +220,8 @@ def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
     inputs = {name: getattr(given, name) for name in DECIDING} | {"upstream": upstream_hash(given.data_dir, before)}
     if given.stacked:  # without it, a phase that an earlier version finished stays finished
         inputs["strategy"] = given.strategy
+    if given.checkpoint_dtype != "auto":  # phases of earlier versions count
+        inputs["checkpoint_dtype"] = given.checkpoint_dtype
     record = finished_result(given.data_dir, stage, inputs, given.force)
     result = train(given, launcher, manifest) if record is None else from_record(Trained, record)
     if record is None:

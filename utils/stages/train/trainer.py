@@ -5,6 +5,7 @@ pods have the training image's. The changes, by the library's version (read: 0.1
 
 - all: collectives wait for the slowest write of a checkpoint (`outlast_checkpoints`).
 - all: a GPU or image without flash attention trains without it (`without_flash_attention`); the library raises.
+- all: checkpoints have the type that training.json says (`save_in_type`); the library saves float32.
 - before 0.12: packing loses no sample (`pack_every_sample`).
 - from 0.12: without flash attention all ranks get as many micro-batches (`pack_in_step`), and `--save_samples` saves
   whenever as many were seen (`save_every`).
@@ -24,7 +25,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
@@ -56,6 +57,8 @@ def main() -> None:
         serve_progress(int(os.environ[PROGRESS_PORT]), given)
     leave_versions()
     outlast_checkpoints(given.model_name_or_path)
+    room = json.loads(Path(__file__).with_name("training.json").read_text())
+    save_in_type(room["dtype"], room["other_dtypes"])
     if importlib.util.find_spec(f"{LIBRARY}.multipack_sampler"):
         pack_every_sample(given.num_epochs)
     else:
@@ -227,6 +230,57 @@ def without_flash_attention() -> str:
     except ImportError as error:
         return f"this image does not have it ({error})"
     return ""
+
+
+def save_in_type(dtype: str, others: Mapping[str, str]) -> None:
+    """Let `Accelerator.save_model` save checkpoints in a type. Full states stay as they are.
+
+    Under FSDP with mixed precision, accelerate (read: 1.0.1, 1.15.0) trains float32 weights, whatever type the model
+    was loaded in (`prepare_model`, "upcasting"), and saves them as they are. Tied weights stay tied.
+
+    Args:
+        dtype: float32, bfloat16 or float16; config.json gets it before there are weights beside it.
+        others: names of weights with another type.
+    """
+    torch: Any = importlib.import_module("torch")
+    kind: Any = importlib.import_module("accelerate").Accelerator
+    save = kind.save_model
+
+    def save_model(self: Any, model: Any, save_directory: Any, *given: Any, **named: Any) -> None:
+        gather = self.get_state_dict
+
+        def cast(*given: Any, **named: Any) -> Any:
+            state, made = gather(*given, **named), {}
+            for name, weight in state.items():
+                if getattr(weight, "dtype", None) in (torch.float32, torch.bfloat16, torch.float16):
+                    key = weight.data_ptr(), weight.shape, others.get(name, dtype)
+                    if key not in made:
+                        made[key] = weight.to(getattr(torch, key[2]))
+                    state[name] = made[key]  # frees the memory of the other
+            return state
+
+        if self.is_main_process:
+            name_type(Path(save_directory, "config.json"), dtype)
+        self.get_state_dict = cast
+        try:
+            save(self, model, save_directory, *given, **named)
+        finally:
+            self.get_state_dict = gather
+
+    kind.save_model = save_model
+
+
+def name_type(path: Path, dtype: str) -> None:
+    """Write the type of the weights into a model's config.json, whole or not at all."""
+    config = json.loads(path.read_text())
+    names = {"dtype", "torch_dtype"}  # transformers 5, and before
+    if not names & config.keys():
+        config["torch_dtype"] = dtype
+    for part in (config, config.get("text_config") or {}):
+        part.update(dict.fromkeys(names & part.keys(), dtype))
+    partial = path.with_name("config.json.part")
+    partial.write_text(json.dumps(config, indent=2))
+    partial.replace(path)
 
 
 def progress_of(given: argparse.Namespace, rows: int) -> tuple[int, dict[str, Any]]:

@@ -57,6 +57,7 @@ class TrainingPhase:
     grace_period: str = "300s"
     flash_attention: bool = True
     strategy: str = "phased"
+    checkpoint_dtype: str = "auto"
 
     @property
     def kind(self) -> str:
