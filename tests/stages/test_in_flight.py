@@ -63,7 +63,7 @@ def test_no_more_than_the_highest_limit_are_sent() -> None:
     with ThreadPoolExecutor(20) as pool:
         [*pool.map(lambda _: ask(client), range(100))]
     assert server.highest <= 4
-    assert (client.requests.limit, str(client.requests)) == (4, "0 requests in flight")
+    assert (client.requests.limit, client.requests.now) == (4, 0)
 
 
 def test_more_connections_are_open_than_httpx_allows_by_default() -> None:
@@ -86,11 +86,31 @@ def test_limit_is_halved_once_per_burst_and_rises_again() -> None:
     for others in (7, 6, 5):  # of one burst
         requests.now = others
         requests._learn(httpx.Response(429), 0)
-    assert str(requests) == "5 requests in flight (at most 4)"
+    assert requests.limit == 4
     requests.now = 0
     for _ in range(40):
         requests.send(lambda: httpx.Response(200))
     assert requests.limit == 8
+
+
+def test_requests_in_flight_are_told_over_time() -> None:
+    """The mean since the last line: at the end of a leaf or a model hardly any is in flight."""
+    clock = FakeTime()
+    requests = InFlight("the teacher", 8, clock.patience())
+
+    def answered_after(seconds: float) -> httpx.Response:
+        clock.now += seconds
+        return httpx.Response(200)
+
+    requests.send(lambda: requests.send(lambda: answered_after(30)))
+    clock.now += 30
+    assert requests.over_time() == "1.0 requests in flight (at most 8), 120 answers/h"
+    requests.send(lambda: answered_after(45))
+    clock.now += 15
+    assert requests.over_time() == "0.8 requests in flight (at most 8), 60 answers/h"
+    requests.limit = 2.5
+    clock.now += 10
+    assert requests.over_time() == "0.0 requests in flight (at most 2), 0 answers/h"
 
 
 def test_limit_never_falls_below_one() -> None:

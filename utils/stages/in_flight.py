@@ -17,16 +17,30 @@ class InFlight:
         now: requests in flight.
         limit: at a time.
         answered: requests that were.
+        waited: seconds that requests waited for their answers, of all together, until `at`.
+        told: time, `waited` and `answered` when `over_time` was last called.
     """
 
     def __init__(self, server: str, most: int, patience: Patience = OUTAGE) -> None:
         """Args are the server's name for the log, the highest limit, and what waits and tells the time."""
         self.server, self.most, self.patience, self.changed = server, most, patience, threading.Condition()
         self.now, self.answered, self.lowered, self.held, self.limit = 0, 0, 0, 0.0, float(most)
+        self.waited, self.at = 0.0, patience.clock()
+        self.told = self.at, self.waited, self.answered
 
-    def __str__(self) -> str:
-        allowed = f" (at most {int(self.limit)})" if self.limit < self.most else ""
-        return f"{self.now} requests in flight{allowed}"
+    def over_time(self) -> str:
+        """Requests in flight, on average since the last call, and answers per hour."""
+        with self.changed:
+            self._count(0)
+            (began, waited, answered), self.told = self.told, (self.at, self.waited, self.answered)
+            seconds = max(self.at - began, 1e-3)
+            flying, pace = (self.waited - waited) / seconds, (self.answered - answered) * 3600 / seconds
+            return f"{flying:.1f} requests in flight (at most {int(self.limit)}), {pace:.0f} answers/h"
+
+    def _count(self, change: int) -> None:
+        now = self.patience.clock()
+        self.waited, self.at = self.waited + self.now * (now - self.at), now
+        self.now += change
 
     def send(self, send: Callable[[], Any]) -> Any:
         """The httpx.Response of `send`, which is called when its turn comes."""
@@ -35,7 +49,7 @@ class InFlight:
             response = send()
         finally:
             with self.changed:
-                self.now -= 1
+                self._count(-1)
                 if response is not None:
                     self._learn(response, lowered)
                 self.changed.notify_all()
@@ -47,7 +61,7 @@ class InFlight:
             with self.changed:
                 if (left := self.held - self.patience.clock()) <= 0:
                     self.changed.wait_for(lambda: self.now < int(self.limit))
-                    self.now += 1
+                    self._count(1)
                     return self.lowered
             self.patience.sleep(left)
 

@@ -162,6 +162,21 @@ def test_options_are_merged_into_request_bodies_and_answers_counted(judge_server
     assert counted == [1]
 
 
+def test_log_has_the_requests_in_flight_each_minute_and_at_the_end(
+    judge_server: Judge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    time = FakeTime()
+    with ModelClient(judge_of(judge_server), {}, patience=time.patience(), most=4) as client:
+        for _ in range(6):
+            time.now += 20
+            client.post(judge_of(judge_server).endpoint, json={})
+        client.tell()
+    assert capsys.readouterr().out.splitlines() == [
+        "m: 0.0 requests in flight (at most 4), 180 answers/h",  # of four in 80 seconds
+        "m: 0.0 requests in flight (at most 4), 180 answers/h",
+    ]
+
+
 def test_judge_that_answers_passes_the_check(judge_server: Judge) -> None:
     judging.check_judge(judge_of(judge_server), "", FakeTime().patience())
     assert len(judge_server.bodies) == 1

@@ -4,9 +4,15 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import pytest
 
+from tests.fakes.waiting import FakeTime
+from utils.stages.in_flight import InFlight
+from utils.stages.sdg import asking
 from utils.stages.sdg.batches import Job, Row, answer, seed_keys
 
 SEEDS: list[Row] = [{"seed": number} for number in range(10)]
@@ -177,3 +183,27 @@ def test_rows_of_no_batch_are_nothing(tmp_path: Path) -> None:
 def test_seed_record_is_the_same_whatever_the_order_of_its_fields() -> None:
     one, other = seed_keys([{"a": 1, "b": [2]}, {"a": 1, "b": [3]}])
     assert seed_keys([{"b": [2], "a": 1}]) == [one] != [other]
+
+
+def test_log_has_the_requests_in_flight_over_time_and_samples_per_hour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line at each leaf's end, and one a minute where a leaf takes longer."""
+    time = FakeTime()
+    monkeypatch.setattr(asking.time, "monotonic", lambda: time.now)
+    requests = InFlight("the teacher", 8, time.patience())
+    run: Any = SimpleNamespace(teacher=SimpleNamespace(requests=requests))
+
+    def answered() -> httpx.Response:
+        time.now += 30
+        return httpx.Response(200)
+
+    told = asking.Told(run, 4)
+    for _ in range(4):
+        requests.send(answered)
+        told.heard([{}] * 10)
+    told.say("40 samples for a; ")
+    assert capsys.readouterr().out.splitlines() == [
+        "progress: 0/4 leaves (1.0 requests in flight (at most 8), 120 answers/h, 1200 samples/h)",
+        "progress: 0/4 leaves (40 samples for a; 1.0 requests in flight (at most 8), 120 answers/h, 1200 samples/h)",
+    ]

@@ -17,6 +17,8 @@ from utils.stages.reasoning import without_reasoning
 
 NO_ANSWER = "$ERROR$"
 """What the evaluation library writes in place of an answer that it did not get."""
+QUIET_SECONDS = 60.0
+"""Between two lines about requests."""
 _RATING = re.compile(r"\[\[\s*([0-9]+(?:\.[0-9]*)?)\s*\]\]")
 
 
@@ -70,7 +72,13 @@ class ModelClient(PatientClient):
         response = self.answer(request, json.loads(request.read()) | self.added)
         if response.is_success:
             self.count()
+            if self.patience.clock() - self.requests.told[0] > QUIET_SECONDS:
+                self.tell()
         return response
+
+    def tell(self) -> None:
+        """Print how many requests have been in flight since the last line, and how many were answered per hour."""
+        print(f"{self.server.model_name}: {self.requests.over_time()}", flush=True)
 
     def answer(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
         """The server's answer to a request with this body; NO_ANSWER instead of one without text."""

@@ -323,6 +323,7 @@ def write_answers(
             )
         except ModelServingAPIError as error:
             raise client.failed() from error
+        client.tell()
     if share := missing():
         print(f"{model.name} gave no answer to {share:.0%} of the questions: {client.last_error}", flush=True)
     return share, client.last_error
@@ -360,6 +361,7 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
             pass  # overall_score says so
         except ModelServingAPIError as error:
             raise client.failed() from error
+        client.tell()
     path = Path(model.work_dir, asked.name, "model_judgment", f"{name}_single.jsonl")
     records = list(read_lines(path)) if path.is_file() else []
     if len(records) != judgments:

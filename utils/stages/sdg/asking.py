@@ -25,7 +25,7 @@ class Told:
         """Print a line of progress."""
         self.last = time.monotonic()
         pace = self.rows * 3600 / max(self.last - self.started, 1e-3)
-        progress(self.done, self.total, f"leaves ({what}{self.requests}, {pace:.0f} samples/h)")
+        progress(self.done, self.total, f"leaves ({what}{self.requests.over_time()}, {pace:.0f} samples/h)")
 
     def heard(self, rows: list[Row]) -> None:
         """A batch has been answered."""
