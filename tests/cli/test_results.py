@@ -178,7 +178,14 @@ def test_removed_result_is_told(tmp_path: Path) -> None:
         ),
         (
             {"mmlu_base": 0.5, "mmlu_candidate": 0.6, "mmlu_change": 0.1, "mmlu_verdict": 0, "mmlu_needed": 1300},
-            "mmlu: base 0.5, candidate 0.6 (+0.1: not distinguishable, 1,300 questions needed)",
+            "mmlu: base 0.5, candidate 0.6 (+0.1: not distinguishable, at least 1,300 questions needed)",
+        ),
+        (
+            {
+                **{"nll_base": 2, "nll_candidate": 1, "nll_change": -1, "nll_low": -3, "nll_high": 1},
+                **{"nll_verdict": 0, "nll_needed": 70},
+            },
+            "nll: base 2, candidate 1 (-1, -3 to +1: not distinguishable, about 70 questions needed)",
         ),
         (
             {"nll_base": 2, "nll_candidate": 1, "nll_change": -1, "nll_low": -1.5, "nll_high": -0.5, "nll_verdict": 1},

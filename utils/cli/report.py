@@ -14,6 +14,8 @@ from utils.errors import IlabError, UsageError
 from utils.foreign_text import SHAPE_ERRORS, read_yaml
 from utils.runners.run_folder import LATEST
 
+_WIDTH = 80
+
 
 @click.command()
 @click.argument("run_id", metavar="[RUN]", default=LATEST)
@@ -51,9 +53,9 @@ def report(
         shown |= {"gpu_hours": facts.get("gpu_hours") or {}, "cost": cost, "currency": currency}
         click.echo(json.dumps(shown, indent=1))
     else:
-        click.echo(on_terminal(f"{facts['headline']}. {facts['fate']}."))
+        click.echo(click.wrap_text(on_terminal(f"{facts['headline']}. {facts['fate']}."), _WIDTH))
         for note in notes:
-            click.echo(on_terminal(f"  {note}"))
+            click.echo(click.wrap_text(on_terminal(note), _WIDTH, "  ", "  "))
         if hours:
             paid = f", {cost:,.2f} {on_terminal(currency)}".rstrip() if cost is not None else ""
             click.echo(f"  {hours:,.2f} GPU-hours{paid}")

@@ -98,7 +98,8 @@ def _change(values: Mapping[str, float]) -> str:
         return sides
     interval = f", {values['low']:+.4g} to {values['high']:+.4g}" if "low" in values and "high" in values else ""
     word = f": {_WORDS.get(int(values['verdict']), '')}" if "verdict" in values else ""
-    needed = f", {values['needed']:,.0f} questions needed" if "needed" in values else ""
+    number = "about" if interval else "at least"  # as the report's verdict
+    needed = f", {number} {values['needed']:,.0f} questions needed" if "needed" in values else ""
     return f"{sides} ({values['change']:+.4g}{interval}{word}{needed})"
 
 

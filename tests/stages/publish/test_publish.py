@@ -140,7 +140,9 @@ def test_candidate_below_the_gate_is_not_published_and_the_run_continues(
     assert key == "" and marker["result"]["published"] is False
     assert [c["name"] for c in marker["result"]["gate"]["checks"] if not c["passed"]] == failed
     assert s3_server.client().list_objects_v2(Bucket="ilab", Prefix="publish-4/")["KeyCount"] == 0
-    assert "NOT PASSED" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "NOT PASSED" in told
+    assert ("gate max_regression: " in told) == ("max_regression" in limits)  # nothing of a limit that is not set
 
 
 def test_repeated_publish_uploads_no_second_archive(s3_server: S3, volume: Path) -> None:
