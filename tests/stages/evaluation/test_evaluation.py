@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -123,6 +125,29 @@ def test_finished_part_is_not_recomputed_but_a_damaged_one_is(tmp_path: Path) ->
     assert kept(path, Rated, lambda: bad, lambda score: score.trusted(0.5)) == bad
     assert kept(path, Rated, lambda: good, lambda score: score.trusted(0.5)) == good
     assert kept(path, Rated, lambda: pytest.fail("computed again")) == good
+
+
+def test_each_model_finds_the_memory_of_the_gpu_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a model which something still refers to in a circle."""
+
+    class Model:
+        def __init__(self) -> None:
+            self.circle = self
+
+        def __del__(self) -> None:
+            done.append("deleted")
+
+    done: list[str] = []
+    torch = SimpleNamespace(cuda=SimpleNamespace(empty_cache=lambda: done.append("emptied")))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+
+    def score(folder: str) -> Skipped:
+        done.append(folder)
+        Model()
+        return Skipped("")
+
+    Pair("candidate", "base", str(tmp_path)).scored("x.json", Skipped, score)
+    assert done == ["emptied", "candidate", "deleted", "emptied", "base"]
 
 
 @pytest.mark.parametrize(("text", "expected"), [("8", 8), ("1", 1), ("20", 20)])

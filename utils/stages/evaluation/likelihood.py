@@ -1,7 +1,6 @@
 """Likelihood on held-out questions: how well a model foresees the reference answers. No judge, no sampling."""
 
 import collections
-import gc
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -146,9 +145,6 @@ def model_likelihood(model_dir: str, rows: Sequence[HeldOut], shown: Sequence[in
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # accelerate takes memory that torch keeps for later for used, and puts the model on the CPU without a word.
-    gc.collect()
-    torch.cuda.empty_cache()
     cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     if template:

@@ -1,7 +1,9 @@
 """The scores of models, and how those of one and those of two models are kept on the volume."""
 
+import gc
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -120,10 +122,30 @@ class Pair:
         return ("candidate", self.candidate), ("base", self.base)
 
     def scored(self, file_name: str, kind: type[Score], score: Callable[[str], Score]) -> list[Score]:
-        """The candidate's score, then the base model's, each made of the model's folder unless it is kept."""
+        """The candidate's score, then the base model's, each made of the model's folder unless it is kept.
+
+        Args:
+            score: loads the model; each finds the GPU's memory free.
+        """
+
+        def compute(folder: str) -> Score:
+            free_gpu_memory()
+            return score(folder)
+
         return [
-            kept(f"{self.work_dir}/{name}/{file_name}", kind, partial(score, folder)) for name, folder in self.models
+            kept(f"{self.work_dir}/{name}/{file_name}", kind, partial(compute, folder)) for name, folder in self.models
         ]
+
+
+def free_gpu_memory() -> None:
+    """Give back what is left of models that this process had loaded, and what torch keeps for later.
+
+    accelerate (1.0.1) takes that for used, and puts the next model on the CPU without a word; a harness that loads onto
+    the GPU itself runs out of memory.
+    """
+    gc.collect()
+    if torch := sys.modules.get("torch"):
+        torch.cuda.empty_cache()
 
 
 def kept(
