@@ -103,7 +103,8 @@ def _patch(name: str) -> dict[str, Any]:
         "command": [path],
         "args": ["--config=/controller_manager_config.yaml", "--feature-gates=VisibilityOnDemand=false"],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
-        "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 1},
+        "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 10},
+        "livenessProbe": {"timeoutSeconds": 10},
         "volumeMounts": [{"name": "program", "mountPath": path, "readOnly": True}],
     }
     template = {

@@ -46,6 +46,12 @@ def write_manifests(folder: Path) -> None:
     third_party = folder / "manifests/third-party/jobset/kustomization.yaml"
     kustomization = yaml.safe_load(third_party.read_text())
     third_party.write_text(yaml.safe_dump(kustomization | {"resources": ["../../../jobset/default"]}))
+    for part in ("manifests/base", "jobset/components"):
+        # On a busy machine they lose their lease, and end.
+        config = folder / part / "manager/controller_manager_config.yaml"
+        settings = yaml.safe_load(config.read_text())
+        settings["leaderElection"]["leaderElect"] = False
+        config.write_text(yaml.safe_dump(settings))
     patches = [
         {"target": {"kind": "Deployment", "name": name}, "patch": yaml.safe_dump(_patch(name, binary))}
         for name, binary in DEPLOYMENTS.items()
@@ -67,7 +73,8 @@ def _patch(name: str, binary: str) -> dict[str, Any]:
         "imagePullPolicy": "Never",
         "command": [path],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
-        "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 1},
+        "readinessProbe": {"initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 10},
+        "livenessProbe": {"timeoutSeconds": 10},
         "volumeMounts": [{"name": "program", "mountPath": path, "readOnly": True}],
     }
     volumes = [{"name": "program", "hostPath": {"path": path, "type": "File"}}]
