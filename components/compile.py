@@ -170,7 +170,9 @@ class _WithDigest(ast.NodeTransformer):
 
 
 def _wrapped(line: str) -> str:
-    """A line of code; long lists of names in brackets are wrapped."""
+    """A line of code, indented by one space per level; long lists of names in brackets are wrapped."""
+    level = (len(line) - len(line.lstrip())) // 4
+    line = " " * level + line.lstrip()
     lines = [""]
     for part in [line] if "'" in line or '"' in line else re.split("(?<=,) ", line):
         if lines[-1] and len(lines[-1]) + len(part) > _WIDTH:

@@ -13,13 +13,13 @@ def data_processing(
     max_seq_len: int,
     max_batch_len: int,
     seed: int,
+    force: bool,
     checks: dict,
     mmlu_tasks: list,
     review: str,
     run_id: str,
     object_store_secret_dir: str,
     ca_file: str,
-    force: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Check the generated samples, and convert them to token ids with the model's chat template.

@@ -57,6 +57,6 @@ def on_volume(data_dir: str) -> None:
 
     code = pathlib.Path(data_dir, "code", DIGEST)
     files = [(file.name, file.read_bytes()) for file in sorted(code.rglob("*.*"))]
-    if hashlib.sha256(repr(files).encode()).hexdigest()[:16] != DIGEST:
-        sys.exit(f"error: {code} is {'changed' if files else 'missing'}\n  next: run the prerequisites again")
+    if hashlib.sha256(repr(files).encode()).hexdigest()[:16] != code.name:
+        sys.exit(f"error: {code} is missing or changed\n  next: run the prerequisites again")
     sys.path.insert(0, str(code))

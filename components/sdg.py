@@ -19,8 +19,8 @@ def sdg(
     num_workers: int,
     system_prompt: str,
     samples_per_skill: int,
-    held_out_seeds: int,
     force: bool,
+    held_out_seeds: int,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Generate training samples and multiple-choice questions from the taxonomy with the teacher.

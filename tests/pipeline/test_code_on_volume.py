@@ -147,7 +147,7 @@ def test_code_that_was_changed_is_not_imported_and_prerequisites_restore_it(volu
     tamper(volume)
     done = volume.run("sdg", "print('ran')")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {volume.code} is changed\n  next: ")
+    assert done.stderr.startswith(f"error: {volume.code} is missing or changed\n  next: ")
     volume.fill()
     assert volume.run("sdg", "print('ran')").stdout == "ran\n"
 

@@ -255,7 +255,7 @@ def test_file_is_readable_by_people(package: Path) -> None:
     """No YAML anchors, sources as text."""
     text = package.read_text()
     assert not re.search(r"[:-] [&*]\w", text)
-    assert "\n              sys.path.insert(0, str(code))\n" in text
+    assert re.search(r"\n +sys\.path\.insert\(0, str\(code\)\)\n", text)
 
 
 def test_every_task_has_a_home_and_caches_that_any_user_can_write(spec: dict[str, Any]) -> None:

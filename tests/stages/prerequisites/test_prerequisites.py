@@ -16,6 +16,8 @@ from tests.fakes.answers import Server
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.s3 import S3
 from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TEXT, TOKEN, secret
+from utils.files import COMPILED
+from utils.ir.load import load
 from utils.names import OUTCOME_ANNOTATION, PARAMETERS
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, outcome_of_checks
@@ -88,6 +90,8 @@ GOOD: dict[str, Any] = {
     "labelled_queue": "",
 }
 
+DEFAULTS = {name: one.default for name, one in load(COMPILED).parameters.items() if one.has_default}
+"""Of the pipeline's parameters: a run has the value of each."""
 INPUTS = inspect.signature(prerequisites.python_func).parameters
 NO_KEYS = ("", "")
 
@@ -115,7 +119,8 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         }
         given = {**GOOD, **folders, **rest, **arguments}
         inputs = {name: value for name, value in given.items() if name in INPUTS}
-        monkeypatch.setenv(PARAMETERS, json.dumps({name: given[name] for name in given.keys() - rest.keys()}))
+        parameters = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
+        monkeypatch.setenv(PARAMETERS, json.dumps(parameters))
         try:
             prerequisites.python_func(**inputs)
         finally:

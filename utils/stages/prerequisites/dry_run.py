@@ -55,6 +55,7 @@ def gpu_objects(launcher: str, queue: str, given: Mapping[str, Any]) -> Iterator
         "run_id": "dry-run",
         "progress": True,
         "data_dir": "/data",
+        "output": "/data",
         "volume_claim": "volume",
         "queue": queue,
     }
