@@ -109,7 +109,8 @@ def test_terminal_shows_bias_and_corrected_scores(report: Path, tmp_path: Path) 
     assert "MT-Bench-branch: people rated 50 answers, all of 25 of 60 questions" in lines
     assert any(line.startswith("candidate") and "+2.00" in line for line in lines)
     assert any(line.startswith("  the corrected change: not distinguishable") for line in lines)
-    assert any("agreement of judge and people, ordinal: 0." in line for line in lines)
+    assert "  agreement of judge and people, Krippendorff's alpha of 50 answers:" in lines
+    assert any(line.startswith("    by rank 0.") and "not reliable; by number 0." in line for line in lines)
     assert max(map(len, lines)) <= 90
 
 
