@@ -139,7 +139,7 @@ def killed(work_dir: Path) -> dict[str, Any]:
 
 
 def scores(work_dir: Path) -> dict[str, Any]:
-    """Likelihood per token and greedy answers of a trained model, saved in float32 and in bfloat16."""
+    """Likelihood per token of a trained model, saved in float32 and in bfloat16."""
     import accelerate
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -156,15 +156,14 @@ def scores(work_dir: Path) -> dict[str, Any]:
     save(accelerate.Accelerator(cpu=True), model, folders["bfloat16"])
     AutoTokenizer.from_pretrained(folders["float32"]).save_pretrained(folders["bfloat16"])
     rows = [
-        HeldOut("leaf", "skills", [{"role": "user", "content": question}], question, answer)
+        HeldOut(question, answer, [{"role": "user", "content": question}], "leaf", "skills")
         for question, answer in QUESTIONS.items()
     ]
     found = {}
     for dtype, folder in folders.items():
-        seen = model_likelihood(str(folder), rows, range(3), "")
+        seen = model_likelihood(str(folder), rows, [], "")
         found[dtype] = {
             "nll": [one / number for one, number in zip(seen.nll, seen.tokens, strict=True)],
-            "answers": seen.answers,
             "bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         }
     return found
