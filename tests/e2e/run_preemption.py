@@ -48,10 +48,11 @@ class Pods:
             if signals and lines(self.output) >= before + signals[0][1]:
                 self.send(pods[0], signals.pop()[0])
             time.sleep(0.005)
-        codes = []
+        failed, codes = any(pod.poll() for pod in pods), []
         for pod in pods:
-            pod.terminate()  # what has ended takes no notice
-            codes.append(pod.wait(60))
+            if failed:
+                pod.terminate()  # what has ended takes no notice
+            codes.append(pod.wait(600))
         if any(codes):
             log = "".join((logs / f"{rank}_{number}").read_text()[-3000:] for rank in "01")
             return SystemExit(f"{codes}: {log}")
