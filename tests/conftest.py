@@ -4,13 +4,14 @@ Keep its imports light: the tests of every room wait for them.
 """
 
 import inspect
+import os
 import signal
 import ssl
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +28,9 @@ from utils.names import CLAIMS_DIR
 
 # Started in the background of a shell, a process ignores Ctrl-C and hands that on; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Authorities that this machine trusts beside the public ones: tests that need some name them. (Each stage reads them.)
+for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"):
+    os.environ.pop(name, None)
 
 
 def callers(context: int = 1) -> list[inspect.FrameInfo]:
@@ -50,6 +54,12 @@ DEFAULT_KUBECONFIG = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server for the whole test session, with one bucket that all tests share."""
+    from botocore.loaders import JSONFileLoader
+
+    # Every session of boto3 reads the same megabytes of JSON: half of what making a client takes.
+    read = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
+    JSONFileLoader.load_file = lambda _, path: read(path)
+
     access_key, secret_key = f"test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
 
     def start() -> S3Server:
