@@ -10,6 +10,8 @@ from utils.cpu import PROGRAMS
 from utils.stages.train.trainer import LIBRARY, TRAINER
 
 LISTS = ["training-cuda", "training-rocm", "training-cpu"]
+INSTRUCTLAB = "instructlab"
+"""The list of the default of train_image."""
 OPTIONAL = {"flash-attn"}
 """What training does without where an image lacks it."""
 
@@ -26,7 +28,7 @@ def needed() -> set[str]:
     return {name.replace("_", "-") for name in found} | {LIBRARY.replace(".", "-")}
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", [*LISTS, INSTRUCTLAB])
 def test_every_import_of_the_training_program_is_in_the_image(name: str) -> None:
     assert {"torch", "instructlab-training"} <= needed()
     assert needed() - OPTIONAL - packages(name).keys() == set()

@@ -110,7 +110,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     raise TextError("it is not a JSON object", f"line {number}")
                 yield number, row
             return
-        csv.field_size_limit(len(text) + 1)  # an answer may be longer than the default
+        csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # an answer may be longer than the default
         heading = text.partition("\n")[0]
         table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=heading.count))
         if not {"id", "rating"} <= {*(table.fieldnames or [])}:
