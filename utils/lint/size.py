@@ -40,9 +40,9 @@ UNKNOWN_VALUE = "ilab-00000000-0000-0000-0000-000000000000"
 """In place of what only the run gives, such as the name of its volume claim."""
 OUTPUT_FOLDER = "s3://bucket/pipelines/artifacts/" + "0" * 80
 MAX_BYTES = 1 << 20
-WARN_BYTES = int(0.85 * MAX_BYTES)
-"""Our own file has less: what is left is for longer parameters, each character of which a Workflow has about nine
-times, and for tasks that are tried again."""
+WARN_BYTES = int(0.8 * MAX_BYTES)
+"""What is left is for longer parameters, each character of which a Workflow has about nine times, and for tasks that
+are tried again."""
 MAX_TEMPLATE_BYTES = 128 << 10
 """Of the template of a pod, which Argo gives it in the variable ARGO_TEMPLATE; Linux allows a process no longer one.
 
