@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from utils.cli.comparison import compare_given, compare_scores, score_rows, verdict_line
-from utils.cli.options import home_option, option, output_option
+from utils.cli.options import confidence_option, home_option, output_option
 from utils.cli.pages.compare import compare_page
 from utils.cli.pages.page import page_options, write_page
 from utils.cli.reports import find_report, reading
@@ -21,13 +21,7 @@ _WIDTH = 80
 @click.command()
 @click.argument("first", metavar="RUN")
 @click.argument("second", metavar="RUN")
-@option(
-    "--confidence",
-    type=click.FloatRange(0.5, 0.999),
-    default=0.95,
-    show_default=True,
-    help="Confidence of the intervals and verdicts.",
-)
+@confidence_option
 @page_options
 @store_options
 @home_option

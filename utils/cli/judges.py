@@ -15,7 +15,7 @@ from utils.cli.judged.panel import panels
 from utils.cli.judged.people import checked
 from utils.cli.judged.ratings_file import read_ratings
 from utils.cli.judged.text import print_panel, print_people
-from utils.cli.options import home_option, option, output_option
+from utils.cli.options import confidence_option, home_option, option, output_option
 from utils.cli.pages.judges import judges_page
 from utils.cli.pages.page import page_options, write_page
 from utils.cli.reports import Report, find_report, reading
@@ -64,13 +64,7 @@ def _fields(ctx: click.Context, param: click.Parameter, value: str) -> dict[str,
     help='JSON object with fields of each request to the other judges, as in {"max_tokens": 8192}.',
 )
 @option("--workers", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests to a judge at a time.")
-@option(
-    "--confidence",
-    type=click.FloatRange(0.5, 0.999),
-    default=0.95,
-    show_default=True,
-    help="Confidence of the intervals and verdicts.",
-)
+@confidence_option
 @page_options
 @store_options
 @home_option

@@ -92,6 +92,16 @@ def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def confidence_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return option(
+        "--confidence",
+        type=click.FloatRange(0.5, 0.999),
+        default=0.95,
+        show_default=True,
+        help="Confidence of the intervals and verdicts.",
+    )(command)
+
+
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return option(
         "-o",
