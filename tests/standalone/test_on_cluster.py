@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from click.testing import CliRunner, Result
 from tests.fakes.api_server import Fault
 from tests.fakes.node import Act, Node, values
 from tests.runners.end_fields import END_FIELDS
+from utils.ir.walk import Walker
+from utils.runners.kubernetes import session
 from utils.standalone.commands import main
 from utils.standalone.flags import FLAGS
 
@@ -25,7 +28,9 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(node: Node, kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `standalone.py run` to its end, as a command line."""
+    """Runs `standalone.py run` to its end, as a command line. There is no pause before a task is tried again."""
+    walker = partial(Walker, sleep=lambda seconds: None)
+    monkeypatch.setattr(session, "Walker", walker)
     for flag in FLAGS.values():
         monkeypatch.delenv(flag.envvar, raising=False)
     node.play("create-volume", Act(values(Output="ilab-r1")))
