@@ -91,6 +91,7 @@ class _Module:
         self.source = file.read_bytes()
         self.lines = self.source.splitlines()
         self.tree = ast.parse(self.source)
+        self.nodes = [*ast.walk(self.tree)]
         self.definitions: dict[str, list[ast.stmt]] = {}
         self.unnamed: list[ast.stmt] = []
         for node in self.tree.body:
@@ -113,7 +114,7 @@ class _Module:
 
     def _types(self) -> Iterator[tuple[int, int, int]]:
         """Line, start and end of the types of functions' arguments and results, where these are on one line."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.FunctionDef) and node.returns and node.returns.lineno == node.returns.end_lineno:
                 arrow = self.lines[node.returns.lineno - 1].rfind(b" ->", 0, node.returns.col_offset)
                 if arrow > 0:
@@ -127,14 +128,14 @@ class _Module:
         What is left out leaves its lines blank.
         """
         lines = [*self.lines]
-        for token in tokenize.tokenize(io.BytesIO(self.source).readline):
+        for token in tokenize.tokenize(io.BytesIO(self.source).readline) if b"#" in self.source else ():
             if token.type == tokenize.COMMENT:
                 row, column = token.start
                 lines[row - 1] = lines[row - 1].decode()[:column].rstrip().encode()
         for row, start, end in sorted(self._types(), reverse=True):
             lines[row] = lines[row][:start] + lines[row][end:]
         omitted = [node for node in self.tree.body if node not in statements]
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             body = getattr(node, "body", None)
             omitted += filter(_is_text, body) if isinstance(body, list) and len(body) > 1 else []
         for node in omitted:
