@@ -198,7 +198,7 @@ def training(
             timeout=timeout,
             force=False,
             progress=True,
-            grace_period="300s",
+            grace_period="30s",
             flash_attention=True,
             strategy="phased",
             checkpoint_dtype="auto",

@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {
     "max_seq_len": 512, "seed": 42, "keep_checkpoints": 0, "cpu_offload": True, "num_workers": 2, "gpu_per_worker": 0,
     "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "900m", "memory_per_worker": "3Gi", "tolerations": [],
     "node_selectors": {}, "queue": "", "queue_timeout": "24h",
-    "pending_timeout": "5m", "timeout": "10m", "force": False, "progress": True, "grace_period": "300s",
+    "pending_timeout": "5m", "timeout": "10m", "force": False, "progress": True, "grace_period": "30s",
     "flash_attention": True, "strategy": "phased",
     "checkpoint_dtype": "auto",
 }  # fmt: skip
