@@ -365,3 +365,13 @@ def test_a_header_that_httpx_refuses_is_a_matter_of_the_token() -> None:
         httpx.get(f"http://{place}", headers={"Authorization": "Bearer two\nlines"})
     cause, remedy = explained(told(failed.value), model_service("http://h/v1", "judge"))
     assert "no token has such characters" in cause and remedy.startswith("correct api_token in the judge's Secret")
+
+
+@pytest.mark.parametrize(
+    ("said", "means"), [("port 40739 after 0 ms", "is away"), ("tunnel failed, 407", "a password")]
+)
+def test_port_of_a_proxy_is_not_taken_for_a_status(said: str, means: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:40739")
+    text = f"Failed to connect to 127.0.0.1 {said}"
+    cause, _ = explained(text, model_service("https://judge.example/v1", "judge"))
+    assert means in cause.partition("(")[0]

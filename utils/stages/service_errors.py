@@ -73,14 +73,14 @@ CAUSES: Rows = (
     ),
     ("^HTTP 5", "it is not ready, or failed", _LOG),
     (
-        "^(HTTP|proxy.*) 407|proxy auth",
+        "^(HTTP|proxy.*) 407\\b|proxy auth",
         "the proxy {proxy} wants a password",
         "put it into {variable}, or {host} into NO_PROXY",
     ),
     ("^HTTP", "it refuses the request", "start a run with other {options}"),
     # No answer; with a proxy between, the text begins with that word.
     (
-        "^proxy(?!.*(TLS|SSL|header|read ?time)).*(connect|resol|refused|known|time|50.|403)",
+        "^proxy(?!.*(TLS|SSL|header|read ?time)).*(connect|resol|refused|known|time|\\b(50.|403)\\b)",
         "the proxy {proxy} is away, or does not reach {host}",
         "correct {variable}, or put {host} into NO_PROXY",
     ),
