@@ -84,7 +84,7 @@ def test_training_that_no_node_has_room_for_fails_at_its_deadline(training: Trai
 
 
 def test_training_longer_than_its_deadline_is_ended(training: Training) -> None:
-    launcher = training.train(timeout="2s")
+    launcher = training.train(timeout="2s", num_epochs=100)  # the launcher looks every ten seconds
     assert launcher.wait(PATIENCE) != 0
     assert "did not end in 2 s" in training.log, training.log
     training.check_nothing_left()
