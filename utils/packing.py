@@ -190,14 +190,23 @@ def bundle(files: Mapping[str, bytes]) -> bytes:
     return bz2.compress(content.getvalue())
 
 
+REPLACED = str.maketrans(",./:[]", "$&<>{}")
+"""Characters that stand for some of base 85: JSON lengthens <>&, templates and the kubelet change what has ${}."""
+
+
 def as_text(data: bytes) -> str:
-    """Bytes in base64, which no JSON lengthens and no shell, template or kubelet changes."""
-    return base64.b64encode(data).decode()
+    """Bytes in base 85, 6 percent shorter than in base 64, with other characters for some: see `REPLACED`."""
+    return base64.b85encode(data).decode().translate({new: old for old, new in REPLACED.items()})
+
+
+def as_bytes(text: str) -> bytes:
+    """The inverse of as_text."""
+    return base64.b85decode(text.translate(REPLACED))
 
 
 def unpacked(carried: str) -> dict[str, bytes]:
     """The files of a bundle as text, by path."""
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(carried))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(as_bytes(carried))) as archive:
         files = {member.name: archive.extractfile(member) for member in archive}
         return {name: file.read() for name, file in files.items() if file}
 

@@ -21,31 +21,31 @@ def our_pipeline() -> Any:
     return module.ilab_pipeline
 
 
-def carried_part(package: Path, name: str) -> str:
+def carried_part(package: Path, name: str) -> str | bytes:
     """A part of what a compiled pipeline carries.
 
     Args:
-        name: a component, for its function; `code`, for the bundle of the stages' code, in base64; or the path of a
+        name: a component, for its function; `code`, for the bundle of the stages' code, a tar; or the path of a
             file in it, such as utils/stages/publish.py.
 
     Raises:
         UsageError: the package has no such part.
     """
     from utils.ir.code import carried_code
-    from utils.packing import unpacked
+    from utils.packing import as_bytes, unpacked
 
     with package.open() as file:
         spec = next(yaml.load_all(file, yaml.CSafeLoader))
-    parts = {component: executor_source(package, component) for component in names_of(package)}
+    parts: dict[str, str | bytes] = {name: executor_source(package, name) for name in names_of(package)}
     files: dict[str, str] = {}
     if code := "".join(carried_code(spec["deploymentSpec"]["executors"]).values()):
-        parts["code"] = code
+        parts["code"] = as_bytes(code)
         files = {path: content.decode() for path, content in unpacked(code).items()}
     if name not in {*parts, *files}:
         raise UsageError(
             f"{package} has no part {name!r}",
             f"it has {', '.join(parts)}" + (f", and {len(files)} files in code" if files else ""),
-            "list the files: ilab-pipeline compile --source code | base64 -d | tar tj"
+            "list the files: ilab-pipeline compile --source code | tar tj"
             if files
             else "ilab-pipeline compile --source PART",
         )
@@ -87,7 +87,7 @@ def names_of(package: Path) -> list[str]:
     metavar="PART",
     envvar="ILAB_COMPILE_SOURCE",
     help="Write nothing; print a part of the compiled file: the function of a component (train-skills), a file that "
-    "pods import (utils/stages/publish.py), or the bundle of these (code | base64 -d | tar tj).",
+    "pods import (utils/stages/publish.py), or the bundle of these (code | tar tj).",
 )
 @image_option
 @option(
@@ -103,7 +103,8 @@ def compile(output: Path | None, source: str | None, images: tuple[str, ...], qu
         flag = "--image" if images else "--queue"
         raise UsageError(f"{flag} can't be combined with --source", "--source shows a file as it is", "leave one out")
     if source:
-        click.echo(carried_part(output or COMPILED, source))
+        part = carried_part(output or COMPILED, source)
+        click.echo(part, nl=isinstance(part, str))
         return
     output = output or default_output()
     from components.compile import compile_pipeline
