@@ -4,8 +4,6 @@
 submits it to a Kubeflow Pipelines server.
 """
 
-from typing import Any
-
 from kfp import dsl, kubernetes
 
 from components.clean_up import clean_up
@@ -53,11 +51,6 @@ RETRY_WINDOW = f"{TRAIN_HOURS * (RETRIES + 1)}h"
 
 # The server replaces it only if it is the entire value of an input.
 RUN_ID = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-
-
-def by_name(component: Any, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The pipeline's parameters that the component has under the same name."""
-    return {name: value for name, value in parameters.items() if name in component.component_spec.inputs}
 
 
 def mount_secret(name: str, folder: str, *tasks: dsl.PipelineTask) -> None:
@@ -283,7 +276,6 @@ def ilab_pipeline(
         k8s_queue: LocalQueue of Kueue for training; for evaluation too, compile with --queue. Empty: none.
         k8s_queue_timeout: Longest wait in the queue, like 24h.
     """
-    parameters = dict(locals())
     ca_file = f"{CA}/{k8s_ca_key}"
     images = {"instructlab": INSTRUCTLAB, "notebook": NOTEBOOK}
 
@@ -301,12 +293,6 @@ def ilab_pipeline(
             judge_secret_dir=JUDGE,
             taxonomy_secret_dir=TAXONOMY_REPO,
             ca_file=ca_file,
-            base_model=sdg_base_model,
-            taxonomy_url=sdg_repo_url,
-            taxonomy_branch=sdg_repo_branch,
-            taxonomy_pr=sdg_repo_pr,
-            taxonomy_commit=sdg_repo_commit,
-            **by_name(prerequisites, parameters),
             labelled_queue="",  # `compile --queue` writes it
             retry_seconds=20.0,
         )

@@ -15,18 +15,6 @@ def prerequisites(
     judge_secret_dir: str,
     taxonomy_secret_dir: str,
     ca_file: str,
-    base_model: str,
-    taxonomy_url: str,
-    taxonomy_branch: str,
-    taxonomy_pr: int,
-    taxonomy_commit: str,
-    sdg_data_key: str,
-    output_data_key: str,
-    sdg_pipeline: str,
-    sdg_teacher_family: str,
-    train_launcher: str,
-    eval_engine: str,
-    k8s_queue: str,
     labelled_queue: str,
     retry_seconds: float,
     findings: dsl.Output[dsl.Markdown],
@@ -36,8 +24,8 @@ def prerequisites(
     The checks: parameters are in range and consistent; the Secrets have their keys; teacher and judge answer a real
     completion request (three tries); the object store has the archive and accepts uploads; the taxonomy's repository
     answers; the API server accepts the training job and the GPU pods in a dry run; the software for training and
-    serving is available; the service account has the permissions that the run needs. Inputs have the same meaning as
-    the pipeline's parameters with the same names; the task reads the values of all others from the run.
+    serving is available; the service account has the permissions that the run needs. The task reads the values of the
+    pipeline's parameters from the run.
 
     The run's volume is mounted because this task brings the code of all later stages to it. If a check fails, nothing
     else is on the volume.
@@ -65,18 +53,6 @@ def prerequisites(
             judge_secret_dir,
             taxonomy_secret_dir,
             ca_file,
-            base_model,
-            taxonomy_url,
-            taxonomy_branch,
-            taxonomy_pr,
-            taxonomy_commit,
-            sdg_data_key,
-            output_data_key,
-            sdg_pipeline,
-            sdg_teacher_family,
-            train_launcher,
-            eval_engine,
-            k8s_queue,
             labelled_queue,
             retry_seconds,
         ),

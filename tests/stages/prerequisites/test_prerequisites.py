@@ -29,11 +29,11 @@ GOOD: dict[str, Any] = {
     "eval_judge_secret": "our-judge",
     "sdg_repo_secret": "our-git",
     "k8s_ca_configmap": "our-ca",
-    "base_model": "",
-    "taxonomy_url": "",
-    "taxonomy_branch": "",
-    "taxonomy_pr": 0,
-    "taxonomy_commit": "",
+    "sdg_base_model": "",
+    "sdg_repo_url": "",
+    "sdg_repo_branch": "",
+    "sdg_repo_pr": 0,
+    "sdg_repo_commit": "",
     "sdg_data_key": "",
     "output_data_key": "",
     "sdg_pipeline": "simple",
@@ -160,7 +160,7 @@ def test_a_secret_that_lacks_keys_is_named(run_stage: Callable[..., str], tmp_pa
     for folder in ("object_store", "judge", "taxonomy"):
         secret(tmp_path / folder, username="u")
     with pytest.raises(SystemExit) as caught:
-        run_stage(taxonomy_url="https://127.0.0.1:1/t")
+        run_stage(sdg_repo_url="https://127.0.0.1:1/t")
     for part in (
         f"the Secret our-store mounted at {tmp_path}/object_store lacks: bucket or AWS_S3_BUCKET",
         f"the Secret our-judge mounted at {tmp_path}/judge lacks: endpoint or JUDGE_ENDPOINT; model_name",
@@ -179,7 +179,7 @@ def test_all_findings_come_in_one_table_each_with_its_remedy(
     s3_server.secret(tmp_path / "object_store", data_key="absent.tar.gz")
     secret(tmp_path / "judge", endpoint=serve((401, f"bad token {TOKEN}")).url, model_name="m", api_token=TOKEN)
     with pytest.raises(SystemExit) as caught:
-        run_stage(final_eval_few_shots=-1, taxonomy_branch="main", base_model="oci://somewhere")
+        run_stage(final_eval_few_shots=-1, sdg_repo_branch="main", sdg_base_model="oci://somewhere")
     message, table = str(caught.value), (tmp_path / "findings.md").read_text()
     assert "error: 5 prerequisites are not met" in message
     for part in (

@@ -31,7 +31,7 @@ RANGES = [
     (1, _MANY, ["train_effective_batch_size_phase_1", "train_effective_batch_size_phase_2"]),
     (0, _MANY, ["train_num_warmup_steps_phase_1", "train_num_warmup_steps_phase_2"]),
     (0, _MANY, ["train_gpu_per_worker", "train_save_samples", "train_keep_checkpoints", "sdg_samples_per_skill"]),
-    (0, _MANY, ["sdg_held_out_seeds"]),
+    (0, _MANY, ["sdg_held_out_seeds", "sdg_repo_pr"]),
     (0, _MANY, ["mt_bench_max_questions", "final_eval_max_questions", "final_eval_few_shots", "mt_bench_audit"]),
     (0, 2**32 - 1, ["train_seed"]),  # numpy takes no other
     (0.0, 1, ["mt_bench_max_error_rate", "gate_max_error_rate", "sdg_sample_size"]),

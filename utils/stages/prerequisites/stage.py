@@ -36,18 +36,6 @@ class Prerequisites:
     judge_secret_dir: str
     taxonomy_secret_dir: str
     ca_file: str
-    base_model: str
-    taxonomy_url: str
-    taxonomy_branch: str
-    taxonomy_pr: int
-    taxonomy_commit: str
-    sdg_data_key: str
-    output_data_key: str
-    sdg_pipeline: str
-    sdg_teacher_family: str
-    train_launcher: str
-    eval_engine: str
-    k8s_queue: str
     labelled_queue: str
     retry_seconds: float
 
@@ -61,34 +49,39 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     Raises:
         SystemExit: a finding is an error.
     """
-    objects = {name: str(parameters[name]) for name in OBJECTS}
+    values = {name: str(value) for name, value in parameters.items()}
+    objects = {name: values[name] for name in OBJECTS}
     mounted = objects if os.environ.get("KUBERNETES_SERVICE_HOST") else {}
     ca = ca_bundle(given.ca_file, strict=False)
-    archive = not given.base_model or not given.taxonomy_url
-    keys = {name: getattr(given, name) for name in ("sdg_data_key", "output_data_key")}
-    source = TaxonomySource(given.taxonomy_url, given.taxonomy_branch, given.taxonomy_pr, given.taxonomy_commit)
+    base_model, sdg_pipeline, queue = values["sdg_base_model"], values["sdg_pipeline"], values["k8s_queue"]
+    archive = not base_model or not values["sdg_repo_url"]
+    keys = {name: values[name] for name in ("sdg_data_key", "output_data_key")}
+    number = parameters["sdg_repo_pr"]
+    pull_request = int(number) if isinstance(number, int | float) else 0  # else the check of parameters says so
+    source = TaxonomySource(values["sdg_repo_url"], values["sdg_repo_branch"], pull_request, values["sdg_repo_commit"])
+    launcher, secret = values["train_launcher"], given.teacher_secret_dir
     checks: Checks = {
         "parameters": lambda: [
             *check_parameters(parameters),
             *check_object_names(mounted, on_kfp="KFP_POD_NAME" in os.environ),
         ],
         "certificate authorities": lambda: [] if certificates_of(given.ca_file) else None,
-        "queue": lambda: check_queue(given.k8s_queue, given.labelled_queue),
-        "base model": partial(check_base_model, given.base_model),
+        "queue": lambda: check_queue(queue, given.labelled_queue),
+        "base model": partial(check_base_model, base_model),
         "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
         "object store": lambda: check_object_store(
-            given.object_store_secret_dir, ca, given.base_model, archive, [*keys.values()]
+            given.object_store_secret_dir, ca, base_model, archive, [*keys.values()]
         ),
         "folders": lambda: check_folders(keys),
         "teacher": lambda: check_teacher(
-            given.teacher_secret_dir, ca, given.retry_seconds, archive, given.sdg_pipeline, given.sdg_teacher_family
+            secret, ca, given.retry_seconds, archive, sdg_pipeline, values["sdg_teacher_family"]
         ),
         "judge": lambda: check_model_server(
             "judge", "chat/completions", given.judge_secret_dir, ca, given.retry_seconds
         ),
-        "rights": lambda: check_rights(given.train_launcher),
-        "GPU pods": lambda: check_gpu_pods(given.train_launcher, given.k8s_queue, parameters),
-        "training and serving": lambda: check_backends(given.train_launcher, given.eval_engine, given.sdg_pipeline),
+        "rights": lambda: check_rights(launcher),
+        "GPU pods": lambda: check_gpu_pods(launcher, queue, parameters),
+        "training and serving": lambda: check_backends(launcher, values["eval_engine"], sdg_pipeline),
     }
     found = [named(finding, given, objects.values()) for finding in run_checks(checks)]
     table = findings_table(list(checks), found)
