@@ -255,6 +255,13 @@ def test_cost_is_that_of_the_gpu_hours(tmp_path: Path, facts: dict[str, Any]) ->
     assert (told["cost"], told["currency"], told["gpu_hours"]["mt_bench"]) == (156.25, "EUR", 2.0)
 
 
+def test_training_hours_stand_beside_those_estimated(tmp_path: Path, facts: dict[str, Any]) -> None:
+    hours = {"gpu_hours": {"train_phase_2": 60.5, "mt_bench": 2.0}, "estimated_gpu_hours": {"train_phase_2": 48.25}}
+    with_report(tmp_path, "r1", {**facts, **hours}, local())
+    told = call("report", "--home", tmp_path).output
+    assert "  62.50 GPU-hours\n  60.50 of them for training; estimated: 48.25 on H100\n" in told
+
+
 def test_cost_of_a_run_whose_gpu_hours_are_not_known_is_not_zero(tmp_path: Path, facts: dict[str, Any]) -> None:
     with_report(tmp_path, "r1", {**facts, "gpu_hours": {}}, local())
     (tmp_path / "rates.yaml").write_text("gpu_hour: 2.5")
@@ -285,6 +292,7 @@ def test_rates_without_a_price_are_refused(text: str, tmp_path: Path, facts: dic
         (("scores", "mt_bench", "checkpoints"), {"model": "a"}),
         (("notes",), 5),
         (("gpu_hours",), {"mt_bench": "2 h"}),
+        (("estimated_gpu_hours",), {"no_stage": 1.0}),
     ],
 )
 def test_report_of_another_shape_is_an_error_and_no_traceback(
@@ -296,7 +304,7 @@ def test_report_of_another_shape_is_an_error_and_no_traceback(
         inner = inner[name]
     inner[place[-1]] = value
     (tmp_path / "b.json").write_text(json.dumps(facts))
-    words = ["report", tmp_path / "b.json"] if place[0] in ("notes", "gpu_hours") else []
+    words = ["report", tmp_path / "b.json"] if place[0] in ("notes", "gpu_hours", "estimated_gpu_hours") else []
     done = call(*(words or ["compare", tmp_path / "a.json", tmp_path / "b.json"]))
     assert isinstance(done.exception, SystemExit) and done.exit_code == 1, done.output
     assert "b.json" in done.output and ("not the report of a run" in done.output or "can't be read" in done.output)

@@ -38,19 +38,21 @@ def report(
     archive's key there or s3://BUCKET/KEY.
 
     GPU-hours are those of training in pods and of evaluation with vLLM; the teacher's and the judge's are not known to
-    a run.
+    a run. Those of training stand beside what was estimated for H100 when it began.
     """
     price, currency = read_rates(rates) if rates else (None, "")
     found = find_report(run_id, home, secret, ca, f"ilab-pipeline report {run_id}")
     facts = found.facts
     with reading(found):
-        hours = round(sum((facts.get("gpu_hours") or {}).values()), 3)
+        spent, estimated = facts.get("gpu_hours") or {}, facts.get("estimated_gpu_hours") or {}
+        hours, foreseen = round(sum(spent.values()), 3), sum(estimated.values())
+        training = sum(spent[stage] for stage in estimated)
         notes = [str(note) for note in facts.get("notes") or []]
     cost = None if price is None or not hours else round(hours * price, 2)
     if output == "json":
         ended = {name: facts[name] for name in ("headline", "fate", "comparisons")}
         shown = {"run_id": found.name, **ended, "page": str(found.page or ""), "address": found.address}
-        shown |= {"gpu_hours": facts.get("gpu_hours") or {}, "cost": cost, "currency": currency}
+        shown |= {"gpu_hours": spent, "estimated_gpu_hours": estimated, "cost": cost, "currency": currency}
         click.echo(json.dumps(shown, indent=1))
     else:
         click.echo(click.wrap_text(on_terminal(f"{facts['headline']}. {facts['fate']}."), _WIDTH))
@@ -59,6 +61,8 @@ def report(
         if hours:
             paid = f", {cost:,.2f} {on_terminal(currency)}".rstrip() if cost is not None else ""
             click.echo(f"  {hours:,.2f} GPU-hours{paid}")
+            if foreseen:
+                click.echo(f"  {training:,.2f} of them for training; estimated: {foreseen:,.2f} on H100")
         elif rates:
             click.echo("  no GPU-hours are known: they are counted for training in pods and evaluation with vLLM")
         click.echo(f"page: {found.page}" if found.page else f"facts: {found.address}")

@@ -103,6 +103,7 @@ class Trained:
         checkpoints: all of them.
         device: cuda or cpu.
         loss: (step, loss), at most 500 points.
+        estimated_gpu_hours: on H100, as estimated before it began; 0 where the model's size was not known.
     """
 
     phase: int
@@ -117,6 +118,7 @@ class Trained:
     tokens: int = 0
     tokens_per_second: float = 0.0
     loss: list[tuple[int, float]] = field(default_factory=list)
+    estimated_gpu_hours: float = 0.0
 
 
 @dataclass(frozen=True)

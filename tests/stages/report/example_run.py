@@ -164,6 +164,7 @@ def write_training(root: Path) -> None:
             "tokens": steps * 81_920,
             "tokens_per_second": round(steps * 81_920 / seconds, 1),
             "loss": [[s + 1, round(loss, 4)] for s, loss in enumerate(curve)],
+            "estimated_gpu_hours": 24.75 * phase,
         }
         inputs = {"phase": phase, "num_epochs": 7, "effective_batch_size": 128, "learning_rate": 2e-05, "seed": 42,
                   "launcher": "pytorchjob", "node_selectors": {}, "tolerations": []}  # fmt: skip

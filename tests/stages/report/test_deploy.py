@@ -90,7 +90,16 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
         "served in the evaluation by": "vLLM, on GPU",
     }
     assert facts["gpu_hours"] == {"train_phase_2": 62.089, "mt_bench": 10.056}
+    assert facts["estimated_gpu_hours"] == {"train_phase_2": 49.5}
     page = render(facts)
-    shown = ("kind: InferenceService", "tar x model", IMAGES["notebook"], "2 pods with 4 GPUs each", "62.09", "72.14")
+    shown = (
+        "kind: InferenceService",
+        "tar x model",
+        IMAGES["notebook"],
+        "2 pods with 4 GPUs each",
+        "62.09",
+        "72.14",
+        "49.50",
+    )
     assert [text for text in shown if text not in page] == []
     assert "How to deploy it" not in render(report_facts(str(tmp_path / "none"), "r", []))

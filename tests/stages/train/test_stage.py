@@ -98,6 +98,7 @@ def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, 
         "phase": 1, "launcher": "pytorchjob", "skipped": False, "reason": "", "device": "cuda",
         "checkpoints": ["phase_1/hf_format/samples_200"], "checkpoint": "phase_1/hf_format/samples_200",
         "steps": 2, "samples": 200, "tokens": 10000, "tokens_per_second": 500.0, "loss": [[1, 2.0], [2, 1.0]],
+        "estimated_gpu_hours": 0.0,
     }  # fmt: skip
     out = capsys.readouterr().out
     marker = json.loads((tmp_path / "data" / "done" / "train_phase_1.json").read_text())
@@ -178,6 +179,7 @@ def test_phase_that_an_earlier_version_finished_stays_finished(
         "phase": 1, "launcher": "pytorchjob", "skipped": False, "reason": "", "device": "cuda",
         "checkpoints": ["phase_1/hf_format/samples_200"], "checkpoint": "phase_1/hf_format/samples_200",
         "steps": 2, "samples": 200, "tokens": 10000, "tokens_per_second": 500.0, "loss": [[1, 2.0], [2, 1.0]],
+        "estimated_gpu_hours": 0.0,
     }  # fmt: skip
     write_marker(tmp_path / "data", "train_phase_1", result)
     marker = tmp_path / "data" / "done" / "train_phase_1.json"

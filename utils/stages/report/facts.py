@@ -12,7 +12,7 @@ from utils.stages.evaluation.verdict import verdict_on
 from utils.stages.leaves import leaf_names
 from utils.stages.marker import as_it_ran, read_json
 from utils.stages.report.deploy import deployment
-from utils.stages.report.made import gpu_hours, made_with
+from utils.stages.report.made import estimated_gpu_hours, gpu_hours, made_with
 from utils.stages.report.text import listed
 
 
@@ -26,7 +26,7 @@ def report_facts(
 
     Returns:
         run_id, notes, confidence, comparisons (Measure), headline and fate (see outcome), versions, code, images,
-        made_with, gpu_hours and deploy (see utils.stages.report.made and .deploy), and by name:
+        made_with, gpu_hours, estimated_gpu_hours and deploy (see utils.stages.report.made and .deploy), and by name:
         checks (what became of the samples of each leaf, see utils/stages/data_processing/table.py),
         done (markers of the finished stages, in the order they finished, see `as_it_ran`), and scores as they lie on
         the volume.
@@ -57,6 +57,7 @@ def report_facts(
         "images": dict(images or {}),
         "made_with": made_with(done, found["scores"]),
         "gpu_hours": gpu_hours(done),
+        "estimated_gpu_hours": estimated_gpu_hours(done),
         "deploy": deployment(run_id, done.get("publish", {}), images or {}),
         "checks": read_json(Path(data_dir, "processed/checks.json")),
         "done": done,

@@ -51,3 +51,9 @@ def gpu_hours(done: Mapping[str, Any]) -> dict[str, float]:
         if gpus:
             hours[stage] = round(gpus * marker["seconds"] / 3600, 3)
     return hours
+
+
+def estimated_gpu_hours(done: Mapping[str, Any]) -> dict[str, float]:
+    """The stages of `gpu_hours` for which there was an estimate, to its hours on H100."""
+    results = {stage: done[stage].get("result") or {} for stage in gpu_hours(done)}
+    return {stage: hours for stage, result in results.items() if (hours := result.get("estimated_gpu_hours"))}

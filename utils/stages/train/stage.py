@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from utils.messages import failure, progress
@@ -13,6 +14,7 @@ from utils.stages.disk import tells_full_disk
 from utils.stages.marker import finished_result, from_record, read_json, result_of, upstream_hash, write_marker
 from utils.stages.results import DataCounts, Processed, Trained
 from utils.stages.train.choice import LAUNCHERS, choose_launcher
+from utils.stages.train.estimate import tell_estimate
 from utils.stages.train.folder import (
     LATE,
     ends_whole,
@@ -195,6 +197,7 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
         raise failure(what, "it was lowered after data processing; long samples would be lost", f"set {data.longest}")
     training = describe_training(given, data.rows, base.checkpoint, launcher)
     refuse_repeat(training.output, vars(given))
+    estimated = tell_estimate(training.model, data.tokens * training.num_epochs) if training.gpus else 0.0
     try:
         run_training(training, launcher, manifest)
     except TooLate as error:
@@ -203,7 +206,7 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
     seen = time.monotonic() + LATE
     while not ends_whole(training.output) and time.monotonic() < seen:
         time.sleep(2)
-    return trained_phase(training, data.tokens)
+    return replace(trained_phase(training, data.tokens), estimated_gpu_hours=estimated)
 
 
 @tells_full_disk
