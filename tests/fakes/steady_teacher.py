@@ -17,7 +17,8 @@ class SteadyTeacher(ThreadingHTTPServer):
     """The server, on loopback.
 
     Attributes:
-        latency: seconds per request; a function of the number of the request, from 1.
+        latency: seconds per request; a function of the number of the request, from 1. A request for a single token,
+            with which instructlab-sdg asks what a server can do, is answered at once.
         takes: requests at a time; more are answered with 429.
         prompts: all that it has answered.
         highest: requests at a time, the most so far.
@@ -57,7 +58,8 @@ class Handler(JsonHandler):
             number, server.highest = server.number, max(server.highest, server.now)
         if refused:
             return self.reply(429, {"error": {"message": "slow down"}})
-        time.sleep(server.latency(number))
+        if body.get("max_tokens") != 1:
+            time.sleep(server.latency(number))
         chat = "messages" in body
         prompts = [body["messages"][-1]["content"]] if chat else body["prompt"]
         prompts = [prompts] if isinstance(prompts, str) else prompts

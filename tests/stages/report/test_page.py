@@ -13,6 +13,7 @@ from utils.files import ROOT
 from utils.stages.report.charts import bar_chart, line_chart
 from utils.stages.report.facts import report_facts
 from utils.stages.report.page import render
+from utils.stages.report.text import ordered
 
 ATTACK = "</style></svg><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{% raw %}$\\frac"
 
@@ -253,3 +254,28 @@ def test_every_chart_has_a_role_and_a_title(pages: dict[str, str], run: str) -> 
     )
     assert charts and all('role="img"' in tag and title == caption for caption, tag, title in charts)
     assert len(charts) == pages[run].count("<svg")
+
+
+ROWS = [{"leaf": "b/Zebra", "kept": 3, "dropped": {}}, {"leaf": "a", "kept": 20, "dropped": {"refusal": 2, "empty": 1}},
+        {"leaf": "", "kept": 3, "dropped": {"empty": 4}}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "order"), [(None, [0, 1, 2]), ("leaf", [2, 1, 0]), ("kept", [1, 0, 2]), ("dropped", [2, 1, 0])]
+)
+def test_rows_are_ordered_by_a_column(column: str | None, order: list[int]) -> None:
+    assert ordered(ROWS, column) == [ROWS[i] for i in order]
+
+
+def test_leaf_tables_can_be_sorted_without_scripts(pages: dict[str, str]) -> None:
+    page = pages["full"]
+    tables = [part.partition("</table>")[0] for part in page.split('<table class="leaves sorts">')[1:]]
+    assert len(tables) >= 2 and "<script" not in page
+    for table in tables:
+        titles = table.count('<input type="radio"')
+        bodies = [re.findall("<tr><td>([^<\n]*)", body) for body in table.split("<tbody>")[1:]]
+        assert titles == 4 and len(bodies) == 1 + titles
+        assert all(sorted(body) == sorted(bodies[0]) and len(body) > 1 for body in bodies)
+        assert bodies[1] == sorted(bodies[0], key=str.casefold)
+    for place in range(1, 5):
+        assert f".sorts:has(th:nth-child({place}) :checked) tbody:nth-of-type({place + 1})" in page

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.stages.report.charts import bar_chart, line_chart, titled
-from utils.stages.report.text import counted, duration, flat, number, plain
+from utils.stages.report.text import counted, duration, flat, number, ordered, plain
 
 
 def render(facts: Mapping[str, Any]) -> str:
@@ -16,12 +16,14 @@ def render(facts: Mapping[str, Any]) -> str:
 
     The style: system fonts, one accent, light and dark, fit for an 800 pixel frame and for paper. Base and candidate
     differ in lightness too, so they can be told apart without color. `True` and `False` are classes of what is good
-    and bad.
+    and bad. A table that can be sorted has its rows once for each column; the style sheet shows those of the chosen
+    one.
     """
     from jinja2 import ChainableUndefined, Environment
 
     env = Environment(autoescape=True, undefined=ChainableUndefined, line_statement_prefix="%")
     env.filters |= {"n": number, "many": counted, "time": duration, "plain": plain, "flat": flat, "titled": titled}
+    env.filters["ordered"] = ordered
     env.globals |= {"bars": bar_chart, "line": line_chart, "points": checkpoint_points}
     return env.from_string(_beside("page.html.jinja")).render(facts, style=_beside("page.css"))
 

@@ -63,3 +63,15 @@ def leaf_label(leaf: Any) -> str:
 def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, or `a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def ordered(rows: Sequence[Mapping[str, Any]], column: str | None) -> list[Mapping[str, Any]]:
+    """rows by a column: texts by the alphabet, numbers from the largest, of a mapping its sum; None: as they are."""
+
+    def place(row: Mapping[str, Any]) -> tuple[float, str]:
+        value = row.get(column or "")
+        if isinstance(value, dict):
+            value = sum(value.values())
+        return (-value, "") if isinstance(value, (int, float)) else (0, str(value or "").casefold())
+
+    return sorted(rows, key=place) if column else list(rows)
