@@ -16,16 +16,16 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 
-from tests.e2e.run_ranks import options, prepare_volume
+from tests.bench.bare import bare_command
+from tests.e2e.run_ranks import prepare_volume
+from tests.e2e.volume import options
 from utils.cpu import PROGRAMS
 from utils.names import CPU_PROGRAMS
 from utils.stages.train.folder import training_steps
-from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
-from utils.stages.train.stage import TrainingPhase, describe_training, train
-from utils.stages.train.training import torchrun_arguments
+from utils.stages.train.process import ProcessLauncher
+from utils.stages.train.stage import TrainingPhase, train
 
 LENGTHS = [200] * 64
 """Tokens of each row: the same, since packing different lengths without flash attention is ours, and differs."""
@@ -53,18 +53,9 @@ def ours(given: TrainingPhase) -> None:
 
 
 def theirs(given: TrainingPhase) -> None:
-    """The library's program as it is; without a GPU in the program that replaces CUDA, which ours runs in, too."""
-    launcher = ProcessLauncher(given.output, 3600)
-    training = describe_training(given, len(LENGTHS), "", launcher)
-    spec = find_spec("instructlab.training.main_ds")
-    assert spec and spec.origin
-    Path(given.output).mkdir()
-    if not training.gpus:
-        copy_cpu_main_ds(given.output)
-    arguments = torchrun_arguments(training, full_state=False)
-    program = [spec.origin if one == f"{given.output}/trainer.py" else one for one in arguments]
+    """The library's program as it is."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count()), "TQDM_DISABLE": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", *program]
+    command = bare_command(given, len(LENGTHS))
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.run_ranks import options, prepare_volume
+from tests.e2e.run_ranks import prepare_volume
+from tests.e2e.volume import options
 from utils.stages.evaluation.serving import free_port
 from utils.stages.train.folder import training_steps
 from utils.stages.train.stage import TrainingPhase, train

@@ -19,9 +19,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.e2e.run_training import make_volume
+from tests.e2e.volume import leave_skills, options
 from utils.stages.evaluation.serving import free_port
 from utils.stages.marker import result_of
-from utils.stages.results import DataCounts, Processed, Trained
+from utils.stages.results import Processed
 from utils.stages.train.process import ProcessLauncher
 from utils.stages.train.stage import TrainingPhase, train
 from utils.stages.train.trainer import pack_every_sample, pack_in_step, without_flash_attention
@@ -113,27 +114,7 @@ class TwoNodes(ProcessLauncher):
 def prepare_volume(data_dir: Path, rows: list[int]) -> Processed:
     """A volume after data processing, without knowledge, and with skills of these lengths."""
     make_volume(data_dir)
-    data = data_dir / "processed/skills/data.jsonl"
-    data.parent.mkdir(parents=True)
-    data.write_text("".join(json.dumps(row(length)) + "\n" for length in rows))
-    counts = Processed(DataCounts(), DataCounts(len(rows), sum(rows), max(rows)))
-    for stage, result in {"data_processing": counts, "train_phase_1": Trained(1, "process", True)}.items():
-        text = json.dumps({"inputs_hash": stage, "result": result}, default=vars)
-        (data_dir / "done" / f"{stage}.json").write_text(text)
-    return counts
-
-
-def options(data_dir: Path) -> dict[str, Any]:
-    return {
-        "data_dir": str(data_dir), "run_id": "e2e", "phase": 2, "launcher": "process", "image": "", "model": "",
-        "num_epochs": 2, "effective_batch_size": 4, "learning_rate": 1e-3, "num_warmup_steps": 0, "save_samples": 0,
-        "max_batch_len": 100, "max_seq_len": 100, "seed": 42, "keep_checkpoints": 0, "cpu_offload": False,
-        "num_workers": 2, "gpu_per_worker": 0, "gpu_identifier": "nvidia.com/gpu", "cpu_per_worker": "2",
-        "memory_per_worker": "4Gi", "tolerations": [], "node_selectors": {}, "volume_claim": "", "queue": "",
-        "queue_timeout": "24h", "pending_timeout": "2m", "timeout": "10m", "force": False,
-        "progress": True, "grace_period": "300s",
-        "flash_attention": True, "strategy": "phased",
-    }  # fmt: skip
+    return leave_skills(data_dir, map(row, rows))
 
 
 def train_phase(data_dir: Path, lengths: str, changes: str) -> dict[str, Any]:
