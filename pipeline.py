@@ -143,6 +143,7 @@ def ilab_pipeline(
     final_eval_merge_system_user_message: bool = False,
     final_eval_max_questions: int = 0,
     mmlu_tasks: list = [],  # noqa: B006
+    eval_tasks: list = [],  # noqa: B006
     final_eval_reuse_base: bool = True,
     # Publication and report
     gate_min_mt_bench: float = 0.0,
@@ -256,6 +257,8 @@ def ilab_pipeline(
         final_eval_merge_system_user_message: Merge system and user message, for judges that accept no system message.
         final_eval_max_questions: Taxonomy questions to ask in MT-Bench-branch. 0: all.
         mmlu_tasks: Standard MMLU tasks to add, such as mmlu_anatomy; their data are downloaded from a hub.
+        eval_tasks: More tasks of the lm-evaluation-harness for both models, such as arc_easy, whose data are downloaded
+            from a hub, or eval_tasks/NAME, a folder of task files in the archive.
         final_eval_reuse_base: Keep the base model's scores in the object store, in base-scores/ beside the archive, and
             take those of an earlier run with the same base model, questions, settings, library versions and GPU.
         gate_min_mt_bench: Lowest MT-Bench score to publish, 0 to 10. 0: any.
@@ -264,7 +267,8 @@ def ilab_pipeline(
             each by more than chance: its interval excludes zero.
         gate_confidence: Confidence of the intervals in gate and report, 0.5 to 0.999.
         gate_max_regression: Largest loss that the interval of a comparison may leave possible, in its score's unit,
-            such as {"mmlu_branch": 0.02}; of likelihood, mmlu_branch, mmlu, mt_bench_branch. Empty: any.
+            such as {"mmlu_branch": 0.02}; of likelihood, mmlu_branch, mmlu, mt_bench_branch,
+            eval_NAME. Empty: any.
         output_data_key: Name of the published archive, after its timestamp. Empty: the Secret's data_key. On one
             machine also a new folder.
         report_notes: Remarks to show at the top of the report.
@@ -334,6 +338,7 @@ def ilab_pipeline(
             seed=train_seed,
             checks=sdg_checks,
             mmlu_tasks=mmlu_tasks,
+            eval_tasks=eval_tasks,
             review=sdg_review,
             run_id=RUN_ID,
             object_store_secret_dir=OBJECT_STORE,
@@ -414,6 +419,7 @@ def ilab_pipeline(
             batch_size=final_eval_batch_size,
             merge_system_user_message=final_eval_merge_system_user_message,
             mmlu_tasks=mmlu_tasks,
+            eval_tasks=eval_tasks,
             max_questions=final_eval_max_questions,
             object_store_secret_dir=OBJECT_STORE,
             data_key=sdg_data_key,

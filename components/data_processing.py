@@ -16,6 +16,7 @@ def data_processing(
     force: bool,
     checks: dict,
     mmlu_tasks: list,
+    eval_tasks: list,
     review: str,
     run_id: str,
     object_store_secret_dir: str,
@@ -45,6 +46,8 @@ def data_processing(
         checks: limits that differ from the defaults: near_duplicates (0.9), overlap_words (13), min_answer (1),
             max_foreign_letters (0.5), drop_refusals (true), max_dropped (0.9).
         mmlu_tasks: MMLU tasks whose questions the samples are compared with, if their data can be downloaded.
+        eval_tasks: tasks of the final evaluation, which must be known and have their data; samples are compared with
+            their questions, too.
         review: off, or stop: wait until someone has accepted, rejected or edited the samples.
         run_id: the run's id, in the keys of page and decisions: reviews/ID/ beside the archive.
         object_store_secret_dir: folder of the object store's Secret; may be empty. Only for the review.
@@ -64,6 +67,7 @@ def data_processing(
         force,
         checks,
         mmlu_tasks,
+        eval_tasks,
         review,
         run_id,
         object_store_secret_dir,

@@ -23,17 +23,18 @@ def final_eval(
     few_shots: int,
     batch_size: str,
     mmlu_tasks: list,
+    eval_tasks: list,
     object_store_secret_dir: str,
     data_key: str,
     reuse_base: bool,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Compare the candidate with the base model: MT-Bench-branch, MMLU-branch, likelihood, and optionally MMLU.
+    """Compare the candidate with the base model: MT-Bench-branch, MMLU-branch, likelihood; optionally MMLU and others.
 
     A benchmark for which the taxonomy provides no data is recorded as skipped, with the reason.
 
     Args:
-        data_dir: the run's volume; writes scores/{mt_bench_branch,mmlu_branch,likelihood,mmlu}.json.
+        data_dir: the run's volume; writes scores/{mt_bench_branch,mmlu_branch,likelihood,mmlu,eval_*}.json.
         judge_secret_dir: folder of the judge's Secret: endpoint, model_name, api_token.
         ca_file: PEM file with additional certificate authorities; may be missing.
         engine: server for the models: vllm (GPU) or llama.cpp (CPU).
@@ -50,6 +51,7 @@ def final_eval(
         batch_size: multiple-choice questions per batch, a positive integer or auto.
         mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
             none.
+        eval_tasks: other tasks of the harness to ask both models: names, or folders of task files on the volume.
         object_store_secret_dir: folder of the object store's Secret.
         data_key: key of the archive, beside which the base model's scores are kept; empty = the Secret's.
         reuse_base: take the base model's scores from the object store if a run has left them there, else leave them.
@@ -73,6 +75,7 @@ def final_eval(
         few_shots,
         batch_size,
         mmlu_tasks,
+        eval_tasks,
         object_store_secret_dir,
         data_key,
         reuse_base,

@@ -53,6 +53,14 @@ def test_paths_become_absolute(here: Path, name: str, value: str, expected: str 
     assert with_paths({name: value}) == {name: wanted}
 
 
+def test_folders_of_tasks_become_absolute_and_names_stay(here: Path) -> None:
+    tasks = ["arc_easy", "eval_tasks/tea", "./there", "~/granite"]
+    found = with_paths({"eval_tasks": tasks})["eval_tasks"]
+    assert found == [*tasks[:2], f"file://{here}/there", f"file://{here.parent}/granite"]
+    with pytest.raises(UsageError, match="paths in the arguments can't be used"):
+        with_paths({"eval_tasks": ["./absent"]})
+
+
 @pytest.mark.parametrize(
     ("arguments", "refused"),
     [
@@ -62,6 +70,8 @@ def test_paths_become_absolute(here: Path, name: str, value: str, expected: str 
         ({"sdg_repo_url": "/home/me/taxonomy"}, True),
         ({"sdg_data_key": "~/all.tar.gz"}, True),
         ({"output_data_key": "file:///out"}, True),
+        ({"eval_tasks": ["arc_easy", "./there"]}, True),
+        ({"eval_tasks": ["arc_easy", "eval_tasks/tea"]}, False),
         ({"sdg_base_model": "s3://b/m", "sdg_repo_url": "https://e.com/t", "sdg_data_key": "a/b.tar.gz"}, False),
     ],
 )

@@ -183,6 +183,19 @@ def test_mt_bench_is_compared_by_question_and_by_one_judge(facts: dict[str, Any]
     assert one.difference is None and one.note == "judged by prometheus and x" and (one.first, one.second) == (5, 7)
 
 
+@pytest.mark.parametrize(("metric", "told"), [("acc", "better"), ("f1", "measured by acc and f1")])
+def test_tasks_of_the_harness_are_compared_by_one_metric(facts: dict[str, Any], metric: str, told: str) -> None:
+    kind = {"lower_is_better": False, "right_or_wrong": True, "model_score": 0.5}
+    sides = [[{"question": str(i), "leaf": "arc", "base": 0, "candidate": score} for i in range(9)] for score in (0, 1)]
+    first, second = (
+        run("a", facts, eval_arc={**kind, "metric": name, "answers": rows})
+        for name, rows in zip(("acc", metric), sides, strict=True)
+    )
+    (one,) = compare_scores(first, second, 0.95)
+    assert (one.name, one.what) == ("arc", "acc, a task of the lm-evaluation-harness")
+    assert (one.difference.word if one.difference else one.note) == told
+
+
 def test_scores_of_another_shape_are_an_error(tmp_path: Path, facts: dict[str, Any]) -> None:
     for number, change in enumerate(({"answers": [1]}, {"answers": 1}, {"answers": [{"leaf": "a"}]})):
         folder = tmp_path / str(number)

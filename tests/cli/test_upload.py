@@ -20,9 +20,11 @@ from click.testing import CliRunner, Result
 
 from tests.archives import DATA, MODEL, TAXONOMY, weights, write_files
 from tests.fakes.s3 import S3
+from tests.stages.evaluation.eval_files import TASK, write_folder
 from utils.cli.main import main
 from utils.stages.archive import unpack_archive
 from utils.stages.data_import.tree import require_tree
+from utils.stages.evaluation.task_files import read_tasks
 
 
 @pytest.fixture
@@ -78,6 +80,21 @@ def test_data_import_accepts_what_was_uploaded(s3_server: S3, tree: Path, key: s
     require_tree(tmp_path / "got", ["model", "taxonomy", "data"])
     for name, expected in {**MODEL, **TAXONOMY, **DATA}.items():
         assert (tmp_path / "got" / name).read_bytes() == expected
+
+
+def test_tasks_for_the_evaluation_are_packed_unless_they_bring_code(
+    s3_server: S3, tree: Path, key: str, tmp_path: Path
+) -> None:
+    folder, folders = write_folder(tree / "eval_tasks/tea", tea=TASK), ("model", "taxonomy", "data", "eval-tasks")
+    (tree / "eval-tasks").symlink_to("eval_tasks")
+    done = upload(tree, "--key", key, env=environment(s3_server), folders=folders)
+    assert done.exit_code == 0, done.output
+    (tmp_path / "archive").write_bytes(stored(s3_server, key))
+    unpack_archive(tmp_path / "archive", tmp_path / "got", ["eval_tasks"])
+    assert read_tasks(tmp_path / "got/eval_tasks/tea")
+    (folder / "tea.yaml").write_text("task: tea\nprocess_docs: !function utils.run\n")
+    refused = upload(tree, "--key", key, "--force", env=environment(s3_server), folders=folders)
+    assert refused.exit_code and "!function: Python code is not run" in str(refused.exception) + refused.output
 
 
 @pytest.mark.parametrize("kind", ["folder", "data", "stringData"])

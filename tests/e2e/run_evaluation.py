@@ -1,4 +1,4 @@
-"""Runs in the stages' interpreter: `run_evaluation.py tokens|stages|begins MODEL_DIR WORK_DIR` prints JSON."""
+"""Runs in the stages' interpreter: `run_evaluation.py tokens|stages|begins|tasks MODEL_DIR WORK_DIR` prints JSON."""
 
 import json
 import sys
@@ -12,7 +12,9 @@ from components.final_eval import final_eval
 from components.mt_bench import mt_bench
 from tests.fakes.metrics import Metrics
 from utils.demo.base_model import packaged_gguf
+from utils.stages.data_processing.evaluation_questions import task_questions
 from utils.stages.data_processing.held_out import HeldOut
+from utils.stages.evaluation.harness import load_tasks
 from utils.stages.evaluation.likelihood import model_likelihood
 from utils.stages.evaluation.serving import free_port, llama_cpp_command, running, serve
 
@@ -75,6 +77,7 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
         bench(rating)
         arguments = {
             **{**common, "few_shots": 1, "batch_size": "auto", "mmlu_tasks": [], "judge_options": rating},
+            "eval_tasks": [f"eval_tasks/{name}" for name in ("tea", "writing", "text")],
             **{"object_store_secret_dir": work_dir + "/store", "data_key": "", "reuse_base": True},
         }
         final_eval.python_func(**arguments, metrics=metrics)
@@ -92,6 +95,17 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
 
 def read_scores(data_dir: str) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in Path(data_dir, "scores").glob("*.json")}
+
+
+def tasks(data_dir: str, work_dir: str) -> dict[str, Any]:
+    """What is said of entries of eval_tasks that can't be run, and the questions of one that can."""
+    said = {}
+    for entry in ("arc_esy", "eval_tasks/escape"):
+        try:
+            load_tasks(entry, data_dir)
+        except SystemExit as error:
+            said[entry] = str(error)
+    return {**said, "questions": [*task_questions("eval_tasks/tea", data_dir)]}
 
 
 def begins(model_dir: str, work_dir: str) -> dict[str, Any]:
@@ -124,4 +138,6 @@ def begins(model_dir: str, work_dir: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"tokens": tokens, "stages": stages, "begins": begins}[sys.argv[1]](*sys.argv[2:])))
+    print(
+        json.dumps({"tokens": tokens, "stages": stages, "begins": begins, "tasks": tasks}[sys.argv[1]](*sys.argv[2:]))
+    )

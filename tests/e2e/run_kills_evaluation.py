@@ -85,7 +85,7 @@ def faults(full: bool) -> dict[str, Any]:
     volume = WORK / "volume"
     checkpoints, comparison = (
         CheckpointScoring(**COMMON, audit=2),
-        Comparison(**COMMON, few_shots=0, batch_size="4", mmlu_tasks=[], **NO_STORE),
+        Comparison(**COMMON, few_shots=0, batch_size="4", mmlu_tasks=[], eval_tasks=[], **NO_STORE),
     )
     first = kill_faults(volume, prepare, lambda: score_checkpoints(checkpoints), seen, full)
 

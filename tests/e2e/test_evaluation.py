@@ -12,6 +12,7 @@ import yaml
 
 from tests.e2e.stages import in_stages
 from tests.fakes.s3 import S3
+from tests.stages.evaluation.eval_files import PERPLEXITY, TASK, WRITING, write_folder
 from utils.stages.results import Generated, Trained
 
 
@@ -60,6 +61,9 @@ def write_volume(data_dir: Path, model_dir: Path) -> None:
     examples = [{"question": "Write a line about tea.", "answer": "Tea is warm."}]
     (leaf / "qna.yaml").write_text(yaml.safe_dump({"version": 3, "seed_examples": examples}))
     write_tasks(data_dir / "sdg" / "node_datasets_1")
+    write_folder(data_dir / "eval_tasks/tea", tea=TASK, more={**TASK, "task": "more"})
+    write_folder(data_dir / "eval_tasks/writing", writing=WRITING)
+    write_folder(data_dir / "eval_tasks/text", text=PERPLEXITY)
     (data_dir / "processed").mkdir()
     rows = [{"question": "What is a zib?", "answer": "A zib is a boat.", "leaf": "knowledge/zib", "kind": "knowledge"}]
     for row in rows:
@@ -155,8 +159,30 @@ def test_every_comparison_keeps_what_each_question_scored(seen: dict[str, Any]) 
     assert scores["mt_bench"]["corrected_score"] is None  # one question can't be left out
 
 
+def test_tasks_of_the_harness_are_scored_for_both_models(seen: dict[str, Any]) -> None:
+    tea, writing, text = (seen["scores"][f"eval_{name}"] for name in ("tea", "writing", "text"))
+    assert (tea["metric"], tea["questions"], tea["right_or_wrong"]) == ("acc_norm", 16, True)
+    assert {answer["leaf"] for answer in tea["answers"]} == {"tea", "more"}
+    assert tea["right"] == tea["base_right"] == sum(answer["candidate"] for answer in tea["answers"])
+    assert (writing["metric"], writing["questions"]) == ("exact_match", 8)
+    assert (text["metric"], text["lower_is_better"], text["answers"]) == ("word_perplexity", True, [])
+    for score in (tea, writing, text):
+        assert score["model_score"] == score["base_model_score"] >= 0
+
+
+def test_task_that_is_unknown_or_runs_code_is_refused_by_name(tmp_path: Path) -> None:
+    out = f"{{{{ cycler.__init__.__globals__.os.popen('touch {tmp_path}/escaped').read() }}}}"
+    write_folder(tmp_path / "eval_tasks/escape", escape={**TASK, "doc_to_text": out})
+    write_folder(tmp_path / "eval_tasks/tea", tea=TASK)
+    seen = json.loads(in_stages("tests/e2e/run_evaluation.py", "tasks", str(tmp_path), ""))
+    assert "SecurityError" in seen["eval_tasks/escape"] and not (tmp_path / "escaped").exists()
+    assert "arc_esy of eval_tasks is not a task of the lm-evaluation-harness" in seen["arc_esy"]
+    assert "arc_easy" in seen["arc_esy"]
+    assert seen["questions"][0] == "What is 0 + 1?\nAnswer:"
+
+
 def test_later_run_takes_the_scores_of_the_base_model_from_the_store(seen: dict[str, Any]) -> None:
-    for name in ("mt_bench_branch", "mmlu_branch", "likelihood"):
+    for name in ("mt_bench_branch", "mmlu_branch", "likelihood", "eval_tea", "eval_writing"):
         first, later = seen["first"][name], seen["scores"][name]
         assert later.pop("base_scores").startswith("evaluation/base-scores/") and "base_scores" not in first
         base = [[answer["base"] for answer in run["answers"]] for run in (first, later)]

@@ -12,9 +12,9 @@ from utils.cli.reports import Report
 from utils.errors import IlabError
 from utils.foreign_text import SHAPE_ERRORS
 from utils.stages.evaluation.statistics import Answered, Difference, compared
-from utils.stages.evaluation.verdict import MEASURES as KINDS
+from utils.stages.evaluation.verdict import kinds_of
 from utils.stages.marker import from_record
-from utils.stages.report.facts import MEASURES
+from utils.stages.report.facts import measures_of
 
 JUDGED = ("mt_bench", "mt_bench_branch")
 
@@ -28,6 +28,8 @@ class Scored:
         questions: asked in the first, in the second, and the same in both.
         difference: the second minus the first, of the questions that are the same; None without any.
         note: why there is no difference, or what limits it; "" for nothing.
+        what: a line that says what is measured.
+        lower_is_better: of the scores.
     """
 
     key: str
@@ -38,6 +40,8 @@ class Scored:
     questions: tuple[int, int, int]
     difference: Difference | None
     note: str
+    what: str
+    lower_is_better: bool
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ def compare_scores(first: Report, second: Report, confidence: float) -> list[Sco
         IlabError: a report does not have the shape of one.
     """
     found = []
-    for name, entry, digits, _ in MEASURES:
-        key = name.lower().replace("-", "_")
+    both = {**second.facts["scores"], **first.facts["scores"]}
+    kinds = [kinds_of(scores) for scores in (both, {**both, **second.facts["scores"]})]
+    for key, name, entry, digits, what in measures_of(both):
         sides = [_side(report, key, entry) for report in (first, second)]
         if all(score is None for score, _, _ in sides):
             continue
@@ -67,17 +72,18 @@ def compare_scores(first: Report, second: Report, confidence: float) -> list[Sco
         note = f"{left} of the same questions have other tokens" if left else ""
         if None in (old, new):
             pairs, note = [], f"not measured in {(first if old is None else second).name}"
-        elif key in JUDGED and judge != other:
-            pairs, note = [], f"judged by {judge} and {other}"
+        elif judge != other:
+            pairs, note = [], f"{'judged' if key in JUDGED else 'measured'} by {judge} and {other}"
         elif not pairs:
             note = note or ("no question is the same" if answers and others else "the answers were not kept")
-        difference = compared(pairs, confidence, *KINDS.get(key, ())) if pairs else None
-        found.append(Scored(key, name, digits, old, new, counts, difference, note))
+        lower, exact = ([kind.get(key, (False, False))[n] for kind in kinds] for n in (0, 1))
+        difference = compared(pairs, confidence, lower[0], all(exact)) if pairs else None
+        found.append(Scored(key, name, digits, old, new, counts, difference, note, what, lower[0]))
     return found
 
 
 def _side(report: Report, key: str, entry: str) -> tuple[float | None, dict[tuple[str, str], Answered], str]:
-    """Score of the candidate, its answers by leaf and question, and the judge."""
+    """Score of the candidate, its answers by leaf and question, and the judge, or the metric of a task."""
     score = report.facts["scores"].get(key) or {}
     try:
         if key == "mt_bench":
@@ -94,7 +100,8 @@ def _side(report: Report, key: str, entry: str) -> tuple[float | None, dict[tupl
             answers = [from_record(Answered, one) for one in score.get("answers", [])]
             value = score.get(entry)
         known = {(one.leaf, one.question): one for one in answers if one.candidate is not None}
-        return None if value is None else float(value), known, str(score.get("judge_model", ""))
+        by = score.get("judge_model" if key in JUDGED else "metric", "")
+        return None if value is None else float(value), known, str(by)
     except SHAPE_ERRORS as error:
         raise IlabError(f"the scores in {report.address} can't be read", f"{key}: {error!r}") from None
 

@@ -19,6 +19,8 @@ _KEYS = ("sdg_data_key", RESULT)
 _FILES = ("sdg_data_key",)
 _STORE_SECRET = "sdg_object_store_secret"
 _SDG_PIPELINE = "sdg_pipeline"
+_TASKS = "eval_tasks"
+"""A list, of names and folders."""
 _MARKS = ("./", "../", "~", "file:")
 
 
@@ -36,7 +38,10 @@ def with_paths(arguments: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(arguments)
     if (named := found.get(_SDG_PIPELINE)) and Path(named).is_dir():
         found[_SDG_PIPELINE] = str(Path(named).absolute())
-    return found | {name: f"file://{path}" for name, path in _named(arguments)}
+    found |= {name: f"file://{path}" for name, path in _named(arguments) if name != _TASKS}
+    if tasks := arguments.get(_TASKS):
+        found[_TASKS] = [one if (path := _task_folder(one)) is None else f"file://{path}" for one in tasks]
+    return found
 
 
 def _fault(name: str, path: Path) -> str:
@@ -90,6 +95,13 @@ def refuse_paths(arguments: Mapping[str, Any]) -> None:
         )
 
 
+def _task_folder(task: Any) -> Path | None:
+    """The folder of this machine that an entry of eval_tasks names, None for another entry."""
+    if not isinstance(task, str) or not task.startswith(("/", *_MARKS)):
+        return None
+    return Path(os.path.abspath(Path(task.removeprefix("file://")).expanduser()))  # noqa: PTH100 - also without ..
+
+
 def _named(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """The parameters that name a file or a folder of this machine, with its absolute path."""
     for name in (*_FOLDERS, *_KEYS):
@@ -99,3 +111,5 @@ def _named(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
         path = Path(value.removeprefix("file://")).expanduser()
         if value.startswith(("/", *_MARKS)) or (name in _FOLDERS and path.is_dir()):
             yield name, Path(os.path.abspath(path))  # noqa: PTH100 - also without ..
+    tasks = arguments.get(_TASKS)
+    yield from ((_TASKS, path) for path in map(_task_folder, tasks if isinstance(tasks, list) else ()) if path)

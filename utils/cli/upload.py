@@ -23,6 +23,8 @@ from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
 from utils.stages.data_import.leaves import ERROR
 from utils.stages.data_import.tree import require_tree
+from utils.stages.evaluation.eval_names import FOLDER
+from utils.stages.evaluation.task_files import check_task_folders
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.upload import Upload, upload_stream
 from utils.stages.patience import ONCE
@@ -60,6 +62,7 @@ def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
 @_folder("--model", "Folder of the base model, in Hugging Face layout.", required=True)
 @_folder("--taxonomy", "Folder of the taxonomy.", required=True)
 @_folder("--data", "Folder with data generated elsewhere: recipes and train_*.jsonl.")
+@_folder("--eval-tasks", "Folder that has, for each task of your own in eval_tasks, a folder with its files.")
 @option(
     "--secret",
     type=click.Path(path_type=Path, exists=True),
@@ -82,7 +85,7 @@ def _setting(flag: str, variable: str, text: str, kind: Any = None) -> Any:
 @documents_option("Clone the repositories of the taxonomy's documents and read the documents.")
 def upload(
     model: Path, taxonomy: Path, data: Path | None, secret: Path | None, ca: Path | None, force: bool, dry_run: bool,
-    documents: bool, **given: Any,
+    documents: bool, eval_tasks: Path | None, **given: Any,
 ) -> None:  # fmt: skip
     """Pack model, taxonomy and data, check them as data import does, and upload them to the object store.
 
@@ -94,6 +97,7 @@ def upload(
     users can see arguments.
     """
     folders = {"model": model, "taxonomy": taxonomy, **({"data": data} if data else {})}
+    folders |= {FOLDER: eval_tasks} if eval_tasks else {}
     members = list_members(folders)
     check_tree(folders)
     if not data:  # else no data is generated from the taxonomy
@@ -173,7 +177,8 @@ def check_tree(folders: dict[str, Path]) -> None:
     with tempfile.TemporaryDirectory() as root:
         for name, folder in folders.items():
             Path(root, name).symlink_to(folder.resolve())
-        require_tree(Path(root), list(folders))
+        require_tree(Path(root), [name for name in folders if name != FOLDER])
+        check_task_folders(Path(root, FOLDER))
 
 
 def _shortened(members: list[Member]) -> list[Member]:

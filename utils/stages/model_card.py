@@ -26,7 +26,7 @@ METRICS = {
     "mt_bench_branch": ("text-generation", "mt-bench-branch", "Questions of the taxonomy", "judge_rating"),
     "mt_bench": ("text-generation", "mt-bench", "MT-Bench", "judge_rating"),
 }
-"""Measure to task, type and name of the data set, and type of the metric."""
+"""Measure to task, type and name of the data set, and type of the metric; others are tasks of `eval_tasks`."""
 
 
 def model_card(data_dir: str, run_id: str) -> str:
@@ -67,7 +67,8 @@ def front_matter(name: str, base: Mapping[str, str], measured: Sequence[Measure]
 
     results = []
     for measure in measured:
-        task, kind, title, metric = METRICS[measure.key]
+        other = ("text-generation", measure.name, measure.name, measure.what.partition(",")[0])
+        task, kind, title, metric = METRICS.get(measure.key, other)
         scored = {"type": metric, "name": measure.name, "value": round(measure.candidate or 0.0, 6)}
         results.append({"task": {"type": task}, "dataset": {"type": kind, "name": title}, "metrics": [scored]})
     known = {"license": base["license"], "base_model": base["name"]}

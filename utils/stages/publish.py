@@ -14,6 +14,7 @@ from utils.messages import failure
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
 from utils.stages.disk import tells_full_disk
+from utils.stages.evaluation.eval_names import PREFIX
 from utils.stages.evaluation.statistics import BETTER, WORSE
 from utils.stages.evaluation.verdict import CONFIDENCE, Verdict, verdict_on
 from utils.stages.folders import PROVENANCE, own_path, write_result
@@ -37,7 +38,8 @@ COMPARISONS = ("mt_bench_branch", "mmlu_branch", "likelihood")
 
 
 def read_scores(data_dir: str) -> dict[str, Any]:
-    """The score files of the evaluation by name: mt_bench, mt_bench_branch, mmlu_branch, likelihood; mmlu if asked for.
+    """The score files of the evaluation by name: mt_bench, mt_bench_branch, mmlu_branch, likelihood; if asked for,
+    mmlu and eval_….
 
     Raises:
         SystemExit: files are missing, or no candidate was chosen.
@@ -45,6 +47,7 @@ def read_scores(data_dir: str) -> dict[str, Any]:
     files = {name: Path(data_dir, "scores", f"{name}.json") for name in ("mt_bench", *COMPARISONS)}
     missing = [f"scores/{file.name}" for file in files.values() if not file.is_file()]
     files["mmlu"] = Path(data_dir, "scores", "mmlu.json")
+    files |= {file.stem: file for file in sorted(Path(data_dir, "scores").glob(f"{PREFIX}*.json"))}
     scores = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
     candidate = scores.get("mt_bench", {}).get("candidate")
     if not candidate or not Path(data_dir, candidate).is_dir():
@@ -77,7 +80,7 @@ class Gate:
     Attributes:
         min_mt_bench: lowest MT-Bench score, 0 to 10; a candidate without a score fails any above 0.
         max_error_rate: highest share of the candidate's answers that the judge did not rate, 0 to 1.
-        require_improvement: at least one comparison says better, none says worse.
+        require_improvement: at least one comparison says better, none says worse; those of `eval_tasks` do not count.
         confidence: of these words and of the intervals, 0.5 to 0.999.
         max_regression: by measure, the largest loss, in its own unit, that its interval may leave possible. A measure
             without an interval fails: what is not known may be a loss.
@@ -101,7 +104,8 @@ def gate_checks(scores: Mapping[str, Any], verdict: Verdict, gate: Gate) -> list
     scored: Mapping[str, Any] = next((c for c in bench["checkpoints"] if c["model"] == bench["candidate"]), {})
     score, errors = scored.get("overall_score"), scored.get("error_rate")
     score = None if bench.get("audit", {}).get("uninformative") else bench.get("corrected_score") or score
-    words = {name: found.word for name, found in verdict.measures.items()}
+    # The tasks of `eval_tasks` do not say whether it has learned the taxonomy: max_regression is for them.
+    words = {name: found.word for name, found in verdict.measures.items() if not name.startswith(PREFIX)}
     improved = BETTER in words.values() and WORSE not in words.values()
     losses = {name: verdict.loss(name) for name in gate.max_regression}
     kept = all(loss is not None and loss <= gate.max_regression[name] for name, loss in losses.items())

@@ -12,6 +12,7 @@ import pytest
 from tests.archives import DATA, MODEL, TAXONOMY, knowledge_leaf, skill_leaf, targz, write_files
 from tests.fakes.s3 import S3
 from tests.stages.data_import.importing import Import
+from tests.stages.evaluation.eval_files import TASK, write_folder
 
 PLACES = {name.replace("data/", "sdg/", 1) for name in {**MODEL, **TAXONOMY, **DATA}}
 
@@ -24,6 +25,23 @@ def test_archive_with_generated_data_is_unpacked_and_removed_from_the_volume(sta
     assert (result["archive"], result["check"], result["model_source"]) == (stage.key, "etag", "archive")
     assert result["data_generated_elsewhere"] is True and result["size"] > 0 and len(result["sha256"]) == 64
     assert stage.metrics.metadata == {"imported_archive_bytes": result["size"], "imported_samples_given": 1.0}
+
+
+def test_archive_may_bring_tasks_for_the_evaluation(stage: Import, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "tea", tea=TASK)
+    files = {f"eval_tasks/tea/{file.name}": file.read_bytes() for file in folder.iterdir()}
+    stage.upload(targz({**MODEL, **TAXONOMY, **DATA, **files}))
+    stage.run()
+    assert stage.files() == PLACES | files.keys()
+    stage.upload(targz({**MODEL, **TAXONOMY, **DATA}))
+    stage.run(force=True)
+    assert stage.files() == PLACES
+
+
+def test_task_that_names_code_is_refused(stage: Import) -> None:
+    task = {"eval_tasks/tea/tea.yaml": b"task: tea\nprocess_docs: !function utils.run\n"}
+    stage.upload(targz({**MODEL, **TAXONOMY, **task}))
+    assert "tea/tea.yaml can't be used\n  cause: tea.yaml has !function" in stage.fails()
 
 
 def test_repeated_import_returns_at_once_and_another_archive_needs_force(

@@ -140,6 +140,20 @@ def test_parameters_that_are_not_given_are_not_checked() -> None:
             ),
         ),
         ("mmlu_tasks", ([], ["mmlu_anatomy"]), ([1], [""], [["mmlu_anatomy"]])),
+        (
+            "eval_tasks",
+            ([], ["arc_easy", "eval_tasks/tea"], ["tmmluplus_(level)"], ["file:///home/me/tea/"], ["/opt/tea"]),
+            (
+                [1],
+                [""],
+                ["a b"],
+                ["tasks/tea"],
+                ["eval_tasks/../tea"],
+                ["tea", "eval_tasks/tea"],
+                [["arc_easy"]],
+                ["/"],
+            ),
+        ),
         ("eval_engine", ("vllm", "llama.cpp"), ("tgi", "llama-cpp")),
         ("eval_gpus", ("1", "8", "16"), ("0", "", "all", "1.5", "-1", "100")),
         ("eval_gpu_identifier", ("nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.5gb"), ("gpu", "a b/c", "")),
@@ -270,6 +284,12 @@ def test_all_errors_are_found_at_once() -> None:
         "k8s_storage_size",
         "train_timeout",
     ]
+
+
+@pytest.mark.parametrize(("limits", "right"), [({"eval_tea": 0.1}, True), ({"eval_arc": 0.1}, False)])
+def test_limit_of_a_loss_may_name_a_task_that_is_asked(limits: dict[str, float], right: bool) -> None:
+    given = {**defaults(), "eval_tasks": ["eval_tasks/tea"], "gate_max_regression": limits}
+    assert [one.problem.partition(" ")[0] for one in check_parameters(given)] == ["gate_max_regression"] * (not right)
 
 
 def test_comparisons_that_may_have_a_limit_are_those_of_the_verdict() -> None:

@@ -75,6 +75,7 @@ GOOD: dict[str, Any] = {
     "final_eval_batch_size": "auto",
     "final_eval_max_questions": 0,
     "mmlu_tasks": [],
+    "eval_tasks": [],
     "gate_min_mt_bench": 0.0,
     "gate_max_error_rate": 1.0,
     "gate_confidence": 0.95,

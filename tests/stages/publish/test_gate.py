@@ -32,6 +32,11 @@ def answers(change: float, questions: int = 12) -> dict[str, Any]:
     return {"answers": [*map(asdict, rows)]}
 
 
+def task(gained: int, lost: int, same: int) -> dict[str, Any]:
+    """A task of `eval_tasks`."""
+    return {**choices(gained, lost, same), "lower_is_better": False, "right_or_wrong": True}
+
+
 def choices(gained: int, lost: int, same: int) -> dict[str, Any]:
     """Pairs of right and wrong answers."""
     pairs = [(0, 1)] * gained + [(1, 0)] * lost + [(1, 1)] * same
@@ -98,6 +103,8 @@ def test_ratings_that_never_vary_are_not_a_score() -> None:
         ),
         ({"likelihood": answers(-0.5), "mmlu": choices(0, 9, 9)}, False, {"likelihood": BETTER, "mmlu": WORSE}),
         ({"mmlu_branch": choices(9, 0, 9), "likelihood": SKIPPED}, True, {"mmlu_branch": BETTER}),
+        ({"eval_arc": task(9, 0, 9)}, False, {}),
+        ({"likelihood": answers(-0.5), "eval_arc": task(0, 9, 9)}, True, {"likelihood": BETTER}),
     ],
 )
 def test_improvement_needs_a_better_that_is_no_chance_and_no_worse(
@@ -127,6 +134,9 @@ def test_confidence_decides_what_is_better() -> None:
         ({"mt_bench_branch": answers(-0.5)}, {"mt_bench_branch": 0.4}, False),
         ({"mmlu_branch": choices(3, 3, 3)}, {"mmlu_branch": 0.02}, False),
         ({"mmlu_branch": choices(2, 2, 900)}, {"mmlu_branch": 0.02}, True),
+        ({"eval_arc": task(2, 2, 900)}, {"eval_arc": 0.02}, True),
+        ({"eval_arc": task(0, 9, 9)}, {"eval_arc": 0.02}, False),
+        ({}, {"eval_arc": 0.02}, False),
         ({"likelihood": answers(-0.5), "mmlu": SKIPPED}, {"likelihood": 0.1, "mmlu": 0.1}, False),
     ],
 )

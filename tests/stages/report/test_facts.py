@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tests.stages.report.example_run import KNOWLEDGE, SKILLS, full_run
+from utils.stages.model_card import model_card
 from utils.stages.provenance import stage_records
 from utils.stages.report.facts import comparisons, leaf_rows, outcome, report_facts, versions_of
+from utils.stages.report.page import render
 from utils.stages.report.text import counted, duration, flat, leaf_label, listed, number, plain
 
 
@@ -67,6 +69,48 @@ def test_headline_says_one_of_three_words_for_each_measure(words: dict[str, str]
     scores = {name: score for name, score in {**LIKELIHOOD, **MMLU}.items() if name in words or not words}
     found = comparisons(scores, {name: {"word": word} for name, word in words.items()})
     assert outcome(found, {})[0] == f"The candidate {headline}"
+
+
+TASKS: dict[str, Any] = {
+    "eval_arc": {"metric": "acc_norm", "model_score": 0.5, "base_model_score": 0.75, "lower_is_better": False,
+                 "right_or_wrong": True, "questions": 40, "right": 20, "base_right": 30},
+    "eval_text": {"metric": "word_perplexity", "model_score": 9.0, "base_model_score": 9.5, "lower_is_better": True,
+                  "right_or_wrong": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "headline"),
+    [
+        ("worse", "is not distinguishable from the base model on Likelihood"),
+        ("not distinguishable", "is not distinguishable from the base model on Likelihood"),
+    ],
+)
+def test_tasks_of_the_harness_come_after_our_measures(word: str, headline: str) -> None:
+    found = comparisons({**LIKELIHOOD, **TASKS}, {"eval_arc": {"word": word, "said": word, "p": 0.01}})
+    arc, text = found[-2:]
+    assert (arc.key, arc.name, arc.what) == ("eval_arc", "arc", "acc_norm, a task of the lm-evaluation-harness")
+    assert (arc.base, arc.candidate, arc.right, arc.verdict["word"]) == (0.75, 0.5, [30, 20], word)
+    assert text.what.endswith("harness, lower is better") and text.change == -0.5 and text.better is None
+    assert text.verdict["said"] == "no verdict: the metric has no score of single questions"
+    said = "is worse than the base model on arc; not distinguishable on Likelihood" if word == "worse" else headline
+    assert outcome(found, {})[0] == f"The candidate {said}"
+
+
+def test_report_shows_tasks_of_the_harness(tmp_path: Path) -> None:
+    full_run(tmp_path)
+    (tmp_path / "scores/verdict.json").unlink()
+    (tmp_path / "done/publish.json").unlink()
+    pairs = [{"question": str(i), "leaf": "arc", "base": 1.0, "candidate": float(i < 4)} for i in range(12)]
+    (tmp_path / "scores/eval_arc.json").write_text(json.dumps({**TASKS["eval_arc"], "answers": pairs}))
+    (tmp_path / "scores/eval_text.json").write_text(json.dumps(TASKS["eval_text"]))
+    facts = report_facts(str(tmp_path), "run", [])
+    assert [one["verdict"]["word"] for one in facts["comparisons"][-2:]] == ["worse", "no verdict"]
+    page = " ".join(render(facts).split())
+    assert "<b>arc</b><small>acc_norm, a task of the lm-evaluation-harness; 40 questions" in page
+    assert "the metric has no score of single questions" in page
+    card = model_card(str(tmp_path), "run")
+    assert "| arc | 0.750 | 0.500 |" in card and "type: acc_norm" in card
 
 
 def test_verdict_of_the_gate_is_shown_and_not_another(tmp_path: Path) -> None:

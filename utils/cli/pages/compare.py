@@ -7,8 +7,6 @@ from utils.cli.comparison import Changed, Scored
 from utils.cli.pages.page import MARKS, Bar, page, scaled
 from utils.cli.reports import Report
 from utils.stages.evaluation.statistics import BETTER, SAME, WORSE
-from utils.stages.evaluation.verdict import MEASURES as KINDS
-from utils.stages.report.facts import MEASURES
 from utils.stages.report.text import listed
 
 
@@ -20,7 +18,6 @@ def compare_page(runs: Sequence[Report], scores: Sequence[Scored], given: Sequen
         "given": given,
         "confidence": confidence,
         "headline": headline(runs, scores),
-        "what": {name: what for name, _, _, what in MEASURES},
         "marks": MARKS,
         "chart": _chart(scores),
     }
@@ -43,7 +40,7 @@ def _chart(scores: Sequence[Scored]) -> dict[str, Any]:
         found = one.difference
         if not found or found.change is None:
             continue
-        lower = KINDS.get(one.key, (False, False))[0]
+        lower = one.lower_is_better
         low, high = (found.low, found.high) if not lower else (_negative(found.high), _negative(found.low))
         bars.append(Bar(one.name, -found.change if lower else found.change, low, high))
         ends = f" ({found.low:.3f} to {found.high:.3f})" if found.low is not None and found.high is not None else ""

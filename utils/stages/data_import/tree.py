@@ -12,6 +12,8 @@ from utils.stages.archive import KINDS, PACK, require_space, unpack_archive
 from utils.stages.data_import.documents import require_taxonomy
 from utils.stages.data_import.model import model_faults
 from utils.stages.data_import.rows import check_rows
+from utils.stages.evaluation.eval_names import FOLDER
+from utils.stages.evaluation.task_files import check_task_folders
 from utils.stages.folders import copy_folder
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import Download, ObjectStat, download_object, object_stat
@@ -161,18 +163,19 @@ def assemble_tree(
             failure: a wrong archive does not get better. After a failure about documents, the archive stays: their
             repository may.
         archive: the archive, or a folder with its content.
-        from_archive: which of model and taxonomy the archive gives; with any, it may bring data too.
+        from_archive: which of model and taxonomy the archive gives; with any, it may bring data and eval_tasks, too.
         ca: for git, a PEM bundle; "" for the public roots.
 
     Returns:
-        The folders put in place, model, taxonomy, and sdg when data came along; and that data's orders of roles.
+        The folders put in place, model, taxonomy, and sdg when data came along, eval_tasks with tasks for the
+            evaluation; and that data's orders of roles.
     """
     tree, places = work / "tree", dict[str, str]()
     shutil.rmtree(tree, ignore_errors=True)  # of an attempt that was killed
     tree.mkdir()
     try:
         if from_archive:
-            wanted = [*from_archive, "data"]
+            wanted = [*from_archive, "data", FOLDER]
             if archive.is_dir():
                 for part in filter(lambda name: archive.joinpath(name).is_dir(), wanted):
                     copy_folder(str(archive / part), tree / part)
@@ -188,6 +191,7 @@ def assemble_tree(
         parts = ["model", "taxonomy", "data"]
         found = {part: places[part] for part in [*from_archive, "data"] if part in places}
         orders = require_tree(tree, parts if tree.joinpath("data").exists() else parts[:2], found)
+        check_task_folders(tree / FOLDER)
     except SystemExit:
         shutil.rmtree(work)
         raise
@@ -199,7 +203,7 @@ def assemble_tree(
         made.rename(unfinished)
     # What else an earlier import brought, or was generated from it, does not belong to this one.
     outputs = []
-    for part, place in {"model": "model", "taxonomy": "taxonomy", "data": "sdg"}.items():
+    for part, place in {"model": "model", "taxonomy": "taxonomy", "data": "sdg", FOLDER: FOLDER}.items():
         shutil.rmtree(Path(data_dir, place), ignore_errors=True)
         if tree.joinpath(part).exists():
             tree.joinpath(part).rename(Path(data_dir, place))

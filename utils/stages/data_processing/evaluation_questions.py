@@ -1,25 +1,29 @@
 """The questions of the evaluation that are known before training."""
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from utils.messages import shown
 from utils.stages.data_processing.overlap import FEWEST, Overlap
+from utils.stages.evaluation.harness import load_tasks
 from utils.stages.evaluation.mmlu import fetch_tasks
 from utils.stages.json_lines import read_lines
 from utils.stages.patience import CHECK_TRIES, Patience
 from utils.stages.service_errors import told
 
 
-def add_evaluation_questions(overlap: Overlap, tasks_dir: str, mmlu_tasks: Sequence[str]) -> list[str]:
-    """Take in the questions of MT-Bench, MMLU-branch and MMLU; a line for each says how many there are.
+def add_evaluation_questions(
+    overlap: Overlap, tasks_dir: str, mmlu_tasks: Sequence[str], asked: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Take in the questions of MT-Bench, MMLU-branch, MMLU and others; a line for each says how many there are.
 
     Args:
         tasks_dir: folder of the multiple-choice questions that SDG made, "" for none.
         mmlu_tasks: tasks of lm-evaluation-harness. Where their data can't be had now, a line says so; the final
             evaluation waits for them, and fails without.
+        asked: the questions of other tasks.
     """
     import httpx
 
@@ -32,6 +36,8 @@ def add_evaluation_questions(overlap: Overlap, tasks_dir: str, mmlu_tasks: Seque
             found["MMLU"] = [*mmlu_questions(mmlu_tasks)]
         except (OSError, LookupError, ValueError, ImportError, httpx.HTTPError) as error:
             found["MMLU"], why["MMLU"] = [], f"its data can't be had here: {shown(told(error))}"
+    found |= {name: [*questions] for name, questions in asked.items()}
+    why |= dict.fromkeys(asked, "they have none")
     for name, questions in found.items():
         # Those of MMLU-branch are about the documents that samples are about: short ones are asked alike.
         overlap.add(name, questions, fewest=overlap.words if name == "MMLU-branch" else FEWEST)
@@ -53,6 +59,17 @@ def mt_bench_questions() -> list[str]:
         return []
     rows = read_lines(Path(library.origin).parent / "data" / "mt_bench" / "question.jsonl")
     return [turn for row in rows for turn in row["turns"]]
+
+
+def task_questions(entry: str, data_dir: str) -> Iterator[str]:
+    """What the models will be asked by an entry of `eval_tasks`.
+
+    Raises:
+        SystemExit: its tasks can't be run.
+    """
+    for task in load_tasks(entry, data_dir, Patience(tries=CHECK_TRIES)).values():
+        texts = (task.doc_to_text(doc) for doc in task.eval_docs)
+        yield from (text for text in texts if isinstance(text, str) and text)  # some have the number of a choice
 
 
 def mmlu_questions(tasks: Sequence[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.chat_template.files import chat_template_choice
 from utils.stages.data_processing.checks import Checks, Dropped, seed_texts
-from utils.stages.data_processing.evaluation_questions import add_evaluation_questions
+from utils.stages.data_processing.evaluation_questions import add_evaluation_questions, task_questions
 from utils.stages.data_processing.held_out import (
     HeldOut,
     Sample,
@@ -49,6 +49,7 @@ class Processing:
     force: bool
     checks: dict[str, Any] = field(default_factory=dict)
     mmlu_tasks: list[str] = field(default_factory=list)
+    eval_tasks: list[str] = field(default_factory=list)
     review: str = "off"
     run_id: str = ""
     object_store_secret_dir: str = ""
@@ -103,7 +104,10 @@ def process_samples(given: Processing) -> Processed:
     files = {kind: data / (name or "/dev/null") for kind, name in names.items()}
     evaluation = Overlap(given.limits.overlap_words)
     tasks_dir = sdg.mmlu_tasks_dir and str(data / sdg.mmlu_tasks_dir)
-    notes = add_evaluation_questions(evaluation, tasks_dir, given.mmlu_tasks) if given.limits.overlap_words else []
+    asked = {entry: [*task_questions(entry, given.data_dir)] for entry in given.eval_tasks}  # a wrong one ends it now
+    notes = []
+    if given.limits.overlap_words:
+        notes = add_evaluation_questions(evaluation, tasks_dir, given.mmlu_tasks, asked)
     taxonomy = data / "taxonomy"
     checks = Checks(given.limits, seed_texts(taxonomy, taxonomy_leaves(taxonomy)), evaluation)
     checks.look_at(taxonomy, files)

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from utils.messages import failure
 from utils.stages.credentials import model_server
 from utils.stages.disk import tells_full_disk
 from utils.stages.evaluation.base_scores import base_scores, digest_of_files
+from utils.stages.evaluation.eval_names import PREFIX, folder_of, measure_of
+from utils.stages.evaluation.harness import TaskScores, eval_task
 from utils.stages.evaluation.judging import Bench, Evaluation, prepare_bench
 from utils.stages.evaluation.likelihood import Likelihoods, likelihood
 from utils.stages.evaluation.mmlu import mmlu, mmlu_branch
@@ -28,6 +31,7 @@ class Comparison(Evaluation):
     few_shots: int
     batch_size: str
     mmlu_tasks: list[str]
+    eval_tasks: list[str]
     object_store_secret_dir: str
     data_key: str
     reuse_base: bool
@@ -43,7 +47,7 @@ class Part:
         decides: what decides the base model's scores.
     """
 
-    evaluate: Callable[[], BranchScores | Accuracies | Likelihoods | Skipped]
+    evaluate: Callable[[], BranchScores | Accuracies | Likelihoods | TaskScores | Skipped]
     files: list[str]
     decides: dict[str, Any]
 
@@ -57,6 +61,7 @@ def compare(given: Comparison) -> dict[str, float]:
         **given.answer_inputs("mt_bench"),
         "few_shots": given.few_shots,
         "mmlu_tasks": given.mmlu_tasks,
+        **({"eval_tasks": tasks_given(given)} if given.eval_tasks else {}),  # an older volume stays finished
     }
     inputs = {**answers, **given.judgment_inputs(judge), "max_error_rate": given.max_error_rate}
     result = finished_result(given.data_dir, "final_eval", inputs, given.force)
@@ -70,6 +75,12 @@ def compare(given: Comparison) -> dict[str, float]:
     # The scores themselves are the headline scores of the report.
     metrics = {"mt_bench_branch": ("questions", "error_rate"), "likelihood": ("questions",)}
     return {f"{p}_{name}": result[p][name] for p, names in metrics.items() for name in names if name in result[p]}
+
+
+def tasks_given(given: Comparison) -> dict[str, str]:
+    """The entries of `eval_tasks`, with a hash of the files of each that is a folder."""
+    folders = {entry: folder_of(entry, given.data_dir) for entry in given.eval_tasks}
+    return {entry: digest_of_files(folder, ["**/*"]) if folder else "" for entry, folder in folders.items()}
 
 
 def parts_of(given: Comparison, bench: Bench, pair: Pair) -> dict[str, Part]:
@@ -107,6 +118,13 @@ def parts_of(given: Comparison, bench: Bench, pair: Pair) -> dict[str, Part]:
             [f"{given.mmlu_tasks[0]}.choices.json"],
             {**choices, "tasks": given.mmlu_tasks},
         )
+    for entry, files in tasks_given(given).items():
+        name = measure_of(entry)
+        parts[name] = Part(
+            partial(eval_task, pair, entry, given.data_dir, given.batch_size),
+            [f"{name}.json"],
+            {"batch_size": given.batch_size, "tasks": files or entry},
+        )
     return parts
 
 
@@ -128,8 +146,11 @@ def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, di
     pair = Pair(f"{given.data_dir}/{scored.candidate}", f"{given.data_dir}/model", work_dir)
     secret_dir, base_dir = given.object_store_secret_dir if given.reuse_base else "", Path(work_dir, "base")
     bases = base_scores(secret_dir, given.data_key, given.ca_file, Path(pair.base), bench.template, base_dir)
-    result = {}
-    for part, of in parts_of(given, bench, pair).items():
+    result, parts = {}, parts_of(given, bench, pair)
+    for file in Path(given.data_dir, "scores").glob(f"{PREFIX}*.json"):
+        if file.stem not in parts:  # of other tasks, that were asked for before
+            file.unlink()
+    for part, of in parts.items():
         with bases.reused({"part": part, **of.decides}, of.files) as used:
             values = {name: value for name, value in asdict(of.evaluate()).items() if value is not None}
         values |= used

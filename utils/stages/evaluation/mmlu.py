@@ -31,11 +31,11 @@ TASK: dict[str, Any] = {
 HUB = Service("https://huggingface.co", "HF_ENDPOINT (a mirror of the hub)", "HF_TOKEN")
 HUB_CAUSES: Rows = (
     ("gated|awaiting", "the data are gated", "accept their terms, and give HF_TOKEN in a pod overlay{then}"),
-    ("offline", "the hub is switched off here", "unset HF_HUB_OFFLINE, or start a run without mmlu_tasks"),
+    ("offline", "the hub is switched off here", "unset HF_HUB_OFFLINE, or start a run without these tasks"),
     (
         "KeyError|NotFound|not exist|HTTP 40[14]",
         "no such data, or not for all",
-        "start a run with other mmlu_tasks, or give HF_TOKEN",
+        "start a run with other tasks, or give HF_TOKEN",
     ),
 )
 
@@ -82,8 +82,7 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
             tasks,
             model_dtype="bfloat16" if cuda else "float32",
             few_shots=few_shots,
-            # Finding the largest batch takes minutes on a CPU and gains nothing there.
-            batch_size=int(batch_size) if batch_size.isdecimal() else "auto" if cuda else 4,
+            batch_size=batch_of(batch_size, cuda),
             device="cuda" if cuda else "cpu",
         )
         try:
@@ -102,6 +101,11 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
         Path(pair.work_dir, "base", name).unlink()
         new, base = pair.scored(name, Choices, choices)
     return accuracies(new, base)
+
+
+def batch_of(size: str, cuda: bool) -> int | str:
+    """The batch size that the harness is given. Finding the largest takes minutes on a CPU and gains nothing there."""
+    return int(size) if size.isdecimal() else "auto" if cuda else 4
 
 
 def fetch_tasks(tasks: Sequence[str], patience: Patience = OUTAGE) -> dict[Any, Any]:

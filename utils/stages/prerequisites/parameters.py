@@ -7,6 +7,7 @@ from typing import Any
 from utils.names import DNS_LABEL as _LABEL
 from utils.names import is_object_name
 from utils.stages.data_processing.limits import limit_faults
+from utils.stages.evaluation.eval_names import entries_fault, measure_of
 from utils.stages.evaluation.server_arguments import arguments_fault
 from utils.stages.prerequisites.findings import Finding
 from utils.stages.train.choice import LAUNCHERS
@@ -91,7 +92,7 @@ or has a wrong one. Less than 1 GB holds neither a training process nor a base m
 """
 
 TYPES: list[tuple[type, str, list[str]]] = [
-    (list, 'a list, like ["a", "b"]', ["train_tolerations", "eval_server_arguments", "mmlu_tasks"]),
+    (list, 'a list, like ["a", "b"]', ["train_tolerations", "eval_server_arguments", "mmlu_tasks", "eval_tasks"]),
     (dict, 'a mapping, like {"a": 1}', ["train_node_selectors", "sdg_checks", "gate_max_regression"]),
 ]
 """(type, what is expected, names) each."""
@@ -167,9 +168,14 @@ def _inconsistent(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "eval_server_arguments", fault
     for expected in limit_faults(given.get("sdg_checks", {})):
         yield "sdg_checks", expected
+    tasks = given.get("eval_tasks", [])
+    if fault := entries_fault(tasks):
+        yield "eval_tasks", fault
+        tasks = []
+    compared = (*COMPARED, *map(measure_of, tasks))
     for name, loss in given.get("gate_max_regression", {}).items():
-        if name not in COMPARED or type(loss) not in (int, float) or not 0 <= loss < _MANY:
-            yield "gate_max_regression", f'{", ".join(COMPARED)}, each with 0 or more, like {{"likelihood": 0.02}}'
+        if name not in compared or type(loss) not in (int, float) or not 0 <= loss < _MANY:
+            yield "gate_max_regression", f'{", ".join(compared)}, each with 0 or more, like {{"likelihood": 0.02}}'
             break
     if not all(isinstance(one, str) and one for one in given.get("mmlu_tasks", [])):
         yield "mmlu_tasks", 'names of tasks, like ["mmlu_anatomy"]'

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.stages.code import code_digest
+from utils.stages.evaluation.eval_names import PREFIX
 from utils.stages.evaluation.statistics import BETTER, SAME, WORSE
 from utils.stages.evaluation.verdict import verdict_on
 from utils.stages.leaves import leaf_names
@@ -108,6 +109,20 @@ MEASURES = (
 """(name, the candidate's entry in the score file, digits, what is measured), the one that needs no judge first."""
 
 
+NO_WORD = "no verdict"
+UNTOLD = f"{NO_WORD}: the metric has no score of single questions"
+
+
+def measures_of(scores: Mapping[str, Any]) -> list[tuple[str, str, str, int, str]]:
+    """Key, and the same, of all measures: after ours the tasks of `eval_tasks`."""
+    found = [(name.lower().replace("-", "_"), name, entry, digits, what) for name, entry, digits, what in MEASURES]
+    for key in sorted(key for key in scores if key.startswith(PREFIX)):
+        what = f"{scores[key]['metric']}, a task of the lm-evaluation-harness"
+        what += ", lower is better" if scores[key]["lower_is_better"] else ""
+        found.append((key, key.removeprefix(PREFIX), "model_score", 3, what))
+    return found
+
+
 def comparisons(scores: Mapping[str, Any], judged: Mapping[str, Any], leaves: Iterable[str] = ()) -> list[Measure]:
     """Candidate against base by each measure.
 
@@ -123,12 +138,11 @@ def comparisons(scores: Mapping[str, Any], judged: Mapping[str, Any], leaves: It
     if unknown := bench.get("audit", {}).get("uninformative"):
         scores["mt_bench"] |= {"overall_score": None, "reason": unknown}
     found = []
-    for name, entry, digits, what in MEASURES:
-        key = name.lower().replace("-", "_")
+    for key, name, entry, digits, what in measures_of(scores):
         score = scores.get(key, {})
         candidate, base = score.get(entry), score.get(f"base_{entry}")
         change = None if None in (candidate, base) else candidate - base
-        told = dict(judged.get(key, {}))
+        told = dict(judged.get(key) or ({"word": NO_WORD, "said": UNTOLD} if key.startswith(PREFIX) else {}))
         by_leaf = sorted(told.pop("leaves", {}).items(), key=lambda named: named[1]["p"])
         better = {BETTER: True, WORSE: False}.get(told.get("word", ""))
         unscored = score.get("reason") or told.get("said") or ("no score" if score else "not run")
@@ -165,7 +179,9 @@ def outcome(compared: Iterable[Measure], publish: Mapping[str, Any]) -> tuple[st
     words = {True: (BETTER, "than"), False: (WORSE, "than"), None: (SAME, "from")}
     said: list[str] = []
     for better, (word, than) in words.items():
-        if names := listed([measure.name for measure in known if measure.better is better]):
+        # Of the tasks of `eval_tasks`, which may be many, those that are better or worse.
+        of = [one for one in known if one.better is better and (word != SAME or not one.key.startswith(PREFIX))]
+        if names := listed([one.name for one in of]):
             said.append(f"{word} on {names}" if said else f"is {word} {than} the base model on {names}")
     headline = f"The candidate {'; '.join(said) or 'was not compared with the base model'}"
     if not publish:

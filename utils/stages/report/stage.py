@@ -56,7 +56,7 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
         said = measure["verdict"]
         values = {name: measure[name] for name in ("base", "candidate", "change")}
         values |= {name: said.get(name) for name in ("low", "high", "needed")}
-        if said:
+        if "p" in said:
             values["verdict"] = (measure["better"] is True) - (measure["better"] is False)
         measured |= {f"{measure['key']}_{name}": value for name, value in values.items() if value is not None}
     print(f"{facts['headline']}. {facts['fate']}.", flush=True)
