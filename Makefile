@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages stages-python notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg bench-evaluation bench-training bench-gpu mutation fuzz compile standalone wheel release-check docs lock clean
+.PHONY: help setup stages stages-python notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg bench-evaluation bench-training bench-gpu gpu mutation fuzz compile standalone wheel release-check docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -76,6 +76,9 @@ bench-training: setup stages ## Measure how fast training is, compared with bare
 
 bench-gpu: ## Measure training on this machine's GPUs, with the python that PYTHON names (GPU="--tiny ours …" for its arguments)
 	$(PYTHON) -m tests.bench.gpu $(GPU)
+
+gpu: ## Check evaluation and SDG with a real vLLM on this machine's GPU; PYTHON has vLLM and the InstructLab libraries
+	PYTHONPATH=$(CURDIR) HF_HUB_OFFLINE=1 $(PYTHON) -m tests.gpu $(or $(WORK),$(shell mktemp -d))
 
 mutation: $(MUTATION)/ready ## Put faults into the code of PATHS="utils/ir …" (a SAMPLE of 150), and see which the tests notice
 	$(MUTATION)/bin/python -m tests.mutation --sample $(or $(SAMPLE),0) --seed $(or $(SEED),1) $(PATHS)
