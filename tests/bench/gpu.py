@@ -183,9 +183,8 @@ def compare_losses(made: dict[str, Measured]) -> str:
 
 def setting(bench: Bench) -> str:
     """What is measured, where and with what."""
-    found = {one.name.lower().replace("_", "-"): one.version for one in metadata.distributions()}
     names = ("torch", "transformers", "accelerate", "instructlab-training", "flash-attn")
-    versions = [f"{name} {found.get(name, 'missing')}" for name in names]
+    versions = [f"{name} {version_of(name)}" for name in names]
     free, size = shutil.disk_usage(bench.folder).free / GIB, bench.size
     kind = subprocess.run(["stat", "-f", "-c", "%T", bench.folder], check=True, capture_output=True, text=True).stdout
     return (
@@ -197,6 +196,13 @@ def setting(bench: Bench) -> str:
     )
 
 
+def version_of(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
 def measure_all(bench: Bench, keys: list[str]) -> bool:
     """Measure rows and print each when it is; returns whether all could be measured."""
     print(f"{setting(bench)}\n{HEADER}", flush=True)
@@ -205,7 +211,7 @@ def measure_all(bench: Bench, keys: list[str]) -> bool:
         try:
             made[key] = bench.measure(key)
             print(bench.line(key, made), flush=True)
-            if key == "preempted":
+            if key == "preempted" and "ours" in made:
                 print(f"  {compare_losses(made)}", flush=True)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- the other rows count
             whole = False
