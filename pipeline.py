@@ -93,6 +93,8 @@ def ilab_pipeline(
     # Training
     train_launcher: str = "auto",
     train_strategy: str = "phased",
+    train_algorithm: str = "sft",
+    train_algorithm_options: dict = {},  # noqa: B006
     train_num_workers: int = 2,
     train_gpu_per_worker: int = 2,
     train_gpu_identifier: str = "nvidia.com/gpu",
@@ -201,6 +203,11 @@ def ilab_pipeline(
             PyTorchJobs.
         train_strategy: phased: knowledge first, then skills, from the last checkpoint of knowledge. stacked: both data
             sets in one phase, from the base model, with the values of phase 2: each of its epochs repeats both.
+        train_algorithm: sft trains all weights; osft only the directions of each matrix that the model uses least, and
+            forgets less; lora small adapters, merged into each checkpoint. On H100, osft takes about ten times as long
+            as sft. osft and lora need the training image of OpenShift AI 3.5 or newer: see docs/images.md.
+        train_algorithm_options: Of osft: unfreeze_rank_ratio, the part of the directions that is trained (0.25). Of
+            lora: r, the rank (16), and alpha (32).
         train_num_workers: Training pods (nodes), 1 or more. Not used by process.
         train_gpu_per_worker: GPUs per training pod. 0: train on CPU. Not used by process.
         train_gpu_identifier: Resource name of the GPUs.
@@ -374,6 +381,8 @@ def ilab_pipeline(
             "grace_period": train_grace_period,
             "flash_attention": train_flash_attention,
             "strategy": train_strategy,
+            "algorithm": train_algorithm,
+            "algorithm_options": train_algorithm_options,
             "checkpoint_dtype": train_checkpoint_dtype,
         }
         phase_1 = named(train, "train-knowledge")(

@@ -42,10 +42,12 @@ def train(
     flash_attention: bool,
     strategy: str,
     checkpoint_dtype: str,
+    algorithm: str,
+    algorithm_options: dict,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Train one phase with instructlab.training. A phase without data returns immediately.
+    """Train one phase with instructlab.training, or with mini-trainer. A phase without data returns immediately.
 
     When restarted, an interrupted phase resumes from its last saved state: with instructlab-training 0.16 and newer, at
     the step where it was stopped if it had time to save, else after its last complete epoch.
@@ -89,6 +91,8 @@ def train(
         flash_attention: use it where the GPU and the image have it.
         strategy: phased, or stacked: phase 2 trains the base model on the data of both phases, phase 1 is skipped.
         checkpoint_dtype: type of the weights in checkpoints: that of the base model (auto), bfloat16, float16, float32.
+        algorithm: sft, osft or lora.
+        algorithm_options: of osft (unfreeze_rank_ratio) or lora (r, alpha); what is not given has its default.
         manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
@@ -129,6 +133,8 @@ def train(
         flash_attention,
         strategy,
         checkpoint_dtype,
+        algorithm,
+        algorithm_options,
     )
     for metric, value in train_phase(given, manifest.path).items():
         metrics.log_metric(metric, value)

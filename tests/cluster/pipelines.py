@@ -202,6 +202,8 @@ def training(
             flash_attention=True,
             strategy="phased",
             checkpoint_dtype="auto",
+            algorithm="sft",
+            algorithm_options={},
         ).after(prepared)
         with_api(with_volume(task, claim))
 

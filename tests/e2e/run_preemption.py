@@ -1,4 +1,4 @@
-"""Runs in the stages' interpreter: `run_preemption.py DATA_DIR SIGNALS`, prints JSON last.
+"""Runs in the stages' interpreter: `run_preemption.py DATA_DIR SIGNALS [ALGORITHM]`, prints JSON last.
 
 A phase of three epochs on two nodes of one rank each, as in pods: grace.py starts each torchrun. SIGNALS, as JSON, are
 sent one after the other, one to each start of the first node: [number, steps of this start after which it is sent].
@@ -96,10 +96,10 @@ def norm(model: Path) -> float:
         return sum(float(file.get_tensor(name).double().abs().sum()) for name in file.keys())  # noqa: SIM118
 
 
-def main(data_dir: Path, signals: str) -> dict[str, Any]:
+def main(data_dir: Path, signals: str, algorithm: str = "sft") -> dict[str, Any]:
     """What came of it: loss by samples, samples in the order of the log, weights' norms, and the log of each start."""
     prepare_volume(data_dir, LENGTHS)
-    given = TrainingPhase(**{**options(data_dir), "num_epochs": 3, "max_batch_len": 60})
+    given = TrainingPhase(**{**options(data_dir), "num_epochs": 3, "max_batch_len": 60, "algorithm": algorithm})
     launcher = Pods(given.output, tuple((number, step) for number, step in json.loads(signals)))
     result = None
     while result is None:
@@ -120,4 +120,4 @@ def main(data_dir: Path, signals: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2])))
+    print(json.dumps(main(Path(sys.argv[1]), *sys.argv[2:])))

@@ -1,7 +1,7 @@
 """Training that is stopped at random steps ends as training that is not: two ranks, SIGTERM and SIGKILL.
 
-With instructlab-training 0.16, SIGTERM costs no step that was taken; SIGKILL, and 0.10, those of an epoch. ILAB_SEED
-draws other steps.
+With instructlab-training 0.16, and by OSFT and LoRA, SIGTERM costs no step that was taken; SIGKILL, and 0.10, those of
+an epoch. ILAB_SEED draws other steps.
 """
 
 import json
@@ -19,8 +19,8 @@ TERM, KILL = 15, 9
 EPOCHS, STEPS = 3, 10
 
 
-def train(folder: Path, signals: list[tuple[int, int]]) -> dict[str, Any]:
-    return dict(json.loads(in_stages("tests/e2e/run_preemption.py", str(folder), json.dumps(signals))))
+def train(folder: Path, signals: list[tuple[int, int]], algorithm: str = "sft") -> dict[str, Any]:
+    return dict(json.loads(in_stages("tests/e2e/run_preemption.py", str(folder), json.dumps(signals), algorithm)))
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +61,18 @@ def test_sigterm_costs_no_step_and_the_log_says_what_it_costs(
     assert repeated <= sum(number == KILL for number, _ in signals), (signals, seen)
     saved = ["SIGTERM: training continues after step" in log for log in stopped["logs"]]
     assert saved == [number == TERM for number, _ in signals] + [False], signals
+
+
+@pytest.mark.parametrize("algorithm", ["osft", "lora"])
+def test_other_algorithms_continue_at_their_step(tmp_path: Path, algorithm: str) -> None:
+    """After SIGTERM in the first and the second epoch, and SIGKILL."""
+    whole, stopped = (tmp_path / name for name in ("whole", "stopped"))
+    whole.mkdir()
+    stopped.mkdir()
+    signals = [(TERM, 4), (TERM, 8), (KILL, 2)]
+    expected, found = train(whole, [], algorithm), train(stopped, signals, algorithm)
+    assert len(found["logs"]) == 1 + len(signals)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert list(found["weights"]) == list(expected["weights"])
+    saved = ["SIGTERM: training continues after step" in log for log in found["logs"]]
+    assert saved == [True, True, False, False]

@@ -10,6 +10,7 @@ from types import FunctionType
 
 from utils.files import ROOT
 from utils.packing import module_file, stage_files
+from utils.stages.train.hub import HUB
 from utils.stages.train.trainer import TRAINER
 
 # What a name in an import is called as a distribution, where they differ. The longest match counts.
@@ -27,10 +28,10 @@ DISTRIBUTIONS = {
 def sources(func: FunctionType) -> list[str]:
     """The source of a component's function and of all that it can reach in our modules.
 
-    Not that of the program that training pods run: they have an image of their own (test_training_images.py).
+    Not that of the programs that training pods run: they have an image of their own (test_training_images.py).
     """
     files = stage_files(our_names(func))
-    own = [path for path in files if path.endswith(".py") and ROOT / path != Path(TRAINER)]
+    own = [path for path in files if path.endswith(".py") and str(ROOT / path) not in (TRAINER, HUB)]
     return [textwrap.dedent(inspect.getsource(func)), *(files[path].decode() for path in own)]
 
 

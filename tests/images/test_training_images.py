@@ -7,6 +7,7 @@ import pytest
 from tests.images.environments import REQUIREMENTS
 from tests.images.imports import third_party
 from utils.cpu import PROGRAMS
+from utils.stages.train.hub import HUB
 from utils.stages.train.trainer import LIBRARY, TRAINER
 
 LISTS = ["training-cuda", "training-rocm", "training-cpu"]
@@ -32,6 +33,20 @@ def needed() -> set[str]:
 def test_every_import_of_the_training_program_is_in_the_image(name: str) -> None:
     assert {"torch", "instructlab-training"} <= needed()
     assert needed() - OPTIONAL - packages(name).keys() == set()
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_osft_and_lora_have_what_they_import_in_the_image(name: str) -> None:
+    found = packages(name)
+    imported = third_party(Path(HUB).read_text()) - {"trainer"}  # beside it
+    assert "peft" in imported and imported <= found.keys()
+    major, minor = found["rhai-innovation-mini-trainer"].split(".")[:2]
+    assert (int(major), int(minor)) >= (0, 8)
+
+
+def test_the_default_image_has_no_mini_trainer() -> None:
+    """The prerequisites refuse it for osft and lora."""
+    assert "rhai-innovation-mini-trainer" not in packages(INSTRUCTLAB)
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -1,9 +1,12 @@
 """instructlab.training on CPU: torchrun starts this file, it runs the program that its first argument names."""
 
+import importlib
 import importlib.metadata
+import json
 import os
 import runpy
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -13,7 +16,8 @@ def main() -> None:
     Everything that needs CUDA is replaced: device placement, memory statistics, and FSDP with bf16, by accelerate's CPU
     mode. Two more changes save time: no processes to load a few rows, and bfloat16 arithmetic on float32 weights if the
     processor supports it. Checkpoints lose the prefix that DistributedDataParallel gives to names; full states keep it,
-    and are not safetensors, which can't hold the tied embeddings of small models.
+    and are not safetensors, which can't hold the tied embeddings of small models. OSFT and LoRA run with
+    FSDP2, which needs no GPU.
 
     Raises:
         SystemExit: the library's version is not supported.
@@ -31,7 +35,10 @@ def main() -> None:
     torch.cuda.set_device = lambda *_: None
     torch.cuda.memory_stats = lambda *_: {"num_alloc_retries": 0}
     torch.Tensor.cuda = lambda tensor, *_: tensor
-    prepare(cpu_accelerator())
+    if json.loads(Path(__file__).with_name("training.json").read_text())["algorithm"] != "sft":
+        prepare_hub()
+    else:
+        prepare(cpu_accelerator())
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
@@ -95,6 +102,29 @@ def prepare_0_10(accelerator: type) -> None:
     torch.Tensor.to = lambda tensor, *where, **options: (
         tensor if where and type(where[0]) is int else to(tensor, *where, **options)
     )
+
+
+def prepare_hub() -> None:
+    """Replace what mini-trainer does only on GPUs: devices, NCCL, memory statistics, and flash attention."""
+    import torch
+
+    names = ("osft_utils", "setup_model_for_training", "utils")
+    osft, library, start = (importlib.import_module(f"mini_trainer.{name}") for name in names)
+
+    class CpuTorch:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+        def device(self, kind: str, *number: int) -> torch.device:
+            return torch.device("cpu") if kind == "cuda" else torch.device(kind, *number)
+
+    join, mesh, policy = torch.distributed.init_process_group, library.init_device_mesh, library.MixedPrecisionPolicy
+    torch.distributed.init_process_group = lambda *_, timeout, **__: join("gloo", timeout=timeout)
+    vars(osft)["torch"] = vars(start)["torch"] = CpuTorch()
+    vars(library)["init_device_mesh"] = lambda _, *given, **named: mesh("cpu", *given, **named)
+    if not torch.cpu._is_avx512_bf16_supported():
+        vars(library)["MixedPrecisionPolicy"] = lambda **_: policy()
+    torch.cuda.reset_peak_memory_stats = lambda *_: None
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.answers import Answer, Server
 from tests.fakes.kubernetes_api import ShortTime
 from utils.cluster.client import Client
+from utils.images import INSTRUCTLAB
 from utils.stages.data_import.git import TaxonomySource
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, run_checks
@@ -146,11 +147,26 @@ def test_pytorchjobs_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
-    findings = checks.check_backends("process", "llama.cpp", "/no/such/folder")
+    findings = checks.check_backends("process", "llama.cpp", "/no/such/folder", "sft", INSTRUCTLAB)
     assert [f.problem for f in findings] == [
         "process needs the Python package torch, which is missing",
         "sdg_pipeline is '/no/such/folder', expected simple, full, or a folder that is there",
     ]
+
+
+def test_osft_needs_its_library_where_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mini_trainer" else object())
+    monkeypatch.setattr(checks, "check_launcher", lambda choice: [])
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    def found(launcher: str, algorithm: str, image: str) -> list[str]:
+        return [one.problem for one in checks.check_backends(launcher, "llama.cpp", "simple", algorithm, image)]
+
+    assert found("process", "lora", INSTRUCTLAB) == ["process needs the Python package mini_trainer, which is missing"]
+    (problem,) = found("trainjob", "osft", INSTRUCTLAB)
+    assert problem.startswith("train_algorithm osft needs mini-trainer 0.8 in the training pods")
+    assert found("trainjob", "osft", "registry/rhoai/odh-th-torch-cuda@sha256:0") == []
+    assert found("trainjob", "sft", INSTRUCTLAB) == []
 
 
 @pytest.mark.parametrize(

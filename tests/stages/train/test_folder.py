@@ -40,11 +40,14 @@ def test_training_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> No
     (output / "training.json").write_text(json.dumps(record))
     assert start_phase(described(tmp_path)) == Room(kept=3, full_state=True)
     assert [p.name for p in (output / "full_state").iterdir()] == ["epoch_0"]
-    types = {"dtype": "float32", "other_dtypes": {}}
-    assert json.loads((output / "training.json").read_text()) == {**record, **types}
+    later = {"dtype": "float32", "other_dtypes": {}, "algorithm": "sft", "algorithm_options": {}}
+    assert json.loads((output / "training.json").read_text()) == {**record, **later}
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 1e-4}, {"effective_batch_size": 20}])
+CHANGES = [{"seed": 1}, {"learning_rate": 1e-4}, {"effective_batch_size": 20}, {"algorithm": "lora"}]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_remains_of_another_training_are_deleted(tmp_path: Path, change: dict) -> None:
     save_model(tmp_path / "model")
     output = tmp_path / "phase_2"
@@ -53,6 +56,9 @@ def test_remains_of_another_training_are_deleted(tmp_path: Path, change: dict) -
     save_state(output, 0)
     start_phase(described(tmp_path, **change))
     assert [p.name for p in output.iterdir()] == ["training.json"]
+    save_state(output, 0)
+    start_phase(described(tmp_path))
+    assert [p.name for p in output.iterdir()] == ["training.json"], "nor is it the other way round"
 
 
 def test_repeated_steps_count_once_and_a_truncated_line_not_at_all(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def phase(
         "flash_attention": True,
         "strategy": "phased",
         "checkpoint_dtype": "auto",
+        "algorithm": "sft",
+        "algorithm_options": {},
         "data_dir": str(volume),
         "num_warmup_steps": 0,
         "effective_batch_size": 10,

@@ -16,6 +16,7 @@ from tests.fakes.metrics import Metrics
 from tests.stages.train.phase_folders import save_model, save_state
 from utils.stages.train import stage
 from utils.stages.train.folder import ends_whole
+from utils.stages.train.hub import HUB
 from utils.stages.train.late import RETRIES, TooLate
 from utils.stages.train.trainer import TRAINER
 from utils.stages.train.training import seconds_of
@@ -30,6 +31,8 @@ OPTIONS: dict[str, Any] = {
     "pending_timeout": "60m", "timeout": "72h", "force": False, "progress": True, "grace_period": "300s",
     "flash_attention": True, "strategy": "phased",
     "checkpoint_dtype": "auto",
+    "algorithm": "sft",
+    "algorithm_options": {},
 }  # fmt: skip
 
 
@@ -112,8 +115,20 @@ def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, 
     assert f"--data_path={data}/processed/skills/data.jsonl" in command(tmp_path, 2)
     assert f"{data}/phase_2/trainer.py" in command(tmp_path, 2)
     assert Path(data, "phase_2", "trainer.py").read_text() == Path(TRAINER).read_text()
+    assert Path(data, "phase_2", "hub.py").read_text() == Path(HUB).read_text()
     assert "--effective_batch_size=100" in command(tmp_path, 2)  # no more than there are samples
     assert sorted(api.objects["pytorchjobs"]) == ["train-phase-1-run-1", "train-phase-2-run-1"]
+
+
+def test_another_algorithm_is_another_training(api: KubernetesApi, run: Callable, tmp_path: Path) -> None:
+    """Its options are complete in the record that the training pods read; those of sft are as they were."""
+    assert run(1)["skipped"] is False
+    before = json.loads((tmp_path / "data/done/train_phase_1.json").read_text())["inputs_hash"]
+    api.objects["pytorchjobs"].clear()
+    run(1, algorithm="lora", algorithm_options={"r": 8.0}, force=True)
+    record = json.loads((tmp_path / "data/phase_1/training.json").read_text())
+    assert (record["algorithm"], record["algorithm_options"]) == ("lora", {"r": 8, "alpha": 32})
+    assert json.loads((tmp_path / "data/done/train_phase_1.json").read_text())["inputs_hash"] != before
 
 
 def test_skills_only_taxonomy_trains_phase_2_from_the_base_model(

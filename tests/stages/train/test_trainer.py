@@ -115,7 +115,7 @@ def image(tmp_path: Path) -> Path:
     (torch / "cuda.py").write_text("def set_device(_): pass\ndef get_device_name(_):\n    return 'Tesla T4'\n")
     (torch / "__init__.py").touch()
     (tmp_path / "accelerate.py").write_text("class Accelerator:\n    def save_model(self): pass\n")
-    (tmp_path / "training.json").write_text('{"dtype": "bfloat16", "other_dtypes": {}}')
+    (tmp_path / "training.json").write_text('{"dtype": "bfloat16", "other_dtypes": {}, "algorithm": "sft"}')
     shutil.copyfile(trainer.TRAINER, tmp_path / "trainer.py")
     return tmp_path
 

@@ -141,15 +141,26 @@ def check_taxonomy_repo(source: TaxonomySource, secret_dir: str, ca: str) -> lis
     return [Finding(f"{url} has {missing}", "correct sdg_repo_branch or sdg_repo_pr")]
 
 
-def check_backends(launcher: str, engine: str, sdg_pipeline: str) -> list[Finding]:
-    """What trains and what serves is there: Kubeflow Trainer or the training operator, or this machine's libraries."""
+def check_backends(launcher: str, engine: str, sdg_pipeline: str, algorithm: str, image: str) -> list[Finding]:
+    """What trains and what serves is there: Kubeflow Trainer or the training operator, or this machine's libraries.
+
+    Args:
+        algorithm: the parameter train_algorithm.
+        image: of the training pods.
+    """
     choice = choose_launcher(launcher)
     print(f"train_launcher is {choice.launcher}: {choice.why}", flush=True)
     found = check_launcher(choice)
+    if algorithm != "sft" and choice.launcher != "process" and "rhelai1/instructlab" in image:
+        problem = f"train_algorithm {algorithm} needs mini-trainer 0.8 in the training pods, and {image} has none"
+        remedy = "give OpenShift AI's training image, 3.5 or newer, with -p train_image=IMAGE: docs/images.md names it"
+        found.append(Finding(problem, remedy))
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         # The stages' own image has the libraries, this one need not.
         return found
     needs = {"process": ["torch", "instructlab.training"], "llama.cpp": ["xllamacpp", "gguf"], "vllm": ["vllm"]}
+    if algorithm != "sft":
+        needs["process"] += ["mini_trainer", "peft"]
     for user in (choice.launcher, engine):
         for module in needs.get(user, []):
             # A module in a package that is not there can't be looked for.

@@ -10,6 +10,7 @@ from utils.stages.data_processing.limits import limit_faults
 from utils.stages.evaluation.eval_names import entries_fault, measure_of
 from utils.stages.evaluation.server_arguments import arguments_fault
 from utils.stages.prerequisites.findings import Finding
+from utils.stages.train.algorithms import option_faults
 from utils.stages.train.choice import LAUNCHERS
 
 _MANY = float("inf")
@@ -76,6 +77,7 @@ PATTERNS = [
         ["sdg_teacher_family"],
     ),
     ("phased|stacked", "phased or stacked", ["train_strategy"]),
+    ("sft|osft|lora", "sft, osft or lora", ["train_algorithm"]),
     ("auto|trainjob|pytorchjob|process", LAUNCHERS, ["train_launcher"]),
     (r"[\w.:/-]+(@sha256:[0-9a-f]{64})?", "an image, like quay.io/team/image@sha256:DIGEST", ["train_image"]),
     ("auto|bfloat16|float16|float32", "auto, bfloat16, float16 or float32", ["train_checkpoint_dtype"]),
@@ -94,6 +96,7 @@ or has a wrong one. Less than 1 GB holds neither a training process nor a base m
 TYPES: list[tuple[type, str, list[str]]] = [
     (list, 'a list, like ["a", "b"]', ["train_tolerations", "eval_server_arguments", "mmlu_tasks", "eval_tasks"]),
     (dict, 'a mapping, like {"a": 1}', ["train_node_selectors", "sdg_checks", "gate_max_regression"]),
+    (dict, 'a mapping, like {"r": 16}', ["train_algorithm_options"]),
 ]
 """(type, what is expected, names) each."""
 
@@ -173,6 +176,8 @@ def _inconsistent(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "eval_tasks", fault
         tasks = []
     compared = (*COMPARED, *map(measure_of, tasks))
+    for expected in option_faults(given.get("train_algorithm", "sft"), given.get("train_algorithm_options", {})):
+        yield "train_algorithm_options", expected
     for name, loss in given.get("gate_max_regression", {}).items():
         if name not in compared or type(loss) not in (int, float) or not 0 <= loss < _MANY:
             yield "gate_max_regression", f'{", ".join(compared)}, each with 0 or more, like {{"likelihood": 0.02}}'

@@ -81,7 +81,9 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         ),
         "rights": lambda: check_rights(launcher),
         "GPU pods": lambda: check_gpu_pods(launcher, queue, parameters),
-        "training and serving": lambda: check_backends(launcher, values["eval_engine"], sdg_pipeline),
+        "training and serving": lambda: check_backends(
+            launcher, values["eval_engine"], sdg_pipeline, values["train_algorithm"], values["train_image"]
+        ),
     }
     found = [named(finding, given, objects.values()) for finding in run_checks(checks)]
     table = findings_table(list(checks), found)

@@ -216,7 +216,8 @@ def start_phase(training: Training) -> Room:
     Raises:
         SystemExit: the disk has no room for the checkpoints.
     """
-    output, before, wanted = training.output, _record(training.output), training.record()
+    output, wanted = training.output, training.record()
+    before = {"algorithm": "sft", "algorithm_options": {}} | _record(output)  # an earlier version knew no other
     states = whole_states(output)
     if {**before, **wanted} == before and states:
         shutil.rmtree(f"{output}/deleted", ignore_errors=True)

@@ -13,6 +13,7 @@ from utils.stages.chat_template.files import chat_template_file
 from utils.stages.disk import tells_full_disk
 from utils.stages.marker import finished_result, from_record, read_json, result_of, upstream_hash, write_marker
 from utils.stages.results import DataCounts, Processed, Trained
+from utils.stages.train.algorithms import options_of
 from utils.stages.train.choice import LAUNCHERS, choose_launcher
 from utils.stages.train.estimate import tell_estimate
 from utils.stages.train.folder import (
@@ -25,6 +26,7 @@ from utils.stages.train.folder import (
     training_steps,
 )
 from utils.stages.train.grace import GRACE
+from utils.stages.train.hub import HUB
 from utils.stages.train.late import TooLate, note_late, refuse_repeat
 from utils.stages.train.launcher import Launcher
 from utils.stages.train.pods import PodLauncher, job_name
@@ -80,7 +82,7 @@ def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher
     }
     template = chat_template_file(given.data_dir, "template.py")
     return Training(
-        **vars(given) | completed,
+        **vars(given) | completed | {"algorithm_options": options_of(given.algorithm, given.algorithm_options)},
         rows=rows,
         chat_template=template,
         nodes=launcher.nodes,
@@ -153,7 +155,7 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
             if training.stacked:
                 stack_data(training)
             # Pods run them from there, also those of a launcher that is elsewhere.
-            for program in (TRAINER, GRACE):
+            for program in (TRAINER, HUB, GRACE):
                 shutil.copy(program, output)
             if not training.gpus:
                 copy_cpu_main_ds(output)
@@ -225,6 +227,8 @@ def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
         inputs["strategy"] = given.strategy
     if given.checkpoint_dtype != "auto":  # phases of earlier versions count
         inputs["checkpoint_dtype"] = given.checkpoint_dtype
+    if given.algorithm != "sft":
+        inputs["algorithm"] = [given.algorithm, given.algorithm_options]
     record = finished_result(given.data_dir, stage, inputs, given.force)
     result = train(given, launcher, manifest) if record is None else from_record(Trained, record)
     if record is None:

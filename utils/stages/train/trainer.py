@@ -58,6 +58,9 @@ def main() -> None:
     leave_versions()
     outlast_checkpoints(given.model_name_or_path)
     room = json.loads(Path(__file__).with_name("training.json").read_text())
+    if room["algorithm"] != "sft":
+        runpy.run_path(str(Path(__file__).with_name("hub.py")), run_name="__main__")
+        return
     save_in_type(room["dtype"], room["other_dtypes"])
     if importlib.util.find_spec(f"{LIBRARY}.multipack_sampler"):
         pack_every_sample(given.num_epochs)
@@ -74,7 +77,7 @@ def main() -> None:
 
 def leave_versions() -> None:
     """Leave the versions of what trains beside this file, from the first rank: a pod's are not the launcher's."""
-    names = ("torch", "transformers", "instructlab-training")
+    names = ("torch", "transformers", "instructlab-training", "rhai-innovation-mini-trainer", "peft")
     found = {one.name: one.version for one in metadata.distributions() if one.name in names}
     if os.environ.get("RANK", "0") == "0":
         Path(__file__).with_name("versions.json").write_text(json.dumps(found))

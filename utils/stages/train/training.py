@@ -1,6 +1,6 @@
 """A phase's parameters, the training that they ask for, and what torchrun is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from utils.durations import parse_duration
@@ -58,6 +58,8 @@ class TrainingPhase:
     flash_attention: bool = True
     strategy: str = "phased"
     checkpoint_dtype: str = "auto"
+    algorithm: str = "sft"
+    algorithm_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -113,7 +115,7 @@ class Training(TrainingPhase):
         """What decides the training, as `training.json` in the phase's folder records it."""
         names = (
             *("model", "data", "output", "rows", *HYPERPARAMETERS, "keep_checkpoints", "cpu_offload"),
-            *("chat_template", "nodes", "gpus"),
+            *("chat_template", "nodes", "gpus", "algorithm", "algorithm_options"),
         )
         return {RECORDED.get(name, name): getattr(self, name) for name in names}
 
