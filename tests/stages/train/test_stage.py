@@ -120,12 +120,15 @@ def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, 
     assert sorted(api.objects["pytorchjobs"]) == ["train-phase-1-run-1", "train-phase-2-run-1"]
 
 
-def test_another_algorithm_is_another_training(api: KubernetesApi, run: Callable, tmp_path: Path) -> None:
-    """Its options are complete in the record that the training pods read; those of sft are as they were."""
-    assert run(1)["skipped"] is False
+def test_another_algorithm_is_another_training(
+    api: KubernetesApi, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its options are complete in the record that the training pods read; its time is not estimated."""
+    monkeypatch.setattr(stage, "tell_estimate", lambda *_: 5.0)
+    assert run(1)["estimated_gpu_hours"] == 5.0
     before = json.loads((tmp_path / "data/done/train_phase_1.json").read_text())["inputs_hash"]
     api.objects["pytorchjobs"].clear()
-    run(1, algorithm="lora", algorithm_options={"r": 8.0}, force=True)
+    assert run(1, algorithm="lora", algorithm_options={"r": 8.0}, force=True)["estimated_gpu_hours"] == 0.0
     record = json.loads((tmp_path / "data/phase_1/training.json").read_text())
     assert (record["algorithm"], record["algorithm_options"]) == ("lora", {"r": 8, "alpha": 32})
     assert json.loads((tmp_path / "data/done/train_phase_1.json").read_text())["inputs_hash"] != before

@@ -105,7 +105,7 @@ class States:
         """The library's `train`."""
         self.given = given
         prepare = getattr(model, "prepare_state_dict_for_save", dict)
-        if state := resume_from_full_state_checkpoint:  # the library does it for OSFT only
+        if (state := resume_from_full_state_checkpoint) and prepare is dict:  # the library does it for OSFT only
             load: Any = importlib.import_module("torch.distributed.checkpoint").load
             load({"model": model.state_dict()}, checkpoint_id=f"{state}/distributed")
         model.prepare_state_dict_for_save = lambda state: base_tensors(prepare(state), model, self.scale)

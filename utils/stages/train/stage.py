@@ -199,7 +199,8 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
         raise failure(what, "it was lowered after data processing; long samples would be lost", f"set {data.longest}")
     training = describe_training(given, data.rows, base.checkpoint, launcher)
     refuse_repeat(training.output, vars(given))
-    estimated = tell_estimate(training.model, data.tokens * training.num_epochs) if training.gpus else 0.0
+    counted = training.gpus and training.algorithm == "sft"  # osft takes much longer
+    estimated = tell_estimate(training.model, data.tokens * training.num_epochs) if counted else 0.0
     try:
         run_training(training, launcher, manifest)
     except TooLate as error:
