@@ -78,7 +78,7 @@ bench-gpu: ## Measure training on this machine's GPUs, with the python that PYTH
 	$(PYTHON) -m tests.bench.gpu $(GPU)
 
 gpu: ## Check evaluation and SDG with a real vLLM on this machine's GPU; PYTHON has vLLM and the InstructLab libraries
-	PYTHONPATH=$(CURDIR) HF_HUB_OFFLINE=1 $(PYTHON) -m tests.gpu $(or $(WORK),$(shell mktemp -d))
+	HF_HUB_OFFLINE=1 $(PYTHON) -m tests.gpu $(or $(WORK),$(shell mktemp -d))
 
 mutation: $(MUTATION)/ready ## Put faults into the code of PATHS="utils/ir …" (a SAMPLE of 150), and see which the tests notice
 	$(MUTATION)/bin/python -m tests.mutation --sample $(or $(SAMPLE),0) --seed $(or $(SEED),1) $(PATHS)

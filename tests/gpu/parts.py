@@ -68,10 +68,12 @@ def pipeline(folder: Path) -> str:
     folder.mkdir()
     prompt = {"system": "", "introduction": "Say", "principles": "", "examples": "", "generation": "{{seed_question}}"}
     (folder / "prompt.yaml").write_text(yaml.safe_dump({**prompt, "start_tags": [""], "end_tags": [""]}))
+    begun = {"extra_body": {"min_tokens": 8}}
     asked: dict[str, dict[str, Any]] = {
         "word": {"max_tokens": 1, "extra_body": {"allowed_token_ids": [300]}},
-        "question": {"max_tokens": 128, "n": 2},
-        "response": {"max_tokens": 512},
+        # vLLM refuses several greedy texts; a random model may end its text with the first token.
+        "question": {"max_tokens": 128, "n": 2, "temperature": 0.7, **begun},
+        "response": {"max_tokens": 512, **begun},
     }
     blocks = [
         {
