@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages stages-python notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg bench-evaluation bench-training bench-gpu gpu mutation fuzz compile standalone wheel release-check docs lock clean
+.PHONY: help setup stages stages-python notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg bench-evaluation bench-training bench-gpu gpu mutation mlflow fuzz compile standalone wheel release-check docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,8 @@ NOTEBOOK := $(call IMAGE,notebook)
 INSTRUCTLAB := $(call IMAGE,instructlab)
 # The fast tests' environment with mutmut on top.
 MUTATION := $(CACHE)/mutation-$(shell sha256sum requirements/mutation.txt | cut -c1-12)
+# A real MLflow server, for its tests.
+MLFLOW := $(CACHE)/mlflow-$(shell sha256sum requirements/mlflow.txt | cut -c1-12)
 export ILAB_PYTHON := $(STAGES)/bin/python
 # What one process compiles of kfp or torch is there for the next: the suites start thousands.
 unexport PYTHONDONTWRITEBYTECODE
@@ -83,6 +85,9 @@ gpu: ## Check evaluation and SDG with a real vLLM on this machine's GPU; PYTHON 
 mutation: $(MUTATION)/ready ## Put faults into the code of PATHS="utils/ir …" (a SAMPLE of 150), and see which the tests notice
 	$(MUTATION)/bin/python -m tests.mutation --sample $(or $(SAMPLE),0) --seed $(or $(SEED),1) $(PATHS)
 
+mlflow: setup $(MLFLOW)/ready ## Log the report of a run to a real MLflow server, and read it there
+	ILAB_MLFLOW=$(MLFLOW)/bin/mlflow $(VENV)/bin/python -m pytest tests/mlflow
+
 fuzz: setup ## Search longer for foreign text that breaks a parser
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),5000) $(VENV)/bin/python -m pytest tests/fuzz
 
@@ -106,7 +111,7 @@ lock: setup ## Pin the dependencies in pyproject.toml and requirements/*.in agai
 	$(PIN) pyproject.toml -o requirements/base.txt
 	$(PIN) pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(PIN) pyproject.toml requirements/dev.in requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
-	@for name in uv stages images/notebook images/instructlab images/container images/flash-attn; do \
+	@for name in uv mlflow stages images/notebook images/instructlab images/container images/flash-attn; do \
 	  $(PIN) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## Remove .venv (not the stages' environment, nor past runs)
@@ -130,6 +135,11 @@ $(NOTEBOOK)/ready $(INSTRUCTLAB)/ready: | $(VENV)/ready
 $(MUTATION)/ready: | $(VENV)/ready
 	$(VENV)/bin/uv venv -q --clear --python $(PYTHON) $(@D)
 	$(VENV)/bin/uv pip sync -q --python $(@D)/bin/python --require-hashes requirements/mutation.txt
+	touch $@
+
+$(MLFLOW)/ready: | $(VENV)/ready
+	$(VENV)/bin/uv venv -q --clear --python 3.11 $(@D)
+	$(VENV)/bin/uv pip sync -q --python $(@D)/bin/python --require-hashes requirements/mlflow.txt
 	touch $@
 
 $(STAGES)/ready: | $(VENV)/ready

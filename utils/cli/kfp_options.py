@@ -60,6 +60,13 @@ def kfp_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Experiment of the run; created if it does not exist.",
         ),
         option(
+            "--mlflow-experiment",
+            default="",
+            metavar="NAME",
+            show_default="the server's",
+            help="Experiment of the run in MLflow, on servers that log runs there: OpenShift AI 3.5 and newer.",
+        ),
+        option(
             "--wait/--no-wait",
             default=False,
             help="Follow the run to its end; the exit code is its result.",
@@ -90,4 +97,5 @@ def kfp_settings(options: Mapping[str, Any]) -> KfpSettings:
         namespace=options["namespace"] or "",
         ui_host=options["ui_host"] or "",
         experiment=options["experiment"],
+        mlflow_experiment=options["mlflow_experiment"],
     )

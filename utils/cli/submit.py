@@ -50,7 +50,7 @@ def submit_run(
     tell_missing_rights(server, arguments)
     connection = KfpServer(replace(server, ui=settings.ui_host))
     name = run_id or f"{pipeline.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    submitted = connection.submit(pipeline, arguments, settings.experiment, name)
+    submitted = connection.submit(pipeline, arguments, settings.experiment, name, settings.mlflow_experiment)
     started = Started(
         run_id=submitted.id,
         name=name,

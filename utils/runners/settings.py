@@ -64,6 +64,7 @@ class KfpSettings:
         ca_cert: PEM file of the server's certificate authority; "" for the system's.
         namespace: project of the server, the user's namespace on a multi-user server; "" for the current one.
         ui_host: what links to runs start with; "" to find it.
+        mlflow_experiment: of MLflow, for a server that logs runs there; "" for its default.
     """
 
     host: str = ""
@@ -72,3 +73,4 @@ class KfpSettings:
     namespace: str = ""
     ui_host: str = ""
     experiment: str = "ilab"
+    mlflow_experiment: str = ""

@@ -47,6 +47,17 @@ def test_a_run_is_created_from_a_version_that_holds_the_file_as_it_is(
     assert TOKEN not in printed
 
 
+@pytest.mark.parametrize("flags", [[], ["--mlflow-experiment", "pellwick"]])
+def test_experiment_of_mlflow_is_sent_only_if_it_is_named(server: FakeServer, tmp_path: Path, flags: list[str]) -> None:
+    package = tmp_path / "small.yaml"
+    package.write_text(PACKAGE)
+    words = ["--on", "kfp", "--package", str(package), "--host", server.url, *flags]
+    done = CliRunner().invoke(run, words)
+    assert done.exit_code == 0, done.output
+    (sent,) = server.sent("POST", "/apis/v2beta1/runs")
+    assert sent.get("plugins_input") == ({"mlflow": {"experiment_name": "pellwick"}} if flags else None)
+
+
 def test_duplicate_form_shows_pipeline_and_version(server: FakeServer, package: Pipeline) -> None:
     submit_run(package, {}, KfpSettings(host=server.url))
     (version,) = server.versions

@@ -2,8 +2,10 @@
 
 import json
 import random
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.stages.data_processing.volumes import (
     without_the_library,
     write_rows,
 )
+from utils.messages import failure
 from utils.stages.data_processing import evaluation_questions, stage
 from utils.stages.data_processing.checks import Checks
 from utils.stages.data_processing.held_out import find_questions, located_samples
@@ -248,6 +251,28 @@ def test_wording_that_all_questions_of_a_leaf_share_is_no_overlap(tmp_path: Path
     rows = [row(i, f"{task} {text}", f"{text.title()} it is.") for i, text in enumerate(weather)]
     seen = Processed(make_volume(tmp_path, rows), held_out=0.25)
     assert seen.dropped == {} and len(seen.held_out) == 2
+
+
+def test_questions_of_other_tasks_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = [{"text": f"{LONG}\nAnswer:"}, {"text": 1}, {"text": ""}]
+    asked = SimpleNamespace(eval_docs=docs, doc_to_text=itemgetter("text"))
+    monkeypatch.setattr(evaluation_questions, "load_tasks", lambda *_: {"tea": asked})
+    volume = make_volume(tmp_path, [*good_rows(), row("a", LONG, "It is.")])
+    seen = Processed(volume, eval_tasks=["eval_tasks/tea"])
+    assert seen.dropped == {LEAF: {"evaluation": 1}}
+    assert "Samples were compared with 1 questions of eval_tasks/tea" in seen.facts["compared"]
+
+
+def test_wrong_task_ends_the_stage_even_where_samples_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> NoReturn:
+        raise failure("arc_esy of eval_tasks is not a task", "similar are arc_easy", "start a run with others")
+
+    monkeypatch.setattr(evaluation_questions, "load_tasks", unknown)
+    with pytest.raises(SystemExit, match="arc_esy of eval_tasks is not a task"):
+        Processed(make_volume(tmp_path, good_rows()), eval_tasks=["arc_esy"], overlap_words=0)
+    assert not (tmp_path / "processed").exists()
 
 
 def test_mmlu_questions_of_the_run_and_of_the_hub_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

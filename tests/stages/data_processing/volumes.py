@@ -80,8 +80,16 @@ def without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 class Processed:
     """Data processing of a volume: its metrics, its table, and the texts that are trained on."""
 
-    def __init__(self, volume: Path, held_out: float = 0.0, tasks: list[str] | None = None, **checks: Any) -> None:
-        self.metrics = process(Processing(str(volume), held_out, 1000, 2000, 42, False, checks, tasks or []))
+    def __init__(
+        self,
+        volume: Path,
+        held_out: float = 0.0,
+        tasks: list[str] | None = None,
+        eval_tasks: list[str] | None = None,
+        **checks: Any,
+    ) -> None:
+        given = (str(volume), held_out, 1000, 2000, 42, False, checks, tasks or [], eval_tasks or [])
+        self.metrics = process(Processing(*given))
         self.facts = read_json(volume / "processed" / "checks.json")
         self.rows = {row["leaf"]: row for row in self.facts["leaves"]}
         self.dropped = {leaf: row["dropped"] for leaf, row in self.rows.items() if row["dropped"]}

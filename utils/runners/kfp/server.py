@@ -43,12 +43,15 @@ class KfpServer:
         self._connection = Connection(server)
         self._runs = api.RunServiceApi(self._connection.client)
 
-    def submit(self, pipeline: Pipeline, arguments: Mapping[str, Any], experiment: str, name: str) -> Submitted:
+    def submit(
+        self, pipeline: Pipeline, arguments: Mapping[str, Any], experiment: str, name: str, mlflow: str = ""
+    ) -> Submitted:
         """Start a run of a compiled pipeline, from the version on the server that holds this file.
 
         Args:
             arguments: typed values of the pipeline's parameters.
             experiment: made when the server does not have it.
+            mlflow: experiment of MLflow; "" for the server's default. Servers before 2.17 refuse the field.
 
         Raises:
             IlabError: the server refuses, or is away.
@@ -68,6 +71,7 @@ class KfpServer:
             display_name=name,
             experiment_id=experiment_id,
             runtime_config=api.V2beta1RuntimeConfig(parameters=dict(arguments)),
+            plugins_input={"mlflow": {"experiment_name": mlflow}} if mlflow else None,
             **source,
         )
         return Submitted(self._connection.call(self._runs.run_service_create_run, run).run_id, version, unlinked)

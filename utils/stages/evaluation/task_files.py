@@ -58,7 +58,7 @@ def check_task_folders(root: Path) -> None:
     Raises:
         SystemExit: see `read_tasks`.
     """
-    for folder in sorted(root.glob("*/")):
+    for folder in sorted(root.glob("[!.]*/")):
         read_tasks(folder)
 
 

@@ -1,6 +1,7 @@
 """The last stage: the proof, as a page and as JSON, on the volume, as artifacts and in the object store."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from utils.stages.folders import own_path
 from utils.stages.object_store.client import store_of_secret
 from utils.stages.publish import archive_key
 from utils.stages.report.facts import report_facts
+from utils.stages.report.mlflow import track, tracked
 from utils.stages.report.page import render
 from utils.stages.volume.ending import mark_outcome
 
@@ -62,9 +64,16 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
     print(f"{facts['headline']}. {facts['fate']}.", flush=True)
     published = facts["done"].get("publish", {}).get("result", {})
     place = upload_report(given, published.get("key", ""), parts)
+    track(tracked(facts, measured, parts["html"], ended_at(given)), os.environ, ca_bundle(given.ca_file))
     ended = f"{facts['headline']}. {facts['fate']}"
     mark_outcome(given.run_id, "succeeded" if published.get("published") else ended)
     return place, measured
+
+
+def ended_at(given: Reporting) -> float:
+    """When the last stage finished, in seconds since the epoch: the same when the report is made again."""
+    done = Path(given.data_dir, "done")
+    return done.stat().st_mtime if done.exists() else time.time()
 
 
 def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> str:
@@ -76,9 +85,7 @@ def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> s
     if not secret_keys(given.object_store_secret_dir):
         return ""
     store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
-    done = Path(given.data_dir, "done")  # it changed when the last stage finished: started again, the name is the same
-    ended = done.stat().st_mtime if done.exists() else time.time()
-    key = (archive or archive_key(given.name, store.data_key, ended)) + ".report."
+    key = (archive or archive_key(given.name, store.data_key, ended_at(given))) + ".report."
     for kind, text in parts.items():
         store.put(key + kind, text.encode("utf-8", "replace"), ContentType=MEDIA_TYPES[kind])
     place = f"s3://{store.bucket}/{key}html"
