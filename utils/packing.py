@@ -94,6 +94,8 @@ class _Module:
         self.nodes = [*ast.walk(self.tree)]
         self.definitions: dict[str, list[ast.stmt]] = {}
         self.unnamed: list[ast.stmt] = []
+        self.types = [*self._types()]
+        self.untold = {id(node) for _, _, _, annotation in self.types for node in ast.walk(annotation)}
         for node in self.tree.body:
             names = list(_bound(node))
             for name in names:
@@ -104,7 +106,7 @@ class _Module:
     def used_by(self, statements: Iterable[ast.stmt]) -> Iterator[str]:
         """Full names of ours that statements use: from this module, and by their imports."""
         for node in (node for statement in statements for node in ast.walk(statement)):
-            if isinstance(node, ast.Name) and node.id in self.definitions:
+            if isinstance(node, ast.Name) and node.id in self.definitions and id(node) not in self.untold:
                 yield f"{self.name}.{node.id}"
             elif isinstance(node, ast.ImportFrom) and _is_ours(node.module):
                 for alias in node.names:
@@ -112,15 +114,24 @@ class _Module:
                     whole = module_file(target)  # a module: all that it defines may be used
                     yield from (f"{target}.{one}" for one in _module(whole).definitions) if whole else [target]
 
-    def _types(self) -> Iterator[tuple[int, int, int]]:
-        """Line, start and end of the types of functions' arguments and results, where these are on one line."""
+    def _types(self) -> Iterator[tuple[int, int, int, ast.expr]]:
+        """Line, start and end of the types of functions' arguments, results and variables, where these are on one line.
+
+        Nothing reads them; those of classes' fields make dataclasses.
+        """
+        fields = {id(node) for one in self.nodes if isinstance(one, ast.ClassDef) for node in one.body}
         for node in self.nodes:
             if isinstance(node, ast.FunctionDef) and node.returns and node.returns.lineno == node.returns.end_lineno:
                 arrow = self.lines[node.returns.lineno - 1].rfind(b" ->", 0, node.returns.col_offset)
                 if arrow > 0:
-                    yield node.returns.lineno - 1, arrow, node.returns.end_col_offset or 0
+                    yield node.returns.lineno - 1, arrow, node.returns.end_col_offset or 0, node.returns
             if isinstance(node, ast.arg) and node.annotation and node.lineno == node.end_lineno:
-                yield node.lineno - 1, node.col_offset + len(node.arg.encode()), node.end_col_offset or 0
+                start = node.col_offset + len(node.arg.encode())
+                yield node.lineno - 1, start, node.end_col_offset or 0, node.annotation
+            if isinstance(node, ast.AnnAssign) and node.value and id(node) not in fields:
+                name, end = node.target, node.annotation
+                if name.lineno == end.end_lineno:
+                    yield name.lineno - 1, name.end_col_offset or 0, end.end_col_offset or 0, end
 
     def only(self, statements: Set[ast.stmt]) -> bytes:
         """The source with only these statements of its top, without comments, documentation and types.
@@ -132,7 +143,7 @@ class _Module:
             if token.type == tokenize.COMMENT:
                 row, column = token.start
                 lines[row - 1] = lines[row - 1].decode()[:column].rstrip().encode()
-        for row, start, end in sorted(self._types(), reverse=True):
+        for row, start, end, _ in sorted(self.types, key=lambda one: one[:3], reverse=True):
             lines[row] = lines[row][:start] + lines[row][end:]
         omitted = [node for node in self.tree.body if node not in statements]
         for node in self.nodes:
