@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from tests.fakes.waiting import QUARTER, FakeTime
-from utils.stages.evaluation.mmlu import fetch_tasks, hub_passes
+from utils.stages.evaluation.mmlu import HUB, HUB_CAUSES, fetch_tasks, hub_passes
+from utils.stages.service_errors import explained
 
 
 class HfHubHTTPError(OSError):
@@ -80,3 +81,19 @@ def test_hub_that_is_away_for_a_quarter_of_an_hour_is_waited_for(monkeypatch: py
     monkeypatch.setattr(sys.modules["lm_eval.tasks"], "TaskManager", TaskManager, raising=False)
     fetch_tasks(("mmlu_anatomy",), clock.patience())
     assert loaded == ["mmlu_anatomy"] and QUARTER <= clock.now < QUARTER + 60
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            "ConnectionError: Couldn't reach 'allenai/ai2_arc' on the Hub (LocalEntryNotFoundError)",
+            "there is no answer",
+        ),
+        ("DatasetNotFoundError: Dataset 'a/b' doesn't exist on the Hub or cannot be accessed", "no such data"),
+        ("KeyError: 'mmlu_anatom'", "no such data"),
+        ("ConnectionError: Couldn't reach 'a/b' on the Hub (OfflineModeIsEnabled)", "the hub is switched off here"),
+    ],
+)
+def test_hub_without_an_answer_is_told_from_data_that_are_not_there(said: str, cause: str) -> None:
+    assert explained(said, HUB, first=HUB_CAUSES)[0].startswith(cause)

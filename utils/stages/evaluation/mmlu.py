@@ -33,7 +33,7 @@ HUB_CAUSES: Rows = (
     ("gated|awaiting", "the data are gated", "accept their terms, and give HF_TOKEN in a pod overlay{then}"),
     ("offline", "the hub is switched off here", "unset HF_HUB_OFFLINE, or start a run without these tasks"),
     (
-        "KeyError|NotFound|not exist|HTTP 40[14]",
+        "KeyError|(?<!Entry)NotFound|not exist|HTTP 40[14]",
         "no such data, or not for all",
         "start a run with other tasks, or give HF_TOKEN",
     ),
