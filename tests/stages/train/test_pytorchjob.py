@@ -30,7 +30,7 @@ def test_manifest_has_roles_resources_and_deadlines() -> None:
     pod, (container,) = template["spec"], template["spec"]["containers"]
     assert container["name"] == "pytorch"  # the operator looks for this name
     assert container["command"] == [*COMMAND, "--nnodes=2", "--node_rank=$(RANK)", "-m", "main"]
-    assert pod["terminationGracePeriodSeconds"] == 300
+    assert pod["terminationGracePeriodSeconds"] == 300 and pod["shareProcessNamespace"] is True
     amounts = {"cpu": "2", "memory": "250Gi", "nvidia.com/gpu": "4"}
     assert container["resources"] == {"requests": amounts, "limits": amounts}
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]

@@ -62,7 +62,7 @@ def test_runtime_has_all_that_pods_need_and_the_job_only_names_it() -> None:
     assert "ttlSecondsAfterFinished" not in json.dumps(runtime)
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
-    assert pod["terminationGracePeriodSeconds"] == 300
+    assert pod["terminationGracePeriodSeconds"] == 300 and pod["shareProcessNamespace"] is True
     assert (container["name"], container["image"]) == ("node", "registry/image@sha256:0")
     assert pod["restartPolicy"] == "Never"
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}] and pod["nodeSelector"] == {"zone": "a"}
