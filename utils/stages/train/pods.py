@@ -55,8 +55,8 @@ def training_pod(given: TrainingPhase, arguments: list[str], container: str) -> 
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": seconds_of(given.grace_period),
-        # Linux drops SIGTERM to the first process of a PID namespace that has no handler yet. A pod stopped while Python
-        # starts, or while a PyTorchJob's init container waits for rank 0, would hold its GPUs for the whole period.
+        # Linux drops SIGTERM to the first process of a PID namespace that has no handler yet. A pod stopped while it
+        # starts Python, or while a PyTorchJob's init container waits for rank 0, would hold its GPUs for all of it.
         "shareProcessNamespace": True,
         "tolerations": given.tolerations,
         "nodeSelector": given.node_selectors,
