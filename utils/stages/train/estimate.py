@@ -6,8 +6,9 @@ from utils.stages.train.folder import model_tensors
 
 PEAK = 989e12
 """Operations per second of an H100 with dense bfloat16, by NVIDIA's data sheet of the SXM card."""
-EFFICIENCY = 0.4
-"""Share of the peak that training reaches. Offloading to the CPU or missing flash attention lower it a lot."""
+EFFICIENCY = 0.3
+"""Share of the peak that training reaches: 0.22 with 1.1 billion weights (docs/performance.md). Larger models come
+nearer to it; offloading to the CPU or missing flash attention lower it a lot."""
 
 
 def weights_of(model: str) -> int:
@@ -34,5 +35,8 @@ def tell_estimate(model: str, tokens: int) -> float:
     hours = h100_hours(weights, tokens)
     if weights:
         work = f"{weights / 1e9:.3g} billion weights, {tokens / 1e6:.3g} million tokens"
-        print(f"estimate: {hours:.3g} GPU-hours on H100, if training reaches 40 % of its peak ({work})", flush=True)
+        print(
+            f"estimate: {hours:.3g} GPU-hours on H100, if training reaches {EFFICIENCY:.0%} of its peak ({work})",
+            flush=True,
+        )
     return round(hours, 4)
