@@ -7,6 +7,7 @@ which the launcher logs the metrics and ends it.
 """
 
 import ssl
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ TAG = "ilab_pipeline.run_id"
 MOST = {"metrics": 1000, "params": 100}
 """Of a request to log-batch."""
 LONGEST = {"params": 6000, "tags": 5000}
+WAIT = 300.0
+"""Seconds for all of it, since a server may send a byte now and then."""
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -66,14 +69,21 @@ def tracked(facts: Mapping[str, Any], scores: Mapping[str, float], page: str, en
 
 
 def track(run: Tracked, env: Mapping[str, str], ca: str = "") -> None:
-    """Log a run to MLflow, if the environment names a server. What fails is a warning: no run fails for it.
+    """Log a run to MLflow, if the environment names a server. What fails is a warning: no run fails for it, or waits.
 
     Args:
         ca: PEM bundle; "" for the public roots.
     """
-    uri = env.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    if not uri:
-        return
+    if uri := env.get("MLFLOW_TRACKING_URI", "").strip().rstrip("/"):
+        thread = threading.Thread(target=send, args=(uri, run, env, ca), daemon=True)
+        thread.start()
+        thread.join(WAIT)
+        if thread.is_alive():
+            warn(uri, f"it has not taken it in {WAIT:g} s")
+
+
+def send(uri: str, run: Tracked, env: Mapping[str, str], ca: str) -> None:
+    """The same, for as long as the server takes."""
     try:
         if not uri.startswith(("http://", "https://")):
             raise ValueError("MLFLOW_TRACKING_URI is not the address of a server")
@@ -83,9 +93,18 @@ def track(run: Tracked, env: Mapping[str, str], ca: str = "") -> None:
             info = server.run(run, env)
             server.log(info["run_id"], run, everything=not env.get("MLFLOW_RUN_ID"))
             print(f"MLflow: {shown(uri)}/#/experiments/{info['experiment_id']}/runs/{info['run_id']}", flush=True)
-            server.upload(info.get("artifact_uri", ""), "report.html", run.page)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, LookupError, TypeError) as error:
-        print(f"warning: MLflow at {shown(uri)} does not have all of the run: {shown(str(error))}", flush=True)
+            server.upload(info.get("artifact_uri") or "", "report.html", run.page)
+    except (httpx.LocalProtocolError, UnicodeEncodeError):  # their texts repeat the header, and so the token
+        warn(uri, "MLFLOW_TRACKING_TOKEN or MLFLOW_WORKSPACE has characters that can't be sent")
+    except (LookupError, TypeError, AttributeError) as error:
+        warn(uri, f"it answers as no MLflow does: {error!r}")
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        warn(uri, str(error))
+
+
+def warn(uri: str, cause: str) -> None:
+    """A line in the log."""
+    print(f"warning: MLflow at {shown(uri)} does not have all of the run: {shown(cause)}", flush=True)
 
 
 def account(env: Mapping[str, str]) -> tuple[str, str] | None:
@@ -98,8 +117,9 @@ def headers(env: Mapping[str, str]) -> dict[str, str]:
     """Token and workspace; on Kubernetes that of the pod's account, if the server takes such."""
     token, workspace = env.get("MLFLOW_TRACKING_TOKEN", ""), env.get("MLFLOW_WORKSPACE", "")
     if not token and env.get("MLFLOW_TRACKING_AUTH", "").startswith("kubernetes"):
-        token = TOKEN.read_text().strip()
-    found = {"Authorization": token and f"Bearer {token}", "X-MLFLOW-WORKSPACE": workspace}
+        token = TOKEN.read_text()
+    token = token.strip()  # a Secret's value often ends a line
+    found = {"Authorization": token and f"Bearer {token}", "X-MLFLOW-WORKSPACE": workspace.strip()}
     return {name: value for name, value in found.items() if value}
 
 
@@ -116,9 +136,9 @@ class MlflowServer:
     uri: str
 
     def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """Its answer; {} where there is no such thing (404)."""
+        """Its answer; {} where there is no experiment of a name."""
         response = self.client.request(method, f"{self.uri}/api/2.0/{path}", **request)
-        if response.status_code == httpx.codes.NOT_FOUND and method == "GET":
+        if response.status_code == httpx.codes.NOT_FOUND and path.endswith("get-by-name"):
             return {}
         if not response.is_success:
             raise ValueError(f"{path}: HTTP {response.status_code}: {' '.join(response.text.split())[:300]}")
