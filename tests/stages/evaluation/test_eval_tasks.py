@@ -1,12 +1,15 @@
 """Tasks of `eval_tasks`: files that bring code are refused, and what both models scored becomes a comparison."""
 
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from jinja2 import BaseLoader, Environment, StrictUndefined
+from jinja2.sandbox import SecurityError
 
 from tests.stages.evaluation.eval_files import TASK, write_folder
 from utils.stages.evaluation import harness
@@ -73,6 +76,7 @@ def test_task_of_a_data_set_in_a_hub_is_handed_on(tmp_path: Path) -> None:
         ({"dataset_kwargs": {}}, "a file for each split"),
         ({"metric_list": [{"metric": "rouge", "hf_evaluate": True}]}, "without hf_evaluate"),
         ({"metric_list": ["acc"]}, "without hf_evaluate"),
+        ({"metric_list": 5}, "without hf_evaluate"),
         ({"include": "../other.yaml"}, "'../other.yaml' is not the path"),
         ({"include": "tea.yaml"}, "in a circle"),
     ],
@@ -101,6 +105,35 @@ def test_tags_that_name_code_are_refused(tmp_path: Path, text: str, said: str) -
     with pytest.raises(SystemExit) as error:
         read_tasks(folder)
     assert said in str(error.value)
+
+
+def test_task_that_two_files_have_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "tea", one=TASK, two={**TASK, "repeats": 2})
+    with pytest.raises(SystemExit, match=r"task file tea/two\.yaml can't be used.*\n.*another file has the task tea"):
+        read_tasks(folder)
+
+
+def test_neither_templates_nor_data_sets_run_code_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Environment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
+    env.filters["regex_replace"] = str.upper
+    library, asked = ModuleType("lm_eval.utils"), list[dict[str, Any]]()
+    data: Any = SimpleNamespace(load_dataset=lambda *_, **given: asked.append(given))
+    monkeypatch.setattr(library, "env", env, raising=False)
+    for name, module in {"lm_eval": ModuleType("lm_eval"), "lm_eval.utils": library, "datasets": data}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys.modules["lm_eval"], "utils", library, raising=False)
+    for _ in range(2):
+        harness.keep_out_code()
+    data.load_dataset(path="a/b", trust_remote_code=True)
+    data.load_dataset(path="json", data_files={})
+    assert asked == [
+        {"path": "a/b", "trust_remote_code": False},
+        {"path": "json", "data_files": {}, "trust_remote_code": False},
+    ]
+    guarded: Any = library.env  # type: ignore[attr-defined]
+    assert guarded.from_string("{{ 'x' | regex_replace }}\n").render() == "X\n"
+    with pytest.raises(SecurityError):
+        guarded.from_string("{{ ''.__class__.__mro__ }}").render()
 
 
 @pytest.mark.parametrize(("made", "said"), [(False, "there is no such folder"), (True, "has the key task")])
@@ -150,6 +183,20 @@ def test_metric_without_scores_of_questions_has_no_verdict() -> None:
 def test_answer_that_is_not_a_number_is_left_out() -> None:
     found = side_by_side("x", answers([math.nan, 0.5]), answers([0.5, 0.5]))
     assert [one.candidate for one in found.answers] == [None, 0.5] and not found.right_or_wrong
+
+
+def test_metric_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = {"doc_id": 0, "doc_hash": "a" * 64, "filter": "none", "f1": (1, 0)}
+    library: Any = ModuleType("lm_eval")
+    library.simple_evaluate = lambda **_: {"samples": {"tea": [sample]}, "results": {}}
+    manager: Any = ModuleType("lm_eval.tasks")
+    manager.TaskManager = lambda **_: None
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False))
+    for name, module in {"lm_eval": library, "lm_eval.tasks": manager, "torch": torch}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(harness, "main_metric", lambda _: ("f1", True, False))
+    with pytest.raises(SystemExit, match="tea has no f1 of a question(.|\n)*name another metric first"):
+        harness.task_answers({}, "/model", "4")
 
 
 def test_base_model_is_asked_again_where_the_hub_has_other_questions(

@@ -145,7 +145,8 @@ def keep_out_code() -> None:
     kept, load = library.env, datasets.load_dataset
     library.env = SandboxedEnvironment(loader=kept.loader, undefined=kept.undefined, keep_trailing_newline=True)
     library.env.filters = kept.filters
-    datasets.load_dataset = lambda *args, trust_remote_code=None, **more: load(*args, **more)
+    # Without a word of ours, a variable of the environment decides, or a prompt (datasets 3.6, load.py).
+    datasets.load_dataset = lambda *args, **more: load(*args, **more | {"trust_remote_code": False})
 
 
 @functools.cache
@@ -222,7 +223,11 @@ def main_metric(tasks: Iterable[Any]) -> tuple[str, bool, bool]:
 
 
 def task_answers(tasks: Mapping[str, Any], model_dir: str, batch_size: str) -> TaskAnswers:
-    """Ask a model, as transformers runs it: tasks that let it write take long."""
+    """Ask a model, as transformers runs it: tasks that let it write take long.
+
+    Raises:
+        SystemExit: the metric gives no number for a question, whatever the task file says of its mean.
+    """
     import torch
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
@@ -244,5 +249,8 @@ def task_answers(tasks: Mapping[str, Any], model_dir: str, batch_size: str) -> T
         samples = sorted((one for one in samples if one["filter"] == chosen), key=lambda one: int(one["doc_id"]))
         if not of_questions:
             return TaskAnswers(metric, lower, float(found["results"][task][f"{metric},{chosen}"]), {})
-        scored[task] = [(one["doc_hash"][:12], float(one[metric])) for one in samples]
+        try:
+            scored[task] = [(one["doc_hash"][:12], float(one[metric])) for one in samples]
+        except (KeyError, TypeError) as error:
+            raise failure(f"{task} has no {metric} of a question", repr(error), "name another metric first") from None
     return TaskAnswers(metric, lower, fmean(score for of in scored.values() for _, score in of), scored)

@@ -36,7 +36,8 @@ def read_tasks(folder: Path) -> list[dict[str, Any]]:
         try:
             config = _with_includes(folder, file.name)
             if config.get("task"):
-                found[_checked(config, folder)["task"]] = config
+                if found.setdefault(_checked(config, folder)["task"], config) is not config:
+                    raise ValueError(f"another file has the task {config['task']}, too")
         except ValueError as error:
             raise failure(
                 f"the task file {folder.name}/{file.name} can't be used",
@@ -110,7 +111,8 @@ def _checked(config: dict[str, Any], folder: Path) -> dict[str, Any]:
                 "data_files of dataset_kwargs must name a file for each split, like {test: questions.jsonl}"
             )
         config["dataset_kwargs"] = {"data_files": {split: _paths(folder, named) for split, named in files.items()}}
-    for metric in config.get("metric_list") or []:
+    metrics = config.get("metric_list") or []
+    for metric in metrics if isinstance(metrics, list) else [metrics]:
         if not isinstance(metric, dict) or not isinstance(metric.get("metric"), str) or "hf_evaluate" in metric:
             raise ValueError("each entry of metric_list must name a metric of the harness, without hf_evaluate")
     return config
