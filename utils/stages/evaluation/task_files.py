@@ -35,9 +35,8 @@ def read_tasks(folder: Path) -> list[dict[str, Any]]:
     for file in sorted(folder.glob("*.yaml")):
         try:
             config = _with_includes(folder, file.name)
-            if config.get("task"):
-                if found.setdefault(_checked(config, folder)["task"], config) is not config:
-                    raise ValueError(f"another file has the task {config['task']}, too")
+            if config.get("task") and found.setdefault(_checked(config, folder)["task"], config) is not config:
+                raise ValueError(f"another file has the task {config['task']}, too")
         except ValueError as error:
             raise failure(
                 f"the task file {folder.name}/{file.name} can't be used",
