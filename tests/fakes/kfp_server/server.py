@@ -151,6 +151,8 @@ class KfpServer(AnsweringServer):
         return 200, version
 
     def _create_run(self, body: dict[str, Any]) -> Answer:
+        if "plugins_input" in body and self.kfp < (2, 16):
+            return refused(400, 'unknown field "plugins_input" in v2beta1.Run')
         reference = body.get("pipeline_version_reference")
         if reference:
             wanted = reference["pipeline_version_id"]

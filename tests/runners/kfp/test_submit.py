@@ -58,6 +58,16 @@ def test_experiment_of_mlflow_is_sent_only_if_it_is_named(server: FakeServer, tm
     assert sent.get("plugins_input") == ({"mlflow": {"experiment_name": "pellwick"}} if flags else None)
 
 
+def test_server_that_does_not_know_mlflow_is_told() -> None:
+    old = FakeServer("2.14.3")
+    try:
+        with pytest.raises(Refused) as caught:
+            submit_run(parse(PACKAGE), {}, KfpSettings(host=old.url, mlflow_experiment="pellwick"))
+    finally:
+        old.stop()
+    assert "plugins_input" in caught.value.cause and "leave --mlflow-experiment out" in caught.value.remedy
+
+
 def test_duplicate_form_shows_pipeline_and_version(server: FakeServer, package: Pipeline) -> None:
     submit_run(package, {}, KfpSettings(host=server.url))
     (version,) = server.versions

@@ -130,7 +130,7 @@ def test_neither_templates_nor_data_sets_run_code_of_theirs(monkeypatch: pytest.
         {"path": "a/b", "trust_remote_code": False},
         {"path": "json", "data_files": {}, "trust_remote_code": False},
     ]
-    guarded: Any = library.env  # type: ignore[attr-defined]
+    guarded: Any = library.env
     assert guarded.from_string("{{ 'x' | regex_replace }}\n").render() == "X\n"
     with pytest.raises(SecurityError):
         guarded.from_string("{{ ''.__class__.__mro__ }}").render()

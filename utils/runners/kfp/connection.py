@@ -138,9 +138,10 @@ def _refusal(host: str, error: Any) -> IlabError:
     if error.status == 404:
         remedy = "check --host: it must be the Kubeflow Pipelines API"
         return Refused(404, f"{host}: not found", said, remedy)
-    return Refused(
-        error.status, f"{host} refused the request ({error.status})", said, "ilab-pipeline lint checks the file"
-    )
+    remedy = "ilab-pipeline lint checks the file"
+    if "plugins_input" in said or "pluginsInput" in said:
+        remedy = "leave --mlflow-experiment out: only servers from OpenShift AI 3.5 on can log runs to MLflow"
+    return Refused(error.status, f"{host} refused the request ({error.status})", said, remedy)
 
 
 def _said(body: Any) -> Any:

@@ -109,17 +109,26 @@ def try_upload(store: ObjectStore, name: str) -> None:
     store.call("abort_multipart_upload", Key=key, UploadId=upload)
 
 
-def check_folders(keys: Mapping[str, str]) -> list[Finding]:
+def check_folders(keys: Mapping[str, str], tasks: str, archive: bool) -> list[Finding]:
     """No pod can use a path that takes the object store's place on one machine; there, the command has looked at it.
 
     Args:
         keys: parameter to a key in the object store, or a path.
+        tasks: eval_tasks as Python writes it.
+        archive: whether the run imports one.
     """
-    return [
+    found = [
         Finding(f"{name} is {key}, a path that only a run on one machine can use", f"give a key with -p {name}=KEY")
         for name, key in keys.items()
         if own_path(key) and in_pod()
     ]
+    if in_pod() and re.search("'(file:/)?/", tasks):
+        problem = f"eval_tasks is {tasks}: only a run on one machine can use a path"
+        found.append(Finding(problem, "pack it with ilab-pipeline upload --eval-tasks, and name eval_tasks/NAME"))
+    if "'eval_tasks/" in tasks and not archive:
+        problem = f"eval_tasks is {tasks}, and no archive is imported"
+        found.append(Finding(problem, "take base model or taxonomy from the archive that has the tasks"))
+    return found
 
 
 def check_taxonomy_repo(source: TaxonomySource, secret_dir: str, ca: str) -> list[Finding]:

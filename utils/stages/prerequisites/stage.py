@@ -72,7 +72,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "object store": lambda: check_object_store(
             given.object_store_secret_dir, ca, base_model, archive, [*keys.values()]
         ),
-        "folders": lambda: check_folders(keys),
+        "folders": lambda: check_folders(keys, values["eval_tasks"], archive),
         "teacher": lambda: check_teacher(
             secret, ca, given.retry_seconds, archive, sdg_pipeline, values["sdg_teacher_family"]
         ),
