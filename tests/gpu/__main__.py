@@ -33,6 +33,8 @@ DEADLINES = {
     "unknown_argument": 60,
 }
 """Seconds after which a part is ended and has failed."""
+GRACE = 20
+"""Seconds that a part which is ended has for its servers: a stage ends one by force after 15."""
 SLACK = 64
 """MiB by which the GPUs' used memory may differ."""
 
@@ -61,12 +63,14 @@ class Program:
         command = [sys.executable, "-m", "tests.gpu", "--part", name, str(self.work), *(["--small"] * self.small)]
         with log.open("wb") as output:
             process = start_group(command, stdout=output, cwd=ROOT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                if name == "stopped":
-                    self.stop(process)
-                process.wait(DEADLINES[name] * self.patience)
-        code, seconds = process.poll(), time.monotonic() - started
-        end_group(process, 5)
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    if name == "stopped":
+                        self.stop(process)
+                    process.wait(DEADLINES[name] * self.patience)
+                code, seconds = process.poll(), time.monotonic() - started
+            finally:  # also when this process is stopped
+                end_group(process, GRACE)
         lines = log.read_text(errors="replace").splitlines()
         if name == "stopped":
             self.check(f"{name}: exit status", 128 + signal.SIGTERM, code, seconds)
@@ -153,6 +157,8 @@ def main() -> int:
     parser.add_argument("--part", help=argparse.SUPPRESS)
     given = parser.parse_args()
     work = given.work.resolve()
+    if given.part != "stopped":  # where the stage itself must heed it
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if given.part:
         print("\n" + json.dumps(run_part(given.part, work, given.small)))
         return 0
