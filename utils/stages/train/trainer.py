@@ -239,7 +239,8 @@ def save_in_type(dtype: str, others: Mapping[str, str]) -> None:
     """Let `Accelerator.save_model` save checkpoints in a type. Full states stay as they are.
 
     Under FSDP with mixed precision, accelerate (read: 1.0.1, 1.15.0) trains float32 weights, whatever type the model
-    was loaded in (`prepare_model`, "upcasting"), and saves them as they are. Tied weights stay tied.
+    was loaded in (`prepare_model`, "upcasting"), and saves them as they are. With transformers 5, tied
+    weights are saved once, also those that FSDP gathers one by one: 5.0, which finds both, does not tie them again.
 
     Args:
         dtype: float32, bfloat16 or float16; config.json gets it before there are weights beside it.
@@ -254,6 +255,8 @@ def save_in_type(dtype: str, others: Mapping[str, str]) -> None:
 
         def cast(*given: Any, **named: Any) -> Any:
             state, made = gather(*given, **named), {}
+            for name in getattr(model, "all_tied_weights_keys", ()):
+                state.pop(name, None)
             for name, weight in state.items():
                 if getattr(weight, "dtype", None) in (torch.float32, torch.bfloat16, torch.float16):
                     key = weight.data_ptr(), weight.shape, others.get(name, dtype)
