@@ -142,10 +142,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def as_it_ran(marker: Mapping[str, Any]) -> dict[str, Any]:
-    """A marker without inputs that had no effect: those of pods where the task itself trained, of GPUs on a CPU."""
+    """A marker without inputs without effect: of pods where the task itself trained, of GPUs on a CPU or in lora."""
     inputs, result = marker.get("inputs") or {}, marker.get("result") or {}
     unused = {"image", "num_workers", "gpu_per_worker"} if inputs.get("launcher") == "process" else set()
-    if result.get("device") == "cpu":
+    if result.get("device") == "cpu" or "algorithm" in inputs:  # osft and lora can't use it
         unused |= {"cpu_offload"}
     return {**marker, "inputs": {name: value for name, value in inputs.items() if name not in unused}}
 

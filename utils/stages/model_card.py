@@ -111,7 +111,7 @@ def body(
         **{f"Training data, {kind}": f"{number(counts.get('rows'))} samples, {number(counts.get('tokens'))} tokens"
            for kind, counts in result.get("data_processing", {}).items() if counts.get("rows")},
         **{f"Training, phase {phase}": plain({name: value for name, value in inputs[f"train_phase_{phase}"].items()
-           if name in ("num_epochs", "effective_batch_size", "learning_rate", "seed")})
+           if name in ("num_epochs", "effective_batch_size", "learning_rate", "seed", "algorithm")})
            for phase in (1, 2) if result.get(f"train_phase_{phase}", {}).get("steps")},
     }  # fmt: skip
     leaves = result.get("sdg", {}).get("samples_by_leaf", {})
@@ -124,7 +124,7 @@ def body(
     ]
     parts = [
         f"# {cell(run_id)}\n\nA language model that was trained with InstructLab: its teacher wrote samples from a "
-        "taxonomy, and it learned them in two phases. The run's report says how it compares with its base model.",
+        "taxonomy, and it learned them. The run's report says how it compares with its base model.",
         "## What it was made of\n\n" + table(("", ""), [(name, value) for name, value in made.items() if value]),
         "## Scores\n\n" + table(SCORES, scored),
         "## What it was taught\n\n" + table(("Taxonomy leaf", "Samples"), [(k, number(v)) for k, v in leaves.items()]),

@@ -154,8 +154,9 @@ def test_on_one_machine_the_libraries_are_checked_without_importing_them(monkeyp
     ]
 
 
-def test_osft_needs_its_library_where_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mini_trainer" else object())
+def test_osft_and_lora_need_their_libraries_where_they_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacks = {"mini_trainer"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in lacks else object())
     monkeypatch.setattr(checks, "check_launcher", lambda choice: [])
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
@@ -167,6 +168,9 @@ def test_osft_needs_its_library_where_it_trains(monkeypatch: pytest.MonkeyPatch)
     assert problem.startswith("train_algorithm osft needs mini-trainer 0.8 in the training pods")
     assert found("trainjob", "osft", "registry/rhoai/odh-th-torch-cuda@sha256:0") == []
     assert found("trainjob", "sft", INSTRUCTLAB) == []
+    lacks = {"peft"}
+    assert found("process", "osft", INSTRUCTLAB) == []
+    assert found("process", "lora", INSTRUCTLAB) == ["process needs the Python package peft, which is missing"]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,15 @@ def test_text_tells_what_the_model_was_made_of(volume: Path) -> None:
     assert "ilab-pipeline verify" in text
 
 
+def test_text_names_an_algorithm_other_than_sft(volume: Path) -> None:
+    assert "lora" not in card_of(volume)[1]
+    marker = json.loads((volume / "done/train_phase_2.json").read_text())
+    marker["inputs"]["algorithm"] = ["lora", {"r": 8, "alpha": 32}]
+    write(volume, "done/train_phase_2.json", marker)
+    (row,) = [line for line in card_of(volume)[1].splitlines() if line.startswith("| Training, phase 2 ")]
+    assert row.endswith("algorithm lora, r 8, alpha 32 |")
+
+
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     facts, text = card_of(sparse_run(tmp_path))
     assert not {"license", "base_model", "base_model_relation"} & facts.keys()

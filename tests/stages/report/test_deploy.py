@@ -76,7 +76,8 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
     publish = json.loads((tmp_path / "done/publish.json").read_text())
     publish["inputs"]["store"] = ["", "lab", "data.tar.gz"]
     (tmp_path / "done/publish.json").write_text(json.dumps(publish))
-    for stage, inputs in (("train_phase_2", {"num_workers": 2, "gpu_per_worker": 4}), ("mt_bench", {"engine": "vllm"})):
+    pods = {"num_workers": 2, "gpu_per_worker": 4, "algorithm": ["lora", {"r": 8, "alpha": 32}]}
+    for stage, inputs in (("train_phase_2", pods), ("mt_bench", {"engine": "vllm"})):
         marker = json.loads((tmp_path / f"done/{stage}.json").read_text())
         marker["inputs"] |= inputs
         marker |= {"gpus": 4} if stage == "mt_bench" else {}
@@ -86,7 +87,7 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
         "base model": "model of s3://ilab-runs/archives/lumera.tar.gz",
         "judge": "prometheus-8x7b-v2-0",
         "training, phase 1": "the task's own process, on GPU (pytorchjob)",
-        "training, phase 2": "2 pods with 4 GPUs each (pytorchjob)",
+        "training, phase 2": "2 pods with 4 GPUs each (pytorchjob), lora, r 8, alpha 32",
         "served in the evaluation by": "vLLM, on GPU",
     }
     assert facts["gpu_hours"] == {"train_phase_2": 62.089, "mt_bench": 10.056}
@@ -96,7 +97,7 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
         "kind: InferenceService",
         "tar x model",
         IMAGES["notebook"],
-        "2 pods with 4 GPUs each",
+        "2 pods with 4 GPUs each (pytorchjob), lora, r 8, alpha 32",
         "62.09",
         "72.14",
         "49.50",

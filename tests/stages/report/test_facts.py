@@ -283,18 +283,19 @@ def test_multiple_choice_tasks_are_named_after_their_leaf() -> None:
 
 
 @pytest.mark.parametrize(
-    ("launcher", "device", "left_out"),
+    ("launcher", "device", "algorithm", "left_out"),
     [
-        ("process", "cpu", {"image", "num_workers", "gpu_per_worker", "cpu_offload"}),
-        ("process", "cuda", {"image", "num_workers", "gpu_per_worker"}),
-        ("pytorchjob", "cuda", set()),
+        ("process", "cpu", {}, {"image", "num_workers", "gpu_per_worker", "cpu_offload"}),
+        ("process", "cuda", {}, {"image", "num_workers", "gpu_per_worker"}),
+        ("pytorchjob", "cuda", {}, set()),
+        ("pytorchjob", "cuda", {"algorithm": ["lora", {"r": 16, "alpha": 32}]}, {"cpu_offload"}),
     ],
 )
-def test_report_has_no_image_or_setting_of_pods_where_the_machine_itself_trained(
-    tmp_path: Path, launcher: str, device: str, left_out: set[str]
+def test_report_has_no_image_or_setting_without_effect(
+    tmp_path: Path, launcher: str, device: str, algorithm: dict[str, Any], left_out: set[str]
 ) -> None:
     pods = {"image": "registry/image@sha256:0", "num_workers": 2, "gpu_per_worker": 2, "cpu_offload": True}
-    inputs = {"launcher": launcher, "seed": 42, **pods}
+    inputs = {"launcher": launcher, "seed": 42, **pods, **algorithm}
     marker = {"stage": "train_phase_1", "inputs": inputs, "inputs_hash": "a", "versions": {}, "seconds": 1.0}
     marker |= {"finished": "2026-01-01T00:00:00Z", "result": {"device": device}}
     (tmp_path / "done").mkdir()

@@ -112,13 +112,17 @@ def test_sigterm_before_an_epochs_first_step_saves_nothing(states: hub.States, t
     assert not (tmp_path / "full_state").exists()
 
 
-def test_image_without_the_library_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("algorithm", "more"), [("osft", ""), ("lora", " and peft")])
+def test_image_without_the_library_is_refused(tmp_path: Path, algorithm: str, more: str) -> None:
     for program in (hub.HUB, trainer.TRAINER):
         shutil.copy(program, tmp_path)
-    (tmp_path / "training.json").write_text(json.dumps({"algorithm": "osft", "algorithm_options": {}}))
+    (tmp_path / "training.json").write_text(json.dumps({"algorithm": algorithm, "algorithm_options": {}}))
     done = subprocess.run([sys.executable, "-S", tmp_path / "hub.py"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "train_algorithm osft needs rhai-innovation-mini-trainer 0.8 or newer in the image\n"
+    assert done.stderr == (
+        f"train_algorithm {algorithm} needs rhai-innovation-mini-trainer 0.8 or newer{more} in the image of the "
+        "training pods (train_image)\n"
+    )
 
 
 @pytest.mark.parametrize(

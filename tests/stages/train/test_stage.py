@@ -131,7 +131,18 @@ def test_another_algorithm_is_another_training(
     assert run(1, algorithm="lora", algorithm_options={"r": 8.0}, force=True)["estimated_gpu_hours"] == 0.0
     record = json.loads((tmp_path / "data/phase_1/training.json").read_text())
     assert (record["algorithm"], record["algorithm_options"]) == ("lora", {"r": 8, "alpha": 32})
-    assert json.loads((tmp_path / "data/done/train_phase_1.json").read_text())["inputs_hash"] != before
+    marker = json.loads((tmp_path / "data/done/train_phase_1.json").read_text())
+    assert marker["inputs_hash"] != before and marker["inputs"]["algorithm"] == ["lora", {"r": 8, "alpha": 32}]
+
+
+def test_options_that_are_given_as_their_defaults_are_the_same_training(api: KubernetesApi, run: Callable) -> None:
+    run(1, algorithm="osft")
+    api.objects["pytorchjobs"].clear()
+    run(1, algorithm="osft", algorithm_options={"unfreeze_rank_ratio": 0.25})
+    assert not api.objects["pytorchjobs"]
+    for other in ({"algorithm": "sft"}, {"algorithm": "osft", "algorithm_options": {"unfreeze_rank_ratio": 0.5}}):
+        with pytest.raises(SystemExit, match="different now: algorithm"):
+            run(1, **other)
 
 
 def test_skills_only_taxonomy_trains_phase_2_from_the_base_model(

@@ -169,7 +169,7 @@ def check_backends(launcher: str, engine: str, sdg_pipeline: str, algorithm: str
         return found
     needs = {"process": ["torch", "instructlab.training"], "llama.cpp": ["xllamacpp", "gguf"], "vllm": ["vllm"]}
     if algorithm != "sft":
-        needs["process"] += ["mini_trainer", "peft"]
+        needs["process"] += ["mini_trainer", *["peft"] * (algorithm == "lora")]
     for user in (choice.launcher, engine):
         for module in needs.get(user, []):
             # A module in a package that is not there can't be looked for.

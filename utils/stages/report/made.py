@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from utils.stages.report.text import plain
+
 
 def made_with(done: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, str]:
-    """Base model, teacher, judge and hardware in words; what is not known is left out."""
+    """Base model, teacher, judge, hardware, and algorithms but sft, in words; what is not known is left out."""
     result = {stage: marker.get("result") or {} for stage, marker in done.items()}
     inputs = {stage: marker.get("inputs") or {} for stage, marker in done.items()}
     source = result.get("data_import", {}).get("model_source")
@@ -13,7 +15,10 @@ def made_with(done: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, s
     trained = {
         stage: result[stage] for stage in ("train_phase_1", "train_phase_2") if result.get(stage, {}).get("steps")
     }
-    hardware = {stage: hardware_of(inputs[stage], one) for stage, one in trained.items()}
+    hardware = {
+        stage: ", ".join([hardware_of(inputs[stage], one), *map(plain, inputs[stage].get("algorithm", ()))])
+        for stage, one in trained.items()
+    }
     served = {"vllm": "vLLM, on GPU", "llama.cpp": "llama.cpp, on CPU"}
     facts = {
         "base model": f"model of {key}" if source == "archive" else source,

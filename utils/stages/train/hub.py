@@ -204,8 +204,10 @@ def main() -> None:
     trainer: Any = importlib.import_module("trainer")
     room = json.loads(Path(__file__).with_name("training.json").read_text())
     algorithm, options = room["algorithm"], room["algorithm_options"]
-    if not importlib.util.find_spec(LIBRARY) or not importlib.util.find_spec(f"{LIBRARY}.full_state_checkpoint"):
-        raise SystemExit(f"train_algorithm {algorithm} needs rhai-innovation-mini-trainer 0.8 or newer in the image")
+    needed = [LIBRARY, f"{LIBRARY}.full_state_checkpoint", *["peft"] * (algorithm == "lora")]
+    if not all(map(importlib.util.find_spec, needed)):
+        lacks = "rhai-innovation-mini-trainer 0.8 or newer" + " and peft" * (algorithm == "lora")
+        raise SystemExit(f"train_algorithm {algorithm} needs {lacks} in the image of the training pods (train_image)")
     given = dict(word[2:].split("=", 1) for word in sys.argv if word.startswith("--") and "=" in word)
     library: Any = importlib.import_module(f"{LIBRARY}.train")
     setup: Any = importlib.import_module(f"{LIBRARY}.setup_model_for_training")

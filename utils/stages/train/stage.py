@@ -229,7 +229,7 @@ def train_phase(given: TrainingPhase, manifest: str) -> dict[str, float]:
     if given.checkpoint_dtype != "auto":  # phases of earlier versions count
         inputs["checkpoint_dtype"] = given.checkpoint_dtype
     if given.algorithm != "sft":
-        inputs["algorithm"] = [given.algorithm, given.algorithm_options]
+        inputs["algorithm"] = [given.algorithm, options_of(given.algorithm, given.algorithm_options)]
     record = finished_result(given.data_dir, stage, inputs, given.force)
     result = train(given, launcher, manifest) if record is None else from_record(Trained, record)
     if record is None:
