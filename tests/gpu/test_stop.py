@@ -23,7 +23,7 @@ def test_stopped_program_ends_the_part_at_work(tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_text(PART.format(folder=tmp_path))
     part.chmod(0o755)
-    command = [sys.executable, "-c", PROGRAM, part, tmp_path / "work", "--only", "volume"]
+    command: list[str | Path] = [sys.executable, "-c", PROGRAM, part, tmp_path / "work", "--only", "volume"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         assert (tmp_path / "began").read_text() == "began\n"
         process.terminate()
