@@ -88,7 +88,9 @@ def test_one_cpu_pod_needs_no_worker_and_no_gpu() -> None:
     assert set(container["resources"]["limits"]) == {"cpu", "memory"}
 
 
-@pytest.mark.parametrize("change", [{"image": "other"}, {"gpu_per_worker": 2}, {"timeout": "1s"}, {"tolerations": []}])
+@pytest.mark.parametrize(
+    "change", [{"image": "other"}, {"gpu_per_worker": 2}, {"timeout": "1s"}, {"algorithm": "lora"}]
+)
 def test_hash_label_distinguishes_jobs(change: dict) -> None:
     key = INPUTS_LABEL
     assert manifest(**change)["metadata"]["labels"][key] != manifest()["metadata"]["labels"][key]

@@ -97,7 +97,9 @@ def test_overlay_and_queue_reach_job_and_pods() -> None:
     assert QUEUE_LABEL not in str(manifests())
 
 
-@pytest.mark.parametrize("change", [{"image": "other"}, {"gpu_per_worker": 2}, {"timeout": "1s"}, {"num_workers": 3}])
+@pytest.mark.parametrize(
+    "change", [{"image": "other"}, {"gpu_per_worker": 2}, {"timeout": "1s"}, {"algorithm": "lora"}]
+)
 def test_hash_label_distinguishes_jobs(change: dict[str, Any]) -> None:
     hashes = {one["metadata"]["labels"][INPUTS_LABEL] for one in (*manifests(), *manifests(**change))}
     assert len(hashes) == 2

@@ -6,6 +6,7 @@ from typing import Any
 
 from utils.cluster.kinds import Kind
 from utils.names import INPUTS_LABEL, QUEUE_LABEL, RUN_LABEL, SIDECAR_LABEL
+from utils.stages.marker import inputs_hash
 from utils.stages.train.job import Limits, job_is_there, launch_job
 from utils.stages.train.training import TrainingPhase, seconds_of
 from utils.stages.writable import MODEL_FOLDERS
@@ -17,11 +18,14 @@ def job_name(start: str, run_id: str) -> str:
     return start + (run_id if len(run_id) <= 38 else f"{run_id[:29]}-{digest}")
 
 
-def job_labels(given: TrainingPhase, inputs: str) -> dict[str, str]:
+def job_labels(given: TrainingPhase, spec: dict[str, Any]) -> dict[str, str]:
     """Labels of a job: the run, a hash of everything that decides what the job does, the queue if there is one.
+
+    Some of it is not in the job's spec: its pods read it from training.json.
 
     A queue (Kueue) looks at the labels of the job, and suspends it until its turn; an empty name is none.
     """
+    inputs = inputs_hash({"spec": spec, "told": [given.algorithm, given.algorithm_options, given.checkpoint_dtype]})
     return {RUN_LABEL: given.run_id, INPUTS_LABEL: inputs} | ({QUEUE_LABEL: given.queue} if given.queue else {})
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from utils.cluster.kinds import PYTORCH_JOB
 from utils.cluster.pod_overlay import merge_overlay
-from utils.stages.marker import inputs_hash
 from utils.stages.train.pods import PodLauncher, job_labels, training_pod
 from utils.stages.train.training import TrainingPhase
 
@@ -38,7 +37,7 @@ def pytorchjob_manifest(
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": "PyTorchJob",
-        "metadata": merge_overlay(overlay.get("metadata"), {"labels": job_labels(given, inputs_hash(spec))}),
+        "metadata": merge_overlay(overlay.get("metadata"), {"labels": job_labels(given, spec)}),
         "spec": spec,
     }
 

@@ -9,7 +9,6 @@ from typing import Any
 from utils.cluster.kinds import TRAIN_JOB
 from utils.cluster.pod_overlay import merge_overlay
 from utils.names import RUN_LABEL
-from utils.stages.marker import inputs_hash
 from utils.stages.train.pods import PodLauncher, job_labels, training_pod
 from utils.stages.train.trainer import PROGRESS_PORT
 from utils.stages.train.training import TrainingPhase
@@ -58,7 +57,7 @@ def trainjob_manifests(
         "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": name},
         "trainer": {"numNodes": given.num_workers},
     }
-    own["labels"] = job_labels(given, inputs_hash({"runtime": runtime, "job": spec}))
+    own["labels"] = job_labels(given, {"runtime": runtime, "job": spec})
     metadata = merge_overlay(overlay.get("metadata"), own)
     made = {"TrainingRuntime": runtime, "TrainJob": spec}
     return [
