@@ -257,10 +257,27 @@ def test_questions_of_other_tasks_are_compared(tmp_path: Path, monkeypatch: pyte
     docs = [{"text": f"{LONG}\nAnswer:"}, {"text": 1}, {"text": ""}]
     asked = SimpleNamespace(eval_docs=docs, doc_to_text=itemgetter("text"))
     monkeypatch.setattr(evaluation_questions, "load_tasks", lambda *_: {"tea": asked})
+    monkeypatch.setattr(evaluation_questions, "main_metric", lambda _: None)
     volume = make_volume(tmp_path, [*good_rows(), row("a", LONG, "It is.")])
     seen = Processed(volume, eval_tasks=["eval_tasks/tea"])
     assert seen.dropped == {LEAF: {"evaluation": 1}}
     assert "Samples were compared with 1 questions of eval_tasks/tea" in seen.facts["compared"]
+
+
+def test_tasks_that_can_t_be_evaluated_end_the_stage_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_metric(_: object) -> NoReturn:
+        raise failure("tasks have no metric in common", "acc", "name them one by one")
+
+    asked = SimpleNamespace(eval_docs=[{"question": "Is it?"}, {}], doc_to_text=itemgetter("question"))
+    monkeypatch.setattr(evaluation_questions, "load_tasks", lambda *_: {"tea": asked})
+    monkeypatch.setattr(evaluation_questions, "main_metric", lambda _: None)
+    with pytest.raises(SystemExit, match=r"a question of eval_tasks/tea can't be written\n.*KeyError\('question'\)"):
+        Processed(make_volume(tmp_path, good_rows()), eval_tasks=["eval_tasks/tea"])
+    monkeypatch.setattr(evaluation_questions, "main_metric", no_metric)
+    with pytest.raises(SystemExit, match="no metric in common"):
+        [*evaluation_questions.task_questions("eval_tasks/tea", str(tmp_path))]
 
 
 def test_wrong_task_ends_the_stage_even_where_samples_are_not_compared(

@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from jinja2 import BaseLoader, Environment, StrictUndefined
@@ -20,6 +20,7 @@ from utils.stages.evaluation.scores import Pair
 from utils.stages.evaluation.statistics import BETTER, SAME
 from utils.stages.evaluation.task_files import KEYS, read_tasks
 from utils.stages.evaluation.verdict import verdict_on
+from utils.stages.patience import ONCE
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,54 @@ def test_metric_without_scores_of_questions_has_no_verdict() -> None:
 def test_answer_that_is_not_a_number_is_left_out() -> None:
     found = side_by_side("x", answers([math.nan, 0.5]), answers([0.5, 0.5]))
     assert [one.candidate for one in found.answers] == [None, 0.5] and not found.right_or_wrong
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError("Couldn't reach 'a/b' on the Hub (LocalEntryNotFoundError)"), "there is no answer"),
+        (ValueError("Got invalid output_type 'x'"), "correct its files"),
+    ],
+)
+def test_hub_that_is_away_is_no_fault_of_the_files(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def own_tasks(_: Path) -> NoReturn:
+        raise error
+
+    data = SimpleNamespace(exceptions=SimpleNamespace(DatasetsError=TimeoutError))
+    monkeypatch.setitem(sys.modules, "datasets", data)
+    monkeypatch.setattr(harness, "keep_out_code", lambda: None)
+    monkeypatch.setattr(harness, "own_tasks", own_tasks)
+    with pytest.raises(SystemExit) as caught:
+        harness.load_tasks("eval_tasks/tea", "/data", ONCE)
+    assert said in str(caught.value) and ("correct its files" in str(caught.value)) == (said == "correct its files")
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ({"metric": "acc"}, ""),
+        ({"metric": "acc", "aggregation": "mean"}, ""),
+        ({"metric": "rouge"}, "does not have metric and aggregation of {'metric': 'rouge'}"),
+        ({"metric": "acc", "aggregation": "sum"}, "does not have metric and aggregation of"),
+    ],
+)
+def test_metric_and_aggregation_must_be_of_the_harness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: dict[str, Any], said: str
+) -> None:
+    registry = SimpleNamespace(METRIC_REGISTRY={"acc"}, AGGREGATION_REGISTRY={"mean"})
+    made = SimpleNamespace(ConfigurableTask=lambda config: config["task"])
+    api = SimpleNamespace(registry=registry, task=made, metrics=None)
+    modules = {"": SimpleNamespace(api=api), ".api": api, ".api.registry": registry, ".api.task": made}
+    for name, module in {**modules, ".api.metrics": SimpleNamespace()}.items():
+        monkeypatch.setitem(sys.modules, f"lm_eval{name}", module)
+    folder = write_folder(tmp_path / "tea", tea={**TASK, "metric_list": [metric]})
+    if not said:
+        assert harness.own_tasks(folder) == {"tea": "tea"}
+        return
+    with pytest.raises(ValueError, match=said):
+        harness.own_tasks(folder)
 
 
 def test_metric_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.messages import shown
+from utils.messages import failure, shown
 from utils.stages.data_processing.overlap import FEWEST, Overlap
-from utils.stages.evaluation.harness import load_tasks
+from utils.stages.evaluation.harness import FAULTS, load_tasks, main_metric
 from utils.stages.evaluation.mmlu import fetch_tasks
 from utils.stages.json_lines import read_lines
 from utils.stages.patience import CHECK_TRIES, Patience
@@ -65,11 +65,20 @@ def task_questions(entry: str, data_dir: str) -> Iterator[str]:
     """What the models will be asked by an entry of `eval_tasks`.
 
     Raises:
-        SystemExit: its tasks can't be run.
+        SystemExit: its tasks can't be run, or have no metric to compare models by.
     """
-    for task in load_tasks(entry, data_dir, Patience(tries=CHECK_TRIES)).values():
-        texts = (task.doc_to_text(doc) for doc in task.eval_docs)
-        yield from (text for text in texts if isinstance(text, str) and text)  # some have the number of a choice
+    from jinja2 import TemplateError
+
+    tasks = load_tasks(entry, data_dir, Patience(tries=CHECK_TRIES)).values()
+    main_metric(tasks)
+    try:
+        for task in tasks:
+            texts = (task.doc_to_text(doc) for doc in task.eval_docs)
+            yield from (text for text in texts if isinstance(text, str) and text)  # some have the number of a choice
+    except (*FAULTS, TemplateError) as error:
+        raise failure(
+            f"a question of {entry} can't be written", repr(error), "correct its files, or leave it out"
+        ) from None
 
 
 def mmlu_questions(tasks: Sequence[str]) -> Iterator[str]:

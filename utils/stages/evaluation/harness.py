@@ -118,17 +118,18 @@ def load_tasks(entry: str, data_dir: str, patience: Patience = OUTAGE) -> dict[s
 
     keep_out_code()
     folder = folder_of(entry, data_dir)
-    try:
-        if folder:
-            return dict(own_tasks(folder))
+
+    def load() -> dict[str, Any]:
+        return dict(flat(own_tasks(folder) if folder else manager().load_task_or_group([entry])))
+
+    if not folder:
         require_known(entry)
-        load = functools.partial(manager().load_task_or_group, [entry])
-        return dict(flat(patience.outlast(load, hub_passes, f"the hub of {entry}")))
+    try:
+        return patience.outlast(load, hub_passes, f"the hub of {entry}")
     except (*FAULTS, TemplateError, datasets.exceptions.DatasetsError) as error:
-        cause = explained(told(error), HUB, first=HUB_CAUSES)
-        raise failure(
-            f"the task {entry} can't be run", *((repr(error), "correct its files") if folder else cause)
-        ) from error
+        files = folder and hub_passes(error) is None
+        cause = (repr(error), "correct its files") if files else explained(told(error), HUB, first=HUB_CAUSES)
+        raise failure(f"the task {entry} can't be run", *cause) from error
 
 
 def keep_out_code() -> None:
@@ -169,21 +170,23 @@ def require_known(name: str) -> None:
         )
 
 
-def own_tasks(folder: Path) -> Iterator[tuple[str, Any]]:
-    """The tasks of a user's files.
+def own_tasks(folder: Path) -> dict[str, Any]:
+    """The tasks of a user's files, by name.
 
     Raises:
-        ValueError: a metric would be fetched, with its code.
+        ValueError: a metric would be fetched, with its code, or an aggregation is unknown.
     """
-    import lm_eval.api.metrics  # noqa: F401 - it fills the registry
-    from lm_eval.api.registry import METRIC_REGISTRY
+    import lm_eval.api.metrics  # noqa: F401 - it fills the registries
+    from lm_eval.api.registry import AGGREGATION_REGISTRY, METRIC_REGISTRY
     from lm_eval.api.task import ConfigurableTask
 
+    found = {}
     for config in read_tasks(folder):
-        named = [one["metric"] for one in config.get("metric_list") or []]
-        if unknown := [name for name in named if name not in METRIC_REGISTRY]:
-            raise ValueError(f"the harness has no metric {', '.join(unknown)}")
-        yield config["task"], ConfigurableTask(config=config)
+        for one in config.get("metric_list") or []:
+            if one["metric"] not in METRIC_REGISTRY or one.get("aggregation", "mean") not in AGGREGATION_REGISTRY:
+                raise ValueError(f"the harness does not have metric and aggregation of {one}")
+        found[str(config["task"])] = ConfigurableTask(config=config)
+    return found
 
 
 def flat(found: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
