@@ -186,7 +186,7 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
     try_tokenizing(str(data_dir))
     write_samples(data_dir)
     limits = {"held_out_fraction": 0.25, "max_seq_len": 1000, "max_batch_len": 2000, "checks": {}, "mmlu_tasks": []}
-    review = {"review": "off", "run_id": "", "object_store_secret_dir": "", "ca_file": ""}
+    review = {"eval_tasks": [], "review": "off", "run_id": "", "object_store_secret_dir": "", "ca_file": ""}
     data_processing.python_func(data_dir=str(data_dir), seed=42, force=False, metrics=Metrics(), **limits, **review)
     train_steps(data_dir, 1)
     result = train_steps(data_dir, 2)

@@ -61,7 +61,7 @@ def sample(user: str, answer: str, unmask: bool, metadata: dict[str, str]) -> di
 def process(data_dir: Path) -> dict[str, Any]:
     metrics = Metrics()
     limits = {"max_seq_len": 512, "max_batch_len": 512, "held_out_fraction": 0.2, "checks": {}, "mmlu_tasks": []}
-    review = {"review": "off", "run_id": "", "object_store_secret_dir": "", "ca_file": ""}
+    review = {"eval_tasks": [], "review": "off", "run_id": "", "object_store_secret_dir": "", "ca_file": ""}
     data_processing.python_func(data_dir=str(data_dir), seed=42, force=False, metrics=metrics, **limits, **review)
     return metrics
 
