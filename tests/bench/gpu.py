@@ -225,7 +225,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which, of {', '.join(ROWS)} (all)")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, on CPU too: tries the program, not the GPU")
-    parser.add_argument("--seconds", type=int, default=285, help="when it must have ended (285)")
+    parser.add_argument("--seconds", type=int, default=900, help="when it must have ended (900)")
     parser.add_argument("--folder", type=Path, help="where files go, 60 GB; it is made, and kept (a temporary folder)")
     given = parser.parse_args()
     end = time.monotonic() + given.seconds
