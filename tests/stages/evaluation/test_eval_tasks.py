@@ -248,8 +248,9 @@ def test_metric_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         harness.task_answers({}, "/model", "4")
 
 
-def test_base_model_is_asked_again_where_the_hub_has_other_questions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("older", "again"), [("base", ["new 4", "old 4"]), ("candidate", ["old 4", "old 4", "new 4"])])
+def test_model_that_was_asked_before_the_hub_had_other_questions_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: str, again: list[str]
 ) -> None:
     asked: list[str] = []
 
@@ -260,11 +261,11 @@ def test_base_model_is_asked_again_where_the_hub_has_other_questions(
     monkeypatch.setattr(harness, "task_answers", task_answers)
     monkeypatch.setattr(harness, "load_tasks", lambda *_: {})
     pair = Pair("new", "old", str(tmp_path))
-    kept = pair.scored("eval_tea.json", TaskAnswers, lambda _: answers([1.0, 0.0]))
-    assert len(kept) == 2
-    (tmp_path / "candidate/eval_tea.json").unlink()
+    pair.scored("eval_tea.json", TaskAnswers, lambda _: answers([1.0, 0.0]))
+    newer = {"base": "candidate", "candidate": "base"}[older]
+    (tmp_path / newer / "eval_tea.json").unlink()
     assert eval_task(pair, "eval_tasks/tea", "/data", "4").questions == 3
-    assert asked == ["new 4", "old 4"]
+    assert asked == again
 
 
 def test_tasks_in_groups_of_groups_are_found() -> None:

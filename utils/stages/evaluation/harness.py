@@ -74,16 +74,11 @@ def eval_task(pair: Pair, entry: str, data_dir: str, batch_size: str) -> TaskSco
         SystemExit: see `load_tasks`.
     """
     tasks = functools.cache(lambda: load_tasks(entry, data_dir))  # the same data for both
-    name = f"{measure_of(entry)}.json"
 
     def answers(model_dir: str) -> TaskAnswers:
         return task_answers(tasks(), model_dir, batch_size)
 
-    new, base = pair.scored(name, TaskAnswers, answers)
-    if new.asked() != base.asked():  # the hub had other data when the base model was asked
-        Path(pair.work_dir, "base", name).unlink()
-        new, base = pair.scored(name, TaskAnswers, answers)
-    return side_by_side(entry, new, base)
+    return side_by_side(entry, *pair.asked_alike(f"{measure_of(entry)}.json", TaskAnswers, answers))
 
 
 def side_by_side(entry: str, new: TaskAnswers, base: TaskAnswers) -> TaskScores:

@@ -95,12 +95,7 @@ def mmlu(pair: Pair, tasks: Sequence[str], tasks_dir: str, few_shots: int, batch
                 *explained(told(error), HUB, first=HUB_CAUSES),
             ) from error
 
-    name = f"{tasks[0]}.choices.json"
-    new, base = pair.scored(name, Choices, choices)
-    if new.asked() != base.asked():  # the hub had other data when the base model was asked
-        Path(pair.work_dir, "base", name).unlink()
-        new, base = pair.scored(name, Choices, choices)
-    return accuracies(new, base)
+    return accuracies(*pair.asked_alike(f"{tasks[0]}.choices.json", Choices, choices))
 
 
 def batch_of(size: str, cuda: bool) -> int | str:

@@ -136,6 +136,18 @@ class Pair:
             kept(f"{self.work_dir}/{name}/{file_name}", kind, partial(compute, folder)) for name, folder in self.models
         ]
 
+    def asked_alike(self, file_name: str, kind: type[Any], score: Callable[[str], Any]) -> list[Any]:
+        """The same of scores that tell what was `asked()`: a model that was asked before the hub had other data, again.
+
+        The base model's scores may be of another run, the candidate's of a try that was killed.
+        """
+        new, base = self.scored(file_name, kind, score)
+        for name, _ in reversed(self.models):
+            if new.asked() != base.asked():
+                Path(self.work_dir, name, file_name).unlink()
+                new, base = self.scored(file_name, kind, score)
+        return [new, base]
+
 
 def free_gpu_memory() -> None:
     """Give back what is left of models that this process had loaded, and what torch keeps for later.
