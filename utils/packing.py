@@ -45,16 +45,20 @@ def stage_files(entries: Iterable[str]) -> dict[str, bytes]:
     """
     # Packages below are found without this file; it makes ours come before a foreign package of that name.
     files = {f"{PACKAGE}/__init__.py": b""}
-    for module, statements in _reached(entries).items():
-        files[str(module.file.relative_to(ROOT))] = module.only(statements)
+    reached, names = _reached(entries)
+    for module, statements in reached.items():
+        files[str(module.file.relative_to(ROOT))] = module.only(statements, names)
         if b"__file__" in module.source:
             beside = [file for file in module.file.parent.iterdir() if file.is_file() and file.suffix != ".py"]
             files |= {str(file.relative_to(ROOT)): file.read_bytes() for file in beside}
     return files
 
 
-def _reached(entries: Iterable[str]) -> dict["_Module", set[ast.stmt]]:
-    """Modules, and which of their top-level statements are reached from the entries."""
+def _reached(entries: Iterable[str]) -> tuple[dict["_Module", set[ast.stmt]], set[str]]:
+    """Modules, and which of their top-level statements are reached from the entries; and the full names of all that is.
+
+    A name that a module imports is one of its own.
+    """
     reached: dict[_Module, set[ast.stmt]] = {}
     queue, seen = [*entries], set[str]()
     while queue:
@@ -74,7 +78,7 @@ def _reached(entries: Iterable[str]) -> dict["_Module", set[ast.stmt]]:
             queue += module.used_by(module.unnamed)
         reached[module] |= {*module.definitions[defined]}
         queue += module.used_by(module.definitions[defined])
-    return reached
+    return reached, seen
 
 
 @cache
@@ -133,10 +137,13 @@ class _Module:
                 if name.lineno == end.end_lineno:
                     yield name.lineno - 1, name.end_col_offset or 0, end.end_col_offset or 0, end
 
-    def only(self, statements: Set[ast.stmt]) -> bytes:
+    def only(self, statements: Set[ast.stmt], names: Set[str]) -> bytes:
         """The source with only these statements of its top, without comments, documentation and types.
 
         What is left out leaves its lines blank.
+
+        Args:
+            names: full names; what else is imported is left out, too.
         """
         lines = [*self.lines]
         for token in tokenize.tokenize(io.BytesIO(self.source).readline) if b"#" in self.source else ():
@@ -145,6 +152,12 @@ class _Module:
                 lines[row - 1] = lines[row - 1].decode()[:column].rstrip().encode()
         for row, start, end, _ in sorted(self.types, key=lambda one: one[:3], reverse=True):
             lines[row] = lines[row][:start] + lines[row][end:]
+        for one in statements:
+            if isinstance(one, ast.ImportFrom):
+                used = [alias for alias in one.names if f"{self.name}.{alias.asname or alias.name}" in names]
+                first, end = one.lineno - 1, one.end_lineno or one.lineno
+                line = f"from {one.module} import {', '.join(map(ast.unparse, used))}".encode()
+                lines[first:end] = [line, *[b""] * (end - first - 1)]
         omitted = [node for node in self.tree.body if node not in statements]
         for node in self.nodes:
             body = getattr(node, "body", None)

@@ -292,6 +292,10 @@ def test_functions_travel_without_the_types_of_their_arguments() -> None:
     assert (
         b"from collections.abc" not in stage_files(["utils.stages.report.text.listed"])["utils/stages/report/text.py"]
     )
+    tree = ast.parse(text)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    imported = {one.asname or one.name for node in tree.body if isinstance(node, ast.ImportFrom) for one in node.names}
+    assert imported and imported <= used, "what only types name is not imported"
     fields = stage_files(["utils.stages.train.training.TrainingPhase"])["utils/stages/train/training.py"]
     assert b"    data_dir: str" in fields
 
