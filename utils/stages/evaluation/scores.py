@@ -137,7 +137,7 @@ class Pair:
         ]
 
     def asked_alike(self, file_name: str, kind: type[Any], score: Callable[[str], Any]) -> list[Any]:
-        """The same of scores that tell what was `asked()`: a model that was asked before the hub had other data, again.
+        """The same of scores with `asked()`: a model that was asked before the hub had other data is asked again.
 
         The base model's scores may be of another run, the candidate's of a try that was killed.
         """
