@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.stages.prerequisites.test_prerequisites import GOOD
+from tests.stages.prerequisites.test_prerequisites import DEFAULTS, GOOD
 from utils.cluster.rbac import ROLE, role
 from utils.stages.prerequisites.dry_run import check_gpu_pods
 
+GIVEN = DEFAULTS | GOOD
 TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
 
@@ -54,7 +55,7 @@ def asked_as(
 def test_what_can_be_created_has_no_finding(
     cluster: Cluster, place: str, asked_as: str, values: dict[str, Any], launcher: str
 ) -> None:
-    assert check_gpu_pods(launcher, "gpus", GOOD | values) == []
+    assert check_gpu_pods(launcher, "gpus", GIVEN | values) == []
     kinds = "pods,jobs,pytorchjobs,trainjobs,trainingruntimes"
     assert json.loads(cluster.kubectl("get", kinds, "-n", place, "-o", "json"))["items"] == []
 
@@ -77,11 +78,11 @@ def test_what_can_be_created_has_no_finding(
 def test_what_would_be_refused_when_training_starts_is_a_finding(
     asked_as: str, values: dict[str, Any], told: str
 ) -> None:
-    found = check_gpu_pods("pytorchjob", "", GOOD | values)
+    found = check_gpu_pods("pytorchjob", "", GIVEN | values)
     assert found and any(told in finding.problem for finding in found), found
     assert {finding.level for finding in found} == {"error"}
 
 
 def test_pod_of_evaluation_is_tried_without_training_in_pods(asked_as: str) -> None:
-    (finding,) = check_gpu_pods("process", "", GOOD | {"eval_gpu_identifier": "nvidia.com/g p"})
+    (finding,) = check_gpu_pods("process", "", GIVEN | {"eval_gpu_identifier": "nvidia.com/g p"})
     assert finding.problem.startswith("evaluation's pod: ") and "nvidia.com/g p" in finding.problem

@@ -8,13 +8,13 @@ import pytest
 from kubernetes.config import kube_config
 
 from tests.fakes.kubernetes_api import KubernetesApi
-from tests.stages.prerequisites.test_prerequisites import GOOD
+from tests.stages.prerequisites.test_prerequisites import DEFAULTS, GOOD
 from utils.cluster import client
 from utils.names import POD_OVERLAY
 from utils.stages.prerequisites.dry_run import check_gpu_pods
 
 TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-GIVEN = GOOD | {"train_tolerations": TOLERATIONS, "train_node_selectors": {"gpu": "a100"}}
+GIVEN = DEFAULTS | GOOD | {"train_tolerations": TOLERATIONS, "train_node_selectors": {"gpu": "a100"}}
 
 
 def status(code: int, message: str) -> tuple[int, Any]:
