@@ -62,13 +62,13 @@ def main() -> None:
         runpy.run_path(str(Path(__file__).with_name("hub.py")), run_name="__main__")
         return
     save_in_type(room["dtype"], room["other_dtypes"])
+    if STATE_ON_SIGTERM in sys.argv:
+        save_on_sigterm(given.output_dir)
     if importlib.util.find_spec(f"{LIBRARY}.multipack_sampler"):
         pack_every_sample(given.num_epochs)
     else:
         pack_in_step()
-        save_every()
-    if STATE_ON_SIGTERM in sys.argv:
-        save_on_sigterm(given.output_dir)
+        save_every()  # after save_on_sigterm, whose loading of a state it extends
     if DISABLE not in sys.argv and (why := without_flash_attention()):
         print(f"training is slower, without flash attention: {why}", flush=True)
         sys.argv.append(DISABLE)
