@@ -4,6 +4,7 @@ The loop has the facts of main_ds.py and batch_loss_manager.py: when it asks whe
 steps it skips when it is started again. tests/e2e/test_preemption.py stops the real one.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ import pytest
 
 from utils.files import ROOT
 from utils.stages.train import trainer
-from utils.stages.train.trainer import StepStates, save_on_sigterm, whole_states
+from utils.stages.train.trainer import Every, StepStates, save_on_sigterm, whole_states
 
 EPOCHS, STEPS, MICRO_BATCHES, BATCH = 3, 4, 2, 10
 
@@ -203,3 +204,26 @@ def test_older_versions_train_without_and_say_so(
     monkeypatch.setattr(sys, "argv", ["trainer.py", trainer.STATE_ON_SIGTERM])
     with pytest.raises(SystemExit, match=r"0\.10\.3 can't continue .*epoch_1_step_5"):
         save_on_sigterm(str(tmp_path))
+
+
+def test_states_and_checkpoints_within_an_epoch_go_together(
+    library: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both change how a state is loaded, so the program has to make its changes in the right order."""
+    args = SimpleNamespace(output_dir=str(tmp_path), save_samples=5, samples_seen=0)
+    for name in ("leave_versions", "outlast_checkpoints", "save_in_type", "pack_in_step", "without_flash_attention"):
+        monkeypatch.setattr(trainer, name, lambda *_: "")
+    monkeypatch.setattr(trainer, "__file__", f"{tmp_path}/trainer.py")
+    (tmp_path / "training.json").write_text('{"algorithm": "sft", "dtype": "", "other_dtypes": []}')
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "multipack" in name else name)
+    monkeypatch.setattr(trainer.metadata, "version", lambda _: "0.16.2")
+    monkeypatch.setattr(sys, "argv", ["trainer.py", f"--output_dir={tmp_path}", "--on_demand_checkpointing"])
+
+    def main_ds(*_: object, **__: object) -> None:
+        accelerator = library["accelerator"]["Accelerator"]()
+        library["utils"]["load_latest_full_state"](args=args, accelerator=accelerator)
+
+    monkeypatch.setattr(trainer.runpy, "run_module", main_ds)
+    trainer.main()
+    assert isinstance(args.save_samples, Every), "checkpoints within an epoch"
+    assert "StepStates.ask" in str(signal.getsignal(signal.SIGTERM)), "a state on SIGTERM"
