@@ -274,8 +274,7 @@ def ilab_pipeline(
             each by more than chance: its interval excludes zero.
         gate_confidence: Confidence of the intervals in gate and report, 0.5 to 0.999.
         gate_max_regression: Largest loss that the interval of a comparison may leave possible, in its score's unit,
-            such as {"mmlu_branch": 0.02}; of likelihood, mmlu_branch, mmlu, mt_bench_branch,
-            eval_NAME. Empty: any.
+            such as {"mmlu_branch": 0.02}; of likelihood, mmlu_branch, mmlu, mt_bench_branch, eval_NAME. Empty: any.
         output_data_key: Name of the published archive, after its timestamp. Empty: the Secret's data_key. On one
             machine also a new folder.
         report_notes: Remarks to show at the top of the report.

@@ -140,13 +140,13 @@ def test_run_whose_files_are_folders_needs_no_secret_of_an_object_store(tmp_path
 def test_pod_takes_no_path_of_the_user_s_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
     keys = {"sdg_data_key": str(tmp_path), "output_data_key": "file:///results"}
-    assert [one.problem for one in check_folders(keys, "[]", True)] == [
+    assert [one.problem for one in check_folders(keys, [], True)] == [
         f"{name} is {path}, a path that only a run on one machine can use" for name, path in keys.items()
     ]
     with pytest.raises(SystemExit, match="a path, which only a run on one machine"):
         TaxonomySource(f"file://{tmp_path}").check()
     monkeypatch.setenv(CLAIMS_DIR, str(tmp_path))  # a workbench: the run is on this machine
-    assert check_folders(keys, "['/home/me/tea']", True) == []
+    assert check_folders(keys, ["/home/me/tea"], True) == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_folder_of_tasks_must_come_with_the_archive(
     monkeypatch: pytest.MonkeyPatch, tasks: list[str], archive: bool, said: str | None
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "cluster")
-    found = [one.problem for one in check_folders({}, str(tasks), archive)]
+    found = [one.problem for one in check_folders({}, tasks, archive)]
     assert found == ([f"eval_tasks is {tasks}" + (": " if "path" in said else ", ") + said] if said else [])
 
 

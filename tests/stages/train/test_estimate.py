@@ -19,7 +19,7 @@ def test_estimate_is_told_before_training(tmp_path: Path, capsys: pytest.Capture
     assert weights_of(f"{tmp_path}/model") == 2_000_000
     assert tell_estimate(f"{tmp_path}/model", 5 * 10**12) == round(h100_hours(2_000_000, 5 * 10**12), 4) == 56.1735
     assert capsys.readouterr().out == (
-        "estimate: 56.2 GPU-hours on H100, if training reaches 30% of its peak "
+        "estimate: 56.2 GPU-hours on H100, if training reaches 30 % of its peak "
         "(0.002 billion weights, 5e+06 million tokens)\n"
     )
 

@@ -109,12 +109,12 @@ def try_upload(store: ObjectStore, name: str) -> None:
     store.call("abort_multipart_upload", Key=key, UploadId=upload)
 
 
-def check_folders(keys: Mapping[str, str], tasks: str, archive: bool) -> list[Finding]:
+def check_folders(keys: Mapping[str, str], tasks: Sequence[str], archive: bool) -> list[Finding]:
     """No pod can use a path that takes the object store's place on one machine; there, the command has looked at it.
 
     Args:
         keys: parameter to a key in the object store, or a path.
-        tasks: eval_tasks as Python writes it.
+        tasks: the parameter eval_tasks.
         archive: whether the run imports one.
     """
     found = [
@@ -122,10 +122,10 @@ def check_folders(keys: Mapping[str, str], tasks: str, archive: bool) -> list[Fi
         for name, key in keys.items()
         if own_path(key) and in_pod()
     ]
-    if in_pod() and re.search("'(file:/)?/", tasks):
+    if in_pod() and any(map(own_path, tasks)):
         problem = f"eval_tasks is {tasks}: only a run on one machine can use a path"
         found.append(Finding(problem, "pack it with ilab-pipeline upload --eval-tasks, and name eval_tasks/NAME"))
-    if "'eval_tasks/" in tasks and not archive:
+    if not archive and any(one.startswith("eval_tasks/") for one in tasks):
         problem = f"eval_tasks is {tasks}, and no archive is imported"
         found.append(Finding(problem, "take base model or taxonomy from the archive that has the tasks"))
     return found

@@ -59,6 +59,8 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     number = parameters["sdg_repo_pr"]
     pull_request = int(number) if isinstance(number, int | float) else 0  # else the check of parameters says so
     source = TaxonomySource(values["sdg_repo_url"], values["sdg_repo_branch"], pull_request, values["sdg_repo_commit"])
+    tasks = parameters["eval_tasks"]
+    names = [str(one) for one in tasks] if isinstance(tasks, list) else []  # the same
     launcher, secret = values["train_launcher"], given.teacher_secret_dir
     checks: Checks = {
         "parameters": lambda: [
@@ -72,7 +74,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "object store": lambda: check_object_store(
             given.object_store_secret_dir, ca, base_model, archive, [*keys.values()]
         ),
-        "folders": lambda: check_folders(keys, values["eval_tasks"], archive),
+        "folders": lambda: check_folders(keys, names, archive),
         "teacher": lambda: check_teacher(
             secret, ca, given.retry_seconds, archive, sdg_pipeline, values["sdg_teacher_family"]
         ),

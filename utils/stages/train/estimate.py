@@ -35,8 +35,6 @@ def tell_estimate(model: str, tokens: int) -> float:
     hours = h100_hours(weights, tokens)
     if weights:
         work = f"{weights / 1e9:.3g} billion weights, {tokens / 1e6:.3g} million tokens"
-        print(
-            f"estimate: {hours:.3g} GPU-hours on H100, if training reaches {EFFICIENCY:.0%} of its peak ({work})",
-            flush=True,
-        )
+        reached = f"if training reaches {100 * EFFICIENCY:.0f} % of its peak"
+        print(f"estimate: {hours:.3g} GPU-hours on H100, {reached} ({work})", flush=True)
     return round(hours, 4)
