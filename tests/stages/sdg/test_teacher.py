@@ -33,12 +33,12 @@ def teacher() -> Teacher:
     return made
 
 
-def heard(teacher: Teacher, body: Any) -> str:
+def heard(teacher: Teacher, body: Any, status: int = 200, method: str = "POST", path: str = "/v1/completions") -> str:
     """The teacher's answers after its server has answered with this body, through a real client."""
-    server = Models(lambda _: (200, body))
+    server = Models(lambda _: (status, body))
     try:
         with httpx.Client(event_hooks={"response": [teacher.observe]}) as client:
-            client.post(server.url + "/v1/completions", json={})
+            client.request(method, server.url + path, json={})
     finally:
         server.stop()
     return teacher.answers
@@ -73,6 +73,23 @@ def test_an_answer_without_text_does_not_fail_the_client_and_is_shown(teacher: T
     shown = body if isinstance(body, str) else json.dumps(body)
     assert heard(teacher, body) == f"; it answered without text:\n    {shown}"
     assert teacher.tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path"),
+    [
+        # instructlab-sdg 0.8.3 looks for the welcome of llama-cpp-python, each leaf by itself.
+        (404, "GET", "/"),
+        (200, "GET", "/"),
+        (200, "GET", "/v1/models"),
+        (503, "POST", "/v1/completions"),
+    ],
+)
+def test_what_is_no_answer_to_a_prompt_leaves_the_last_answer(
+    teacher: Teacher, status: int, method: str, path: str
+) -> None:
+    said = heard(teacher, {"choices": [{"text": "blue sky"}]})
+    assert heard(teacher, {"error": "not here"}, status, method, path) == said
 
 
 def test_half_a_character_does_not_fail_the_client(teacher: Teacher) -> None:

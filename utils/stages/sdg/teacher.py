@@ -62,7 +62,13 @@ class Teacher:
         )
 
     def observe(self, response: Any) -> None:
-        """Remember any httpx.Response: the client would tell an error in here as a lost connection."""
+        """Remember any httpx.Response to a prompt: the client would tell an error in here as a lost connection.
+
+        Requests that fail are not remembered, nor what the library looks for at other paths: a block of another leaf
+        that fails meanwhile would pass for a teacher without text.
+        """
+        if response.request.method != "POST" or not response.is_success:
+            return
         body = response.read().decode(errors="replace")
         if has_texts(body):
             self.remember(response)
