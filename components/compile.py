@@ -35,9 +35,9 @@ _EXECUTOR = "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "
 # What KFP starts a component with that installs nothing, shorter. -B: beside the stages' code on the volume no bytecode
 # is left.
 _START = """\
-f=$(mktemp -d)/component.py
+f=$(mktemp -d)/task.py
 printf %s "$0" >"$f"
-_KFP_RUNTIME=true python3 -B -m kfp.dsl.executor_main --component_module_path "$f" "$@"
+_KFP_RUNTIME=true python3 -Bm kfp.dsl.executor_main --component_module_path "$f" "$@"
 """
 _WIDTH = 118
 _LINE = 80  # characters; mappings with no more take one line
@@ -126,7 +126,7 @@ class _Function:
         """A module with the function, without its docstring; its body begins with load."""
         body = self._node.body[ast.get_docstring(self._node) is not None :]
         names = [argument.arg for argument in self._node.args.args]
-        self._node.body = [*load, *(_HandedOn(names).visit(statement) for statement in body)]
+        self._node.body = [*load, *(_Shorter(names).visit(statement) for statement in body)]
         return "from kfp import dsl\n" + "".join(map(_wrapped, ast.unparse(self._node).splitlines()))
 
 
@@ -135,10 +135,11 @@ def component_text(container: Mapping[str, Any]) -> str:
     return _Function(container).text()
 
 
-class _HandedOn(ast.NodeTransformer):
-    """Shortens calls that hand on the function's parameters from the first to the nth, in order.
+class _Shorter(ast.NodeTransformer):
+    """Shortens calls that hand on the function's parameters from the first to the nth, in order; and logged metrics.
 
-    Python's `locals()` has a function's parameters first, in their order. A Workflow has each name six times.
+    Python's `locals()` has a function's parameters first, in their order. `Metrics.log_metric` sets a key of
+    `metadata` (kfp/dsl/types/artifact_types.py). A Workflow has each character of a task six times.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -148,9 +149,18 @@ class _HandedOn(ast.NodeTransformer):
         self.generic_visit(node)
         given = [ast.unparse(argument) for argument in node.args]
         if len(given) > 4 and given == self._names[: len(given)] and not node.keywords:
-            call = ast.parse(f"f(*list(locals().values())[:{len(given)}])", mode="eval").body
+            call = ast.parse(f"f(*[*locals().values()][:{len(given)}])", mode="eval").body
             assert isinstance(call, ast.Call)
             node.args = call.args
+        return node
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        self.generic_visit(node)
+        if ast.unparse(node.target) == "(metric, value)" and isinstance(node.iter, ast.Call):
+            (logged,) = map(ast.unparse, node.body)
+            items = ast.unparse(node.iter)
+            if logged == "metrics.log_metric(metric, value)" and items.endswith(".items()"):
+                return ast.parse(f"metrics.metadata.update({items.removesuffix('.items()')})").body[0]
         return node
 
 

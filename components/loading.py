@@ -13,7 +13,7 @@ def from_workflow() -> None:
 
     The Workflow's name is Argo's id of the node without the number at its end (workflow_types.go, NodeID).
     """
-    import base64, http.client, io, json, os, pathlib, ssl, sys, tarfile, tempfile, time  # noqa: E401, I001
+    import base64, http.client, io, os, pathlib, re, ssl, sys, tarfile, tempfile, time  # noqa: E401, I001
 
     parts = [value for name, value in sorted(os.environ.items()) if name.startswith("ILAB_CODE_")]
     workflow = os.environ.get("ARGO_NODE_ID", "").rpartition("-")[0]
@@ -28,21 +28,16 @@ def from_workflow() -> None:
             api.request("GET", path, headers={"Authorization": f"Bearer {token}"})
             answer = api.getresponse()
             problem = f"{answer.status} {answer.reason}"
-            body = answer.read()
-            if answer.status == 200:
-                values = [one["value"] for one in json.loads(body)["spec"]["arguments"]["parameters"]]
-                found = [
-                    json.loads(one)["lifecycle"]["preCacheCheck"]["args"] for one in values if '"lifecycle"' in one
-                ]
-                parts = [text for _, text in sorted(found)]
-            if parts:
+            # ["PART_000","text"] as JSON in a string of JSON; protojson has a space after commas, or none.
+            found = re.findall(r'(PART_\d+)\W{4,5}"([^\\]+)', answer.read().decode())
+            if parts := [text for _, text in sorted({*found})]:
                 break
         except (OSError, http.client.HTTPException, LookupError, ValueError) as error:
             problem = repr(error)
         if problem[:3] == "403" or not pause:
             sys.exit(
-                f"error: the code of this run can't be read from its Workflow {workflow}: {problem}\n"
-                "  next: let the service account get workflows.argoproj.io in this namespace, then retry the run"
+                f"error: the code can't be read from the run's Workflow {workflow}: {problem}\n"
+                "  next: let the service account get workflows.argoproj.io here, then retry the run"
             )
         time.sleep(pause)
     folder = f"{tempfile.mkdtemp()}/code/{DIGEST}"
@@ -57,7 +52,7 @@ def on_volume(data_dir: str) -> None:
     import hashlib, pathlib, sys  # noqa: E401, I001
 
     code = pathlib.Path(data_dir, "code", DIGEST)
-    files = [(file.name, file.read_bytes()) for file in sorted(code.rglob("*.*"))]
-    if hashlib.sha256(repr(files).encode()).hexdigest()[:16] != code.name:
-        sys.exit(f"error: {code} is missing or changed\n  next: run the prerequisites again")
+    files = repr([(file.name, file.read_bytes()) for file in sorted(code.rglob("*.*"))])
+    if hashlib.sha256(files.encode()).hexdigest()[:16] != code.name:
+        sys.exit(f"error: {code} is missing or changed\n  next: run prerequisites again")
     sys.path.insert(0, str(code))

@@ -291,7 +291,7 @@ def example(first: str, second: int, third: list, fourth: str, fifth: bool, sixt
 def test_a_call_that_hands_parameters_on_in_order_is_shortened_and_means_the_same() -> None:
     """Each task's function stands in a run's Workflow five or six times."""
     text = component_text({"command": ["sh", "-ec", "", FUNCTION], "args": ["example"]})
-    assert "tuple_of(*list(locals().values())[:5]), tuple_of(second, first, third, fourth, fifth)" in text
+    assert "tuple_of(*[*locals().values()][:5]), tuple_of(second, first, third, fourth, fifth)" in text
     assert "docstring" not in text
     found: dict[str, Any] = {"tuple_of": lambda *values: values}
     plain = dict(found)
@@ -299,3 +299,24 @@ def test_a_call_that_hands_parameters_on_in_order_is_shortened_and_means_the_sam
     exec(FUNCTION, plain)
     given = ("1", 2, [3], "4", True, "6")
     assert found["example"](*given) == plain["example"](*given)
+
+
+LOGGING = """
+def example(one, two, metrics):
+    for metric, value in measured(one, two).items():
+        metrics.log_metric(metric, value)
+    for metric, value in measured(two, one).items():
+        metrics.log_metric(metric + "_again", value)
+"""
+
+
+def test_logged_metrics_are_shortened_and_mean_the_same() -> None:
+    text = component_text({"command": ["sh", "-ec", "", LOGGING], "args": ["example"]})
+    assert "metrics.metadata.update(measured(one, two))" in text and text.count("log_metric") == 1
+    logged = []
+    for source in (LOGGING, text):
+        functions: dict[str, Any] = {"measured": lambda one, two: {one: 1.0, two: 2.0}}
+        exec(source, functions)
+        functions["example"]("a", "b", metrics := dsl.Metrics())
+        logged.append(metrics.metadata)
+    assert logged == [{"a": 1.0, "b": 2.0, "b_again": 1.0, "a_again": 2.0}] * 2
