@@ -28,8 +28,11 @@ def together(failures: Sequence[SystemExit]) -> SystemExit:
 
 
 def progress(done: int, total: int, what: str) -> None:
-    """Print a progress line, `progress: 3/80 answers`, from which displays compute the time left."""
-    print(f"progress: {done}/{total} {what}", flush=True)
+    """Print a progress line, `progress: 3/80 answers`, from which displays compute the time left.
+
+    In one piece: without a buffer (PYTHONUNBUFFERED), another thread's line can come before the end of this one.
+    """
+    print(f"progress: {done}/{total} {what}\n", end="", flush=True)
 
 
 def shown(text: str) -> str:

@@ -174,3 +174,18 @@ def test_server_that_refuses_everything_for_half_an_hour_is_away() -> None:
     clock = FakeTime()
     assert ask(client_of(lambda _: httpx.Response(429), 8, clock.patience())) == 429
     assert 1700 < clock.now <= 1800
+
+
+def test_threads_that_answer_at_once_print_one_line_for_all() -> None:
+    """Each would otherwise tell of the instant since the line of another, as so many answers an hour."""
+    clock, barrier = FakeTime(), threading.Barrier(8, timeout=30)
+    requests = InFlight("judge", 8, clock.patience())
+    clock.now = 61
+
+    def tell(_: int) -> str:
+        barrier.wait()
+        return requests.over_time(60)
+
+    with ThreadPoolExecutor(8) as pool:
+        lines = [line for line in pool.map(tell, range(8)) if line]
+    assert len(lines) == 1

@@ -1,6 +1,7 @@
 """Teacher and judge: what is waited for, what is not, and which token a request has."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,37 @@ def test_request_that_alone_fails_is_given_up_within_a_minute(capsys: pytest.Cap
     assert client_of(answer, clock).post(URL + "/completions", json=BODY).status_code == 500
     assert clock.now < 60
     assert capsys.readouterr().out.count("HTTP 500: boom; trying again") == 3 * (ODD_TRIES - 1)
+
+
+def test_failure_of_another_request_is_not_told_as_this_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    clock, nested = FakeTime(), [False]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, text="theirs") if b"theirs" in request.content else httpx.Response(503, text="mine")
+
+    client = client_of(answer, clock, JudgeClient)
+
+    def other_thread() -> float:
+        """Whenever this request looks at the clock, another one has failed meanwhile."""
+        if not nested[0]:
+            nested[0] = True
+            client.post(URL + "/chat/completions", json={"messages": [{"content": "theirs"}]})
+            nested[0] = False
+        return clock.now
+
+    client.patience = replace(client.patience, clock=other_thread)
+    with pytest.raises(SystemExit, match="HTTP 503: mine"):
+        client.post(URL + "/chat/completions", json=BODY)
+    said = capsys.readouterr().out
+    assert "HTTP 503: mine; trying again" in said and "theirs; trying" not in said
+
+
+def test_failure_that_passed_is_not_the_cause_of_a_missing_answer() -> None:
+    answers = iter([httpx.Response(200, json=completion(None)), httpx.Response(503, text="away"), GOOD])
+    client = client_of(lambda _: next(answers), FakeTime(), ModelClient)
+    for _ in range(2):
+        client.post(URL + "/chat/completions", json=BODY)
+    assert client.last_error == "no text (stop)"
 
 
 def test_list_of_models_that_alone_fails_is_done_without() -> None:

@@ -28,12 +28,15 @@ class InFlight:
         self.waited, self.at = 0.0, patience.clock()
         self.told = self.at, self.waited, self.answered
 
-    def over_time(self) -> str:
-        """Requests in flight, on average since the last call, and answers per hour."""
+    def over_time(self, quiet: float = 0.0) -> str:
+        """Requests in flight, on average since the last call, and answers per hour; "" within `quiet` seconds of it."""
         with self.changed:
             self._count(0)
-            (began, waited, answered), self.told = self.told, (self.at, self.waited, self.answered)
+            began, waited, answered = self.told
             seconds = max(self.at - began, 1e-3)
+            if seconds <= quiet:
+                return ""
+            self.told = self.at, self.waited, self.answered
             flying, pace = (self.waited - waited) / seconds, (self.answered - answered) * 3600 / seconds
             return f"{flying:.1f} requests in flight (at most {int(self.limit)}), {pace:.0f} answers/h"
 

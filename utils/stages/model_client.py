@@ -23,7 +23,8 @@ class PatientClient(httpx.Client):
 
     Attributes:
         requests: those in flight: no more than the server takes.
-        last_error: the last response or connection that failed, for messages.
+        last_error: of the last request that failed for good, for messages. Others may be under way: who tells of one
+            request takes what `said` makes of its own failure.
         accepted: the server has answered a request: its token was good, so a 401 may come of one that is renewed.
     """
 
@@ -46,14 +47,21 @@ class PatientClient(httpx.Client):
                 lambda: self._once(request, **kwargs),
                 self._passing(request),
                 self.server.place,
-                lambda _: self.last_error,
+                self.said,
             )
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code == 429 and self.requests.answered > answered:
-                return PatientClient.send(self, request, **kwargs)  # it is not away
-            return self.given_up(error, error.response)
         except httpx.HTTPError as error:
-            return self.given_up(error, None)
+            response = getattr(error, "response", None)
+            if response is not None and response.status_code == 429 and self.requests.answered > answered:
+                return PatientClient.send(self, request, **kwargs)  # it is not away
+            self.last_error = self.said(error)
+            return self.given_up(error, response)
+
+    def said(self, failed: Any) -> str:
+        """A response that tells of a failure, or an error of httpx, for messages."""
+        response = getattr(failed, "response", failed)
+        if isinstance(response, httpx.Response):
+            return f"HTTP {response.status_code}: {self.server.masked(response.text)[:300]}"
+        return self.server.masked(f"{type(failed).__name__}: {failed}")
 
     def given_up(self, error: httpx.HTTPError, response: httpx.Response | None) -> httpx.Response:
         """What is made of the last failure: the answer, or the error where there is no answer."""
@@ -79,12 +87,10 @@ class PatientClient(httpx.Client):
         def passes(error: Exception) -> float | None:
             nonlocal refused, odd
             if not isinstance(error, httpx.HTTPStatusError):
-                self.last_error = self.server.masked(f"{type(error).__name__}: {error}")
                 final = isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError)
                 lost = isinstance(error, httpx.TransportError) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
                 return 0.0 if lost and not final else None
             status = error.response.status_code
-            self.last_error = f"HTTP {status}: {self.server.masked(error.response.text)[:300]}"
             if status == 401:
                 refused += 1
                 if refused == 1 and request.headers.get("Authorization") != f"Bearer {self.server.token()}":

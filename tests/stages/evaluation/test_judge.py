@@ -190,4 +190,4 @@ def test_token_that_comes_back_is_in_no_message(answer: httpx.Response | Excepti
         client._transport = httpx.MockTransport(send)
         with contextlib.suppress(SystemExit, httpx.HTTPError):
             client.post("http://judge.example/v1/chat/completions", json={})
-        assert client.last_error != "no answer" and "canary" not in str(client.failed())
+        assert client.last_error != "no answer" and "canary" not in str(client.failed(client.last_error))

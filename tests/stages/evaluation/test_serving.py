@@ -107,6 +107,45 @@ def test_server_that_dies_in_use_is_named_as_the_cause(tmp_path: Path, healthy: 
         raise ConnectionError("connection refused")
 
 
+class Ending:
+    """A server that ends as another thread's use of it ends: that thread takes it off the list."""
+
+    def __init__(self, ended: list["Ending"]) -> None:
+        self.process, self.ended = self, ended
+
+    def terminate(self) -> None:
+        serving.RUNNING.remove(self)  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        self.ended.append(self)
+
+
+def test_signal_ends_every_server_while_threads_end_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Ending] = []
+    servers = [Ending(ended) for _ in range(4)]
+    monkeypatch.setattr(serving, "RUNNING", [*servers])
+    codes: list[int] = []
+    monkeypatch.setattr(serving.os, "_exit", codes.append)
+    with serving.stopped_by_signals():
+        signal.raise_signal(signal.SIGTERM)
+    assert (ended, codes) == (servers, [143])
+
+
+def test_server_is_known_until_it_has_ended(tmp_path: Path, healthy: tuple[list[str], int, Path]) -> None:
+    """A signal between the two would leave its GPU memory taken."""
+    command, port, _ = healthy
+    with serving.running(command, str(tmp_path / "log"), port, 20) as server:
+        known: list[bool] = []
+        stop = server.stop
+
+        def stopped() -> None:
+            known.append(server in serving.RUNNING)
+            stop()
+
+        object.__setattr__(server, "stop", stopped)
+    assert known == [True] and server not in serving.RUNNING
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the server with its parent on Linux only")
 def test_server_ends_with_its_stage(tmp_path: Path, number: signal.Signals) -> None:

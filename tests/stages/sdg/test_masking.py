@@ -39,8 +39,9 @@ def teacher(monkeypatch: pytest.MonkeyPatch) -> Teacher:
     ids=["refusal", "completion", "cut"],
 )
 def test_token_that_an_answer_repeats_is_masked(teacher: Teacher, answer: httpx.Response) -> None:
-    teacher.observe(answer)
+    answer.request = httpx.Request("POST", "http://teacher.example/v1/completions")
     with pytest.raises(SystemExit) as failed, teacher.errors("knowledge/a"):
+        teacher.observe(answer)
         raise LibraryError("the block failed")
     assert "the block failed" in str(failed.value)
     assert TOKEN[:8] not in str(failed.value)

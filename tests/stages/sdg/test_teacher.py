@@ -1,7 +1,10 @@
 """What is remembered of a teacher's answers, whatever they are: an error in there would pass for a lost connection."""
 
 import json
+import sys
 import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -9,7 +12,7 @@ import pytest
 
 from tests.fakes.models import Models, completion
 from utils.stages.credentials import ModelServer
-from utils.stages.sdg.teacher import Teacher
+from utils.stages.sdg.teacher import Pool, Teacher
 
 
 class Tokenizer:
@@ -90,6 +93,61 @@ def test_what_is_no_answer_to_a_prompt_leaves_the_last_answer(
 ) -> None:
     said = heard(teacher, {"choices": [{"text": "blue sky"}]})
     assert heard(teacher, {"error": "not here"}, status, method, path) == said
+
+
+class BlockError(Exception):
+    """As instructlab-sdg's PipelineBlockError, of an exception that is not the client's."""
+
+    exception = TypeError("a block failed")
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("openai", "instructlab", "instructlab.sdg", "instructlab.sdg.pipeline"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    vars(sys.modules["openai"])["OpenAIError"] = OSError
+    vars(sys.modules["instructlab.sdg.pipeline"])["PipelineBlockError"] = BlockError
+
+
+def answered(teacher: Teacher, text: str | None) -> None:
+    request = httpx.Request("POST", "http://teacher.example/v1/completions")
+    teacher.observe(httpx.Response(200, request=request, json={"choices": [{"text": text}]}))
+
+
+@pytest.mark.usefixtures("library")
+def test_leaves_that_fail_side_by_side_are_told_with_their_own_answers(teacher: Teacher) -> None:
+    barrier = threading.Barrier(3, timeout=30)
+
+    def ask(leaf: str, text: str | None) -> str:
+        """The failure of a block; its request is sent by a thread of the library, when all leaves ask."""
+
+        def request() -> None:
+            barrier.wait()
+            answered(teacher, text)
+
+        with pytest.raises(SystemExit) as failed, teacher.errors(leaf), Pool(1) as library:
+            library.submit(request).result()
+            barrier.wait()  # another leaf's answer has come meanwhile
+            raise BlockError
+        return str(failed.value)
+
+    with ThreadPoolExecutor(3) as leaves:
+        blue, none, red = leaves.map(ask, ["blue", "none", "red"], ["blue sky", None, "red sun"])
+    assert "blue sky" in blue and "red sun" not in blue and "correct the SDG pipeline or this leaf" in blue
+    assert "red sun" in red and "blue sky" not in red
+    assert "HTTP 200" in none and "sky" not in none and "sun" not in none
+    assert "correct the SDG pipeline" not in none
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("texts", [(None, "blue sky"), ("blue sky", None)])
+def test_answer_without_text_is_told_whichever_of_a_blocks_requests_ends_last(
+    teacher: Teacher, texts: tuple[str | None, ...]
+) -> None:
+    with pytest.raises(SystemExit, match="HTTP 200"), teacher.errors("leaf"):
+        for text in texts:
+            answered(teacher, text)
+        raise BlockError
 
 
 def test_half_a_character_does_not_fail_the_client(teacher: Teacher) -> None:

@@ -1,6 +1,7 @@
 """One task's process: started in a session of its own, its output copied to a log, ended with all its children."""
 
 import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from utils.errors import TaskFailed
 from utils.ir.model import Progress
 from utils.runners.local import keeper
 from utils.runners.output import Output
+
+_LAST_WORDS_SECONDS = 5.0
 
 
 class TaskProcess:
@@ -62,11 +65,19 @@ class TaskProcess:
     def wait(
         self, report: Callable[[str, Progress | None], None], secrets: tuple[str, ...], timeout: float | None
     ) -> tuple[int, bool]:
-        """Wait for the end, then end what is left of its children. Returns the exit code, and whether time ran out."""
-        pipe = self._process.stdout
-        assert pipe is not None
-        reader = threading.Thread(target=Output(self._log, report, secrets).copy, args=(pipe.fileno(),), daemon=True)
-        reader.start()
+        """Wait for the end, then end what is left of its children. Returns the exit code, and whether time ran out.
+
+        A process that nobody could end may hold the pipe and write still: to the log, but it is not reported.
+        """
+        reporting, ended = threading.Lock(), threading.Event()
+
+        def tell(message: str, progress: Progress | None) -> None:
+            with reporting:
+                if not ended.is_set():
+                    report(message, progress)
+
+        log = os.dup(self._log)  # the task's number may be that of another task's log by then
+        reader = self._copying(Output(log, tell, secrets), log)
         out_of_time = threading.Event()
 
         def time_out() -> None:
@@ -81,10 +92,26 @@ class TaskProcess:
             timer.cancel()
         with self._stopping:  # a stop under way gives the children their time
             keeper.kill_processes(self._run_dir, self._task_id)
-        reader.join(timeout=5)  # ends with the last process that held the pipe
-        if not reader.is_alive():
-            pipe.close()
+        reader.join(timeout=_LAST_WORDS_SECONDS)  # ends with the last process that held the pipe
+        with reporting:
+            ended.set()
         return code, out_of_time.is_set()
+
+    def _copying(self, output: Output, log: int) -> threading.Thread:
+        """A thread that copies the task's output to its end, and then closes the log."""
+        pipe = self._process.stdout
+        assert pipe is not None
+
+        def copy() -> None:
+            try:
+                output.copy(pipe.fileno())
+            finally:
+                os.close(log)
+                pipe.close()
+
+        thread = threading.Thread(target=copy, daemon=True)
+        thread.start()
+        return thread
 
     def stop(self) -> None:
         """SIGTERM to the task and its children, SIGKILL to what is left when the time to stop is over."""

@@ -72,13 +72,17 @@ class ModelClient(PatientClient):
         response = self.answer(request, json.loads(request.read()) | self.added)
         if response.is_success:
             self.count()
-            if self.patience.clock() - self.requests.told[0] > QUIET_SECONDS:
-                self.tell()
+            self.tell(QUIET_SECONDS)
         return response
 
-    def tell(self) -> None:
-        """Print how many requests have been in flight since the last line, and how many were answered per hour."""
-        print(f"{self.server.model_name}: {self.requests.over_time()}", flush=True)
+    def tell(self, quiet: float = 0.0) -> None:
+        """Print how many requests have been in flight since the last line, and how many were answered per hour.
+
+        Args:
+            quiet: seconds since the last line, before which nothing is printed.
+        """
+        if said := self.requests.over_time(quiet):
+            print(f"{self.server.model_name}: {said}", flush=True)
 
     def answer(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
         """The server's answer to a request with this body; NO_ANSWER instead of one without text."""
@@ -96,21 +100,21 @@ class ModelClient(PatientClient):
         request = httpx.Request("POST", request.url, headers=headers, json=body, extensions=request.extensions)
         response = super().send(request)
         if not response.is_success:
-            self.last_error = f"HTTP {response.status_code}: {self.server.masked(response.text)[:300]}"
+            self.last_error = said = self.said(response)
             if response.status_code in self.fatal:
-                raise self.failed()
+                raise self.failed(said)
         return response
 
     def given_up(self, error: httpx.HTTPError, response: httpx.Response | None) -> httpx.Response:
         """The answer, or an error: the library tries again. A server that was waited for ends the stage."""
         if self.patience.seconds and not (response is not None and ODD in response.extensions):
-            raise self.failed()
+            raise self.failed(self.said(error))
         return super().given_up(error, response)
 
-    def failed(self) -> SystemExit:
-        """The failure of a server that does not answer, or not as it should."""
+    def failed(self, said: str) -> SystemExit:
+        """The failure of a server that does not answer, or not as it should; `said` as PatientClient.said gives it."""
         what = f"{self.server.model_name} at {self.server.place} does not answer"
-        return failure(what, *self.server.explained(self.last_error))
+        return failure(what, *self.server.explained(said))
 
 
 class JudgeClient(ModelClient):

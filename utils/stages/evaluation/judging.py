@@ -263,7 +263,7 @@ def check_judge(judge: ModelServer, ca: str, patience: Patience) -> None:
     question = {"model": judge.model_name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
     with ModelClient(judge, {}, ca=ca, patience=patience) as client:
         if not client.post(judge.endpoint + "/chat/completions", json=question).is_success:
-            raise client.failed()
+            raise client.failed(client.last_error)
 
 
 def no_rating(what: str, rated: Rated) -> SystemExit:
@@ -322,7 +322,7 @@ def write_answers(
                 http_client=client,
             )
         except ModelServingAPIError as error:
-            raise client.failed() from error
+            raise client.failed(client.last_error) from error
         client.tell()
     if share := missing():
         print(f"{model.name} gave no answer to {share:.0%} of the questions: {client.last_error}", flush=True)
@@ -360,7 +360,7 @@ def judge_answers(bench: Bench, model: Examinee, asked: Benchmark, count: Callab
         except InvalidEvaluationResult:
             pass  # overall_score says so
         except ModelServingAPIError as error:
-            raise client.failed() from error
+            raise client.failed(client.last_error) from error
         client.tell()
     path = Path(model.work_dir, asked.name, "model_judgment", f"{name}_single.jsonl")
     records = list(read_lines(path)) if path.is_file() else []

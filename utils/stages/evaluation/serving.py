@@ -143,8 +143,8 @@ def running(command: Sequence[str], log: str, port: int, timeout: float, gpus: S
             raise
         raise server.failed() from error
     finally:
-        RUNNING.remove(server)
         server.stop()
+        RUNNING.remove(server)
 
 
 @contextlib.contextmanager
@@ -153,9 +153,10 @@ def stopped_by_signals() -> Iterator[None]:
 
     def stop_and_exit(number: int, _frame: object) -> None:
         # Not by an exception: the evaluation library's thread pool would first answer all its questions.
-        for server in RUNNING:
+        servers = [*RUNNING]  # threads remove theirs meanwhile
+        for server in servers:
             server.process.terminate()
-        for server in RUNNING:
+        for server in servers:
             server.stop()
         os._exit(128 + number)
 

@@ -5,13 +5,13 @@ is merlinite. Its ConditionalLLMBlock uses no format at all.
 """
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from utils.stages.reasoning import without_reasoning
 from utils.stages.sdg.formats import CHAT, Formats
+from utils.stages.sdg.teacher import Pool
 
 PARALLEL = 32
 """Chats of one batch that wait for their answers: a chat has one prompt, plain completions take a whole batch."""
@@ -28,7 +28,7 @@ class ChatClient:
 
     def create(self, prompt: list[str], n: int = 1, **options: Any) -> SimpleNamespace:
         """The answers, n to each prompt, in the form and order of plain completions."""
-        with ThreadPoolExecutor(min(len(prompt), PARALLEL)) as pool:
+        with Pool(min(len(prompt), PARALLEL)) as pool:
             answers = [*pool.map(lambda text: self.answers(text, n, options), prompt)]
         return SimpleNamespace(choices=[SimpleNamespace(text=text) for texts in answers for text in texts])
 
@@ -90,13 +90,17 @@ class Asked:
 def ask_in_formats(client: Any, formats: Formats) -> None:
     """From now on, blocks of this process ask an openai.OpenAI in these formats.
 
+    The library's own threads, which ask in batches, become those of their leaf.
+
     What an SDG pipeline gives as prompts is rendered in a sandbox: the library would let it call anything in Python.
     """
+    from instructlab.sdg import pipeline
     from instructlab.sdg.blocks.llmblock import LLMBlock, LLMMessagesBlock
     from instructlab.sdg.registry import BlockRegistry, PromptRegistry
     from jinja2 import StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
+    vars(pipeline).update(ThreadPoolExecutor=Pool)
     PromptRegistry._template_env = SandboxedEnvironment(undefined=StrictUndefined)
     PromptRegistry.register(CHAT)(lambda: "{{ prompt }}")
     chats = ChatClient(client)

@@ -4,6 +4,8 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,27 @@ from utils.stages.sdg.formats import path_of
 from utils.stages.service_errors import told
 
 NO_TEXT = "; it answered without text:"
+HEARD = ContextVar[dict[bool, str]]("heard")
+"""In a block of `Teacher.errors`: the end of a message that shows the last answers to the block's own requests, since
+other leaves ask at the same time; True: with texts, False: without. In one block, too, requests run side by side."""
 
 
-def has_texts(body: str) -> bool:
-    """Whether this is a completion or a chat in which nothing is missing."""
+class Pool(ThreadPoolExecutor):
+    """Threads of a block of `Teacher.errors` belong to the block."""
+
+    def submit(self, *given: Any) -> Any:  # type: ignore[override]
+        """See ThreadPoolExecutor."""
+        return super().submit(copy_context().run, *given)
+
+
+def texts_of(body: str) -> list[str]:
+    """The texts of a completion or a chat; none if one is missing, or it is something else."""
     try:
         choices = json.loads(body)["choices"]
         texts = [choice["message"]["content"] if "message" in choice else choice["text"] for choice in choices]
     except (ValueError, LookupError, TypeError):
-        return False
-    return bool(texts) and all(isinstance(text, str) for text in texts)
+        return []
+    return texts if all(isinstance(text, str) for text in texts) else []
 
 
 class Teacher:
@@ -33,7 +46,7 @@ class Teacher:
     Attributes:
         server: where it is.
         client: an openai.OpenAI.
-        answers: the end of a message that shows people the last raw answers.
+        answers: the end of a message that shows people the last raw answers, to whichever request.
         tokens: what it wrote so far.
         requests: those in flight.
     """
@@ -62,29 +75,20 @@ class Teacher:
         )
 
     def observe(self, response: Any) -> None:
-        """Remember any httpx.Response to a prompt: the client would tell an error in here as a lost connection.
+        """Remember any httpx.Response to a prompt, and count it.
 
-        Requests that fail are not remembered, nor what the library looks for at other paths: a block of another leaf
-        that fails meanwhile would pass for a teacher without text.
+        The client would tell an error in here as a lost connection. Requests that fail are not remembered, nor what the
+        library looks for at other paths: a block that fails next would pass for a teacher without text.
         """
         if response.request.method != "POST" or not response.is_success:
             return
         body = response.read().decode(errors="replace")
-        if has_texts(body):
-            self.remember(response)
-        else:
-            self.answers = f"{NO_TEXT}\n    {self.server.masked(body).strip()[:300]}"
-
-    def remember(self, response: Any) -> None:
-        """Keep what an httpx.Response says, and count it."""
-        texts = [response.read().decode(errors="replace")]
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            choices = json.loads(texts[0])["choices"]
-            texts = [c["message"]["content"] if "message" in c else c["text"] for c in choices]
-            with self.counting:
-                self.tokens += sum(map(len, self.tokenizer(texts)["input_ids"]))
-        shown = [self.server.masked(text).strip()[:300].replace("\n", "\n      ") for text in texts[-3:]]
-        self.answers = "\n    ".join(["; its last answers:", *shown])
+        texts = texts_of(body)
+        with contextlib.suppress(ValueError, TypeError), self.counting:
+            self.tokens += sum(map(len, self.tokenizer(texts)["input_ids"])) if texts else 0
+        shown = [self.server.masked(text).strip()[:300].replace("\n", "\n      ") for text in texts[-3:] or [body]]
+        said = "\n    ".join(["; its last answers:" if texts else NO_TEXT, *shown])
+        self.answers = HEARD.get({})[bool(texts)] = said
 
     def models(self) -> Any:
         """What it answers to /v1/models, None where that is not JSON: some servers have none."""
@@ -117,10 +121,12 @@ class Teacher:
         import openai
         from instructlab.sdg.pipeline import PipelineBlockError
 
+        heard = dict[bool, str]()
+        HEARD.set(heard)
         try:
             yield
         except (PipelineBlockError, openai.OpenAIError) as error:
-            reason, said = getattr(error, "exception", error), self.answers
+            reason, said = getattr(error, "exception", error), heard.get(False) or heard.get(True, "")
             what = f"the teacher {self.server.model_name} at {self.server.place} failed on {leaf}"
             text = told(reason)
             if not isinstance(reason, openai.OpenAIError):
