@@ -25,6 +25,8 @@ waited for until the job must have ended. The first look gets START_SECONDS: the
 START_SECONDS = 300
 # A server that has just started does not know the kind yet.
 KIND_SECONDS = 60
+AGAIN_SECONDS = 1
+"""Until a job that was not found is looked for again: a phase that begins waits for that."""
 GONE_SECONDS = 60
 """How long a deleted job is waited for, beyond the time that its pods have to save their state."""
 NEEDS = {PYTORCH_JOB: (), TRAIN_JOB: (TRAINING_RUNTIME,)}
@@ -110,15 +112,16 @@ def job_is_there(kind: Kind, name: str, pending: int, poll: float = 10.0, second
     with stage_cluster() as cluster:
         job = TrainingJob(cluster, kind, name)
         sight, deadline = Sight(job, seconds, seconds), cluster.clock() + pending
-        while not sight.gone:
+        while True:
             found = sight.look()
+            if sight.gone:
+                return False
             if found and "deletionTimestamp" not in found["metadata"]:
                 return True
             if found and cluster.clock() > deadline:
                 what = f"an earlier {job} is still being deleted"
                 raise failure(what, "its pods do not end", "check them")
-            cluster.sleep(poll)
-    return False
+            cluster.sleep(min(poll, AGAIN_SECONDS) if sight.absent == 1 else poll)
 
 
 def create_needed(job: TrainingJob, manifest: Object, poll: float) -> None:
