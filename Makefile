@@ -1,6 +1,6 @@
 # `make demo` runs the whole chain on this machine, `make test` the fast tests; both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup stages stages-python notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg bench-evaluation bench-training bench-gpu gpu mutation mlflow fuzz compile standalone wheel release-check docs lock clean
+.PHONY: help setup stages stages-python notebook instructlab demo test e2e e2e-images e2e-cluster cluster cluster-down lint types bench bench-sdg bench-evaluation bench-training bench-launchers bench-gpu gpu mutation mlflow fuzz compile standalone wheel release-check docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -75,6 +75,9 @@ bench-evaluation: setup stages ## Measure how long MT-Bench takes, compared with
 
 bench-training: setup stages ## Measure how fast training is, compared with bare torchrun and main_ds
 	$(STAGES)/bin/python -m tests.bench.training
+
+bench-launchers: setup stages ## Measure what each launcher costs until the first step, on the test cluster
+	$(VENV)/bin/python -m tests.bench.launchers
 
 bench-gpu: ## Measure training on this machine's GPUs, with the python that PYTHON names (GPU="--tiny ours …" for its arguments)
 	$(PYTHON) -m tests.bench.gpu $(GPU)

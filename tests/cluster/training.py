@@ -51,7 +51,11 @@ else:
 
 @dataclass
 class Training:
-    """A run's volume, and the stage `train` as a process of this machine that trains in pods."""
+    """A run's volume, and the stage `train` as a process of this machine that trains in pods.
+
+    Attributes:
+        python: the interpreter of that process.
+    """
 
     cluster: Cluster
     namespace: str
@@ -59,6 +63,7 @@ class Training:
     folder: Path
     kind: str = "pytorchjob"
     launcher: "subprocess.Popen[bytes] | None" = None
+    python: str = sys.executable
 
     @property
     def job(self) -> str:
@@ -92,7 +97,7 @@ class Training:
             CPU_PROGRAMS: str(PROGRAMS),
             POD_OVERLAY: json.dumps(yaml.safe_load((self.folder / "overlay.yaml").read_text())),
         }
-        words = [sys.executable, "-c", PROGRAM, json.dumps({"run_id": self.run_id, **options})]
+        words = [self.python, "-c", PROGRAM, json.dumps({"run_id": self.run_id, **options})]
         with (self.folder / "log").open("ab") as log:
             words.append(str(self.folder / "manifest"))
             self.launcher = subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -100,8 +105,8 @@ class Training:
 
     def train(self, **options: Any) -> "subprocess.Popen[bytes]":
         # Pods mount the claim where this machine has it: the launcher here and the trainers there see the same paths.
-        place = {"data_dir": str(self.volume), "volume_claim": f"ilab-{self.run_id}"}
-        return self.start(**place, **{**OPTIONS, "launcher": self.kind, **options})
+        place = {} if "data_dir" in options else {"data_dir": str(self.volume), "volume_claim": f"ilab-{self.run_id}"}
+        return self.start(**{**OPTIONS, "launcher": self.kind, **place, **options})
 
     def suspend(self, value: bool) -> None:
         """Do as Kueue does, see test_kueue.py: it suspends a job with its label, and lets it go in its turn."""
