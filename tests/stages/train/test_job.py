@@ -73,6 +73,7 @@ def test_logs_are_shown_up_to_the_traceback_of_torchrun() -> None:
 
 def test_job_without_success_does_not_count_as_succeeded(api: KubernetesApi) -> None:  # trap 25
     add_pod(api, "master", "Succeeded")
+    add_pod(api, "worker", "Succeeded")
     api.job_states.append("Running")
     with pytest.raises(TooLate, match=r"did not end in 0\.2 s"):
         launch(timeout=0.2)
@@ -94,6 +95,7 @@ def test_time_in_a_queue_is_shown_and_does_not_count_as_pending(
 ) -> None:
     """A suspended PyTorchJob is what Kueue makes of one with its label (jobframework.BaseWebhook.Default)."""
     add_pod(api, "master", "Running")
+    add_pod(api, "worker", "Running")
     reason = "couldn't assign flavors to pod set master: insufficient unused quota for nvidia.com/gpu"
     about = {"kind": "Workload", "name": f"pytorchjob-{NAME}-a1b2c"}
     api.add("events", "e", involvedObject=about, message=reason, metadata={}, type="Warning")
@@ -117,11 +119,26 @@ def test_a_queue_has_its_own_deadline(api: KubernetesApi) -> None:
 
 def test_preempted_job_is_waited_for_again(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     add_pod(api, "master", "Running")
+    add_pod(api, "worker", "Running")
     api.job_states.extend(["Running", *["Suspended"] * 50, "Running", "Succeeded"])
     launch(pending=0.3, timeout=0.3, queue="gpus")
     out = capsys.readouterr().out
     assert out.index("all training pods have started") < out.index("the queue took the job back")
     assert out.count("all training pods have started") == 2
+
+
+@pytest.mark.parametrize("worker", ["", "Running"], ids=["not made", "ending"])
+def test_job_has_not_started_before_all_its_pods_are_there(api: KubernetesApi, worker: str) -> None:
+    """A quota may forbid the second; those of a job that was suspended are still ending when it is admitted again."""
+    add_pod(api, "master", "Running")
+    if worker:
+        add_pod(api, "worker", worker)
+        api.objects["pods"][f"{NAME}-worker-0"]["metadata"]["deletionTimestamp"] = "2026-11-26T15:11:02Z"
+    about = {"name": NAME, "kind": "PyTorchJob"}
+    api.add("events", "e", involvedObject=about, message="exceeded quota: gpus", metadata={}, type="Warning")
+    api.job_states.append("Running")
+    with pytest.raises(TooLate, match=r"did not start in 0\.2 s\n  cause: exceeded quota: gpus"):
+        launch(pending=0.2, timeout=1)
 
 
 def test_unreadable_events_do_not_end_waiting(api: KubernetesApi) -> None:
@@ -148,6 +165,7 @@ def test_running_deadline_counts_from_the_start_of_the_pods(api: KubernetesApi) 
     def start() -> None:
         if len(api.requests) > 40:
             add_pod(api, "master", "Running")
+            add_pod(api, "worker", "Running")
             api.job_states.clear()
             api.job_states.append("Running")
 

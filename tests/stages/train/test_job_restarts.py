@@ -80,6 +80,31 @@ def test_job_that_stays_terminating_or_is_unreadable_fails_the_step(api: Kuberne
         job_is_there(PYTORCH_JOB, NAME, 60, poll=0.01, seconds=5)
 
 
+def test_pods_that_outlive_their_job_are_waited_for(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone deleted it in the background: the ranks are still saving their state into the phase's folder."""
+    add_pod(api, "master", "Running")
+    add_pod(api, "worker", "Succeeded")
+    with pytest.raises(SystemExit, match=f"{NAME} is still being deleted\n  cause: its pods do not end"):
+        job_is_there(PYTORCH_JOB, NAME, 0, poll=0.01)
+    answer, looks = api.answer, 0
+
+    def end(method: str, path: str, query: dict, body: object) -> tuple:
+        nonlocal looks
+        looks += path.endswith("/pods")
+        if looks > 3:
+            api.objects["pods"].clear()
+        return answer(method, path, query, body)
+
+    monkeypatch.setattr(api, "answer", end)
+    assert not job_is_there(PYTORCH_JOB, NAME, 10, poll=0.01)
+    assert looks == 4
+
+
+def test_pods_that_may_not_be_read_are_taken_for_ended(api: KubernetesApi) -> None:
+    api.forbidden.add("pods")
+    assert not job_is_there(PYTORCH_JOB, NAME, 10, poll=0.01)
+
+
 def test_job_belongs_to_the_owner_of_the_launching_pod(api: KubernetesApi) -> None:  # trap 24
     owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "ilab-x", "uid": "1"}
     api.add("pods", os.uname().nodename, metadata={"ownerReferences": [owner]}, status={})

@@ -107,6 +107,7 @@ def test_hash_label_distinguishes_jobs(change: dict[str, Any]) -> None:
 
 def test_succeeded_job_is_kept_for_its_logs(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     add_pod(api, 0, "Running")
+    add_pod(api, 1, "Running")
     api.job_states.extend(["", "Running", "Running", "Succeeded"])
     launch()
     assert NAME in api.objects["trainjobs"] and NAME in api.objects["trainingruntimes"]
@@ -182,6 +183,7 @@ def test_deadlines_of_pending_and_running(api: KubernetesApi) -> None:
         launch(pending=0.2)
     assert api.objects["trainjobs"] == api.objects["trainingruntimes"] == {}
     add_pod(api, 0, "Running")
+    add_pod(api, 1, "Running")
     with pytest.raises(TooLate, match=r"did not end in 0\.2 s"):
         launch(timeout=0.2)
     assert api.objects["trainjobs"] == api.objects["trainingruntimes"] == {}
@@ -189,6 +191,7 @@ def test_deadlines_of_pending_and_running(api: KubernetesApi) -> None:
 
 def test_suspended_job_waits_with_a_deadline_of_its_own(api: KubernetesApi, capsys: pytest.CaptureFixture) -> None:
     add_pod(api, 0, "Running")
+    add_pod(api, 1, "Running")
     api.job_states.extend(["Running", *["Suspended"] * 50, "Running", "Succeeded"])
     launch(pending=0.3, timeout=0.3, queue="gpus")
     out = capsys.readouterr().out
@@ -225,6 +228,16 @@ def test_runtime_that_an_earlier_job_left_is_replaced(api: KubernetesApi) -> Non
     launch()
     (container,) = pod_template(api.objects["trainingruntimes"][NAME])["spec"]["containers"]
     assert container["image"] == "registry/image@sha256:0"
+
+
+def test_runtime_that_stays_terminating_fails_the_step(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainer, from 2.2 on, takes its finalizer away; it may not run."""
+    monkeypatch.setattr("utils.stages.train.job.GONE_SECONDS", 0.1)
+    runtime = manifests()[0]
+    runtime["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
+    api.objects["trainingruntimes"] = {NAME: runtime}
+    with pytest.raises(SystemExit, match=f"an earlier TrainingRuntime {NAME} is still being deleted"):
+        launch()
 
 
 def test_runtime_of_the_same_inputs_is_used(api: KubernetesApi) -> None:

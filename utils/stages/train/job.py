@@ -16,7 +16,7 @@ from utils.cluster.objects import Object, create, delete, get, wait_gone
 from utils.messages import failure
 from utils.names import INPUTS_LABEL
 from utils.stages.cluster import Owner, pod_owners, run_owners, stage_cluster
-from utils.stages.train.job_news import TrainingJob, job_failure, job_phase, job_state, job_too_late
+from utils.stages.train.job_news import TrainingJob, job_failure, job_phase, job_state, job_too_late, pods_left
 
 SIGHT_SECONDS = 1800
 """For so long, reading a job that is followed may be refused: a token or a right is renewed. An absent API server is
@@ -99,10 +99,11 @@ class Sight:
 
 
 def job_is_there(kind: Kind, name: str, pending: int, poll: float = 10.0, seconds: float = START_SECONDS) -> bool:
-    """Whether a job of this name is there. One that is being deleted is waited for, and its pods with it.
+    """Whether a job of this name is there. One that is being deleted is waited for, and its pods with it, also where
+    someone has deleted it without waiting for them: they still write to the phase's folder.
 
     Args:
-        pending: seconds for which it may be being deleted.
+        pending: seconds for which they may take.
         poll: seconds between looks.
         seconds: for which it may be unreadable.
 
@@ -114,19 +115,24 @@ def job_is_there(kind: Kind, name: str, pending: int, poll: float = 10.0, second
         sight, deadline = Sight(job, seconds, seconds), cluster.clock() + pending
         while True:
             found = sight.look()
-            if sight.gone:
-                return False
             if found and "deletionTimestamp" not in found["metadata"]:
                 return True
-            if found and cluster.clock() > deadline:
+            if sight.gone and not pods_left(job):
+                return False
+            if (found or sight.gone) and cluster.clock() > deadline:
                 what = f"an earlier {job} is still being deleted"
                 raise failure(what, "its pods do not end", "check them")
             cluster.sleep(min(poll, AGAIN_SECONDS) if sight.absent == 1 else poll)
 
 
 def create_needed(job: TrainingJob, manifest: Object, poll: float) -> None:
-    """Create what a job needs. What an earlier job of its name has left, with another hash, is replaced."""
+    """Create what a job needs. What an earlier job of its name has left, with another hash, is replaced.
+
+    Raises:
+        SystemExit: that stays. Kubeflow Trainer, from 2.2 on, holds it by a finalizer while a TrainJob names it.
+    """
     kind = KINDS[manifest["kind"]]
+    deadline = job.cluster.clock() + GONE_SECONDS
     while True:
         try:
             create(job.cluster, kind, manifest)
@@ -139,6 +145,9 @@ def create_needed(job: TrainingJob, manifest: Object, poll: float) -> None:
             if same_inputs(found, manifest):
                 return
             delete(job.cluster, kind, job.name)
+        if job.cluster.clock() > deadline:
+            what = f"an earlier {kind.name} {job.name} is still being deleted"
+            raise failure(what, "Kubeflow Trainer does not let it go", f"{job.kubectl} describe {kind.name.lower()}")
         job.cluster.sleep(poll)
 
 

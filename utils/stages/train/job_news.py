@@ -49,13 +49,26 @@ def job_state(found: Object) -> str:
     return next((state for state in ("Succeeded", "Failed", "Running") if state in true), "")
 
 
-def pod_news(job: TrainingJob) -> tuple[bool | None, str]:
+def nodes_of(found: Object) -> int:
+    """How many pods a job has when all are there."""
+    spec = found["spec"]
+    if "trainer" in spec:
+        return int(spec["trainer"]["numNodes"])
+    return sum(part["replicas"] for part in spec["pytorchReplicaSpecs"].values())
+
+
+def pod_news(job: TrainingJob, nodes: int) -> tuple[bool | None, str]:
     """What is known of a job's pods: whether all have started (None: pods can't be read), and what is wrong with them.
 
-    The second is text: the scheduler's and the containers' messages, and the warnings among the events.
+    The second is text: the scheduler's and the containers' messages, and the warnings among the events. Pods that are
+    ending do not count: a job that is admitted again has others.
+
+    Args:
+        nodes: how many there must be; a quota may forbid one.
     """
     try:
-        pods = list_objects(job.cluster, POD, job.pods)
+        listed = list_objects(job.cluster, POD, job.pods)
+        pods = [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
     except ClusterError as error:
         return None, error.what
     news = []
@@ -74,8 +87,19 @@ def pod_news(job: TrainingJob) -> tuple[bool | None, str]:
                 news.append(f"{seen} UTC {event['message']}" if seen else event["message"])
     except ClusterError as error:
         news.append(error.what)
-    started = bool(pods) and all(pod["status"]["phase"] != "Pending" for pod in pods)
+    started = len(pods) >= nodes and all(pod["status"]["phase"] != "Pending" for pod in pods)
     return started, "\n".join(dict.fromkeys(filter(None, news)))
+
+
+def pods_left(job: TrainingJob) -> bool:
+    """Whether a job that is gone has pods that have not ended; where they may not be read, there are none."""
+    try:
+        pods = list_objects(job.cluster, POD, job.pods)
+    except ClusterError as error:
+        if error.status not in (403, 404):
+            raise
+        return False
+    return any(pod["status"]["phase"] not in ("Succeeded", "Failed") for pod in pods)
 
 
 def trainer_lines(lines: list[str]) -> str:
@@ -120,7 +144,7 @@ def job_phase(job: TrainingJob, found: Object, before: str) -> tuple[str, str]:
         return "queued", queue_news(job.cluster, found)
     if before == "running":
         return "running", ""
-    started, news = pod_news(job)
+    started, news = pod_news(job, nodes_of(found))
     if started or (started is None and job_state(found) == "Running"):
         return "running", news
     return "pending", news
@@ -129,7 +153,7 @@ def job_phase(job: TrainingJob, found: Object, before: str) -> tuple[str, str]:
 def job_failure(job: TrainingJob, found: Object) -> SystemExit:
     """The failure of a job that failed: the operator's reasons, its pods' news and last lines."""
     reasons = [c.get("message", "") for c in found["status"]["conditions"] if c["type"] == "Failed"]
-    cause = "\n".join([*reasons, pod_news(job)[1], last_pod_lines(job)])
+    cause = "\n".join([*reasons, pod_news(job, 0)[1], last_pod_lines(job)])
     remedy = MAKE_ROOM if re.search(FULL, cause) else "correct that and run again: it resumes from there"
     return failure(f"the {job} failed", cause, remedy)
 
