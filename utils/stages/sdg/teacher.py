@@ -27,7 +27,8 @@ class Pool(ThreadPoolExecutor):
 
     def submit(self, *given: Any) -> Any:  # type: ignore[override]
         """See ThreadPoolExecutor."""
-        return super().submit(copy_context().run, *given)
+        run: Any = copy_context().run
+        return super().submit(run, *given)
 
 
 def texts_of(body: str) -> list[str]:
