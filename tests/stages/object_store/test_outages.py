@@ -102,6 +102,16 @@ def test_keys_that_were_renewed_are_read_again(status: int, code: str, s3_server
     assert time.now == 1
 
 
+def test_client_of_keys_that_were_renewed_since_is_made_anew(s3_server: S3, tmp_path: Path, key: str) -> None:
+    """The Secret changes between two requests; the earlier keys are refused some time later."""
+    folder = s3_server.secret(tmp_path / "secret", access_key="expired")
+    store = replace(store_of_secret(str(folder), ""), patience=FakeTime().patience())
+    assert store.client
+    (folder / "access_key").write_text(s3_server.access_key)
+    store.put(key, b"x")
+    assert store.client.get_object(Bucket="ilab", Key=key)["Body"].read() == b"x"
+
+
 def test_store_that_stays_away_is_an_error_after_half_an_hour(s3_server: S3, tmp_path: Path, key: str) -> None:
     time = FakeTime()
     store = replace(store_of(s3_server, tmp_path), patience=time.patience())

@@ -76,7 +76,7 @@ class ObjectStore:
         # know the option of Config.
         for name in ("REQUEST_CHECKSUM_CALCULATION", "RESPONSE_CHECKSUM_VALIDATION"):
             os.environ.setdefault("AWS_" + name, "when_required")
-        access_key, secret_key, token = self.keys()
+        vars(self)["sent_keys"] = access_key, secret_key, token = self.keys()
         # A session of its own: clients may be made anew in several threads.
         return Session().client(
             "s3",
@@ -123,18 +123,21 @@ class ObjectStore:
         """
         from botocore.exceptions import ClientError
 
-        keys = self.keys()
+        keys: object = ()
+
+        def attempt() -> Value:
+            nonlocal keys
+            keys = self.client and vars(self)["sent_keys"]  # the client may be of an earlier request, or another thread
+            return action()
 
         def passes(error: Exception) -> float | None:
-            nonlocal keys
             refused = isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] in REFUSED
             if refused and keys != self.keys():
-                keys = self.keys()
                 vars(self).pop("client", None)
                 return 0.0
             return _passes(error)
 
-        return self.patience.outlast(action, passes, f"s3://{self.bucket}/{key}")
+        return self.patience.outlast(attempt, passes, f"s3://{self.bucket}/{key}")
 
     @property
     def service(self) -> Service:

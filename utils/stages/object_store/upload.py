@@ -4,9 +4,11 @@ import base64
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Condition
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +16,45 @@ from utils.messages import failure, progress
 from utils.stages.marker import read_json, write_json
 from utils.stages.object_store.client import ObjectStore
 from utils.stages.object_store.download import MD5
+from utils.stages.patience import Patience
 
 LEAST_PART_BYTES = 32 << 20
 REFUSES_CONDITION = ("NotImplemented", "InvalidArgument", "InvalidRequest", "501", "400")
 """Codes of stores that refuse If-None-Match."""
 MOST_PARTS = 10_000
 """Of one upload (Amazon S3 user guide, "Amazon S3 multipart upload limits")."""
+
+
+ABORT_SECONDS = 60.0
+"""How long a store may show parts of an upload that was aborted: as long as a client waits for an answer by default."""
+
+
+class Requests:
+    """Requests that threads send, each in a block. After `end`, all have ended and none begins any more.
+
+    A signal may raise its exception within `submit`, which waits there for a thread that works already
+    (concurrent/futures/thread.py): nobody has its future then, and the end of the pool does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.changed, self.now, self.ended = Condition(), 0, False
+
+    def __enter__(self) -> None:
+        with self.changed:
+            if self.ended:
+                raise CancelledError
+            self.now += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.changed:
+            self.now -= 1
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        """Wait for those that have begun."""
+        with self.changed:
+            self.ended = True
+            self.changed.wait_for(lambda: not self.now)
 
 
 @dataclass(frozen=True)
@@ -63,25 +98,26 @@ def upload_stream(
         replace: overwrite an object of this name, when all of the new one has arrived.
         note: file that tells a later process how far this one got, should it be killed: that one calls `take_up`.
     """
-    # In a thread, so that a signal can't come between the store's answer and the knowledge of what to abort.
-    creating = ThreadPoolExecutor(1).submit(_create, store, key, note)
+    requests, upload = Requests(), dict[str, str]()
+
+    def create() -> None:
+        with requests:
+            upload.update(Key=key, UploadId=store.call("create_multipart_upload", Key=key)["UploadId"])
+            _write(note, {"upload": upload})
+
     try:
-        upload = creating.result()
-        parts = upload_parts(store, upload, total, produce)
+        # In a thread, so that a signal can't come between the store's answer and the knowledge of what to abort.
+        ThreadPoolExecutor(1).submit(create).result()
+        parts = upload_parts(store, upload, total, produce, requests)
         _write(note, {"upload": upload, "parts": asdict(parts)})
         complete(store, upload, parts, replace)
     except BaseException:
-        if creating.exception() is None:
-            abort(store, creating.result())
+        requests.end()
+        if upload:
+            abort(store, upload)
             _write(note, {})
         raise
     return _with_sha256(store, key, parts)
-
-
-def _create(store: ObjectStore, key: str, note: Path | None) -> dict[str, str]:
-    upload = {"Key": key, "UploadId": store.call("create_multipart_upload", Key=key)["UploadId"]}
-    _write(note, {"upload": upload})
-    return upload
 
 
 def _write(note: Path | None, value: Mapping[str, Any]) -> None:
@@ -111,12 +147,27 @@ def take_up(store: ObjectStore, note: Path) -> Upload | None:
 
 
 def abort(store: ObjectStore, upload: Mapping[str, str]) -> None:
-    """End an upload that is not to be completed; when the store can't be asked, that is told."""
+    """End an upload that is not to be completed, and do so until the store has no part of it; else that is told.
+
+    The store may still be writing a part whose request was given up (Amazon S3 API, AbortMultipartUpload: "it might be
+    necessary to abort a given multipart upload multiple times"; ListParts shows whether it is). An account that may not
+    list parts is not told of one.
+    """
+
+    patience = Patience(ABORT_SECONDS, store.patience.sleep, store.patience.clock)
     try:
-        store.call("abort_multipart_upload", **upload)
-    except SystemExit as error:
+        patience.outlast(lambda: _abort_once(store, upload), lambda _: 0.0, f"the end of the upload of {upload['Key']}")
+    except (SystemExit, TimeoutError) as error:
         if "NoSuchUpload" not in str(error):  # it is gone already
             print(f"the unfinished upload {upload['UploadId']} stays in the object store: {error}", flush=True)
+
+
+def _abort_once(store: ObjectStore, upload: Mapping[str, str]) -> None:
+    """Raises TimeoutError where the store shows parts."""
+    store.call("abort_multipart_upload", **upload)
+    with suppress(SystemExit):  # there is no such upload, or this account may not list parts
+        if parts := store.call("list_parts", **upload).get("Parts"):
+            raise TimeoutError(f"it was aborted, but has {len(parts)} parts")
 
 
 def complete(store: ObjectStore, upload: Mapping[str, str], parts: Parts, replace: bool) -> None:
@@ -175,7 +226,9 @@ def part_bytes(total: int) -> int:
     return max(LEAST_PART_BYTES, -(-total * 21 // 20 // MOST_PARTS))
 
 
-def upload_parts(store: ObjectStore, upload: Mapping[str, str], total: int, produce: Callable[[Any], object]) -> Parts:
+def upload_parts(
+    store: ObjectStore, upload: Mapping[str, str], total: int, produce: Callable[[Any], object], requests: Requests
+) -> Parts:
     """Send what `produce(sink)` writes as the parts of a multipart upload, four at a time.
 
     Args:
@@ -189,7 +242,8 @@ def upload_parts(store: ObjectStore, upload: Mapping[str, str], total: int, prod
 
     def send(number: int, data: bytes) -> str:
         md5 = base64.b64encode(MD5(data).digest()).decode()
-        etag: str = store.call("upload_part", PartNumber=number, Body=data, ContentMD5=md5, **upload)["ETag"]
+        with requests:
+            etag: str = store.call("upload_part", PartNumber=number, Body=data, ContentMD5=md5, **upload)["ETag"]
         return etag
 
     def start_part(leave: int) -> None:
