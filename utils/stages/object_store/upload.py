@@ -30,7 +30,7 @@ ABORT_SECONDS = 60.0
 
 
 class Requests:
-    """Requests that threads send, each in a block. After `end`, all have ended and none begins any more.
+    """Requests that threads send, each in a block. After `end`, all have ended, and none can begin.
 
     A signal may raise its exception within `submit`, which waits there for a thread that works already
     (concurrent/futures/thread.py): nobody has its future then, and the end of the pool does not wait for it.
