@@ -34,7 +34,7 @@ def test_failed_pytorchjob_fails_the_step_with_logs_and_events(api: KubernetesAp
     api.logs = {f"{NAME}-master-0": "waiting for rank 1", f"{NAME}-worker-0": "CUDA out of memory"}
     event = {"metadata": {}, "type": "Warning", "lastTimestamp": "2026-11-26T15:11:02Z"}
     api.add("events", "e", involvedObject={"name": f"{NAME}-worker-0"}, message="Back-off", **event)
-    api.add("events", "f", involvedObject={"name": "other"}, message="not ours", **event)
+    api.add("events", "f", involvedObject={"name": f"{NAME}2-worker-0"}, message="not ours", **event)
     api.job_states.extend(["Running", "Failed"])
     with pytest.raises(SystemExit) as error:
         launch()
@@ -99,7 +99,8 @@ def test_time_in_a_queue_is_shown_and_does_not_count_as_pending(
     reason = "couldn't assign flavors to pod set master: insufficient unused quota for nvidia.com/gpu"
     about = {"kind": "Workload", "name": f"pytorchjob-{NAME}-a1b2c"}
     api.add("events", "e", involvedObject=about, message=reason, metadata={}, type="Warning")
-    api.add("events", "f", involvedObject={"kind": "Workload", "name": "x"}, message="not ours", metadata={})
+    later = {"metadata": {}, "lastTimestamp": "2026-11-26T15:11:02Z"}
+    api.add("events", "f", involvedObject=about | {"name": f"pytorchjob-{NAME}2-a1b2c"}, message="not ours", **later)
     api.job_states.extend(["Suspended"] * 50 + ["", "Running", "Succeeded"])
     launch(pending=0.3, queue="gpus")
     out = capsys.readouterr().out

@@ -81,7 +81,7 @@ def pod_news(job: TrainingJob, nodes: int) -> tuple[bool | None, str]:
                 news.append(f"{pod['metadata']['name']}: {waiting['reason']}: {waiting['message']}")
     try:
         for event in list_objects(job.cluster, EVENT, fields="type=Warning"):
-            if event["involvedObject"].get("name", "").startswith(job.name):
+            if f"{event['involvedObject'].get('name')}-".startswith(f"{job.name}-"):
                 # Warnings stay for an hour: one of a second that has passed must not read like one of now.
                 seen = event_time(event)[11:19]
                 news.append(f"{seen} UTC {event['message']}" if seen else event["message"])
@@ -129,7 +129,7 @@ def queue_news(cluster: Client, found: Object) -> str:
         return f"{news} ({error.what})"
     # Kueue's own object for the job has the job's name in its own.
     about = [(event, event["involvedObject"]) for event in events]
-    told = [event for event, one in about if one.get("kind") == "Workload" and name in one.get("name", "")]
+    told = [event for event, one in about if one.get("kind") == "Workload" and f"-{name}-" in one["name"]]
     return f"{news}: {max(told, key=event_time)['message']}" if told else news
 
 
