@@ -27,7 +27,7 @@ def sdg(
 
     Skipped if the archive contained generated data. Leaves are worked on side by side; when restarted, it resumes
     with the batches that are missing. Before any request to the teacher, it tries the chat template and the tokenizer
-    on a conversation.
+    on a conversation, and looks for the tasks of eval_tasks and mmlu_tasks.
 
     Args:
         data_dir: The run's volume; reads model/ and taxonomy/, writes sdg/.

@@ -13,13 +13,14 @@ from jinja2.sandbox import SecurityError
 
 from tests.stages.evaluation.eval_files import TASK, write_folder
 from utils.stages.evaluation import harness
-from utils.stages.evaluation.eval_names import folder_of, measure_of
+from utils.stages.evaluation.eval_names import ASKED, folder_of, measure_of
 from utils.stages.evaluation.final_eval import tasks_given
 from utils.stages.evaluation.harness import TaskAnswers, eval_task, flat, side_by_side
 from utils.stages.evaluation.scores import Pair
 from utils.stages.evaluation.statistics import BETTER, SAME
 from utils.stages.evaluation.task_files import KEYS, read_tasks
 from utils.stages.evaluation.verdict import verdict_on
+from utils.stages.marker import write_json
 from utils.stages.patience import ONCE
 
 
@@ -246,6 +247,36 @@ def test_metric_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(harness, "main_metric", lambda _: ("f1", True, False))
     with pytest.raises(SystemExit, match="tea has no f1 of a question(.|\n)*name another metric first"):
         harness.task_answers({}, "/model", "4")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, ""),
+        ({"eval_tasks": ["arc_easy", "eval_tasks/tea"], "mmlu_tasks": ["mmlu_anatomy"]}, ""),
+        ({"eval_tasks": ["arc_esy"]}, "arc_esy of eval_tasks is not a task of the lm-evaluation-harness 0.4.13"),
+        ({"eval_tasks": ["arc_esy"]}, "similar are arc_easy"),
+        ({"mmlu_tasks": ["mmlu_anatomi"]}, "mmlu_anatomi of mmlu_tasks is not a task"),
+        ({"mmlu_tasks": ["mmlu_anatomi"]}, "start a run with other mmlu_tasks"),
+        ({"eval_tasks": ["eval_tasks/te"]}, "there is no task of the lm-evaluation-harness in "),
+        ({"eval_tasks": ["eval_tasks/code"]}, "the task file code/code.yaml can't be used"),
+    ],
+)
+def test_tasks_of_the_run_are_known_before_anything_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, list[str]], said: str
+) -> None:
+    write_folder(tmp_path / "eval_tasks/tea", tea=TASK)
+    write_folder(tmp_path / "eval_tasks/code", code={**TASK, "class": "run"})
+    monkeypatch.setattr(harness, "manager", lambda: SimpleNamespace(all_tasks=["arc_easy", "mmlu_anatomy"]))
+    monkeypatch.setattr(harness.importlib.metadata, "version", lambda _: "0.4.13")
+    if given:
+        write_json(tmp_path / ASKED, given)
+    if not said:
+        harness.require_tasks(str(tmp_path))
+        return
+    with pytest.raises(SystemExit) as error:
+        harness.require_tasks(str(tmp_path))
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(("older", "again"), [("base", ["new 4", "old 4"]), ("candidate", ["old 4", "old 4", "new 4"])])

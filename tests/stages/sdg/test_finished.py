@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from utils.stages.marker import inputs_hash
+from utils.stages.evaluation import harness
+from utils.stages.evaluation.eval_names import ASKED
+from utils.stages.marker import inputs_hash, write_json
+from utils.stages.sdg import stage as sdg_stage
 from utils.stages.sdg.stage import Generation, generate, pipeline_hash, working_folder
 
 UPSTREAM = "0123456789abcdef"
@@ -53,3 +57,19 @@ def test_pipeline_folder_has_the_hash_that_earlier_versions_recorded(tmp_path: P
     for name in ("knowledge", "freeform_skills", "grounded_skills"):
         (tmp_path / f"{name}.yaml").write_text("blocks: []\n")
     assert pipeline_hash(str(tmp_path)) == "c8cf3f7de37f483e"
+
+
+def test_task_that_the_evaluation_does_not_know_ends_the_stage_before_the_teacher_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sdg_environment", "without_deepspeed", "try_tokenizing"):
+        monkeypatch.setattr(sdg_stage, name, lambda *_: None)
+    monkeypatch.setattr(sdg_stage, "Teacher", lambda *_, **__: pytest.fail("the teacher was asked"))
+    monkeypatch.setattr(harness, "manager", lambda: SimpleNamespace(all_tasks=["arc_easy"]))
+    monkeypatch.setattr(harness.importlib.metadata, "version", lambda _: "0.4.13")
+    for key, value in (("endpoint", "http://127.0.0.1:9"), ("model_name", "teacher")):
+        (tmp_path / key).write_text(value)
+    write_json(tmp_path / ASKED, {"eval_tasks": ["arc_esy"], "mmlu_tasks": []})
+    given = Generation(str(tmp_path), str(tmp_path), "", "simple", "auto", 2, 1.0, 8, 2, "", 0, False)
+    with pytest.raises(SystemExit, match="arc_esy of eval_tasks is not a task"):
+        generate(given)

@@ -14,11 +14,12 @@ from statistics import fmean
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.evaluation.eval_names import folder_of, measure_of
+from utils.stages.evaluation.eval_names import ASKED, folder_of, measure_of
 from utils.stages.evaluation.mmlu import HUB, HUB_CAUSES, batch_of, hub_passes
 from utils.stages.evaluation.scores import Pair
 from utils.stages.evaluation.statistics import Answered
 from utils.stages.evaluation.task_files import read_tasks
+from utils.stages.marker import read_json
 from utils.stages.patience import OUTAGE, Patience
 from utils.stages.service_errors import explained, told
 
@@ -153,15 +154,29 @@ def manager() -> Any:
     return TaskManager()
 
 
-def require_known(name: str) -> None:
+def require_tasks(data_dir: str) -> None:
+    """End the stage if a task of the run's final evaluation is unknown, or its files can't be used.
+
+    Nothing is fetched. A volume that has not been told of tasks has none to check.
+    """
+    given = read_json(Path(data_dir, ASKED))
+    for parameter, entries in given.items():
+        for entry in entries:
+            if parameter == "eval_tasks" and (folder := folder_of(entry, data_dir)):
+                read_tasks(folder)
+            else:
+                require_known(entry, parameter)
+
+
+def require_known(name: str, parameter: str = "eval_tasks") -> None:
     """End the stage if the harness has no task, group or tag of this name."""
     known = manager().all_tasks
     if name not in known:
         version, near = importlib.metadata.version("lm_eval"), difflib.get_close_matches(name, known)
         raise failure(
-            f"{name} of eval_tasks is not a task of the lm-evaluation-harness {version}",
+            f"{name} of {parameter} is not a task of the lm-evaluation-harness {version}",
             f"similar are {', '.join(near)}" if near else "none has a similar name",
-            "start a run with other eval_tasks; a folder of the archive is eval_tasks/NAME",
+            f"start a run with other {parameter}; a folder of the archive is eval_tasks/NAME",
         )
 
 

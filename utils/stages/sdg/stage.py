@@ -19,6 +19,7 @@ from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import ModelServer, model_server
 from utils.stages.data_processing.tokenizing import try_tokenizing, without_deepspeed
 from utils.stages.disk import tells_full_disk
+from utils.stages.evaluation.harness import require_tasks
 from utils.stages.json_lines import count_lines, read_lines, write_lines
 from utils.stages.leaves import leaf_names, taxonomy_leaves
 from utils.stages.marker import (
@@ -160,6 +161,7 @@ def ask_teacher(given: Generation, server: ModelServer, inputs: Mapping[str, obj
         sdg_environment(Path(scratch), given.sample_size, ca_bundle(given.ca_file))
         without_deepspeed()
         try_tokenizing(given.data_dir)
+        require_tasks(given.data_dir)
         leaves = taxonomy_leaves(data / "taxonomy")
         teacher = Teacher(server, data / "model", most=given.num_workers * min(given.batch_size, PARALLEL))
         run = SdgRun(
