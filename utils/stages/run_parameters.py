@@ -2,12 +2,19 @@
 
 import json
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from utils.cluster.kinds import WORKFLOW
 from utils.messages import failure
 from utils.names import PARAMETERS
 from utils.stages.cluster import stage_cluster
+from utils.stages.marker import read_json, write_json
+
+FILE = "parameters.json"
+NOTED = ("eval_tasks", "mmlu_tasks", "eval_gpu_identifier")
+"""Parameters that tasks read from the volume: an input of their own would cost more in the run's Workflow."""
 
 
 def run_parameters() -> dict[str, Any]:
@@ -36,3 +43,13 @@ def run_parameters() -> dict[str, Any]:
         "this version of Kubeflow Pipelines keeps them elsewhere",
         "`ilab-pipeline lint` names the versions on which the pipeline runs",
     )
+
+
+def note_parameters(data_dir: str, parameters: Mapping[str, Any]) -> None:
+    """Leave some parameters of the run on its volume."""
+    write_json(Path(data_dir, FILE), {name: parameters[name] for name in NOTED})
+
+
+def noted_parameters(data_dir: str) -> dict[str, Any]:
+    """The parameters on a volume; {} on one whose prerequisites were of an earlier version."""
+    return read_json(Path(data_dir, FILE))

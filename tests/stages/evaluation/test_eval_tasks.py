@@ -13,7 +13,7 @@ from jinja2.sandbox import SecurityError
 
 from tests.stages.evaluation.eval_files import TASK, write_folder
 from utils.stages.evaluation import harness
-from utils.stages.evaluation.eval_names import ASKED, folder_of, measure_of
+from utils.stages.evaluation.eval_names import folder_of, measure_of
 from utils.stages.evaluation.final_eval import tasks_given
 from utils.stages.evaluation.harness import TaskAnswers, eval_task, flat, side_by_side
 from utils.stages.evaluation.scores import Pair
@@ -22,6 +22,7 @@ from utils.stages.evaluation.task_files import KEYS, read_tasks
 from utils.stages.evaluation.verdict import verdict_on
 from utils.stages.marker import write_json
 from utils.stages.patience import ONCE
+from utils.stages.run_parameters import FILE
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_tasks_of_the_run_are_known_before_anything_is_paid_for(
     monkeypatch.setattr(harness, "manager", lambda: SimpleNamespace(all_tasks=["arc_easy", "mmlu_anatomy"]))
     monkeypatch.setattr(harness.importlib.metadata, "version", lambda _: "0.4.13")
     if given:
-        write_json(tmp_path / ASKED, given)
+        write_json(tmp_path / FILE, given)
     if not said:
         harness.require_tasks(str(tmp_path))
         return

@@ -19,10 +19,9 @@ from tests.stages.prerequisites.servers import CHAT, RETRY_SECONDS, TEXT, TOKEN,
 from utils.files import COMPILED
 from utils.ir.load import load
 from utils.names import OUTCOME_ANNOTATION, PARAMETERS
-from utils.stages.evaluation.eval_names import ASKED
-from utils.stages.marker import read_json
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, outcome_of_checks
+from utils.stages.run_parameters import noted_parameters
 from utils.stages.volume.claims import REVIEWED, UNFINISHED
 
 GOOD: dict[str, Any] = {
@@ -147,7 +146,8 @@ def test_valid_setup_passes_and_leaves_nothing_in_the_store(
     secret(tmp_path / "teacher", endpoint=teacher.url, model="mixtral", api_key=TOKEN)
     secret(tmp_path / "judge", JUDGE_ENDPOINT=judge.url + "/v1/", JUDGE_NAME="prometheus", JUDGE_API_KEY=TOKEN)
     table = run_stage(sdg_review=review, eval_tasks=["arc_easy"])
-    assert read_json(tmp_path / "volume" / ASKED) == {"eval_tasks": ["arc_easy"], "mmlu_tasks": []}
+    noted = {"eval_tasks": ["arc_easy"], "mmlu_tasks": [], "eval_gpu_identifier": "nvidia.com/gpu"}
+    assert noted_parameters(str(tmp_path / "volume")) == noted
     checked = table.splitlines()[2:]
     assert len(checked) >= 9
     assert [row for row in checked if "| passed |" not in row] == []

@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from tests.manifests.settings import objects_of
-from tests.stages.report.example_run import full_run
+from tests.stages.report.example_run import CANDIDATE, full_run
+from utils.stages.marker import write_json
 from utils.stages.report.deploy import deployment
 from utils.stages.report.facts import report_facts
 from utils.stages.report.page import render
+from utils.stages.run_parameters import FILE
 
 IMAGES = {"instructlab": "registry.example.com/ilab@sha256:0", "notebook": "registry.example.com/light@sha256:1"}
 
@@ -20,10 +22,12 @@ def published(key: str, store: list[str], size: int = 14 << 30) -> dict[str, Any
     return {"result": {"key": key, "size": size}, "inputs": {"store": store}}
 
 
-def test_objects_are_those_of_the_manifests_with_another_model_and_image() -> None:
-    told = deployment("run-20260101-000000-x4k2", published("a.tar.gz", ["", "lab", ""]), IMAGES)
+@pytest.mark.parametrize(("gpu", "dtype"), [("nvidia.com/gpu", "bfloat16"), ("amd.com/gpu", "float16")])
+def test_objects_are_those_of_the_manifests_with_another_model_image_gpu_and_type(gpu: str, dtype: str) -> None:
+    told = deployment("run-20260101-000000-x4k2", published("a.tar.gz", ["", "lab", ""]), IMAGES, gpu, dtype)
     runtime, service = yaml.safe_load_all(told["manifests"])
-    theirs = json.loads(json.dumps({one["kind"]: one for one in objects_of("judge")}))
+    text = json.dumps({one["kind"]: one for one in objects_of("judge")})
+    theirs = json.loads(text.replace("nvidia.com/gpu", gpu).replace("bfloat16", dtype))
     name = runtime["metadata"]["name"]
     for kind in ("ServingRuntime", "InferenceService"):
         del theirs[kind]["metadata"]["labels"]["ilab-pipeline/role"]
@@ -33,7 +37,7 @@ def test_objects_are_those_of_the_manifests_with_another_model_and_image() -> No
     container = theirs["ServingRuntime"]["spec"]["containers"][0]
     container |= {"image": IMAGES["instructlab"], "command": ["python3", *container["command"][1:]]}
     model = theirs["InferenceService"]["spec"]["predictor"]["model"]
-    amounts = {"cpu": "4", "memory": "30Gi", "nvidia.com/gpu": "1"}
+    amounts = {"cpu": "4", "memory": "30Gi", gpu: "1"}
     model |= {"runtime": name, "args": ["--tensor-parallel-size=1", *model["args"][1:]]}
     model |= {"resources": {"requests": amounts, "limits": amounts}}
     model["storage"]["path"] = f"models/{name}"
@@ -64,11 +68,38 @@ def test_objects_are_those_of_the_manifests_with_another_model_and_image() -> No
 def test_commands_fit_the_place_of_the_model(
     key: str, store: list[str], images: dict[str, str], commands: str | None
 ) -> None:
-    assert deployment("run-000000-x4k2", published(key, store), images).get("commands") == commands
+    told = deployment("run-000000-x4k2", published(key, store), images, "nvidia.com/gpu", "bfloat16")
+    assert told.get("commands") == commands
 
 
 def test_run_that_published_nothing_has_nothing_to_deploy() -> None:
-    assert deployment("r", {}, IMAGES) == {}
+    assert deployment("r", {}, IMAGES, "nvidia.com/gpu", "bfloat16") == {}
+
+
+@pytest.mark.parametrize(
+    ("noted", "config", "gpu", "dtype"),
+    [
+        ({"eval_gpu_identifier": "amd.com/gpu"}, {"torch_dtype": "float16"}, "amd.com/gpu", "float16"),
+        ({"eval_gpu_identifier": "nvidia.com/mig-3g.40gb"}, {"dtype": "float32"}, "nvidia.com/mig-3g.40gb", "float32"),
+        ({}, {"text_config": {"dtype": "bfloat16"}}, "nvidia.com/gpu", "bfloat16"),
+        ({}, {}, "nvidia.com/gpu", "auto"),
+    ],
+)
+def test_objects_ask_for_the_runs_gpu_and_serve_in_the_models_own_type(
+    tmp_path: Path, noted: dict[str, str], config: dict[str, Any], gpu: str, dtype: str
+) -> None:
+    full_run(tmp_path)
+    publish = json.loads((tmp_path / "done/publish.json").read_text())
+    publish["inputs"]["store"] = ["", "lab", "data.tar.gz"]
+    (tmp_path / "done/publish.json").write_text(json.dumps(publish))
+    write_json(tmp_path / CANDIDATE / "config.json", config)
+    write_json(tmp_path / FILE, noted)
+    told = report_facts(str(tmp_path), "run-x4k2", [], IMAGES)["deploy"]["manifests"]
+    runtime, service = yaml.safe_load_all(told)
+    served = service["spec"]["predictor"]
+    assert served["model"]["resources"]["limits"][gpu] == "1" and served["tolerations"][0]["key"] == gpu
+    assert f"--dtype={dtype}" in served["model"]["args"]
+    assert runtime["metadata"]["annotations"]["opendatahub.io/recommended-accelerators"] == f'["{gpu}"]'
 
 
 def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: Path) -> None:

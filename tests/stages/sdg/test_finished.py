@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from utils.stages.evaluation import harness
-from utils.stages.evaluation.eval_names import ASKED
-from utils.stages.marker import inputs_hash, write_json
+from utils.stages.marker import inputs_hash
+from utils.stages.run_parameters import note_parameters
 from utils.stages.sdg import stage as sdg_stage
 from utils.stages.sdg.stage import Generation, generate, pipeline_hash, working_folder
 
@@ -69,7 +69,7 @@ def test_task_that_the_evaluation_does_not_know_ends_the_stage_before_the_teache
     monkeypatch.setattr(harness.importlib.metadata, "version", lambda _: "0.4.13")
     for key, value in (("endpoint", "http://127.0.0.1:9"), ("model_name", "teacher")):
         (tmp_path / key).write_text(value)
-    write_json(tmp_path / ASKED, {"eval_tasks": ["arc_esy"], "mmlu_tasks": []})
+    note_parameters(str(tmp_path), {"eval_tasks": ["arc_esy"], "mmlu_tasks": [], "eval_gpu_identifier": "", "more": 1})
     given = Generation(str(tmp_path), str(tmp_path), "", "simple", "auto", 2, 1.0, 8, 2, "", 0, False)
     with pytest.raises(SystemExit, match="arc_esy of eval_tasks is not a task"):
         generate(given)

@@ -8,8 +8,6 @@ from utils.stages.folders import own_path
 
 FOLDER = "eval_tasks"
 """In the archive and on the volume: holds a folder for each task of the user's own."""
-ASKED = "eval_tasks.json"
-"""On the volume: the parameters eval_tasks and mmlu_tasks. Prerequisites have no harness, which knows the names."""
 PREFIX = "eval_"
 """Of the measures' names, and of their score files."""
 _ENTRY = rf"[\w.+()-]+|{FOLDER}/\w[\w.-]*|(file:/)?/.*\w/?"

@@ -14,13 +14,13 @@ from statistics import fmean
 from typing import Any
 
 from utils.messages import failure
-from utils.stages.evaluation.eval_names import ASKED, folder_of, measure_of
+from utils.stages.evaluation.eval_names import folder_of, measure_of
 from utils.stages.evaluation.mmlu import HUB, HUB_CAUSES, batch_of, hub_passes
 from utils.stages.evaluation.scores import Pair
 from utils.stages.evaluation.statistics import Answered
 from utils.stages.evaluation.task_files import read_tasks
-from utils.stages.marker import read_json
 from utils.stages.patience import OUTAGE, Patience
+from utils.stages.run_parameters import noted_parameters
 from utils.stages.service_errors import explained, told
 
 FAULTS = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, ImportError)
@@ -159,9 +159,9 @@ def require_tasks(data_dir: str) -> None:
 
     Nothing is fetched. A volume that has not been told of tasks has none to check.
     """
-    given = read_json(Path(data_dir, ASKED))
-    for parameter, entries in given.items():
-        for entry in entries:
+    given = noted_parameters(data_dir)
+    for parameter in ("eval_tasks", "mmlu_tasks"):
+        for entry in given.get(parameter, ()):
             if parameter == "eval_tasks" and (folder := folder_of(entry, data_dir)):
                 read_tasks(folder)
             else:

@@ -4,13 +4,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from utils.stages.authorities import ca_bundle, certificates_of
 from utils.stages.data_import.git import TaxonomySource
 from utils.stages.data_import.model import check_base_model
-from utils.stages.evaluation.eval_names import ASKED
-from utils.stages.marker import write_json
 from utils.stages.prerequisites.checks import (
     check_backends,
     check_folders,
@@ -24,6 +21,7 @@ from utils.stages.prerequisites.dry_run import check_gpu_pods
 from utils.stages.prerequisites.findings import Checks, Finding, findings_table, outcome_of_checks, run_checks
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names, check_parameters
 from utils.stages.prerequisites.queues import check_queue
+from utils.stages.run_parameters import note_parameters
 from utils.stages.volume.claims import REVIEWED, UNFINISHED
 from utils.stages.volume.ending import mark_outcome
 
@@ -44,7 +42,7 @@ class Prerequisites:
 
 
 def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path: str) -> None:
-    """Run all checks, side by side, and write the table of findings; what SDG checks of them goes to the volume.
+    """Run all checks, side by side, and write the table of findings; some parameters go to the volume.
 
     Args:
         parameters: values of all parameters of the pipeline, by name.
@@ -98,7 +96,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     error = outcome_of_checks(found)
     if error:
         raise error
-    write_json(Path(given.data_dir, ASKED), {name: parameters[name] for name in ("eval_tasks", "mmlu_tasks")})
+    note_parameters(given.data_dir, parameters)
     mark_outcome(given.run_id, REVIEWED if parameters.get("sdg_review") == "stop" else UNFINISHED)
 
 

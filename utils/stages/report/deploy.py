@@ -2,18 +2,32 @@
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from utils.stages.marker import read_json
 
 MODELS = "models"
 """Prefix in the bucket where the model's files go: KServe copies a folder of files."""
 
 
-def deployment(run_id: str, publish: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, str]:
+def dtype_of(model: Path) -> str:
+    """The type of a model's weights, as its config.json and vLLM name it; auto where that says nothing."""
+    config = read_json(model / "config.json")
+    config |= config.get("text_config") or {}
+    return str(config.get("dtype") or config.get("torch_dtype") or "auto")
+
+
+def deployment(
+    run_id: str, publish: Mapping[str, Any], images: Mapping[str, str], gpu: str, dtype: str
+) -> dict[str, str]:
     """Commands and manifests that serve the model of a run.
 
     Args:
         publish: marker of the publish stage, {} when it has not run.
         images: the pipeline's images by name, {} on one machine.
+        gpu: resource name of the GPUs that served the model in the evaluation.
+        dtype: of the model, see `dtype_of`.
 
     Returns:
         commands, and manifests (YAML) where the archive is in an object store of a cluster; {} if nothing was
@@ -35,11 +49,14 @@ def deployment(run_id: str, publish: Mapping[str, Any], images: Mapping[str, str
     import yaml
 
     size = publish.get("result", {}).get("size", 0)
-    objects = [runtime(name, images["instructlab"]), service(name, f"{MODELS}/{name}", 16 + (size >> 30))]
+    objects = [
+        runtime(name, images["instructlab"], gpu),
+        service(name, f"{MODELS}/{name}", 16 + (size >> 30), gpu, dtype),
+    ]
     return {"commands": "\n".join(commands), "manifests": yaml.safe_dump_all(objects, sort_keys=False, width=1000)}
 
 
-def runtime(name: str, image: str) -> dict[str, Any]:
+def runtime(name: str, image: str, gpu: str) -> dict[str, Any]:
     """The ServingRuntime: vLLM in the image that served the model in the evaluation."""
     container = {
         "name": "kserve-container",
@@ -68,7 +85,7 @@ def runtime(name: str, image: str) -> dict[str, Any]:
             "name": name,
             "annotations": {
                 "opendatahub.io/apiProtocol": "REST",
-                "opendatahub.io/recommended-accelerators": '["nvidia.com/gpu"]',
+                "opendatahub.io/recommended-accelerators": f'["{gpu}"]',
                 "opendatahub.io/template-display-name": "vLLM",
                 "opendatahub.io/template-name": "vllm-runtime",
                 "openshift.io/display-name": name,
@@ -86,13 +103,13 @@ def runtime(name: str, image: str) -> dict[str, Any]:
     }
 
 
-def service(name: str, path: str, gibibytes: int) -> dict[str, Any]:
+def service(name: str, path: str, gibibytes: int, gpu: str, dtype: str) -> dict[str, Any]:
     """The InferenceService: one replica on one GPU; requests need a token of an account that may view it."""
-    amounts = {"cpu": "4", "memory": f"{gibibytes}Gi", "nvidia.com/gpu": "1"}
+    amounts = {"cpu": "4", "memory": f"{gibibytes}Gi", gpu: "1"}
     model = {
         "modelFormat": {"name": "vLLM"},
         "runtime": name,
-        "args": ["--tensor-parallel-size=1", "--dtype=bfloat16"],
+        "args": ["--tensor-parallel-size=1", f"--dtype={dtype}"],
         "resources": {"requests": dict(amounts), "limits": dict(amounts)},
         "storage": {"key": "aws-connection-my-bucket", "path": path},
     }
@@ -115,7 +132,7 @@ def service(name: str, path: str, gibibytes: int) -> dict[str, Any]:
                 "maxReplicas": 1,
                 "timeout": 600,
                 "model": model,
-                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                "tolerations": [{"key": gpu, "operator": "Exists", "effect": "NoSchedule"}],
             }
         },
     }

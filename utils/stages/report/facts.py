@@ -12,9 +12,10 @@ from utils.stages.evaluation.statistics import BETTER, SAME, WORSE
 from utils.stages.evaluation.verdict import verdict_on
 from utils.stages.leaves import leaf_names
 from utils.stages.marker import as_it_ran, read_json
-from utils.stages.report.deploy import deployment
+from utils.stages.report.deploy import deployment, dtype_of
 from utils.stages.report.made import estimated_gpu_hours, gpu_hours, made_with
 from utils.stages.report.text import listed
+from utils.stages.run_parameters import noted_parameters
 
 
 def report_facts(
@@ -59,7 +60,13 @@ def report_facts(
         "made_with": made_with(done, found["scores"]),
         "gpu_hours": gpu_hours(done),
         "estimated_gpu_hours": estimated_gpu_hours(done),
-        "deploy": deployment(run_id, done.get("publish", {}), images or {}),
+        "deploy": deployment(
+            run_id,
+            done.get("publish", {}),
+            images or {},
+            noted_parameters(data_dir).get("eval_gpu_identifier", "nvidia.com/gpu"),
+            dtype_of(Path(data_dir, scores.get("mt_bench", {}).get("candidate", ""))),
+        ),
         "checks": read_json(Path(data_dir, "processed/checks.json")),
         "done": done,
         "scores": scores,
