@@ -23,9 +23,10 @@ from tests.e2e.volume import leave_skills, options
 from utils.stages.evaluation.serving import free_port
 from utils.stages.marker import result_of
 from utils.stages.results import Processed
+from utils.stages.train.packing import pack_every_sample, pack_in_step
 from utils.stages.train.process import ProcessLauncher
 from utils.stages.train.stage import TrainingPhase, train
-from utils.stages.train.trainer import pack_every_sample, pack_in_step, without_flash_attention
+from utils.stages.train.trainer import without_flash_attention
 
 OLD = bool(find_spec("instructlab.training.multipack_sampler"))
 """Whether this is a version before 0.12."""

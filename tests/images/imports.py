@@ -10,10 +10,13 @@ from types import FunctionType
 
 from utils.files import ROOT
 from utils.packing import module_file, stage_files
+from utils.stages.train import packing, progress_server
 from utils.stages.train.hub import HUB
 from utils.stages.train.trainer import TRAINER
 
 # What a name in an import is called as a distribution, where they differ. The longest match counts.
+PODS = (TRAINER, packing.__file__, progress_server.__file__, HUB)
+"""The programs of training pods."""
 DISTRIBUTIONS = {
     "google.cloud.storage": "google-cloud-storage",
     "instructlab.eval": "instructlab-eval",
@@ -31,7 +34,7 @@ def sources(func: FunctionType) -> list[str]:
     Not that of the programs that training pods run: they have an image of their own (test_training_images.py).
     """
     files = stage_files(our_names(func))
-    own = [path for path in files if path.endswith(".py") and str(ROOT / path) not in (TRAINER, HUB)]
+    own = [path for path in files if path.endswith(".py") and str(ROOT / path) not in PODS]
     return [textwrap.dedent(inspect.getsource(func)), *(files[path].decode() for path in own)]
 
 

@@ -13,6 +13,8 @@ from utils.stages.train.trainer import LIBRARY, TRAINER
 LISTS = ["training-cuda", "training-rocm", "training-cpu"]
 INSTRUCTLAB = "instructlab"
 """The list of the default of train_image."""
+BESIDE = {"packing", "progress_server"}
+"""Modules of ours whose copies lie beside the program."""
 OPTIONAL = {"flash-attn"}
 """What training does without where an image lacks it."""
 
@@ -24,8 +26,9 @@ def packages(name: str) -> dict[str, str]:
 
 def needed() -> set[str]:
     """Distributions that the pods' programs import, and the library, which they import by a name made at run time."""
-    programs = [Path(TRAINER), PROGRAMS / "main_ds.py"]
-    found = set().union(*(third_party(path.read_text()) for path in programs))
+    beside = [Path(TRAINER).with_name(f"{name}.py") for name in BESIDE]
+    programs = [Path(TRAINER), *beside, PROGRAMS / "main_ds.py"]
+    found = set().union(*(third_party(path.read_text()) for path in programs)) - BESIDE
     return {name.replace("_", "-") for name in found} | {LIBRARY.replace(".", "-")}
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.stages.train.trainjobs import manifests, pod_template
-from utils.stages.train.trainer import PROGRESS_PORT, progress_of, serve_progress
+from utils.stages.train.progress_server import progress_of, serve_progress
+from utils.stages.train.trainer import PROGRESS_PORT
 
 METRICS = "training_params_and_metrics_global0.jsonl"
 

@@ -114,7 +114,8 @@ def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, 
     assert f"--model_name_or_path={data}/phase_1/hf_format/samples_200" in command(tmp_path, 2)
     assert f"--data_path={data}/processed/skills/data.jsonl" in command(tmp_path, 2)
     assert f"{data}/phase_2/trainer.py" in command(tmp_path, 2)
-    assert Path(data, "phase_2", "trainer.py").read_text() == Path(TRAINER).read_text()
+    for name in ("trainer.py", "packing.py", "progress_server.py"):
+        assert Path(data, "phase_2", name).read_text() == Path(TRAINER).with_name(name).read_text()
     assert Path(data, "phase_2", "hub.py").read_text() == Path(HUB).read_text()
     assert "--effective_batch_size=100" in command(tmp_path, 2)  # no more than there are samples
     assert sorted(api.objects["pytorchjobs"]) == ["train-phase-1-run-1", "train-phase-2-run-1"]

@@ -211,8 +211,9 @@ def test_states_and_checkpoints_within_an_epoch_go_together(
 ) -> None:
     """Both change how a state is loaded, so the program has to make its changes in the right order."""
     args = SimpleNamespace(output_dir=str(tmp_path), save_samples=5, samples_seen=0)
-    for name in ("leave_versions", "outlast_checkpoints", "save_in_type", "pack_in_step", "without_flash_attention"):
+    for name in ("leave_versions", "outlast_checkpoints", "save_in_type", "without_flash_attention"):
         monkeypatch.setattr(trainer, name, lambda *_: "")
+    monkeypatch.setitem(sys.modules, "packing", SimpleNamespace(pack_in_step=lambda: None))
     monkeypatch.setattr(trainer, "__file__", f"{tmp_path}/trainer.py")
     (tmp_path / "training.json").write_text('{"algorithm": "sft", "dtype": "", "other_dtypes": []}')
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "multipack" in name else name)

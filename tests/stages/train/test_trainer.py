@@ -12,8 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from utils.stages.train import trainer
-from utils.stages.train.trainer import Every, deal, name_type, shares_that_fit, steps_of, tokens_of
+from utils.stages.train import packing, progress_server, trainer
+from utils.stages.train.packing import deal, shares_that_fit, steps_of, tokens_of
+from utils.stages.train.trainer import Every, name_type
 
 LENGTHS = [30 + number % 7 * 100 for number in range(200)] + [3900]
 
@@ -64,7 +65,7 @@ def test_ranks_without_flash_attention_get_as_many_micro_batches(
 ) -> None:
     sampler = ModuleType("sampler")
     monkeypatch.setitem(sys.modules, f"{trainer.LIBRARY}.sampler", sampler)
-    trainer.pack_in_step()
+    packing.pack_in_step()
     shares = [sampler.batch_lengths_to_minibatches_padded(LENGTHS[:rows], 4096, ranks, rank) for rank in range(ranks)]
     assert len({len(mine) for mine in shares}) == 1
     assert sorted(row for mine in shares for one in mine for row in one if row >= 0) == list(range(rows))
@@ -116,7 +117,8 @@ def image(tmp_path: Path) -> Path:
     (torch / "__init__.py").touch()
     (tmp_path / "accelerate.py").write_text("class Accelerator:\n    def save_model(self): pass\n")
     (tmp_path / "training.json").write_text('{"dtype": "bfloat16", "other_dtypes": {}, "algorithm": "sft"}')
-    shutil.copyfile(trainer.TRAINER, tmp_path / "trainer.py")
+    for program in (trainer.TRAINER, packing.__file__, progress_server.__file__):
+        shutil.copy(program, tmp_path)
     return tmp_path
 
 

@@ -13,6 +13,7 @@ from utils.stages.chat_template.files import chat_template_file
 from utils.stages.disk import tells_full_disk
 from utils.stages.marker import finished_result, from_record, read_json, result_of, upstream_hash, write_marker
 from utils.stages.results import DataCounts, Processed, Trained
+from utils.stages.train import packing, progress_server
 from utils.stages.train.algorithms import options_of
 from utils.stages.train.choice import LAUNCHERS, choose_launcher
 from utils.stages.train.estimate import tell_estimate
@@ -155,7 +156,7 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
             if training.stacked:
                 stack_data(training)
             # Pods run them from there, also those of a launcher that is elsewhere.
-            for program in (TRAINER, HUB, GRACE):
+            for program in (TRAINER, packing.__file__, progress_server.__file__, HUB, GRACE):
                 shutil.copy(program, output)
             if not training.gpus:
                 copy_cpu_main_ds(output)

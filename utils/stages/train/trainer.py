@@ -1,12 +1,14 @@
 """The program of every rank: instructlab.training's main_ds, changed where it would lose samples, checkpoints or time.
 
-torchrun starts a copy of this file in the phase's folder, with main_ds's arguments. It imports none of our modules: the
-pods have the training image's. The changes, by the library's version (read: 0.10.3, 0.11.1, 0.12.1, 0.16.2):
+torchrun starts a copy of this file in the phase's folder, with main_ds's arguments. It imports none of our modules but
+those whose copies lie beside it, packing.py and progress_server.py: pods have the training image's.
+
+The changes, by the library's version (read: 0.10.3, 0.11.1, 0.12.1, 0.16.2):
 
 - all: collectives wait for the slowest write of a checkpoint (`outlast_checkpoints`).
 - all: a GPU or image without flash attention trains without it (`without_flash_attention`); the library raises.
 - all: checkpoints have the type that training.json says (`save_in_type`); the library saves float32.
-- before 0.12: packing loses no sample (`pack_every_sample`).
+- before 0.12: packing loses no sample (packing.py, `pack_every_sample`).
 - from 0.12: without flash attention all ranks get as many micro-batches (`pack_in_step`), and `--save_samples` saves
   whenever as many were seen (`save_every`).
 - from 0.16: a full state on SIGTERM, from which training continues at its step (`StepStates`).
@@ -14,7 +16,6 @@ pods have the training image's. The changes, by the library's version (read: 0.1
 
 import argparse
 import glob
-import heapq
 import importlib
 import importlib.util
 import json
@@ -22,12 +23,9 @@ import os
 import runpy
 import signal
 import sys
-import threading
-import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from multiprocessing import popen_fork
 from pathlib import Path
@@ -54,7 +52,7 @@ def main() -> None:
     options.add_argument("--output_dir")
     given, _ = options.parse_known_args()
     if PROGRESS_PORT in os.environ and os.environ.get("RANK") == "0":
-        serve_progress(int(os.environ[PROGRESS_PORT]), given)
+        importlib.import_module("progress_server").serve_progress(int(os.environ[PROGRESS_PORT]), given)
     leave_versions()
     outlast_checkpoints(given.model_name_or_path)
     room = json.loads(Path(__file__).with_name("training.json").read_text())
@@ -64,10 +62,11 @@ def main() -> None:
     save_in_type(room["dtype"], room["other_dtypes"])
     if STATE_ON_SIGTERM in sys.argv:
         save_on_sigterm(given.output_dir)
+    packing: Any = importlib.import_module("packing")
     if importlib.util.find_spec(f"{LIBRARY}.multipack_sampler"):
-        pack_every_sample(given.num_epochs)
+        packing.pack_every_sample(given.num_epochs)
     else:
-        pack_in_step()
+        packing.pack_in_step()
         save_every()  # after save_on_sigterm, whose loading of a state it extends
     if DISABLE not in sys.argv and (why := without_flash_attention()):
         print(f"training is slower, without flash attention: {why}", flush=True)
@@ -287,182 +286,6 @@ def name_type(path: Path, dtype: str) -> None:
     partial = path.with_name("config.json.part")
     partial.write_text(json.dumps(config, indent=2))
     partial.replace(path)
-
-
-def progress_of(given: argparse.Namespace, rows: int) -> tuple[int, dict[str, Any]]:
-    """Samples seen, and the progress of training as OpenShift AI's dashboard shows it.
-
-    Args:
-        given: num_epochs, effective_batch_size, output_dir of main_ds.
-        rows: samples of an epoch.
-    """
-    path = Path(given.output_dir, "training_params_and_metrics_global0.jsonl")
-    last: dict[str, Any] = {}
-    if path.exists():
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - (1 << 16)))
-            whole = file.read().split(b"\n")[1:-1]  # the first and the last may be cut
-        last = next((entry for line in reversed(whole) if "samples_seen" in (entry := json.loads(line or b"{}"))), {})
-    seen, total = int(last.get("samples_seen", 0)), rows * given.num_epochs
-    loss = last.get("avg_loss", last.get("total_loss"))
-    return seen, {
-        "progressPercentage": min(100, 100 * seen // total),
-        "currentStep": -(-seen // given.effective_batch_size),
-        "totalSteps": given.num_epochs * -(-rows // given.effective_batch_size),
-        "currentEpoch": min(given.num_epochs, 1 + seen // rows),
-        "totalEpochs": given.num_epochs,
-        "trainMetrics": {} if loss is None else {"loss": loss},
-    }
-
-
-def serve_progress(port: int, given: argparse.Namespace) -> ThreadingHTTPServer | None:
-    """Answer every GET with `progress_of` as JSON, in the background; None when the port is in use."""
-    with open(given.data_path, "rb") as file:
-        rows = sum(1 for _ in file)
-    began, first = time.monotonic(), progress_of(given, rows)[0]
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen, told = progress_of(given, rows)
-            left = (time.monotonic() - began) * (rows * given.num_epochs - seen)
-            told["estimatedRemainingSeconds"] = round(left / (seen - first)) if seen > first else None
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(told).encode())
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing: it would stand between the lines of the training."""
-
-    try:
-        server = ThreadingHTTPServer(("", port), Handler)
-    except OSError as error:
-        print(f"progress is not told on port {port}: {error}", flush=True)
-        return None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
-def deal(rows: Iterable[int], lengths: Sequence[int], count: int, padded: bool) -> list[list[int]]:
-    """Deal rows to `count` shares of about the same size, the longest row of each first."""
-    order = sorted(rows, key=lambda row: -lengths[row])
-    return halves(order, lengths, count) if padded else spread(order, lengths, count)
-
-
-def shares_that_fit(
-    rows: Sequence[int], lengths: Sequence[int], ranks: int, limit: int, padded: bool, micro_batches: int = 1
-) -> list[list[int]]:
-    """The rows of an optimizer step in shares of at most `limit` tokens, as many for each rank; some may be empty.
-
-    Args:
-        micro_batches: the fewest.
-    """
-    micro_batches = max(micro_batches, sum(lengths[row] for row in rows) // (limit * ranks))
-    while True:
-        shares = deal(rows, lengths, micro_batches * ranks, padded)
-        # Ranks wait for the largest share of a micro-batch.
-        shares.sort(key=lambda share: tokens_of(share, lengths, padded))
-        if tokens_of(shares[-1], lengths, padded) <= limit:
-            return shares
-        micro_batches += 1
-
-
-def halves(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Keep rows together by length, since they are padded to the longest: halve the largest share again and again."""
-    heap = [(0, order)]
-    while len(heap) < count:
-        _, share = heapq.heappop(heap)
-        middle = len(share) // 2
-        for half in (share[:middle], share[middle:]):
-            heapq.heappush(heap, (-lengths[half[0]] * len(half) if len(half) > 1 else 0, half))
-    return [share for _, share in heap]
-
-
-def spread(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Give each row to the smallest share."""
-    shares: list[list[int]] = [[] for _ in range(count)]
-    heap = [(0, number) for number in range(count)]
-    for row in order:
-        size, number = heap[0]
-        shares[number].append(row)
-        heapq.heapreplace(heap, (size + lengths[row], number))
-    return shares
-
-
-def tokens_of(share: Sequence[int], lengths: Sequence[int], padded: bool) -> int:
-    """Tokens that a share takes on a GPU."""
-    return (
-        max((lengths[row] for row in share), default=0) * len(share) if padded else sum(lengths[row] for row in share)
-    )
-
-
-def steps_of(rows: int, batch: int, seed: int) -> Iterator[list[int]]:
-    """An epoch's rows, shuffled, in optimizer steps of at most `batch` rows, all of about the same size."""
-    numpy = importlib.import_module("numpy")
-    order = numpy.random.default_rng(seed=seed).permutation(rows)
-    return (part.tolist() for part in numpy.array_split(order, -(-rows // batch)))
-
-
-def pack_every_sample(epochs: int) -> None:
-    """Replace the packing of training before 0.12, which drops samples without a word.
-
-    The library needs an average micro-batch longer than the longest sample; else it falls back to a sampler whose
-    batches are cut off at max_batch_len. It also drops each epoch's last micro-batch, and without flash attention
-    searches forever when the batch is the whole data set. Here an optimizer step's rows are dealt to the ranks of as
-    many micro-batches as it takes for each share to fit: as many for every step, since the library counts so.
-    """
-    library: Any = importlib.import_module(f"{LIBRARY}.multipack_sampler")
-    plan = {"batch": 0, "limit": 0, "micro_batches": 1}
-
-    def find(
-        num_gpus: int,
-        avg_sample_len: float,
-        effective_batch_size: int,
-        max_batch_len_per_gpu: int,
-        is_padding: bool,
-        dataset: Any,
-        seed: int,
-    ) -> tuple[int, int]:
-        lengths = dataset.get_lengths().tolist()
-        if max(lengths) > max_batch_len_per_gpu:
-            raise SystemExit(f"--max_batch_len={max_batch_len_per_gpu}, but a sample has {max(lengths)} tokens")
-        plan["batch"], micro_batches = effective_batch_size, 1
-        for epoch in range(epochs):
-            for rows in steps_of(len(lengths), effective_batch_size, seed + epoch):
-                shares = shares_that_fit(rows, lengths, num_gpus, max_batch_len_per_gpu, is_padding, micro_batches)
-                micro_batches = len(shares) // num_gpus
-        plan["limit"] = max_batch_len_per_gpu
-        plan["micro_batches"] = micro_batches
-        return max_batch_len_per_gpu, micro_batches
-
-    def generate(self: Any, set_stats: bool = False) -> list[list[int]]:
-        lengths, ranks = self.lengths.tolist(), self.num_replicas
-        batches = []
-        for rows in steps_of(len(lengths), plan["batch"], self.seed + self.epoch):
-            shares = shares_that_fit(rows, lengths, ranks, plan["limit"], self.padding, plan["micro_batches"])
-            shortest = min(rows, key=lengths.__getitem__)  # each rank needs a row
-            batches += [share or [shortest] for share in shares[self.rank :: ranks]]
-        return batches
-
-    library.find_packing_max_batch_len_and_grad_accum = find
-    library.MultipackDistributedBatchSampler.generate_batches = generate
-
-
-def pack_in_step() -> None:
-    """Replace the packing of training from 0.12 without flash attention: ranks got different numbers of micro-batches.
-
-    Then some wait forever in the collectives of a micro-batch that the others do not have (0.16.2, 11 rows, 2 ranks).
-    """
-
-    def pack(
-        batch_lengths: list[int], max_tokens_per_rank: int, num_ranks: int, rank: int, max_batch_size: int = 64
-    ) -> list[list[int]]:
-        rows = range(len(batch_lengths))
-        shares = shares_that_fit(rows, batch_lengths, num_ranks, max_tokens_per_rank, True) if rows else []
-        return [share or [-1] for share in shares[rank::num_ranks]]  # -1: a sample without a token to learn
-
-    library: Any = importlib.import_module(f"{LIBRARY}.sampler")
-    library.batch_lengths_to_minibatches_padded = pack
 
 
 class Every(int):
