@@ -32,13 +32,14 @@ _VOLUME = "data_dir"
 _SOURCE = 3  # position of the Python source in a lightweight component's command: sh, -ec, script, source
 _SHELL = ["sh", "-ec"]
 _EXECUTOR = "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "
-# What KFP starts a component with that installs nothing, shorter. -B: beside the stages' code on the volume no bytecode
-# is left.
+# What KFP starts a component with that installs nothing, shorter: argparse takes the start of an option for it, if only
+# one begins so. -B: beside the stages' code on the volume no bytecode is left.
 _START = """\
 f=$(mktemp -d)/task.py
 printf %s "$0" >"$f"
-_KFP_RUNTIME=true python3 -Bm kfp.dsl.executor_main --component_module_path "$f" "$@"
+_KFP_RUNTIME=true python3 -Bm kfp.dsl.executor_main --component "$f" "$@"
 """
+_OPTIONS = {"--executor_input": "--executor", "--function_to_execute": "--function"}
 _WIDTH = 118
 _LINE = 80  # characters; mappings with no more take one line
 
@@ -88,6 +89,7 @@ def add_code(spec: dict[str, Any]) -> None:
         start, options, script, _ = container["command"]
         plain = [start, options] == _SHELL and _EXECUTOR in script
         container["command"] = [start, options, _START if plain else script, functions[label].text(load)]
+        container["args"] = [_OPTIONS.get(argument, argument) for argument in container["args"]]
 
 
 def _parts(text: str, number: int) -> list[list[str]]:
@@ -126,6 +128,8 @@ class _Function:
         """A module with the function, without its docstring; its body begins with load."""
         body = self._node.body[ast.get_docstring(self._node) is not None :]
         names = [argument.arg for argument in self._node.args.args]
+        if isinstance(self._node.returns, ast.Constant):  # None, which KFP does not read
+            self._node.returns = None
         self._node.body = [*load, *(_Shorter(names).visit(statement) for statement in body)]
         return "from kfp import dsl\n" + "".join(map(_wrapped, ast.unparse(self._node).splitlines()))
 

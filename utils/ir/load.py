@@ -242,7 +242,7 @@ def _container(spec: _Spec, platform: _Spec) -> Container:
     command = tuple(spec.get("command", ()))
     preamble, packages = _preamble(command)
     rest = command[len(preamble) :]
-    program = any("--component_module_path" in str(part) for part in rest)
+    program = any("--component" in str(part) for part in rest)
     return Container(
         image=spec.get("image", ""),
         command=rest,
