@@ -123,6 +123,7 @@ def ilab_pipeline(
     train_image: str = INSTRUCTLAB,
     train_flash_attention: bool = True,
     train_checkpoint_dtype: str = "auto",
+    train_mirror_states: bool = False,
     train_pending_timeout: str = "60m",
     train_timeout: str = "168h",
     train_grace_period: str = "300s",
@@ -238,6 +239,8 @@ def ilab_pipeline(
             Without it, training pads its samples and is slower.
         train_checkpoint_dtype: Type of the weights in checkpoints and the published model: bfloat16, float16, float32
             (twice the size), or auto: the base model's.
+        train_mirror_states: Copy what training has saved to the object store, in training-states/ beside the archive,
+            so that a run on a new volume continues there. Only with the same data: from an archive.
         train_cpu_offload: Keep optimizer state and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest training time of a phase, like 72h.
@@ -383,6 +386,7 @@ def ilab_pipeline(
             "algorithm": train_algorithm,
             "algorithm_options": train_algorithm_options,
             "checkpoint_dtype": train_checkpoint_dtype,
+            "object_store_secret_dir": OBJECT_STORE,
         }
         phase_1 = named(train, "train-knowledge")(
             phase=1,
@@ -480,7 +484,8 @@ def ilab_pipeline(
             kubernetes.add_pod_label(task, API_LABEL, "true")
         for task in (checked, imported, phase_1, phase_2, *models, published, reported):
             kubernetes.mount_pvc(task, pvc_name=volume.output, mount_path=DATA)
-        mount_secret(sdg_object_store_secret, OBJECT_STORE, checked, imported, processed, compared, published, reported)
+        stored = (checked, imported, processed, phase_1, phase_2, compared, published, reported)
+        mount_secret(sdg_object_store_secret, OBJECT_STORE, *stored)
         mount_secret(sdg_repo_secret, TAXONOMY_REPO, checked, imported)
         mount_secret(sdg_teacher_secret, TEACHER, checked, generated)
         mount_secret(eval_judge_secret, JUDGE, checked, scored, compared)

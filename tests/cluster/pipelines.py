@@ -204,6 +204,7 @@ def training(
             checkpoint_dtype="auto",
             algorithm="sft",
             algorithm_options={},
+            object_store_secret_dir="",
         ).after(prepared)
         with_api(with_volume(task, claim))
 

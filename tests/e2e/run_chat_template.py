@@ -166,7 +166,7 @@ def train_steps(data_dir: Path, phase: int) -> dict[str, Any]:
         "queue": "", "queue_timeout": "24h", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
         "flash_attention": True, "strategy": "phased",
-        "checkpoint_dtype": "auto", "algorithm": "sft", "algorithm_options": {},
+        "checkpoint_dtype": "auto", "algorithm": "sft", "algorithm_options": {}, "object_store_secret_dir": "",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=Metrics(), **options)

@@ -81,7 +81,7 @@ def train_phase(
         "volume_claim": "", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
         "flash_attention": True, "strategy": strategy,
-        "checkpoint_dtype": dtype, "algorithm": "sft", "algorithm_options": {},
+        "checkpoint_dtype": dtype, "algorithm": "sft", "algorithm_options": {}, "object_store_secret_dir": "",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=metrics, **options)

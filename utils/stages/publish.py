@@ -22,6 +22,7 @@ from utils.stages.marker import (
     finished_result,
     from_record,
     inputs_hash,
+    result_of,
     size_of,
     upstream_hash,
     write_json,
@@ -31,7 +32,8 @@ from utils.stages.model_card import CARD, model_card
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.upload import Upload, stored, take_up, upload_stream
 from utils.stages.provenance import provenance
-from utils.stages.results import Published
+from utils.stages.results import Published, Trained
+from utils.stages.train.mirror import forget
 
 COMPARISONS = ("mt_bench_branch", "mmlu_branch", "likelihood")
 """The comparisons that each run makes or skips with a reason."""
@@ -191,7 +193,20 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
         result = Published(passed, {"passed": passed, "checks": list(map(asdict, checks))}, *astuple(sent))
         write_marker(given.data_dir, "publish", inputs, [], result, started)
         note.unlink(missing_ok=True)
+        if store and passed:
+            forget_training(given.data_dir, store)
     return result.key, {"published": float(result.published), "published_archive_bytes": result.size}
+
+
+def forget_training(data_dir: str, store: ObjectStore) -> None:
+    """Delete what training has copied to the store: the published model makes it needless."""
+    for phase in (1, 2):
+        trained = result_of(data_dir, f"train_phase_{phase}", Trained)
+        if trained and trained.mirror:
+            try:
+                forget(store, trained.mirror)
+            except SystemExit as error:
+                print(f"s3://{store.bucket}/{trained.mirror} can't be deleted: {error}", flush=True)
 
 
 def upload_candidate(

@@ -104,6 +104,7 @@ class Trained:
         device: cuda or cpu.
         loss: (step, loss), at most 500 points.
         estimated_gpu_hours: on H100, as estimated before it began; 0 where the model's size was not known.
+        mirror: folder of its copies in the object store's bucket; "" for none.
     """
 
     phase: int
@@ -119,6 +120,7 @@ class Trained:
     tokens_per_second: float = 0.0
     loss: list[tuple[int, float]] = field(default_factory=list)
     estimated_gpu_hours: float = 0.0
+    mirror: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ OPTIONS: dict[str, Any] = {
     "checkpoint_dtype": "auto",
     "algorithm": "sft",
     "algorithm_options": {},
+    "object_store_secret_dir": "",
 }  # fmt: skip
 
 
@@ -102,6 +103,7 @@ def test_both_phases_in_pods(api: KubernetesApi, run: Callable, tmp_path: Path, 
         "checkpoints": ["phase_1/hf_format/samples_200"], "checkpoint": "phase_1/hf_format/samples_200",
         "steps": 2, "samples": 200, "tokens": 10000, "tokens_per_second": 500.0, "loss": [[1, 2.0], [2, 1.0]],
         "estimated_gpu_hours": 0.0,
+        "mirror": "",
     }  # fmt: skip
     out = capsys.readouterr().out
     marker = json.loads((tmp_path / "data" / "done" / "train_phase_1.json").read_text())
@@ -210,6 +212,7 @@ def test_phase_that_an_earlier_version_finished_stays_finished(
         "checkpoints": ["phase_1/hf_format/samples_200"], "checkpoint": "phase_1/hf_format/samples_200",
         "steps": 2, "samples": 200, "tokens": 10000, "tokens_per_second": 500.0, "loss": [[1, 2.0], [2, 1.0]],
         "estimated_gpu_hours": 0.0,
+        "mirror": "",
     }  # fmt: skip
     write_marker(tmp_path / "data", "train_phase_1", result)
     marker = tmp_path / "data" / "done" / "train_phase_1.json"

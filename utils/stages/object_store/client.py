@@ -14,7 +14,12 @@ from utils.stages.folders import own_path
 from utils.stages.patience import Patience, Value, wait_of_status
 from utils.stages.service_errors import Service, explained, told
 
-POLICIES = {"list_objects_v2": "s3:ListBucket", "head_object": "s3:GetObject", "get_object": "s3:GetObject"}
+POLICIES = {
+    "list_objects_v2": "s3:ListBucket",
+    "head_object": "s3:GetObject",
+    "get_object": "s3:GetObject",
+    "delete_object": "s3:DeleteObject",
+}
 """Operation to the policy action that allows it; s3:PutObject allows the rest, and s3:AbortMultipartUpload its own."""
 
 KEYS = ["access_key AWS_ACCESS_KEY_ID", "secret_key AWS_SECRET_ACCESS_KEY", "session_token AWS_SESSION_TOKEN"]

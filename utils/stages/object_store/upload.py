@@ -87,6 +87,7 @@ def upload_stream(
     produce: Callable[[Any], object],
     replace: bool = False,
     note: Path | None = None,
+    told: bool = True,
 ) -> Upload:
     """Upload what `produce(sink)` writes to a file-like sink, in parts, without a copy on disk.
 
@@ -97,6 +98,7 @@ def upload_stream(
         total: bytes expected, for the progress lines and the size of the parts.
         replace: overwrite an object of this name, when all of the new one has arrived.
         note: file that tells a later process how far this one got, should it be killed: that one calls `take_up`.
+        told: print progress.
     """
     requests, upload = Requests(), dict[str, str]()
 
@@ -108,7 +110,7 @@ def upload_stream(
     try:
         # In a thread, so that a signal can't come between the store's answer and the knowledge of what to abort.
         ThreadPoolExecutor(1).submit(create).result()
-        parts = upload_parts(store, upload, total, produce, requests)
+        parts = upload_parts(store, upload, total, produce, requests, told)
         _write(note, {"upload": upload, "parts": asdict(parts)})
         complete(store, upload, parts, replace)
     except BaseException:
@@ -227,13 +229,19 @@ def part_bytes(total: int) -> int:
 
 
 def upload_parts(
-    store: ObjectStore, upload: Mapping[str, str], total: int, produce: Callable[[Any], object], requests: Requests
+    store: ObjectStore,
+    upload: Mapping[str, str],
+    total: int,
+    produce: Callable[[Any], object],
+    requests: Requests,
+    told: bool = True,
 ) -> Parts:
     """Send what `produce(sink)` writes as the parts of a multipart upload, four at a time.
 
     Args:
         upload: {"Key", "UploadId"}.
         total: bytes expected.
+        told: print progress.
     """
     each = part_bytes(total)
     sha256, md5s, buffer, size = hashlib.sha256(), MD5(), bytearray(), 0
@@ -254,7 +262,8 @@ def upload_parts(
         while len(pending) > leave:
             etags.append(pending.pop(0).result())
             sent = min(len(etags) * each, size)
-            progress(-(-sent >> 20), -(-max(sent, total) >> 20), f"MiB to {upload['Key']}")
+            if told:
+                progress(-(-sent >> 20), -(-max(sent, total) >> 20), f"MiB to {upload['Key']}")
 
     def write(data: Any) -> int:
         nonlocal size

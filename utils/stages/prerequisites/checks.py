@@ -46,7 +46,9 @@ def check_teacher(
     return found
 
 
-def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool, keys: Sequence[str]) -> list[Finding]:
+def check_object_store(
+    secret_dir: str, ca: str, base_model: str, archive: bool, keys: Sequence[str], mirror: bool = False
+) -> list[Finding]:
     """The store lets us in, has the archive (or the base model), and takes an upload: nothing is left behind.
 
     A run for which folders do all that needs no store.
@@ -54,9 +56,10 @@ def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool,
     Args:
         archive: the run imports one.
         keys: sdg_data_key and output_data_key.
+        mirror: training copies its states to the store.
     """
     archive, result = archive and not own_path(keys[0]), own_path(keys[1])
-    if result and not archive and not base_model.startswith("s3://"):
+    if result and not archive and not mirror and not base_model.startswith("s3://"):
         return []
     faults: list[SystemExit] = []
     try:
@@ -72,6 +75,7 @@ def check_object_store(secret_dir: str, ca: str, base_model: str, archive: bool,
         *([partial(require_archive, store)] if archive and not faults else []),
         *([partial(require_model, store, base_model)] if base_model.startswith("s3://") else []),
         *([] if result else [partial(try_upload, store, keys[1])]),
+        *([partial(try_upload, store, "")] if mirror else []),
     ]
     for attempt in tries:
         try:

@@ -22,6 +22,7 @@ from utils.stages.prerequisites.findings import Checks, Finding, findings_table,
 from utils.stages.prerequisites.parameters import OBJECTS, check_object_names, check_parameters
 from utils.stages.prerequisites.queues import check_queue
 from utils.stages.run_parameters import note_parameters
+from utils.stages.train.mirror import note_mirror
 from utils.stages.volume.claims import REVIEWED, UNFINISHED
 from utils.stages.volume.ending import mark_outcome
 
@@ -60,6 +61,8 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
     number = parameters["sdg_repo_pr"]
     pull_request = int(number) if isinstance(number, int | float) else 0  # else the check of parameters says so
     source = TaxonomySource(values["sdg_repo_url"], values["sdg_repo_branch"], pull_request, values["sdg_repo_commit"])
+    mirror = parameters["train_mirror_states"] is True
+    note_mirror(given.data_dir, mirror, ca)
     tasks = parameters["eval_tasks"]
     names = [str(one) for one in tasks] if isinstance(tasks, list) else []  # the same
     launcher, secret = values["train_launcher"], given.teacher_secret_dir
@@ -73,7 +76,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "base model": partial(check_base_model, base_model),
         "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
         "object store": lambda: check_object_store(
-            given.object_store_secret_dir, ca, base_model, archive, [*keys.values()]
+            given.object_store_secret_dir, ca, base_model, archive, [*keys.values()], mirror
         ),
         "folders": lambda: check_folders(keys, names, archive),
         "teacher": lambda: check_teacher(

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,16 @@ def checkpoints_of(output: str) -> list[str]:
     return sorted(filter(model_tensors, glob.glob(f"{output}/hf_format/samples_*[0-9]")), key=number_of)
 
 
-def prune_phase(output: str, keep: int) -> None:
-    """Delete what is no longer needed: checkpoints but the newest `keep` (0: none), full states but the newest."""
+def prune_phase(output: str, keep: int, spares: Callable[[str], bool] = lambda _: False) -> None:
+    """Delete what is no longer needed: checkpoints but the newest `keep` (0: none), full states but the newest.
+
+    Args:
+        spares: whether a folder must stay for now.
+    """
     deleted = f"{output}/deleted"
     for folder in ["", *(checkpoints_of(output)[:-keep] if keep else []), *whole_states(output)[:-1]]:
+        if folder and spares(folder):
+            continue
         if folder:
             os.rename(folder, deleted)  # half of it must neither count nor stay when this process is killed
         if os.path.isdir(deleted):
@@ -207,6 +214,12 @@ def _record(output: str) -> dict[str, Any]:
     return read_json(Path(output, "training.json"))
 
 
+def resumable_states(training: Training) -> list[str]:
+    """Folders of the full states of this very training, the newest last."""
+    before = {"algorithm": "sft", "algorithm_options": {}} | _record(training.output)  # earlier versions knew no other
+    return whole_states(training.output) if {**before, **training.record()} == before else []
+
+
 def start_phase(training: Training) -> Room:
     """Make the phase's folder ready, and plan the disk's room. Call it before training, never while it runs.
 
@@ -216,10 +229,8 @@ def start_phase(training: Training) -> Room:
     Raises:
         SystemExit: the disk has no room for the checkpoints.
     """
-    output, wanted = training.output, training.record()
-    before = {"algorithm": "sft", "algorithm_options": {}} | _record(output)  # an earlier version knew no other
-    states = whole_states(output)
-    if {**before, **wanted} == before and states:
+    output, states = training.output, resumable_states(training)
+    if states:
         shutil.rmtree(f"{output}/deleted", ignore_errors=True)
         for folder in {*glob.glob(f"{output}/*/*_[0-9]*")} - {*states, *checkpoints_of(output)}:
             shutil.rmtree(folder)
@@ -230,7 +241,7 @@ def start_phase(training: Training) -> Room:
         shutil.rmtree(output, ignore_errors=True)
         os.makedirs(output)
     room = plan_room(training)
-    write_json(Path(output, "training.json"), wanted | asdict(room))
+    write_json(Path(output, "training.json"), training.record() | asdict(room))
     return room
 
 

@@ -30,6 +30,7 @@ from utils.stages.train.grace import GRACE
 from utils.stages.train.hub import HUB
 from utils.stages.train.late import TooLate, note_late, refuse_repeat
 from utils.stages.train.launcher import Launcher
+from utils.stages.train.mirror import Mirror, mirror_of
 from utils.stages.train.pods import PodLauncher, job_name
 from utils.stages.train.process import ProcessLauncher, copy_cpu_main_ds
 from utils.stages.train.pytorchjob import PyTorchJob
@@ -45,7 +46,6 @@ DECIDING = (
     *("keep_checkpoints", "cpu_offload", "num_workers", "gpu_per_worker"),
 )
 """Parameters that decide what a phase leaves: with others, a finished phase is another one."""
-KINDS = ("knowledge", "skills")
 STACKED = "train_strategy is stacked: phase 2 trains on knowledge and skills together"
 POD_LAUNCHERS: dict[str, type[PodLauncher]] = {"trainjob": TrainJob, "pytorchjob": PyTorchJob}
 
@@ -92,17 +92,21 @@ def describe_training(given: TrainingPhase, rows: int, checkpoint: str, launcher
 
 
 class Watch:
-    """Looks into a phase's folder while it is trained: shows progress, deletes what is no longer needed."""
+    """Looks into a phase's folder while it is trained: shows progress, copies, deletes what is no longer needed."""
 
-    def __init__(self, training: Training, kept: int) -> None:
-        self.training, self.kept, self.done, self.looked = training, kept, 0, 0.0
+    def __init__(self, training: Training, kept: int, mirror: Mirror | None) -> None:
+        self.training, self.kept, self.mirror, self.done, self.looked = training, kept, mirror, 0, 0.0
 
     def look(self, pause: float = 2) -> None:
         """Look, unless the last look was less than `pause` seconds ago."""
         if time.monotonic() - self.looked < pause:
             return
         output, before = self.training.output, self.done
-        prune_phase(output, self.kept)
+        if self.mirror:
+            self.mirror.look()
+            prune_phase(output, self.kept, self.mirror.spares)
+        else:
+            prune_phase(output, self.kept)
         self.done, self.looked = len(training_steps(output)), time.monotonic()
         if self.done > before:
             progress(self.done, max(self.training.steps, self.done), "steps")
@@ -112,11 +116,9 @@ def stack_data(training: Training) -> None:
     """Write the data of both kinds to one file; training shuffles its rows in each epoch."""
     os.makedirs(os.path.dirname(training.data), exist_ok=True)
     with open(training.data, "wb") as file:
-        for kind in KINDS:
-            part = Path(training.data_dir, "processed", kind, "data.jsonl")
-            if part.exists():
-                with part.open("rb") as rows:
-                    shutil.copyfileobj(rows, file)
+        for part in training.parts:
+            with part.open("rb") as rows:
+                shutil.copyfileobj(rows, file)
 
 
 def counts_of(given: TrainingPhase, processed: Processed) -> DataCounts:
@@ -129,7 +131,7 @@ def counts_of(given: TrainingPhase, processed: Processed) -> DataCounts:
     return DataCounts(sum(c.rows for c in both), sum(c.tokens for c in both), max(c.longest for c in both))
 
 
-def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
+def run_training(training: Training, launcher: Launcher, manifest: str, mirror: Mirror | None = None) -> None:
     """Train, from the last state that was saved when this training was begun before.
 
     Training pods that failed (killed, evicted, a lost node) are started again, without end while each try leaves a
@@ -152,6 +154,8 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
         if launcher.running():
             room = recorded_room(output)
         else:
+            if mirror and mirror.bring():
+                return
             room = start_phase(training)
             if training.stacked:
                 stack_data(training)
@@ -160,7 +164,7 @@ def run_training(training: Training, launcher: Launcher, manifest: str) -> None:
                 shutil.copy(program, output)
             if not training.gpus:
                 copy_cpu_main_ds(output)
-        arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept)
+        arguments, watch = torchrun_arguments(training, room.full_state), Watch(training, room.kept, mirror)
         made = launcher.manifests(arguments)
         Path(manifest).write_text(json.dumps(made if made[1:] else made[0], indent=1))
         error = launcher.launch(arguments, min(launcher.timeout, round(end - time.monotonic())), watch.look)
@@ -201,16 +205,23 @@ def train(given: TrainingPhase, launcher: Launcher, manifest: str) -> Trained:
     training = describe_training(given, data.rows, base.checkpoint, launcher)
     refuse_repeat(training.output, vars(given))
     counted = training.gpus and training.algorithm == "sft"  # osft takes much longer
+    mirror = mirror_of(training)
     estimated = tell_estimate(training.model, data.tokens * training.num_epochs) if counted else 0.0
     try:
-        run_training(training, launcher, manifest)
-    except TooLate as error:
-        note_late(training.output, vars(given), error)
+        run_training(training, launcher, manifest, mirror)
+    except (SystemExit, KeyboardInterrupt) as error:
+        if isinstance(error, TooLate):
+            note_late(training.output, vars(given), error)
+        if mirror:  # nothing waits for a training that failed; who stops it soon ends this process, too
+            mirror.close(20 if isinstance(error, KeyboardInterrupt) else 3600)
         raise
     seen = time.monotonic() + LATE
     while not ends_whole(training.output) and time.monotonic() < seen:
         time.sleep(2)
-    return replace(trained_phase(training, data.tokens), estimated_gpu_hours=estimated)
+    trained = trained_phase(training, data.tokens)
+    if mirror:
+        mirror.finish()
+    return replace(trained, estimated_gpu_hours=estimated, mirror=mirror.where if mirror else "")
 
 
 @tells_full_disk

@@ -1,6 +1,7 @@
 """A phase's parameters, the training that they ask for, and what torchrun is told."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from utils.durations import parse_duration
@@ -11,6 +12,7 @@ HYPERPARAMETERS = (
     *("save_samples", "max_batch_len", "seed"),
 )
 """Parameters that the component and the library call by the same names."""
+KINDS = ("knowledge", "skills")
 RECORDED = {
     "num_epochs": "epochs",
     "effective_batch_size": "batch",
@@ -60,11 +62,12 @@ class TrainingPhase:
     checkpoint_dtype: str = "auto"
     algorithm: str = "sft"
     algorithm_options: dict[str, Any] = field(default_factory=dict)
+    object_store_secret_dir: str = ""
 
     @property
     def kind(self) -> str:
         """What is trained: knowledge, then skills."""
-        return "knowledge" if self.phase == 1 else "skills"
+        return KINDS[self.phase - 1]
 
     @property
     def stacked(self) -> bool:
@@ -105,6 +108,13 @@ class Training(TrainingPhase):
     def data(self) -> str:
         """Path of data.jsonl."""
         return f"{self.data_dir}/processed/{'stacked' if self.stacked else self.kind}/data.jsonl"
+
+    @property
+    def parts(self) -> list[Path]:
+        """Paths of the data: of both kinds when stacked."""
+        kinds = KINDS if self.stacked else (self.kind,)
+        paths = (Path(self.data_dir, "processed", kind, "data.jsonl") for kind in kinds)
+        return [path for path in paths if path.exists()]
 
     @property
     def steps(self) -> int:
