@@ -274,6 +274,13 @@ _TRAINING = (
         "on_off",
         sets=("train_cpu_offload",),
     ),
+    Flag(
+        "--mirror-states",
+        "Copy what training has saved to the object store; a run on a new volume with the same data continues there.",
+        False,
+        "on_off",
+        sets=("train_mirror_states",),
+    ),
     Flag("--training-cpu", "CPUs of each training pod.", "2", sets=("train_cpu_per_worker",)),
     Flag("--training-memory", "Memory of each training pod.", "250Gi", sets=("train_memory_per_worker",)),
     Flag("--training-timeout", "Longest training time of a phase, like 72h.", "168h", sets=("train_timeout",)),
