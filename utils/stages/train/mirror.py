@@ -128,7 +128,7 @@ class Mirror:
             forget(self.store, self.where, names)
             print(f"{name} is in the object store: {self.place}", flush=True)
             self.told = ""
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, training goes on
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, training continues
             self.rest = time.monotonic() + PAUSE
             if not self.stopped and str(error) != self.told:
                 self.told = str(error)
