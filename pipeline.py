@@ -301,7 +301,7 @@ def ilab_pipeline(
         checked = prerequisites(
             data_dir=DATA,
             run_id=RUN_ID,
-            object_store_secret_dir=OBJECT_STORE,
+            store_secret_dir=OBJECT_STORE,
             teacher_secret_dir=TEACHER,
             judge_secret_dir=JUDGE,
             taxonomy_secret_dir=TAXONOMY_REPO,
@@ -311,7 +311,7 @@ def ilab_pipeline(
         )
         imported = data_import(
             data_dir=DATA,
-            object_store_secret_dir=OBJECT_STORE,
+            store_secret_dir=OBJECT_STORE,
             data_key=sdg_data_key,
             ca_file=ca_file,
             base_model=sdg_base_model,
@@ -350,7 +350,7 @@ def ilab_pipeline(
             eval_tasks=eval_tasks,
             review=sdg_review,
             run_id=RUN_ID,
-            object_store_secret_dir=OBJECT_STORE,
+            store_secret_dir=OBJECT_STORE,
             ca_file=ca_file,
             force=force_pull,
         ).after(generated)
@@ -386,7 +386,7 @@ def ilab_pipeline(
             "algorithm": train_algorithm,
             "algorithm_options": train_algorithm_options,
             "checkpoint_dtype": train_checkpoint_dtype,
-            "object_store_secret_dir": OBJECT_STORE,
+            "store_secret_dir": OBJECT_STORE,
         }
         phase_1 = named(train, "train-knowledge")(
             phase=1,
@@ -433,7 +433,7 @@ def ilab_pipeline(
             mmlu_tasks=mmlu_tasks,
             eval_tasks=eval_tasks,
             max_questions=final_eval_max_questions,
-            object_store_secret_dir=OBJECT_STORE,
+            store_secret_dir=OBJECT_STORE,
             data_key=sdg_data_key,
             reuse_base=final_eval_reuse_base,
             **every_evaluation,
@@ -441,7 +441,7 @@ def ilab_pipeline(
         published = publish(
             data_dir=DATA,
             run_id=RUN_ID,
-            object_store_secret_dir=OBJECT_STORE,
+            store_secret_dir=OBJECT_STORE,
             data_key=sdg_data_key,
             ca_file=ca_file,
             name=output_data_key,
@@ -457,11 +457,10 @@ def ilab_pipeline(
             data_dir=DATA,
             run_id=RUN_ID,
             notes=report_notes,
-            object_store_secret_dir=OBJECT_STORE,
+            store_secret_dir=OBJECT_STORE,
             data_key=sdg_data_key,
             ca_file=ca_file,
             name=output_data_key,
-            images=images,
         ).after(published)
 
         hours = {

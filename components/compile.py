@@ -126,7 +126,7 @@ class _Function:
 
     def text(self, load: Sequence[ast.stmt] = ()) -> str:
         """A module with the function, without its docstring; its body begins with load."""
-        body = self._node.body[ast.get_docstring(self._node) is not None :]
+        body = _handed_on(self._node.body[ast.get_docstring(self._node) is not None :])
         names = [argument.arg for argument in self._node.args.args]
         if isinstance(self._node.returns, ast.Constant):  # None, which KFP does not read
             self._node.returns = None
@@ -137,6 +137,24 @@ class _Function:
 def component_text(container: Mapping[str, Any]) -> str:
     """The module that a lightweight component's container runs, without what loads the stages' code."""
     return _Function(container).text()
+
+
+def _handed_on(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Statements in which a variable `given`, which one sets and the next one alone uses once, is that value."""
+    for place, one in enumerate(body[:-1]):
+        if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "given":
+            used = [node for node in ast.walk(body[place + 1]) if isinstance(node, ast.Name) and node.id == "given"]
+            if len(used) == 1 and not any(" given" in ast.unparse(later) for later in body[place + 2 :]):
+                return [*body[:place], _Given(one.value).visit(body[place + 1]), *body[place + 2 :]]
+    return body
+
+
+class _Given(ast.NodeTransformer):
+    def __init__(self, value: ast.expr) -> None:
+        self._value = value
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self._value if node.id == "given" else node
 
 
 class _Shorter(ast.NodeTransformer):

@@ -9,7 +9,7 @@ from utils.images import NOTEBOOK
 @stage(image=NOTEBOOK)
 def data_import(
     data_dir: str,
-    object_store_secret_dir: str,
+    store_secret_dir: str,
     data_key: str,
     ca_file: str,
     base_model: str,
@@ -33,7 +33,7 @@ def data_import(
 
     Args:
         data_dir: The run's volume.
-        object_store_secret_dir: Folder of the object store's Secret: bucket, access_key, secret_key, data_key;
+        store_secret_dir: Folder of the object store's Secret: bucket, access_key, secret_key, data_key;
             optional endpoint, region, verify_tls.
         data_key: Key of the imported archive, or its path on one machine; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
@@ -57,7 +57,7 @@ def data_import(
 
     given = DataImport(
         data_dir,
-        object_store_secret_dir,
+        store_secret_dir,
         data_key,
         ca_file,
         base_model,

@@ -19,7 +19,7 @@ def data_processing(
     eval_tasks: list,
     review: str,
     run_id: str,
-    object_store_secret_dir: str,
+    store_secret_dir: str,
     ca_file: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -50,7 +50,7 @@ def data_processing(
             their questions, too.
         review: off, or stop: wait until someone has accepted, rejected or edited the samples.
         run_id: the run's id, in the keys of page and decisions: reviews/ID/ beside the archive.
-        object_store_secret_dir: folder of the object store's Secret; may be empty. Only for the review.
+        store_secret_dir: folder of the object store's Secret; may be empty. Only for the review.
         ca_file: PEM file with additional certificate authorities; may be missing.
         force: process again if the inputs have changed.
         metrics: samples, tokens, longest sample, dropped samples, held-out questions of each data set; dropped samples
@@ -70,7 +70,7 @@ def data_processing(
         eval_tasks,
         review,
         run_id,
-        object_store_secret_dir,
+        store_secret_dir,
         ca_file,
     )
     for metric, value in process(given).items():

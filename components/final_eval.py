@@ -24,7 +24,7 @@ def final_eval(
     batch_size: str,
     mmlu_tasks: list,
     eval_tasks: list,
-    object_store_secret_dir: str,
+    store_secret_dir: str,
     data_key: str,
     reuse_base: bool,
     metrics: dsl.Output[dsl.Metrics],
@@ -52,7 +52,7 @@ def final_eval(
         mmlu_tasks: tasks of the lm-evaluation-harness, such as mmlu_anatomy; their data are downloaded from a hub. [] =
             none.
         eval_tasks: other tasks of the harness to ask both models: names, or folders of task files on the volume.
-        object_store_secret_dir: folder of the object store's Secret.
+        store_secret_dir: folder of the object store's Secret.
         data_key: key of the archive, beside which the base model's scores are kept; empty = the Secret's.
         reuse_base: take the base model's scores from the object store if a run has left them there, else leave them.
         metrics: questions asked, share of answers without a rating. The report logs the scores.
@@ -76,7 +76,7 @@ def final_eval(
         batch_size,
         mmlu_tasks,
         eval_tasks,
-        object_store_secret_dir,
+        store_secret_dir,
         data_key,
         reuse_base,
     )

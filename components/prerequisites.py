@@ -10,7 +10,7 @@ from utils.images import NOTEBOOK
 def prerequisites(
     data_dir: str,
     run_id: str,
-    object_store_secret_dir: str,
+    store_secret_dir: str,
     teacher_secret_dir: str,
     judge_secret_dir: str,
     taxonomy_secret_dir: str,
@@ -48,7 +48,7 @@ def prerequisites(
         Prerequisites(
             data_dir,
             run_id,
-            object_store_secret_dir,
+            store_secret_dir,
             teacher_secret_dir,
             judge_secret_dir,
             taxonomy_secret_dir,

@@ -10,7 +10,7 @@ from utils.images import NOTEBOOK
 def publish(
     data_dir: str,
     run_id: str,
-    object_store_secret_dir: str,
+    store_secret_dir: str,
     data_key: str,
     ca_file: str,
     name: str,
@@ -33,7 +33,7 @@ def publish(
     Args:
         data_dir: The run's volume.
         run_id: The run's id, for the provenance.
-        object_store_secret_dir: Folder of the object store's Secret.
+        store_secret_dir: Folder of the object store's Secret.
         data_key: Key of the imported archive; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
         name: Name, or key with slashes, after the timestamp; blank for the Secret's data_key. An absolute path is a
@@ -54,7 +54,7 @@ def publish(
     given = Publication(
         data_dir,
         run_id,
-        object_store_secret_dir,
+        store_secret_dir,
         data_key,
         ca_file,
         name,

@@ -11,11 +11,10 @@ def report(
     data_dir: str,
     run_id: str,
     notes: list,
-    object_store_secret_dir: str,
+    store_secret_dir: str,
     data_key: str,
     ca_file: str,
     name: str,
-    images: dict,
     page: dsl.Output[dsl.HTML],
     data: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -32,18 +31,17 @@ def report(
         data_dir: The run's volume; page and JSON are also written there, under report/.
         run_id: Name of the run.
         notes: Remarks to show at the top of the page.
-        object_store_secret_dir: Folder of the object store's Secret; may be empty.
+        store_secret_dir: Folder of the object store's Secret; may be empty.
         data_key: Key of the imported archive; blank for the Secret's data_key.
         ca_file: PEM file with additional certificate authorities; may be missing.
         name: Name of the archive, for the report of a run that published none; blank for the Secret's data_key.
-        images: The pipeline's images by name.
         page: The self-contained page.
         data: Everything the page shows, as JSON.
         metrics: Scores of base and candidate, and their change.
     """
     from utils.stages.report.stage import Reporting, make_report
 
-    given = Reporting(data_dir, run_id, notes, object_store_secret_dir, data_key, ca_file, name, images)
+    given = Reporting(data_dir, run_id, notes, store_secret_dir, data_key, ca_file, name)
     place, measured = make_report(given, page.path, data.path)
     for metric, value in measured.items():
         metrics.log_metric(metric, value)

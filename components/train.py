@@ -44,7 +44,7 @@ def train(
     checkpoint_dtype: str,
     algorithm: str,
     algorithm_options: dict,
-    object_store_secret_dir: str,
+    store_secret_dir: str,
     manifest: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -94,7 +94,7 @@ def train(
         checkpoint_dtype: type of the weights in checkpoints: that of the base model (auto), bfloat16, float16, float32.
         algorithm: sft, osft or lora.
         algorithm_options: of osft (unfreeze_rank_ratio) or lora (r, alpha); what is not given has its default.
-        object_store_secret_dir: folder of the object store's Secret, to which states may be copied; see mirror.py.
+        store_secret_dir: folder of the object store's Secret, to which states may be copied; see mirror.py.
         manifest: the training job, or the command in this task.
         metrics: steps, first and last loss, samples, tokens/s.
     """
@@ -137,7 +137,7 @@ def train(
         checkpoint_dtype,
         algorithm,
         algorithm_options,
-        object_store_secret_dir,
+        store_secret_dir,
     )
     for metric, value in train_phase(given, manifest.path).items():
         metrics.log_metric(metric, value)

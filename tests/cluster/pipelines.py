@@ -141,8 +141,8 @@ def ending(published: bool, storage_class: str = "", keep_volume: str = "on_fail
     with dsl.ExitHandler(last_task(keep_volume)):
         claim = volume(storage_class)
         decided = with_volume(decide(data_dir="/data", published=published, needs=needs), claim)
-        store = {"object_store_secret_dir": "/no", "data_key": "", "ca_file": ""}
-        last = report(data_dir="/data", run_id=RUN_ID, notes=[], name="", images={}, **store)
+        store = {"store_secret_dir": "/no", "data_key": "", "ca_file": ""}
+        last = report(data_dir="/data", run_id=RUN_ID, notes=[], name="", **store)
         with_api(with_volume(last.after(decided), claim))
 
 
@@ -204,7 +204,7 @@ def training(
             checkpoint_dtype="auto",
             algorithm="sft",
             algorithm_options={},
-            object_store_secret_dir="",
+            store_secret_dir="",
         ).after(prepared)
         with_api(with_volume(task, claim))
 

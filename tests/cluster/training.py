@@ -32,7 +32,7 @@ OPTIONS: dict[str, Any] = {
     "node_selectors": {}, "queue": "", "queue_timeout": "24h",
     "pending_timeout": "5m", "timeout": "10m", "force": False, "progress": True, "grace_period": "30s",
     "flash_attention": True, "strategy": "phased",
-    "checkpoint_dtype": "auto", "algorithm": "sft", "algorithm_options": {}, "object_store_secret_dir": "",
+    "checkpoint_dtype": "auto", "algorithm": "sft", "algorithm_options": {}, "store_secret_dir": "",
 }  # fmt: skip
 PROGRAM = """
 import json, os, sys

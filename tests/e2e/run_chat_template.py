@@ -166,7 +166,7 @@ def train_steps(data_dir: Path, phase: int) -> dict[str, Any]:
         "queue": "", "queue_timeout": "24h", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
         "flash_attention": True, "strategy": "phased",
-        "checkpoint_dtype": "auto", "algorithm": "sft", "algorithm_options": {}, "object_store_secret_dir": "",
+        "checkpoint_dtype": "auto", "algorithm": "sft", "algorithm_options": {}, "store_secret_dir": "",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=Metrics(), **options)
@@ -179,14 +179,14 @@ def run_family(work: Path, name: str, taxonomy: Path) -> dict[str, Any]:
     data_dir.mkdir()
     write_model(base, kind, tokenizer)
     data_import.python_func(
-        data_dir=str(data_dir), object_store_secret_dir="", data_key="", ca_file="", base_model=str(base),
+        data_dir=str(data_dir), store_secret_dir="", data_key="", ca_file="", base_model=str(base),
         taxonomy_url=str(taxonomy), taxonomy_branch="", taxonomy_pr=0, taxonomy_commit="", taxonomy_secret_dir="",
         chat_template=wanted, force=False, checkpoint_dtype="auto", metrics=Metrics(),
     )  # fmt: skip
     try_tokenizing(str(data_dir))
     write_samples(data_dir)
     limits = {"held_out_fraction": 0.25, "max_seq_len": 1000, "max_batch_len": 2000, "checks": {}, "mmlu_tasks": []}
-    review = {"eval_tasks": [], "review": "off", "run_id": "", "object_store_secret_dir": "", "ca_file": ""}
+    review = {"eval_tasks": [], "review": "off", "run_id": "", "store_secret_dir": "", "ca_file": ""}
     data_processing.python_func(data_dir=str(data_dir), seed=42, force=False, metrics=Metrics(), **limits, **review)
     train_steps(data_dir, 1)
     result = train_steps(data_dir, 2)

@@ -78,7 +78,7 @@ def stages(data_dir: str, work_dir: str) -> dict[str, Any]:
         arguments = {
             **{**common, "few_shots": 1, "batch_size": "auto", "mmlu_tasks": [], "judge_options": rating},
             "eval_tasks": [f"eval_tasks/{name}" for name in ("tea", "writing", "text")],
-            **{"object_store_secret_dir": work_dir + "/store", "data_key": "", "reuse_base": True},
+            **{"store_secret_dir": work_dir + "/store", "data_key": "", "reuse_base": True},
         }
         final_eval.python_func(**arguments, metrics=metrics)
         seen["first"] = read_scores(data_dir)

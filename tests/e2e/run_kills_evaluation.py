@@ -39,7 +39,7 @@ COMMON: dict[str, Any] = {
     "server_arguments": [],
 }
 
-NO_STORE: dict[str, Any] = {"object_store_secret_dir": "", "data_key": "", "reuse_base": False}
+NO_STORE: dict[str, Any] = {"store_secret_dir": "", "data_key": "", "reuse_base": False}
 
 
 def prepare() -> None:

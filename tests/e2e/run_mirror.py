@@ -36,7 +36,7 @@ def phase(data_dir: Path, secret: str) -> TrainingPhase:
     """A new volume, and the phase's parameters."""
     data_dir.mkdir(parents=True)
     prepare_volume(data_dir, LENGTHS)
-    changes = {"num_epochs": 3, "max_batch_len": 60, "object_store_secret_dir": secret}
+    changes = {"num_epochs": 3, "max_batch_len": 60, "store_secret_dir": secret}
     return TrainingPhase(**{**options(data_dir), **changes})
 
 

@@ -61,7 +61,7 @@ def sample(user: str, answer: str, unmask: bool, metadata: dict[str, str]) -> di
 def process(data_dir: Path) -> dict[str, Any]:
     metrics = Metrics()
     limits = {"max_seq_len": 512, "max_batch_len": 512, "held_out_fraction": 0.2, "checks": {}, "mmlu_tasks": []}
-    review = {"eval_tasks": [], "review": "off", "run_id": "", "object_store_secret_dir": "", "ca_file": ""}
+    review = {"eval_tasks": [], "review": "off", "run_id": "", "store_secret_dir": "", "ca_file": ""}
     data_processing.python_func(data_dir=str(data_dir), seed=42, force=False, metrics=metrics, **limits, **review)
     return metrics
 
@@ -81,7 +81,7 @@ def train_phase(
         "volume_claim": "", "pending_timeout": "1m", "timeout": "30m", "force": False,
         "progress": True, "grace_period": "300s",
         "flash_attention": True, "strategy": strategy,
-        "checkpoint_dtype": dtype, "algorithm": "sft", "algorithm_options": {}, "object_store_secret_dir": "",
+        "checkpoint_dtype": dtype, "algorithm": "sft", "algorithm_options": {}, "store_secret_dir": "",
     }  # fmt: skip
     manifest = SimpleNamespace(path=str(data_dir / f"manifest_{phase}.json"))
     train.python_func(manifest=manifest, metrics=metrics, **options)

@@ -148,7 +148,7 @@ def final_eval(work: Path) -> Seen:
     """Candidate and base: served for MT-Bench-branch, then in this process for MMLU-branch and likelihood."""
     volume = work / "volume"
     more: dict[str, Any] = {"few_shots": 2, "batch_size": "auto", "mmlu_tasks": [], "eval_tasks": []}
-    store: dict[str, Any] = {"object_store_secret_dir": "", "data_key": "", "reuse_base": False}
+    store: dict[str, Any] = {"store_secret_dir": "", "data_key": "", "reuse_base": False}
     with judged(volume) as given:
         compare(Comparison(**given, **more, **store))
     scores = {path.stem: json.loads(path.read_text()) for path in (volume / "scores").glob("*.json")}

@@ -53,7 +53,7 @@ def make_report(folder: Path, run_id: str) -> dict[str, float]:
     metrics = dsl.Metrics(uri=str(folder / "metrics"))
     report.python_func(
         data_dir=str(folder / "volume"), run_id=run_id, notes=[], ca_file="", name="", images={},
-        object_store_secret_dir="", data_key="", page=dsl.HTML(uri=str(folder / "page.html")),
+        store_secret_dir="", data_key="", page=dsl.HTML(uri=str(folder / "page.html")),
         data=dsl.Artifact(uri=str(folder / "data.json")), metrics=metrics,
     )  # fmt: skip
     return dict(metrics.metadata)

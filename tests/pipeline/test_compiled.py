@@ -116,7 +116,7 @@ def test_prerequisites_name_each_secret_as_it_is_mounted(package: Path) -> None:
     mounted = {m["mountPath"]: m["secretNameParameter"] for m in executor["secretAsVolume"]}
     (config_map,) = executor["configMapAsVolume"]
     mounted[config_map["mountPath"]] = config_map["configMapNameParameter"]
-    folders = [inputs[f"{role}_secret_dir"] for role in ("object_store", "teacher", "judge", "taxonomy")]
+    folders = [inputs[f"{role}_secret_dir"] for role in ("store", "teacher", "judge", "taxonomy")]
     paths = [folder["runtimeValue"]["constant"] for folder in folders]
     paths.append(inputs["ca_file"]["runtimeValue"]["constant"].partition("/{{")[0])
     around = spec["root"]["dag"]["tasks"]["exit-handler-1"]["inputs"]["parameters"]
@@ -299,6 +299,20 @@ def test_a_call_that_hands_parameters_on_in_order_is_shortened_and_means_the_sam
     exec(FUNCTION, plain)
     given = ("1", 2, [3], "4", True, "6")
     assert found["example"](*given) == plain["example"](*given)
+
+
+GIVEN = """
+def example(one, two):
+    given = {one: two}
+    return sorted(given)
+"""
+
+
+def test_a_value_that_is_used_once_stands_where_it_is_used() -> None:
+    text = component_text({"command": ["sh", "-ec", "", GIVEN], "args": ["example"]})
+    assert text.splitlines()[-1] == " return sorted({one: two})"
+    again = GIVEN.replace("sorted(given)", "sorted(given), given")
+    assert "given = " in component_text({"command": ["sh", "-ec", "", again], "args": ["example"]})
 
 
 LOGGING = """

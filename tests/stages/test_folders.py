@@ -21,7 +21,7 @@ from utils.stages.report.stage import Reporting, upload_report
 
 def put(data_dir: Path, name: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
     """Run publish without a Secret; gives what it returns, and its result."""
-    given: dict[str, Any] = {"data_key": "", "ca_file": "", "object_store_secret_dir": str(data_dir / "no-secret")}
+    given: dict[str, Any] = {"data_key": "", "ca_file": "", "store_secret_dir": str(data_dir / "no-secret")}
     gate = {"min_mt_bench": 0.0, "max_error_rate": 1.0, "require_improvement": False, "images": {}, "force": False}
     gate |= {"confidence": 0.95, "max_regression": {}}
     metrics = dsl.Metrics(uri=str(data_dir.parent / "metrics"))
@@ -37,7 +37,7 @@ def bring(data_dir: Path, **arguments: Any) -> dict[str, Any]:
         "taxonomy_pr": 0,
         "force": False,
         "checkpoint_dtype": "auto",
-        "object_store_secret_dir": str(data_dir / "no-secret"),
+        "store_secret_dir": str(data_dir / "no-secret"),
     }
     data_dir.mkdir()
     data_import.python_func(
@@ -88,12 +88,12 @@ def test_a_folder_with_other_content_is_left_alone(volume: Path, tmp_path: Path)
 def test_rejected_candidate_leaves_no_folder(volume: Path, tmp_path: Path) -> None:  # noqa: F811
     assert put(volume, str(tmp_path / "out"), min_mt_bench=9.0)[0] == ""
     assert not (tmp_path / "out").exists()
-    given = Reporting(str(volume), "r1", [], "", "", "", str(tmp_path / "out"), {})
+    given = Reporting(str(volume), "r1", [], "", "", "", str(tmp_path / "out"))
     assert upload_report(given, "", {"html": "page"}) == ""
 
 
 def test_report_lies_in_the_result(tmp_path: Path) -> None:
-    given = Reporting(str(tmp_path), "r1", [], "", "", "", f"file://{tmp_path}", {})
+    given = Reporting(str(tmp_path), "r1", [], "", "", "", f"file://{tmp_path}")
     assert upload_report(given, str(tmp_path), {"html": "page", "json": "{}"}) == f"{tmp_path}/report.html"
     assert (tmp_path / "report.html").read_text() == "page"
 

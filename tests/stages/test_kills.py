@@ -131,7 +131,7 @@ def test_report_that_was_killed_is_written_and_stored_once(
     monkeypatch.setattr("utils.stages.report.stage.render", lambda facts: facts["headline"])  # seconds of drawing
     volume, prefix, client = tmp_path / "ilab-r", f"kills/report-{run.__name__}-{full}/", s3_server.client()
     secret = str(s3_server.secret(tmp_path / "secret", data_key=f"{prefix}data.tar.gz"))
-    given = Reporting(str(volume), "r", [], secret, "", "", "", {})
+    given = Reporting(str(volume), "r", [], secret, "", "", "")
 
     def stored() -> dict[str, int]:
         return {one["Key"]: one["Size"] for one in client.list_objects_v2(Bucket="ilab").get("Contents", [])}

@@ -13,6 +13,7 @@ from typing import Any
 from utils.messages import failure
 from utils.stages.archive import write_tar
 from utils.stages.authorities import ca_bundle
+from utils.stages.data_import.git import in_pod
 from utils.stages.disk import tells_full_disk
 from utils.stages.evaluation.eval_names import PREFIX
 from utils.stages.evaluation.statistics import BETTER, WORSE
@@ -138,7 +139,7 @@ class Publication:
 
     data_dir: str
     run_id: str
-    object_store_secret_dir: str
+    store_secret_dir: str
     data_key: str
     ca_file: str
     name: str
@@ -166,7 +167,7 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
     started = time.time()
     store = None
     if not own_path(given.name):
-        store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
+        store = store_of_secret(given.store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
     inputs = {
         "upstream": upstream_hash(given.data_dir, "final_eval"),
         "store": [store.endpoint, store.bucket, given.name or store.data_key] if store else [given.name],
@@ -190,7 +191,8 @@ def publish_candidate(given: Publication) -> tuple[str, dict[str, float]]:
             sent = upload_candidate(given, store, scores["mt_bench"]["candidate"], checks, note)
         else:
             print("nothing is published; the candidate stays on the run's volume", flush=True)
-        result = Published(passed, {"passed": passed, "checks": list(map(asdict, checks))}, *astuple(sent))
+        gate = {"passed": passed, "checks": list(map(asdict, checks))}
+        result = Published(passed, gate, sent.key, sent.sha256, sent.size, given.images if in_pod() else {})
         write_marker(given.data_dir, "publish", inputs, [], result, started)
         note.unlink(missing_ok=True)
         if store and passed:

@@ -169,10 +169,15 @@ class Benchmarked:
 
 @dataclass(frozen=True)
 class Published:
-    """Result of publish; gate: {"passed", "checks": [{"name", "value", "limit", "passed"}]}."""
+    """Result of publish; gate: {"passed", "checks": [{"name", "value", "limit", "passed"}]}.
+
+    Attributes:
+        images: the pipeline's images by name; {} on one machine, where none is used.
+    """
 
     published: bool
     gate: dict[str, Any]
     key: str = ""
     sha256: str = ""
     size: int = 0
+    images: dict[str, str] = field(default_factory=dict)

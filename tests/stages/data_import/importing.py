@@ -28,7 +28,7 @@ class Import:
         """Run the stage; returns its marker."""
         defaults = {
             "data_dir": str(self.data),
-            "object_store_secret_dir": str(self.secret),
+            "store_secret_dir": str(self.secret),
             "data_key": "",
             "ca_file": "",
             "base_model": "",

@@ -261,7 +261,7 @@ def test_with_a_local_model_and_taxonomy_no_archive_and_no_object_store_is_neede
 ) -> None:
     source = write_files(tmp_path / "source", {**MODEL, **TAXONOMY})
     marker = stage.run(
-        base_model=str(source / "model"), taxonomy_url=str(source / "taxonomy"), object_store_secret_dir="/nowhere"
+        base_model=str(source / "model"), taxonomy_url=str(source / "taxonomy"), store_secret_dir="/nowhere"
     )
     assert stage.files() == {*MODEL, *TAXONOMY}
     assert marker["result"]["archive"] == "" and marker["result"]["model_source"] == str(source / "model")

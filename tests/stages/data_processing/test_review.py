@@ -296,13 +296,13 @@ def test_decisions_in_the_object_store_count_and_the_page_lies_there(
     run = f"run-{volume.name.replace('_', '-')}"[:40].strip("-")
     client, prefix = s3_server.client(), f"pell/reviews/{run}/"
     monkeypatch.setenv("KFP_POD_NAME", "ilab-x7k2p-system-container-impl-1")
-    message = waits(volume, run_id=run, object_store_secret_dir=secret)
+    message = waits(volume, run_id=run, store_secret_dir=secret)
     assert f"s3://ilab/{prefix}page.html" in message and f"s3://ilab/{prefix}decisions.json" in message
     assert f"ilab-pipeline review s3://ilab/{prefix}page.html" in message
     shown = client.get_object(Bucket="ilab", Key=prefix + "page.html")
     assert shown["ContentType"] == "text/html" and shown["Body"].read() == (volume / "review/page.html").read_bytes()
     client.put_object(Bucket="ilab", Key=prefix + "decisions.json", Body=b"{}")
-    assert f"s3://ilab/{prefix}decisions.json: it is not" in waits(volume, run_id=run, object_store_secret_dir=secret)
+    assert f"s3://ilab/{prefix}decisions.json: it is not" in waits(volume, run_id=run, store_secret_dir=secret)
     client.put_object(Bucket="ilab", Key=prefix + "decisions.json", Body=json.dumps(decide(page(volume))).encode())
-    stop(volume, run_id=run, object_store_secret_dir=secret)
+    stop(volume, run_id=run, store_secret_dir=secret)
     assert len(trained(volume)) == len(GOOD) + 3

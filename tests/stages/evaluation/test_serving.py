@@ -346,7 +346,7 @@ def test_marker_says_how_many_gpus_the_task_had(
     given = judging.Evaluation(str(tmp_path), "", "", engine, "auto", False, 0, {}, {}, False, 0.25, [])
     mt_bench.score_checkpoints(mt_bench.CheckpointScoring(**vars(given), audit=0))
     few_shots: dict[str, Any] = {"few_shots": 5, "batch_size": "auto", "mmlu_tasks": [], "eval_tasks": []}
-    store: dict[str, Any] = {"object_store_secret_dir": "", "data_key": "", "reuse_base": False}
+    store: dict[str, Any] = {"store_secret_dir": "", "data_key": "", "reuse_base": False}
     final_eval.compare(final_eval.Comparison(**vars(given), **few_shots, **store))
     markers = [read_marker(str(tmp_path), stage) for stage in ("mt_bench", "final_eval")]
     assert [marker.get("gpus", 0) for marker in markers] == [gpus, gpus]

@@ -22,6 +22,7 @@ from utils.names import OUTCOME_ANNOTATION, PARAMETERS
 from utils.stages.prerequisites import checks
 from utils.stages.prerequisites.findings import Finding, outcome_of_checks
 from utils.stages.run_parameters import noted_parameters
+from utils.stages.train.mirror import NOTE
 from utils.stages.volume.claims import REVIEWED, UNFINISHED
 
 GOOD: dict[str, Any] = {
@@ -109,7 +110,8 @@ def run_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
     def run(**arguments: Any) -> str:
         folders = {
-            f"{name}_secret_dir": str(tmp_path / name) for name in ("object_store", "teacher", "judge", "taxonomy")
+            f"{name.removeprefix('object_')}_secret_dir": str(tmp_path / name)
+            for name in ("object_store", "teacher", "judge", "taxonomy")
         }
         findings = SimpleNamespace(path=str(tmp_path / "findings.md"))
         own = {"data_dir": str(tmp_path / "volume"), "run_id": "r"}
@@ -158,6 +160,19 @@ def test_valid_setup_passes_and_leaves_nothing_in_the_store(
     left = s3.list_objects_v2(Bucket=s3_server.bucket, Prefix="checks/")["Contents"]
     assert [item["Key"] for item in left] == ["checks/data.tar.gz"]
     assert not s3.list_multipart_uploads(Bucket=s3_server.bucket, Prefix="checks/").get("Uploads")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_training_finds_on_the_volume_whether_states_are_copied(
+    run_stage: Callable[..., str], s3_server: S3, tmp_path: Path, serve: Callable[..., Server], wanted: bool
+) -> None:
+    s3_server.client().put_object(Bucket=s3_server.bucket, Key="checks/data.tar.gz", Body=b"archive")
+    s3_server.secret(tmp_path / "object_store", data_key="checks/data.tar.gz")
+    secret(tmp_path / "teacher", endpoint=serve(TEXT).url, model="mixtral", api_key=TOKEN)
+    secret(tmp_path / "judge", JUDGE_ENDPOINT=serve(CHAT).url + "/v1/", JUDGE_NAME="prometheus", JUDGE_API_KEY=TOKEN)
+    (tmp_path / "volume").mkdir()
+    run_stage(train_mirror_states=wanted)
+    assert Path(tmp_path, "volume", NOTE).exists() == wanted
 
 
 def test_a_secret_that_lacks_keys_is_named(run_stage: Callable[..., str], tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def run(s3_server: S3, volume: Path, data_key: str, **arguments: Any) -> tuple[s
     defaults = {
         "data_dir": str(volume),
         "run_id": "ilab-1",
-        "object_store_secret_dir": str(s3_server.secret(volume.parent / "secret", data_key=data_key)),
+        "store_secret_dir": str(s3_server.secret(volume.parent / "secret", data_key=data_key)),
         "data_key": "",
         "ca_file": "",
         "name": "",
@@ -198,3 +198,17 @@ def test_interrupted_upload_leaves_nothing_in_the_store(s3_server: S3, volume: P
         process.wait()
     assert "Uploads" not in client.list_multipart_uploads(Bucket="ilab", Prefix="publish-7/")
     assert client.list_objects_v2(Bucket="ilab", Prefix="publish-7/")["KeyCount"] == 0
+
+
+@pytest.mark.parametrize(("least", "left"), [(0.0, []), (10.0, ["epoch_0.tar.gz", "epoch_0.tar.gz.sha256"])])
+def test_copies_of_training_states_stay_until_a_model_is_published(
+    s3_server: S3, volume: Path, least: float, left: list[str]
+) -> None:
+    where = f"mirrored-{least:g}/training-states/0123456789abcdef"
+    trained = {"phase": 2, "launcher": "process", "skipped": False, "mirror": where}
+    (volume / "done/train_phase_2.json").write_text(json.dumps({"stage": "train_phase_2", "result": trained}))
+    for name in ("epoch_0.tar.gz", "epoch_0.tar.gz.sha256"):
+        s3_server.client().put_object(Bucket=s3_server.bucket, Key=f"{where}/{name}", Body=b"x")
+    run(s3_server, volume, f"mirrored-{least:g}/data.tar.gz", min_mt_bench=least)
+    found = s3_server.client().list_objects_v2(Bucket=s3_server.bucket, Prefix=where).get("Contents", [])
+    assert [one["Key"].rpartition("/")[2] for one in found] == left

@@ -26,11 +26,10 @@ def outputs(tmp_path: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPat
         "metrics": dsl.Metrics(),
     }
     nowhere = {
-        "object_store_secret_dir": str(tmp_path / "none"),
+        "store_secret_dir": str(tmp_path / "none"),
         "ca_file": "",
         "data_key": "",
         "name": "",
-        "images": {},
     }
     stored = names["report"](data_dir=str(runs["full"]), run_id="run-x4k2", notes=["A small judge."], **nowhere, **made)
     assert stored == "", "without an object store it stays on the volume and in the artifacts"

@@ -91,10 +91,11 @@ def test_objects_ask_for_the_runs_gpu_and_serve_in_the_models_own_type(
     full_run(tmp_path)
     publish = json.loads((tmp_path / "done/publish.json").read_text())
     publish["inputs"]["store"] = ["", "lab", "data.tar.gz"]
+    publish["result"]["images"] = IMAGES
     (tmp_path / "done/publish.json").write_text(json.dumps(publish))
     write_json(tmp_path / CANDIDATE / "config.json", config)
     write_json(tmp_path / FILE, noted)
-    told = report_facts(str(tmp_path), "run-x4k2", [], IMAGES)["deploy"]["manifests"]
+    told = report_facts(str(tmp_path), "run-x4k2", [])["deploy"]["manifests"]
     runtime, service = yaml.safe_load_all(told)
     served = service["spec"]["predictor"]
     assert served["model"]["resources"]["limits"][gpu] == "1" and served["tolerations"][0]["key"] == gpu
@@ -106,6 +107,7 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
     full_run(tmp_path)
     publish = json.loads((tmp_path / "done/publish.json").read_text())
     publish["inputs"]["store"] = ["", "lab", "data.tar.gz"]
+    publish["result"]["images"] = IMAGES
     (tmp_path / "done/publish.json").write_text(json.dumps(publish))
     pods = {"num_workers": 2, "gpu_per_worker": 4, "algorithm": ["lora", {"r": 8, "alpha": 32}]}
     for stage, inputs in (("train_phase_2", pods), ("mt_bench", {"engine": "vllm"})):
@@ -113,7 +115,7 @@ def test_page_shows_what_the_model_was_made_with_and_how_to_deploy_it(tmp_path: 
         marker["inputs"] |= inputs
         marker |= {"gpus": 4} if stage == "mt_bench" else {}
         (tmp_path / f"done/{stage}.json").write_text(json.dumps(marker))
-    facts = report_facts(str(tmp_path), "run-x4k2", [], IMAGES)
+    facts = report_facts(str(tmp_path), "run-x4k2", [])
     assert facts["made_with"] == {
         "base model": "model of s3://ilab-runs/archives/lumera.tar.gz",
         "judge": "prometheus-8x7b-v2-0",

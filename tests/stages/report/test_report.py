@@ -27,8 +27,8 @@ def run(s3_server: S3, folder: Path, publication: dict[str, Any], **secret: str)
     }  # fmt: skip
     volume = write_files(folder / "volume", {"done/publish.json": json.dumps(marker).encode()})
     return report.python_func(
-        data_dir=str(volume), run_id="ilab-1", notes=[], ca_file="", name="", images={},
-        object_store_secret_dir=str(s3_server.secret(folder / "secret", **secret)),
+        data_dir=str(volume), run_id="ilab-1", notes=[], ca_file="", name="",
+        store_secret_dir=str(s3_server.secret(folder / "secret", **secret)),
         data_key="",
         page=dsl.HTML(uri=str(folder / "page")), data=dsl.Artifact(uri=str(folder / "data")),
         metrics=dsl.Metrics(uri=str(folder / "metrics")),

@@ -56,7 +56,7 @@ def phase(
         "checkpoint_dtype": "auto",
         "algorithm": "sft",
         "algorithm_options": {},
-        "object_store_secret_dir": "",
+        "store_secret_dir": "",
         "data_dir": str(volume),
         "num_warmup_steps": 0,
         "effective_batch_size": 10,

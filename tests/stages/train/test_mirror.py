@@ -27,7 +27,7 @@ from utils.stages.train.training import Training
 
 def volume(folder: Path, **changes: Any) -> Training:
     """A phase on a new volume, with the same data and model each time."""
-    training = described(folder, object_store_secret_dir=str(folder / "secret"), **changes)
+    training = described(folder, store_secret_dir=str(folder / "secret"), **changes)
     save_model(folder / "model", shape=(2, 2))
     for kind in ("knowledge", "skills"):
         rows = folder / "processed" / kind / "data.jsonl"
@@ -54,7 +54,7 @@ def first(tmp_path: Path, s3_server: S3, request: pytest.FixtureRequest) -> Iter
 
 
 def copies(training: Training, s3_server: S3, name: str) -> Mirror:
-    s3_server.secret(Path(training.object_store_secret_dir), data_key=f"{name}/data.tar.gz")
+    s3_server.secret(Path(training.store_secret_dir), data_key=f"{name}/data.tar.gz")
     note_mirror(training.data_dir, True, "")
     found = mirror_of(training)
     assert found
@@ -276,7 +276,7 @@ def test_a_killed_upload_is_dropped_by_the_next_task(first: Mirror) -> None:
 
 def test_nothing_is_copied_unless_it_is_wanted(tmp_path: Path, s3_server: S3) -> None:
     training = volume(tmp_path / "first")
-    s3_server.secret(Path(training.object_store_secret_dir))
+    s3_server.secret(Path(training.store_secret_dir))
     assert mirror_of(training) is None
     note_mirror(training.data_dir, True, "")
     assert mirror_of(training)

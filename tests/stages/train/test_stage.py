@@ -33,7 +33,7 @@ OPTIONS: dict[str, Any] = {
     "checkpoint_dtype": "auto",
     "algorithm": "sft",
     "algorithm_options": {},
-    "object_store_secret_dir": "",
+    "store_secret_dir": "",
 }  # fmt: skip
 
 

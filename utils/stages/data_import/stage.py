@@ -29,7 +29,7 @@ class DataImport:
     """What the stage is given: the parameters of the component `data_import`."""
 
     data_dir: str
-    object_store_secret_dir: str
+    store_secret_dir: str
     data_key: str
     ca_file: str
     base_model: str
@@ -61,7 +61,7 @@ def import_data(given: DataImport) -> dict[str, float]:
     if from_archive and own:
         archive = ObjectStat(own, size_of(own), "", True, "")
     if stored or given.base_model.startswith("s3://"):
-        store = store_of_secret(given.object_store_secret_dir, ca, stored, given.data_key)
+        store = store_of_secret(given.store_secret_dir, ca, stored, given.data_key)
         archive = object_stat(store, store.data_key) if stored else archive
     inputs = {
         "archive": asdict(archive) if archive else {},

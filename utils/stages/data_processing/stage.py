@@ -52,7 +52,7 @@ class Processing:
     eval_tasks: list[str] = field(default_factory=list)
     review: str = "off"
     run_id: str = ""
-    object_store_secret_dir: str = ""
+    store_secret_dir: str = ""
     ca_file: str = ""
 
     @property
@@ -163,7 +163,7 @@ def reviewed(
         return Decisions(), None
     listed = samples_to_review(given.run_id, samples, checks)
     imported = result_of(given.data_dir, "data_import", Imported) or Imported()
-    place = place_of(given.data_dir, given.run_id, given.object_store_secret_dir, imported.archive, given.ca_file)
+    place = place_of(given.data_dir, given.run_id, given.store_secret_dir, imported.archive, given.ca_file)
     where, text = place.decisions()
     if not text:
         return Decisions(), partial(place.wait, listed)

@@ -32,7 +32,7 @@ class Comparison(Evaluation):
     batch_size: str
     mmlu_tasks: list[str]
     eval_tasks: list[str]
-    object_store_secret_dir: str
+    store_secret_dir: str
     data_key: str
     reuse_base: bool
 
@@ -144,7 +144,7 @@ def write_scores(given: Comparison, bench: Bench, work_dir: str) -> dict[str, di
     if not scored:
         raise failure("there is no candidate to compare", "MT-Bench has not finished", "run it first")
     pair = Pair(f"{given.data_dir}/{scored.candidate}", f"{given.data_dir}/model", work_dir)
-    secret_dir, base_dir = given.object_store_secret_dir if given.reuse_base else "", Path(work_dir, "base")
+    secret_dir, base_dir = given.store_secret_dir if given.reuse_base else "", Path(work_dir, "base")
     bases = base_scores(secret_dir, given.data_key, given.ca_file, Path(pair.base), bench.template, base_dir)
     result, parts = {}, parts_of(given, bench, pair)
     for file in Path(given.data_dir, "scores").glob(f"{PREFIX}*.json"):

@@ -33,7 +33,7 @@ class Prerequisites:
 
     data_dir: str
     run_id: str
-    object_store_secret_dir: str
+    store_secret_dir: str
     teacher_secret_dir: str
     judge_secret_dir: str
     taxonomy_secret_dir: str
@@ -76,7 +76,7 @@ def check_run(given: Prerequisites, parameters: Mapping[str, object], table_path
         "base model": partial(check_base_model, base_model),
         "taxonomy": lambda: check_taxonomy_repo(source, given.taxonomy_secret_dir, ca),
         "object store": lambda: check_object_store(
-            given.object_store_secret_dir, ca, base_model, archive, [*keys.values()], mirror
+            given.store_secret_dir, ca, base_model, archive, [*keys.values()], mirror
         ),
         "folders": lambda: check_folders(keys, names, archive),
         "teacher": lambda: check_teacher(
@@ -109,7 +109,7 @@ def named(finding: Finding, given: Prerequisites, objects: Iterable[str]) -> Fin
     Args:
         objects: the names, in the order of OBJECTS.
     """
-    folders = [given.object_store_secret_dir, given.teacher_secret_dir, given.judge_secret_dir]
+    folders = [given.store_secret_dir, given.teacher_secret_dir, given.judge_secret_dir]
     folders += [given.taxonomy_secret_dir, os.path.dirname(given.ca_file)]
     problem = finding.problem
     for name, folder in zip(objects, folders, strict=True):

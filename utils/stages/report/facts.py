@@ -18,13 +18,8 @@ from utils.stages.report.text import listed
 from utils.stages.run_parameters import noted_parameters
 
 
-def report_facts(
-    data_dir: str, run_id: str, notes: Sequence[str], images: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def report_facts(data_dir: str, run_id: str, notes: Sequence[str]) -> dict[str, Any]:
     """Everything the report shows: report.json holds this, and the page is drawn from it.
-
-    Args:
-        images: the pipeline's images by name; None on one machine, where none is used.
 
     Returns:
         run_id, notes, confidence, comparisons (Measure), headline and fate (see outcome), versions, code, images,
@@ -56,14 +51,14 @@ def report_facts(
         "comparisons": list(map(asdict, compared)),
         "versions": versions_of(done),
         "code": code_digest(),
-        "images": dict(images or {}),
+        "images": published.get("images", {}),
         "made_with": made_with(done, found["scores"]),
         "gpu_hours": gpu_hours(done),
         "estimated_gpu_hours": estimated_gpu_hours(done),
         "deploy": deployment(
             run_id,
             done.get("publish", {}),
-            images or {},
+            published.get("images", {}),
             noted_parameters(data_dir).get("eval_gpu_identifier", "nvidia.com/gpu"),
             dtype_of(Path(data_dir, scores.get("mt_bench", {}).get("candidate", ""))),
         ),

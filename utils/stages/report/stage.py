@@ -9,7 +9,6 @@ from pathlib import Path
 
 from utils.stages.authorities import ca_bundle
 from utils.stages.credentials import secret_keys
-from utils.stages.data_import.git import in_pod
 from utils.stages.disk import tells_full_disk
 from utils.stages.folders import own_path
 from utils.stages.object_store.client import store_of_secret
@@ -29,11 +28,10 @@ class Reporting:
     data_dir: str
     run_id: str
     notes: list[str]
-    object_store_secret_dir: str
+    store_secret_dir: str
     data_key: str
     ca_file: str
     name: str
-    images: dict[str, str]
 
 
 @tells_full_disk
@@ -47,7 +45,7 @@ def make_report(given: Reporting, page: str, data: str) -> tuple[str, dict[str, 
     Returns:
         where the page is beside the published archive, or ""; and the stage's metrics.
     """
-    facts = report_facts(given.data_dir, given.run_id, given.notes, given.images if in_pod() else {})
+    facts = report_facts(given.data_dir, given.run_id, given.notes)
     Path(given.data_dir, "report").mkdir(exist_ok=True)
     parts = {"html": render(facts), "json": json.dumps(facts, indent=1)}
     for (kind, text), artifact in zip(parts.items(), (page, data), strict=True):
@@ -82,9 +80,9 @@ def upload_report(given: Reporting, archive: str, parts: Mapping[str, str]) -> s
         for kind, text in parts.items() if archive else ():
             Path(archive, f"report.{kind}").write_text(text, "utf-8", "replace")
         return f"{archive}/report.html" if archive else ""
-    if not secret_keys(given.object_store_secret_dir):
+    if not secret_keys(given.store_secret_dir):
         return ""
-    store = store_of_secret(given.object_store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
+    store = store_of_secret(given.store_secret_dir, ca_bundle(given.ca_file), data_key=given.data_key)
     key = (archive or archive_key(given.name, store.data_key, ended_at(given))) + ".report."
     for kind, text in parts.items():
         store.put(key + kind, text.encode("utf-8", "replace"), ContentType=MEDIA_TYPES[kind])

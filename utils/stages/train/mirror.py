@@ -60,7 +60,7 @@ def mirror_of(training: Training) -> "Mirror | None":
     if not note.exists():
         return None
     try:
-        store = store_of_secret(training.object_store_secret_dir, str(note) if note.stat().st_size else "")
+        store = store_of_secret(training.store_secret_dir, str(note) if note.stat().st_size else "")
     except SystemExit as error:
         print(f"states are not copied to the object store: {error}", flush=True)
         return None

@@ -62,7 +62,7 @@ class TrainingPhase:
     checkpoint_dtype: str = "auto"
     algorithm: str = "sft"
     algorithm_options: dict[str, Any] = field(default_factory=dict)
-    object_store_secret_dir: str = ""
+    store_secret_dir: str = ""
 
     @property
     def kind(self) -> str:
