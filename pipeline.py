@@ -240,7 +240,7 @@ def ilab_pipeline(
         train_checkpoint_dtype: Type of the weights in checkpoints and the published model: bfloat16, float16, float32
             (twice the size), or auto: the base model's.
         train_mirror_states: Copy what training has saved to the object store, in training-states/ beside the archive,
-            so that a run on a new volume continues there. Only with the same data: from an archive.
+            so that a run on a new volume with the same data continues there.
         train_cpu_offload: Keep optimizer state and parameters in CPU memory: slower, needs less GPU memory.
         train_pending_timeout: Longest wait for the training pods to start, like 60m or 2h.
         train_timeout: Longest training time of a phase, like 72h.

@@ -2,12 +2,14 @@
 
 `training-states/<hash>/`, beside the archive that the store's Secret names, has a tar of each whole checkpoint, and one
 of the newest full state with the files that resuming needs, or of these alone when the phase has finished. The hash is
-of all that decides the training, by content. A tar counts once its `.sha256` is there, which comes last.
+of all that decides the training, by content. A tar counts once its `.sha256` is there, which comes last. Samples of a
+teacher differ from run to run: `data.tar.gz` has them with model and taxonomy, as data import reads them.
 
 The store is a convenience here: training neither fails nor waits when it is away. Who may write to it may run code in
 the training pods, since full states are pickles.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -21,21 +23,24 @@ from typing import Any
 
 from utils.stages.archive import extract_members, require_space, write_tar
 from utils.stages.digests import digest_of, digests_of
-from utils.stages.marker import inputs_hash, read_json, size_of, write_json
+from utils.stages.evaluation.eval_names import FOLDER as EVAL_TASKS
+from utils.stages.marker import inputs_hash, read_json, result_of, size_of, write_json
 from utils.stages.object_store.client import ObjectStore, store_of_secret
 from utils.stages.object_store.download import download_object, object_stat
 from utils.stages.object_store.upload import stored, take_up, upload_stream
 from utils.stages.patience import Patience
+from utils.stages.results import Generated, Trained
+from utils.stages.sdg.files import run_suffixes
 from utils.stages.train.folder import checkpoints_of, ends_whole, resumable_states
 from utils.stages.train.trainer import state_order, whole_states
-from utils.stages.train.training import Training
+from utils.stages.train.training import KINDS, Training
 
 FOLDER = "training-states"
 NOTE = "mirror.pem"
 """On the volume of a run that copies its states: certificates that the store's clients trust; empty: the public ones.
 Prerequisites leave it for training, whose tasks do not mount the ConfigMap (a mount costs 4 kB of a run's Workflow)."""
-FINISHED = "finished"
-WHOLE = re.compile(r"(epoch_\d+(?:_step_\d+)?|samples_\d+|finished)\.tar\.gz\.sha256")
+FINISHED, DATA = "finished", "data"
+OURS = re.compile(r"(epoch_\d+(?:_step_\d+)?|samples_\d+|finished|data)\.tar\.gz(\.sha256)?")
 """Names of objects; others are foreign."""
 PATIENCE = Patience(300)
 PAUSE = 60.0
@@ -82,10 +87,15 @@ def content_key(training: Training) -> str:
 
 def forget(store: ObjectStore, where: str, kept: Iterable[str] = ()) -> None:
     """Delete the copies of a phase but those of these names."""
-    found = store.call("list_objects_v2", Prefix=f"{where}/").get("Contents", ())
-    for key in sorted((one["Key"] for one in found), reverse=True):  # first .sha256: half of it does not count
-        if os.path.basename(key).partition(".")[0] not in kept:
-            store.call("delete_object", Key=key)
+    for one in reversed(listed(store, where)):  # first .sha256: half of it does not count
+        if one[1] not in kept:
+            store.call("delete_object", Key=f"{where}/{one[0]}")
+
+
+def listed(store: ObjectStore, where: str) -> list[re.Match[str]]:
+    """The copies of a phase that are there, by name."""
+    keys = (one["Key"] for one in store.call("list_objects_v2", Prefix=f"{where}/").get("Contents", ()))
+    return [one for key in sorted(keys) if (one := OURS.fullmatch(key.removeprefix(f"{where}/")))]
 
 
 class Mirror:
@@ -125,9 +135,10 @@ class Mirror:
                     return  # there is a newer one
                 if name not in self.sent:
                     self.put(name)
-            forget(self.store, self.where, names)
+            forget(self.store, self.where, [*names, DATA])
             print(f"{name} is in the object store: {self.place}", flush=True)
             self.told = ""
+            self.put_data()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, training continues
             self.rest = time.monotonic() + PAUSE
             if not self.stopped and str(error) != self.told:
@@ -138,22 +149,39 @@ class Mirror:
 
     def put(self, name: str) -> None:
         """Send what is `sending`, unless it is there."""
+        folder, texts = self.sending, dict[str, str]()
+        if not name.startswith("samples"):
+            found = [path for path in Path(self.output).iterdir() if path.suffix in (".json", ".jsonl")]
+            texts = {f"phase/{path.name}": path.read_text() for path in found}
+        self.upload(name, {folder: f"phase/{os.path.relpath(folder, self.output)}"} if folder else {}, texts)
+
+    def put_data(self) -> None:
+        """Send the data of a run whose samples are a teacher's, once for both phases."""
+        root, first = self.training.data_dir, result_of(self.training.data_dir, "train_phase_1", Trained)
+        generated = result_of(root, "sdg", Generated)
+        if DATA in self.sent or not generated or not generated.generated or (first and first.mirror):
+            return
+        suffix = run_suffixes(Path(root, "sdg"))[-1]
+        names = [f"{kind}_{form}" for kind in KINDS for form in (f"recipe_{suffix}.yaml", f"train_{suffix}.jsonl")]
+        missing = [name for name in names if not glob.glob(f"{root}/sdg/{name.replace(suffix, '*')}")]
+        parts = {"model": "model", "taxonomy": "taxonomy", "sdg": "data", EVAL_TASKS: EVAL_TASKS}
+        folders = {f"{root}/{name}": part for name, part in parts.items() if os.path.isdir(f"{root}/{name}")}
+        self.upload(DATA, folders, {f"data/{name}": "" for name in missing})
+        key = f"{self.where}/{DATA}.tar.gz"
+        print(f"a new run begins with the same data by sdg_data_key={key}, without sdg_base_model and sdg_repo_url")
+
+    def upload(self, name: str, folders: dict[str, str], texts: dict[str, str]) -> None:
+        """Send a tar of folders and texts, unless it is there."""
         key, note = f"{self.where}/{name}.tar.gz", Path(f"{self.output}.upload.json")
         take_up(self.store, note)  # of a task that was killed
         if not stored(self.store, f"{key}.sha256"):
-            texts = {}
-            if not name.startswith("samples"):
-                found = [path for path in Path(self.output).iterdir() if path.suffix in (".json", ".jsonl")]
-                texts = {f"phase/{path.name}": path.read_text() for path in found}
-            folder = self.sending
-            folders = {folder: f"phase/{os.path.relpath(folder, self.output)}"} if folder else {}
 
             def pack(sink: Any) -> None:
                 checked = SimpleNamespace(write=self.unless_stopped(sink.write), flush=sink.flush)
                 write_tar(checked, folders, key, texts)
 
-            size = size_of(folder) if folder else 0
-            upload_stream(self.store, key, size, pack, replace=True, note=note, told=not folder)
+            size = sum(map(size_of, folders))
+            upload_stream(self.store, key, size, pack, replace=True, note=note, told=not folders)
         note.unlink(missing_ok=True)
         self.sent.add(name)
 
@@ -200,9 +228,7 @@ class Mirror:
         phase, record = work / "phase", work / "phase" / "training.json"
         shutil.rmtree(work, ignore_errors=True)
         try:
-            found = self.store.call("list_objects_v2", Prefix=f"{self.where}/").get("Contents", ())
-            whole = [WHOLE.fullmatch(one["Key"].removeprefix(f"{self.where}/")) for one in found]
-            there = {one[1]: one[1].partition("_")[0] for one in whole if one}
+            there = {one[1]: one[1].partition("_")[0] for one in listed(self.store, self.where) if one[2]}
             states = sorted((name for name, kind in there.items() if kind == "epoch"), key=state_order)
             last = FINISHED if FINISHED in there else states[-1] if states else ""
             if not last:
