@@ -1,4 +1,4 @@
-"""A run whose samples a teacher made leaves them in the object store, for a run on a new volume."""
+"""A run leaves the samples of a teacher in the object store, for a run on a new volume."""
 
 import json
 from dataclasses import replace
