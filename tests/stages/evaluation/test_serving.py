@@ -107,6 +107,31 @@ def test_server_that_dies_in_use_is_named_as_the_cause(tmp_path: Path, healthy: 
         raise ConnectionError("connection refused")
 
 
+class Probe:
+    """A socket to which the system gives the next of these ports."""
+
+    ports: Iterator[int]
+
+    def __enter__(self) -> "Probe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def bind(self, _: object) -> None:
+        self.port = next(self.ports)
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+
+def test_servers_side_by_side_have_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Probe, "ports", iter([7, 7, 7, 8]), raising=False)
+    monkeypatch.setattr(serving.socket, "socket", Probe)
+    monkeypatch.setattr(serving, "PORTS", set())
+    assert [serving.free_port(), serving.free_port()] == [7, 8]
+
+
 class Ending:
     """A server that ends as another thread's use of it ends: that thread takes it off the list."""
 

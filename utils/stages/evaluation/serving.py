@@ -216,10 +216,22 @@ REMEDIES = {
 
 
 def free_port() -> int:
-    """A TCP port that is free on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that is free on loopback, another one each time.
+
+    A server takes seconds to listen at its port: meanwhile the system may name it again, and one server would pass for
+    the other.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            if port not in PORTS:
+                PORTS.add(port)  # before it is free again
+                return port
+
+
+PORTS = set[int]()
+"""All that `free_port` has given."""
 
 
 def vllm_command(

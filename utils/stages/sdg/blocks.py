@@ -37,16 +37,19 @@ class ChatClient:
         import openai
 
         texts: list[str] = []
+        alone = self.one_by_one
         while len(texts) < n:
-            several = {} if self.one_by_one or n - len(texts) == 1 else {"n": n - len(texts)}
+            several = {} if alone or n - len(texts) == 1 else {"n": n - len(texts)}
             try:
                 messages = [{"role": "user", "content": prompt}]
                 choices = self.chat.completions.create(messages=messages, **several, **options).choices
             except (openai.BadRequestError, openai.UnprocessableEntityError):
                 if not several:
-                    raise
-                self.one_by_one = True
+                    raise  # of this prompt: it says nothing about others
+                alone = True
                 continue
+            if alone:
+                self.one_by_one = True
             if not choices:
                 raise ValueError("a chat without choices")
             texts += [without_reasoning(choice.message.content or "") for choice in choices]
