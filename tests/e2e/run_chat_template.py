@@ -7,6 +7,7 @@ trainer, which is torchrun's elsewhere, is forked from it, so that the libraries
 import importlib.util
 import json
 import os
+import runpy
 import sys
 import traceback
 from collections.abc import Callable
@@ -140,11 +141,10 @@ class ForkedLauncher(ProcessLauncher):
             world = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
             os.environ.update(world, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
             sys.argv = arguments[program:]
-            from utils.cpu.main_ds import main
-
+            sys.path.insert(0, str(Path(arguments[program]).parent))  # as Python does for a program
             code = 1
             try:
-                main()
+                runpy.run_path(arguments[program], run_name="__main__")
                 code = 0
             finally:
                 if code:
