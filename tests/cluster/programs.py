@@ -62,7 +62,7 @@ def _build(module: str) -> None:
         )
     print(f"building {module}", flush=True)
     source, folder = MODULES / module, module_folder(module)
-    partial = folder.with_suffix(".partial")
+    partial = folder.with_name(f"{folder.name}.partial")  # a version has a dot, too
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "bin").mkdir(parents=True)
     flags = f"-s -w {_version_flag(source)}".strip()
