@@ -243,6 +243,7 @@ def test_training_has_the_room_that_an_upload_holds(
     first: Mirror, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_epoch(first.training, 1)
+    monkeypatch.setattr(module, "PAUSE", 0.0)
     usage = shutil.disk_usage(first.output)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1))
     prune_phase(first.output, 2, first.spares)
@@ -250,6 +251,7 @@ def test_training_has_the_room_that_an_upload_holds(
     held()
     first.thread.join()
     assert "epoch_0.tar.gz.sha256" not in there(first)
+    assert sent(first) == ["epoch_1", "samples_100", "samples_200"]
 
 
 def test_an_upload_that_is_interrupted_leaves_nothing(

@@ -119,6 +119,7 @@ class Mirror:
         newest = whole_states(self.output)[-1:]
         busy = self.thread.is_alive() or time.monotonic() < self.rest
         if newest and os.path.basename(newest[0]) not in self.sent and not busy:
+            self.stopped = False
             self.thread = threading.Thread(target=self.send, args=(*checkpoints_of(self.output), *newest), daemon=True)
             self.thread.start()
 
@@ -137,7 +138,7 @@ class Mirror:
                     self.put(name)
             forget(self.store, self.where, [*names, DATA])
             print(f"{name} is in the object store: {self.place}", flush=True)
-            self.told = ""
+            self.told = self.sending = ""
             self.put_data()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, training continues
             self.rest = time.monotonic() + PAUSE
