@@ -33,7 +33,7 @@ def run_report(folder: Path, publication: dict[str, Any] | None) -> None:
     files = {"done/publish.json": json.dumps({**marker, "outputs": {}, "result": publication}).encode()}
     volume = write_files(folder / "volume", files if publication else {"done/none": b""})
     report.python_func(
-        data_dir=str(volume), run_id="r", notes=[], ca_file="", name="", data_key="", images={},
+        data_dir=str(volume), run_id="r", notes=[], ca_file="", name="", data_key="",
         store_secret_dir=str(folder / "none"),
         page=dsl.HTML(uri=str(folder / "page")), data=dsl.Artifact(uri=str(folder / "data")),
         metrics=dsl.Metrics(uri=str(folder / "metrics")),

@@ -41,6 +41,7 @@ class ObjectStore:
         place: for messages, where these settings come from.
         trust: for messages, how to add a certificate authority.
         secret_dir: folder of the Secret with the keys as they are now; "" where they stay the same.
+        sent_keys: those of `client`.
         patience: how long a store that is away is waited for.
     """
 
@@ -57,6 +58,7 @@ class ObjectStore:
     trust: str = "add the store's CA to k8s_ca_configmap (locally: a config map in --secrets)"
     patience: Patience = Patience()
     secret_dir: str = ""
+    sent_keys: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     def keys(self) -> tuple[str, ...]:
         """Access key, secret key and session token, which may be renewed while a run lasts."""
@@ -132,7 +134,7 @@ class ObjectStore:
 
         def attempt() -> Value:
             nonlocal keys
-            keys = self.client and vars(self)["sent_keys"]  # the client may be of an earlier request, or another thread
+            keys = self.client and self.sent_keys  # the client may be of an earlier request, or another thread
             return action()
 
         def passes(error: Exception) -> float | None:
