@@ -10,7 +10,7 @@ from kubernetes.config import kube_config
 
 from tests.fakes.kubernetes_api import KubernetesApi
 from utils.names import PARAMETERS
-from utils.stages.run_parameters import run_parameters
+from utils.stages.run_parameters import FILE, NOTED, note_parameters, noted_parameters, run_parameters
 
 VALUES = {
     "text": "a 'b' \u00e9",
@@ -69,3 +69,13 @@ def test_workflow_without_parameters_is_named(api: KubernetesApi) -> None:
 def test_missing_workflow_is_named(api: KubernetesApi) -> None:
     with pytest.raises(SystemExit, match="get workflows.argoproj.io ilab-pipeline-x7k2p"):
         run_parameters()
+
+
+def test_parameters_on_the_volume_are_written_once(tmp_path: Path) -> None:
+    values = dict.fromkeys(NOTED, "a")
+    note_parameters(str(tmp_path), values)
+    written = (tmp_path / FILE).stat()
+    note_parameters(str(tmp_path), values)
+    assert (tmp_path / FILE).stat() == written
+    note_parameters(str(tmp_path), values | {NOTED[0]: "b"})
+    assert noted_parameters(str(tmp_path)) == values | {NOTED[0]: "b"}

@@ -47,7 +47,9 @@ def run_parameters() -> dict[str, Any]:
 
 def note_parameters(data_dir: str, parameters: Mapping[str, Any]) -> None:
     """Leave some parameters of the run on its volume."""
-    write_json(Path(data_dir, FILE), {name: parameters[name] for name in NOTED})
+    noted = {name: parameters[name] for name in NOTED}
+    if noted != noted_parameters(data_dir):
+        write_json(Path(data_dir, FILE), noted)
 
 
 def noted_parameters(data_dir: str) -> dict[str, Any]:

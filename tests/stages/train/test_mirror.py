@@ -282,11 +282,14 @@ def test_nothing_is_copied_unless_it_is_wanted(tmp_path: Path, s3_server: S3) ->
     assert mirror_of(training) is None
     note_mirror(training.data_dir, True, "")
     assert mirror_of(training)
+    written = Path(training.data_dir, NOTE).stat()
+    note_mirror(training.data_dir, True, "")
+    assert Path(training.data_dir, NOTE).stat() == written
     note_mirror(training.data_dir, False, "")
     assert mirror_of(training) is None and not Path(training.data_dir, NOTE).exists()
 
 
-def test_without_the_secret_training_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_needs_no_secret_for_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training = volume(tmp_path / "first")
     note_mirror(training.data_dir, True, "")
     assert mirror_of(training) is None

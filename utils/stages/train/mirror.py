@@ -54,9 +54,11 @@ def note_mirror(data_dir: str, wanted: bool, ca: str) -> None:
         ca: PEM bundle to trust; "" for the public roots.
     """
     note = Path(data_dir, NOTE)
-    note.unlink(missing_ok=True)
-    if wanted:
-        note.write_text(Path(ca).read_text() if ca else "")
+    trusted = Path(ca).read_text() if ca else ""
+    if not wanted:
+        note.unlink(missing_ok=True)
+    elif not note.exists() or note.read_text() != trusted:
+        note.write_text(trusted)
 
 
 def mirror_of(training: Training) -> "Mirror | None":
