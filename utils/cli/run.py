@@ -19,6 +19,7 @@ from utils.cli.machine_paths import refuse_paths
 from utils.cli.options import default_python, home_option, image_option, option, output_option
 from utils.cli.outcome import next_command
 from utils.cli.submit import submit_run
+from utils.cli.training_image import tell_training_image
 from utils.errors import UsageError
 from utils.files import COMPILED
 from utils.ir.load import load
@@ -100,6 +101,7 @@ def run(
         check_ranges(pipeline.parameters, arguments, place)
     if place != "local":
         refuse_paths(arguments)
+        tell_training_image(pipeline, arguments)
         pipeline = in_queue(pipeline, arguments)
     if place == "kfp":
         sys.exit(submit_run(pipeline, arguments, kfp_settings(options), run_id, output, options["wait"]))

@@ -11,6 +11,7 @@ import click
 
 from utils.cli.kfp_options import kfp_options, kfp_settings
 from utils.cli.options import image_option, option
+from utils.cli.training_image import tell_training_image
 from utils.errors import IlabError
 from utils.ir.model import Pipeline
 from utils.runners.settings import KfpSettings
@@ -134,6 +135,7 @@ def pipeline_command(pipeline: Any) -> click.Group:
             compiled.parameters, files, pairs, partial(range_findings, compiled.parameters, "kfp")
         )
         check_ranges(compiled.parameters, arguments, "kfp")
+        tell_training_image(compiled, arguments)
         queued, settings = in_queue(compiled, arguments), kfp_settings(options)
         raise SystemExit(submit_run(queued, arguments, settings, run_name, wait=options["wait"]))
 
