@@ -1,5 +1,7 @@
 """Tasks whose pods are refused."""
 
+import threading
+
 import pytest
 from kfp import dsl
 
@@ -79,13 +81,19 @@ def test_missing_right_fails_no_task_while_another_one_runs(lab: Lab, monkeypatc
     monkeypatch.setattr("utils.runners.kubernetes.session._PATIENCE", 1.0)
     for task in ("take", "make"):
         lab.node.play(task, Act(holds=True))
-    whole, first = lab.node.fault_for, iter([False])
+    whole, first, runs = lab.node.fault_for, iter([False]), threading.Event()
+
+    def note(event: Event) -> None:
+        if lab.states(event.task_id).count(TaskState.RUNNING) == 2:  # the task has begun, and its pod runs
+            runs.set()
 
     def deny(verb: str, resource: str) -> Fault | None:
         late = (verb, resource) == ("create", "jobs") and next(first, True)
+        if late:
+            runs.wait(60)
         return Fault(status=403, message="jobs is forbidden") if late and denied else whole(verb, resource)
 
-    denied = [True]
+    denied, lab.on_event = [True], note
     lab.node.fault_for = deny  # type: ignore[method-assign]
     with pytest.raises(NotFollowed, match="no right to create jobs"):
         lab.run(beside)
