@@ -12,6 +12,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from components.data_processing import data_processing
 from components.sdg import sdg
 from tests.archives import write_files
 from tests.fakes.json_server import JsonHandler
@@ -195,6 +196,25 @@ def corrections(work: Path, model: Path, secret: Path) -> dict[str, Any]:
     return seen
 
 
+def imported_again(work: Path, model: Path, secret: Path) -> dict[str, bool]:
+    """Files of data processing, and whether a run that imports the samples of another one has the same."""
+    first, second = make_volume(work / "first", model, ("knowledge", "compositional_skills")), work / "second"
+    write_marker(str(first), "data_import", {"archive": 1}, [], Imported(), 0)
+    run(first, secret, held_out_seeds=1)
+    for name in ("model", "taxonomy", "sdg"):
+        shutil.copytree(first / name, second / name)
+    write_marker(str(second), "data_import", {"archive": 2}, [], Imported(data_generated_elsewhere=True), 0)
+    run(second, secret, held_out_seeds=1)
+    for volume in (first, second):
+        data_processing.python_func(
+            data_dir=str(volume), held_out_fraction=0.2, max_seq_len=1000, max_batch_len=1000, seed=42, force=False,
+            checks={}, mmlu_tasks=[], eval_tasks=[], review="off", run_id="x", store_secret_dir="", ca_file="",
+            metrics=Metrics(),
+        )  # fmt: skip
+    files = [path.relative_to(first) for path in first.glob("processed/**/*.jsonl")]
+    return {str(file): (first / file).read_bytes() == (second / file).read_bytes() for file in files}
+
+
 def unreadable(work: Path, model: Path, secret: Path) -> dict[str, Any]:
     """What the stage says about documents that it or the library refuses, on a volume of an earlier version."""
     repo, seen = work / "unreadable-documents", {}
@@ -255,6 +275,7 @@ def main(work: Path) -> dict[str, Any]:
     for key, value in (("endpoint", f"http://127.0.0.1:{port}"), ("model_name", "teacher"), ("api_token", TOKEN)):
         (secret / key).write_text(value)
     seen = {"taxonomies": taxonomies(work / "taxonomies"), "corrections": corrections(work, model, secret)}
+    seen["imported_again"] = imported_again(work / "imported", model, secret)
     seen["unreadable"] = unreadable(work, model, secret)
     FakeTeacher.prompts = 0
     seen |= teachers(work, model, secret, port)

@@ -49,6 +49,13 @@ def test_only_a_leaf_that_was_corrected_is_generated_again(seen: dict[str, Any])
     assert changed["result"]["mmlu_questions"] == right["result"]["mmlu_questions"] == 20
 
 
+def test_a_run_that_imports_the_samples_trains_on_the_same_bytes(seen: dict[str, Any]) -> None:
+    """A training that was copied to the object store continues only with the same data."""
+    same = seen["imported_again"]
+    assert same.pop("processed/held_out.jsonl") is False, "seed examples that were kept out are not in the archive"
+    assert same == {"processed/knowledge/data.jsonl": True, "processed/skills/data.jsonl": True}
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
